@@ -1,0 +1,124 @@
+#include "base/cpu.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <mutex>
+#include <stdexcept>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace tilework {
+namespace {
+
+constexpr const char* kNames[] = {"generic", "avx2", "avx512", "amx"};
+constexpr int kIsaCount = 4;
+
+#if defined(__x86_64__)
+// The register state that the system saves (XCR0): a CPU feature without it is not usable.
+uint64_t xcr0() {
+  uint32_t low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+Isa detect(std::string& amx_refusal) {
+  uint32_t a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return Isa::generic;
+  const bool osxsave = c & bit_OSXSAVE, avx = c & bit_AVX, fma = c & bit_FMA;
+  if (!osxsave || !avx || !fma || (xcr0() & 0x6) != 0x6) return Isa::generic;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return Isa::generic;
+  if (!(b & bit_AVX2) || !(b & bit_BMI2)) return Isa::generic;
+  const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+  if ((b & avx512) != avx512 || (xcr0() & 0xe6) != 0xe6) return Isa::avx2;
+  constexpr uint32_t amx_tile = 1u << 24, amx_bf16 = 1u << 22;
+  if (!(d & amx_tile) || !(d & amx_bf16)) return Isa::avx512;
+  if ((xcr0() & 0x60000) != 0x60000) {
+    amx_refusal = "the system does not save AMX tile registers (XCR0)";
+    return Isa::avx512;
+  }
+  if (!request_amx_permission()) {
+    amx_refusal = "the kernel refused arch_prctl(ARCH_REQ_XCOMP_PERM)";
+    return Isa::avx512;
+  }
+  return Isa::amx;
+}
+#else
+Isa detect(std::string&) { return Isa::generic; }
+#endif
+
+std::string model_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.rfind("model name", 0) == 0 || line.rfind("Processor", 0) == 0)
+      return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+std::atomic<int> g_forced{-1};  // -1: the best
+std::atomic<int> g_generation{0};
+std::once_flag g_environment_read;
+
+int parse(const std::string& name, const char* source) {
+  if (name.empty() || name == "auto") return -1;
+  for (int i = 0; i < kIsaCount; ++i)
+    if (name == kNames[i]) {
+      if (static_cast<Isa>(i) > cpu_info().best)
+        throw std::runtime_error(std::string("[") + source + "] '" + name +
+                                 "' cannot run on this machine; the best here is '" +
+                                 isa_name(cpu_info().best) + "'");
+      return i;
+    }
+  throw std::invalid_argument(std::string("[") + source + "] unknown ISA '" + name +
+                              "'; expected generic, avx2, avx512, amx or auto");
+}
+
+}  // namespace
+
+bool request_amx_permission() {
+#if defined(__x86_64__)
+  constexpr int kRequest = 0x1023, kTileData = 18;
+  static const bool granted = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return granted;
+#else
+  return false;
+#endif
+}
+
+const CpuInfo& cpu_info() {
+  static const CpuInfo info = [] {
+    CpuInfo i;
+    i.model = model_name();
+    i.best = detect(i.amx_refusal);
+    i.l1d_bytes = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+    i.l2_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    i.l3_bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return i;
+  }();
+  return info;
+}
+
+const char* isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
+
+Isa active_isa() {
+  std::call_once(g_environment_read, [] {
+    if (const char* name = std::getenv("TILEWORK_ISA"); name && g_forced.load() < 0)
+      g_forced.store(parse(name, "TILEWORK_ISA"));
+  });
+  const int forced = g_forced.load(std::memory_order_relaxed);
+  return forced < 0 ? cpu_info().best : static_cast<Isa>(forced);
+}
+
+void set_isa(const std::string& name) {
+  g_forced.store(parse(name, "set_isa"));
+  g_generation.fetch_add(1);
+}
+
+int isa_generation() { return g_generation.load(std::memory_order_acquire); }
+
+}  // namespace tilework

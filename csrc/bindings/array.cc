@@ -1,0 +1,202 @@
+#define TILEWORK_IMPORT_ARRAY
+#include "bindings/array.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "base/memory_pool.h"
+
+namespace tilework {
+namespace {
+
+// --- The NEP 49 handler: NumPy frees a pool block through the array's own mem_handler field ---
+
+void* handler_malloc(void*, std::size_t n) { return pool_allocate(n); }
+void* handler_calloc(void*, std::size_t count, std::size_t size) {
+  void* block = pool_allocate(count * size);
+  std::memset(block, 0, count * size);
+  return block;
+}
+void* handler_realloc(void*, void*, std::size_t) { return nullptr; }  // resize() raises MemoryError
+void handler_free(void*, void* block, std::size_t n) { pool_release(block, n); }
+
+PyDataMem_Handler g_handler = {
+    "tilework_pool", 1, {nullptr, handler_malloc, handler_calloc, handler_realloc, handler_free}};
+PyObject* g_handler_capsule;
+PyArray_Descr* g_descr[static_cast<int>(DType::other)];
+
+constexpr const char* kDtypeNames[] = {"float32", "float64", "bfloat16", "int64",
+                                       "int32",   "uint8",   "bool",     "other"};
+constexpr const char* kActivationNames[] = {"none", "relu", "gelu",   "gelu_tanh",
+                                            "silu", "tanh", "sigmoid"};
+PyObject* g_activation_names[std::size(kActivationNames)];
+
+DType dtype_of(PyArrayObject* a) {
+  switch (PyArray_TYPE(a)) {
+    case NPY_FLOAT32:
+      return DType::float32;
+    case NPY_FLOAT64:
+      return DType::float64;
+    case NPY_INT64:
+      return DType::int64;
+    case NPY_INT32:
+      return DType::int32;
+    case NPY_UINT8:
+      return DType::uint8;
+    case NPY_BOOL:
+      return DType::boolean;
+    default:
+      break;
+  }
+  if (PyArray_DESCR(a) == g_descr[static_cast<int>(DType::bfloat16)]) return DType::bfloat16;
+  return DType::other;
+}
+
+py::object wrap_block(DType dtype, int ndim, const npy_intp* shape, const npy_intp* strides) {
+  PyArray_Descr* descr = g_descr[static_cast<int>(dtype)];
+  const npy_intp itemsize = PyDataType_ELSIZE(descr);
+  npy_intp bytes = itemsize;
+  for (int i = 0; i < ndim; ++i) bytes *= shape[i];
+  // NumPy frees max(bytes, 1) where an axis is empty: ask for what will be given back.
+  void* block = pool_allocate(static_cast<std::size_t>(bytes > 0 ? bytes : 1));
+  Py_INCREF(descr);
+  PyObject* array = PyArray_NewFromDescr(&PyArray_Type, descr, ndim, shape, strides, block,
+                                         NPY_ARRAY_ALIGNED | NPY_ARRAY_WRITEABLE, nullptr);
+  if (!array) {
+    pool_release(block, static_cast<std::size_t>(bytes > 0 ? bytes : 1));
+    throw py::error_already_set();
+  }
+  auto* fields = reinterpret_cast<PyArrayObject_fields*>(array);
+  fields->flags |= NPY_ARRAY_OWNDATA;
+  Py_INCREF(g_handler_capsule);
+  fields->mem_handler = g_handler_capsule;
+  if (strides)
+    PyArray_UpdateFlags(reinterpret_cast<PyArrayObject*>(array),
+                        NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS);
+  return py::reinterpret_steal<py::object>(array);
+}
+
+// Axes from the slowest to the fastest in memory, size-1 axes left out. False where memory overlaps
+// or has gaps.
+bool memory_order(const ArrayView& a, int* order, int& count) {
+  count = 0;
+  for (int i = 0; i < a.ndim; ++i)
+    if (a.shape[i] != 1) order[count++] = i;
+  std::stable_sort(order, order + count, [&](int x, int y) { return a.strides[x] > a.strides[y]; });
+  npy_intp expected = a.itemsize();
+  for (int i = count; i-- > 0;) {
+    if (a.strides[order[i]] != expected) return false;
+    expected *= a.shape[order[i]];
+  }
+  return true;
+}
+
+}  // namespace
+
+ArrayView view(py::handle array, const char* op, const char* argument) {
+  PyObject* o = array.ptr();
+  if (!o || !PyArray_Check(o))
+    throw py::type_error(std::string("[") + op + "] expected `" + argument +
+                         "` as a numpy.ndarray; got " + (o ? Py_TYPE(o)->tp_name : "nothing"));
+  auto* a = reinterpret_cast<PyArrayObject*>(o);
+  if (!PyArray_ISALIGNED(a) || !PyArray_ISNOTSWAPPED(a))
+    throw py::type_error(std::string("[") + op + "] expected `" + argument +
+                         "` aligned and in this machine's byte order; make it so with "
+                         "numpy.ascontiguousarray(x, dtype=x.dtype.newbyteorder('='))");
+  return {a, PyArray_BYTES(a), PyArray_NDIM(a), dtype_of(a), PyArray_DIMS(a), PyArray_STRIDES(a)};
+}
+
+ArrayView view_float(py::handle array, const char* op, const char* argument) {
+  ArrayView v = view(array, op, argument);
+  if (v.dtype != DType::float32 && v.dtype != DType::float64)
+    throw py::type_error(std::string("[") + op + "] expected `" + argument +
+                         "` of dtype float32 or float64; got " +
+                         py::str(py::handle(reinterpret_cast<PyObject*>(PyArray_DESCR(v.object))))
+                             .cast<std::string>() +
+                         ": convert it with x.float()");
+  return v;
+}
+
+bool is_dense(const ArrayView& a) {
+  if (a.c_contiguous()) return true;
+  int order[kMaxDims], count;
+  return a.ndim <= kMaxDims && (a.size() == 0 || memory_order(a, order, count));
+}
+
+bool same_layout(const ArrayView& a, const ArrayView& b) {
+  if (a.ndim != b.ndim) return false;
+  for (int i = 0; i < a.ndim; ++i)
+    if (a.shape[i] != b.shape[i]) return false;
+  if (a.c_contiguous() && b.c_contiguous()) return true;
+  for (int i = 0; i < a.ndim; ++i)
+    if (a.shape[i] != 1 && a.strides[i] / a.itemsize() != b.strides[i] / b.itemsize()) return false;
+  return is_dense(a) && is_dense(b);
+}
+
+py::object new_array(DType dtype, int ndim, const npy_intp* shape) {
+  return wrap_block(dtype, ndim, shape, nullptr);
+}
+
+py::object new_array_like(const ArrayView& x, DType dtype) {
+  int order[kMaxDims], count;
+  if (x.c_contiguous() || x.ndim > kMaxDims || !memory_order(x, order, count))
+    return new_array(dtype, x.ndim, x.shape);
+  npy_intp strides[kMaxDims];
+  npy_intp step = PyDataType_ELSIZE(g_descr[static_cast<int>(dtype)]);
+  for (int i = 0; i < x.ndim; ++i) strides[i] = step;  // size-1 axes: any stride serves
+  for (int i = count; i-- > 0;) {
+    strides[order[i]] = step;
+    step *= x.shape[order[i]];
+  }
+  return wrap_block(dtype, x.ndim, x.shape, strides);
+}
+
+py::object as_contiguous(const ArrayView& x) {
+  if (x.c_contiguous())
+    return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
+  py::object copy = new_array(x.dtype, x.ndim, x.shape);
+  if (PyArray_CopyInto(view_own(copy).object, x.object) < 0) throw py::error_already_set();
+  return copy;
+}
+
+py::object as_layout_of(const ArrayView& x, const ArrayView& model) {
+  if (same_layout(x, model))
+    return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
+  py::object copy = new_array_like(model, x.dtype);
+  if (PyArray_CopyInto(view_own(copy).object, x.object) < 0) throw py::error_already_set();
+  return copy;
+}
+
+Activation activation_from(py::handle name, const char* op) {
+  for (std::size_t i = 0; i < std::size(kActivationNames); ++i)
+    if (name.ptr() == g_activation_names[i]) return static_cast<Activation>(i);
+  if (PyUnicode_Check(name.ptr()))
+    for (std::size_t i = 0; i < std::size(kActivationNames); ++i)
+      if (PyUnicode_Compare(name.ptr(), g_activation_names[i]) == 0)
+        return static_cast<Activation>(i);
+  std::string known;
+  for (const char* n : kActivationNames) known += (known.empty() ? "" : ", ") + std::string(n);
+  throw py::value_error(std::string("[") + op + "] expected activation as one of " + known +
+                        "; got " + py::repr(name).cast<std::string>());
+}
+
+const char* dtype_name(DType dtype) { return kDtypeNames[static_cast<int>(dtype)]; }
+
+void init_arrays(py::module_&) {
+  if (_import_array() < 0) throw py::error_already_set();
+  g_handler_capsule = PyCapsule_New(&g_handler, "mem_handler", nullptr);
+  const int types[] = {NPY_FLOAT32, NPY_FLOAT64, -1, NPY_INT64, NPY_INT32, NPY_UINT8, NPY_BOOL};
+  for (std::size_t i = 0; i < std::size(types); ++i)
+    if (types[i] >= 0) g_descr[i] = PyArray_DescrFromType(types[i]);
+  // ml_dtypes registers bfloat16 with NumPy when it is imported; its descriptor is a singleton.
+  py::object bfloat16 =
+      py::module_::import("numpy").attr("dtype")(py::module_::import("ml_dtypes").attr("bfloat16"));
+  g_descr[static_cast<int>(DType::bfloat16)] =
+      reinterpret_cast<PyArray_Descr*>(bfloat16.release().ptr());
+  for (std::size_t i = 0; i < std::size(kActivationNames); ++i)
+    g_activation_names[i] = PyUnicode_InternFromString(kActivationNames[i]);
+}
+
+}  // namespace tilework

@@ -1,0 +1,88 @@
+// NumPy arrays as the bindings see them: read field by field, made around blocks of the pool.
+//
+// `py::array_t` in a signature costs ten times a kernel's own dispatch, so bindings take py::handle
+// and call view(). Outputs come from new_array(): an ordinary ndarray that owns a pool block
+// through one NEP 49 handler, attached to that array alone.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#ifndef TILEWORK_IMPORT_ARRAY
+#define NO_IMPORT_ARRAY
+#endif
+#define PY_ARRAY_UNIQUE_SYMBOL tilework_ARRAY_API
+#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+#include <numpy/arrayobject.h>
+
+#include "base/types.h"
+
+namespace tilework {
+
+namespace py = pybind11;
+
+inline constexpr int kMaxDims = 32;
+
+// A borrowed look at an ndarray. Strides are in bytes.
+struct ArrayView {
+  PyArrayObject* object;
+  char* data;
+  int ndim;
+  DType dtype;
+  const npy_intp* shape;
+  const npy_intp* strides;
+
+  int64_t size() const { return PyArray_SIZE(object); }
+  int64_t itemsize() const { return PyArray_ITEMSIZE(object); }
+  bool c_contiguous() const { return PyArray_FLAGS(object) & NPY_ARRAY_C_CONTIGUOUS; }
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(data);
+  }
+};
+
+// Any aligned, native-endian ndarray (else TypeError, naming `op` and `argument`).
+ArrayView view(py::handle array, const char* op, const char* argument);
+// The same, of float32 or float64 only.
+ArrayView view_float(py::handle array, const char* op, const char* argument);
+
+// Dense: a permutation of C-contiguous, with no gaps and no overlap (size-1 axes count for
+// nothing).
+bool is_dense(const ArrayView& a);
+// Same shape, and the same order of elements in memory: flat loops may walk both.
+bool same_layout(const ArrayView& a, const ArrayView& b);
+
+// Fresh arrays out of the pool, uninitialised. C order; or, with like, x's shape and dense layout
+// (C order where x is not dense).
+py::object new_array(DType dtype, int ndim, const npy_intp* shape);
+py::object new_array_like(const ArrayView& x, DType dtype);
+inline py::object new_array_like(const ArrayView& x) { return new_array_like(x, x.dtype); }
+
+// `x` itself where it is dense in C order, else a packed copy (held by the returned object).
+py::object as_contiguous(const ArrayView& x);
+// `x` itself where its layout is already that of `model` (same shape), else a copy that has it.
+py::object as_layout_of(const ArrayView& x, const ArrayView& model);
+
+inline ArrayView view_own(const py::object& array) { return view(array, "internal", "array"); }
+
+// "relu" -> Activation::relu; ValueError on an unknown name.
+Activation activation_from(py::handle name, const char* op);
+
+const char* dtype_name(DType dtype);
+
+// Releases the GIL for work that is worth it: 30 ns are more than a tiny kernel takes.
+class GilRelease {
+ public:
+  explicit GilRelease(double cost_ns) : state_(cost_ns > 5000 ? PyEval_SaveThread() : nullptr) {}
+  ~GilRelease() {
+    if (state_) PyEval_RestoreThread(state_);
+  }
+  GilRelease(const GilRelease&) = delete;
+  GilRelease& operator=(const GilRelease&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+void init_arrays(py::module_& m);
+
+}  // namespace tilework

@@ -1,0 +1,7 @@
+#include "bindings/array.h"
+
+namespace tilework {
+
+void bind_reduce(py::module_&) {}
+
+}  // namespace tilework

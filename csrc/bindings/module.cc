@@ -1,0 +1,60 @@
+// The extension module: one bind_<family>() each, and the base floor's few controls.
+#include <pybind11/pybind11.h>
+
+#include "base/cpu.h"
+#include "base/memory_pool.h"
+#include "base/thread_pool.h"
+#include "bindings/array.h"
+
+namespace tilework {
+
+#define TW_FAMILY(name) void bind_##name(py::module_& m);
+#include "families.inc"
+#undef TW_FAMILY
+
+namespace {
+
+void bind_base(py::module_& m) {
+  m.def("num_threads", &num_threads);
+  m.def("set_num_threads", &set_num_threads, py::arg("n"));
+  m.def("set_isa", &set_isa, py::arg("name"));
+  m.def("active_isa", [] { return isa_name(active_isa()); });
+  m.def("cpu_info", [] {
+    const CpuInfo& info = cpu_info();
+    py::dict d;
+    d["model"] = info.model;
+    d["best_isa"] = isa_name(info.best);
+    d["amx_refusal"] = info.amx_refusal;
+    d["l1d_bytes"] = info.l1d_bytes;
+    d["l2_bytes"] = info.l2_bytes;
+    d["l3_bytes"] = info.l3_bytes;
+    return d;
+  });
+  m.def("pool_stats", [] {
+    const PoolStats s = pool_stats();
+    py::dict d;
+    d["in_use_bytes"] = s.in_use_bytes;
+    d["cached_bytes"] = s.cached_bytes;
+    d["peak_in_use_bytes"] = s.peak_in_use_bytes;
+    d["limit_bytes"] = s.limit_bytes;
+    d["allocations"] = s.allocations;
+    d["cache_hits"] = s.cache_hits;
+    return d;
+  });
+  m.def("pool_trim", &pool_trim);
+  m.def("pool_set_limit", &pool_set_limit, py::arg("bytes"));
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "tilework's compiled engine: NumPy arrays in, NumPy arrays out.";
+  m.attr("__version__") = TILEWORK_VERSION;
+  init_arrays(m);
+  bind_base(m);
+#define TW_FAMILY(name) bind_##name(m);
+#include "families.inc"
+#undef TW_FAMILY
+}
+
+}  // namespace tilework

@@ -1,0 +1,27 @@
+# The one table of ISA flags. A kernel source named after a row is built with that row's flags and no
+# others; every other source is built for the baseline. `TILEWORK_ISAS` lists the rows this target can run.
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(TILEWORK_ISA_baseline -march=x86-64-v2)
+  set(TILEWORK_ISA_generic "")
+  set(TILEWORK_ISA_avx2 -mavx2 -mfma -mbmi2)
+  set(TILEWORK_ISA_avx512 -mavx2 -mfma -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl
+                          -mprefer-vector-width=512)
+  set(TILEWORK_ISA_amx ${TILEWORK_ISA_avx512} -mamx-tile -mamx-bf16)
+  set(TILEWORK_ISAS generic avx2 avx512 amx)
+else()
+  set(TILEWORK_ISA_baseline "")
+  set(TILEWORK_ISA_generic "")
+  set(TILEWORK_ISAS generic)
+endif()
+
+# Adds csrc/kernels/FAMILY to TARGET: the driver, each ISA file that exists, and the binding.
+function(tilework_add_family target family)
+  set(dir ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/${family})
+  target_sources(${target} PRIVATE ${dir}/${family}.cc)
+  foreach(isa IN LISTS TILEWORK_ISAS)
+    file(GLOB sources CONFIGURE_DEPENDS ${dir}/${isa}.cc ${dir}/${isa}_*.cc)
+    target_sources(${target} PRIVATE ${sources})
+    set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${TILEWORK_ISA_${isa}}")
+  endforeach()
+endfunction()
