@@ -1,5 +1,5 @@
 # The one table of ISA flags. A kernel source named after a row is built with that row's flags and no
-# others; every other source is built for the baseline. `TILEWORK_ISAS` lists the rows this target can run.
+# others, and with TW_ISA set to its name, the namespace of all that it instantiates; every other source is built for the baseline. `TILEWORK_ISAS` lists the rows this target can run.
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(TILEWORK_ISA_baseline -march=x86-64-v2)
@@ -22,6 +22,7 @@ function(tilework_add_family target family)
   foreach(isa IN LISTS TILEWORK_ISAS)
     file(GLOB sources CONFIGURE_DEPENDS ${dir}/${isa}.cc ${dir}/${isa}_*.cc)
     target_sources(${target} PRIVATE ${sources})
-    set_source_files_properties(${sources} PROPERTIES COMPILE_OPTIONS "${TILEWORK_ISA_${isa}}")
+    set_source_files_properties(${sources} PROPERTIES
+      COMPILE_OPTIONS "${TILEWORK_ISA_${isa}};-fno-exceptions;-DTW_ISA=${isa}")
   endforeach()
 endfunction()
