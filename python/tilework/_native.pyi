@@ -1,0 +1,161 @@
+"""The engine contract: every engine offers these functions, with these names and arguments.
+
+Arrays in, arrays out; shapes and dtypes are checked one floor up, in `functional`. Arrays may have any
+strides; float arguments share one dtype, float32 or float64. Outputs are fresh and dense.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+__version__: Final[str]
+
+# --- controls of the compiled engine alone (config.py is their public face) ---
+def num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+def thread_info() -> dict[str, Any]: ...
+def set_isa(name: str) -> None: ...
+def active_isa() -> str: ...
+def cpu_info() -> dict[str, Any]: ...
+def variants() -> dict[str, list[dict[str, Any]]]: ...
+def pool_stats() -> dict[str, int]: ...
+def pool_trim() -> None: ...
+def pool_set_limit(bytes: int) -> None: ...
+def set_matmul_precision(precision: str) -> None: ...
+
+# --- gemm ---
+class PackedWeight:
+    """A weight (N, K) in the order the kernels read; made for one ISA and precision."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+def pack_weight(weight: Array) -> PackedWeight: ...
+
+# a (..., M, K) @ b (..., K, N), leading axes broadcast. With out, writes (or adds) there and returns it.
+def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Array: ...
+
+# activation(x @ weight.T + bias + residual); x (..., K), weight (N, K), bias (N,), residual (..., N).
+# With save, the second result is what linear_backward needs of the activation: the output itself (relu,
+# tanh, sigmoid), the pre-activation (gelu, gelu_tanh, silu), or None ("none").
+def linear_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    residual: Array | None,
+    activation: str,
+    save: bool,
+    packed: PackedWeight | None = None,
+) -> tuple[Array, Array | None]: ...
+
+# (dx, dweight, dbias, dz): each None where it was not asked for; dz is the gradient before the activation
+# (the residual's), asked for by need_residual.
+def linear_backward(
+    grad: Array,
+    x: Array,
+    weight: Array,
+    saved: Array | None,
+    activation: str,
+    need_x: bool,
+    need_weight: bool,
+    need_bias: bool,
+    need_residual: bool = False,
+) -> tuple[Array | None, Array | None, Array | None, Array | None]: ...
+
+# --- pointwise ---
+# What unary_backward wants as `saved` for each op: "input", "output" or "none".
+UNARY_OPS: Final[dict[str, str]]
+BINARY_OPS: Final[tuple[str, ...]]
+
+def unary_forward(op: str, x: Array) -> Array: ...
+def unary_backward(op: str, grad: Array, saved: Array) -> Array: ...
+
+# Broadcasts as NumPy does; either side may be a Python float, taken in the other's dtype.
+def binary_forward(op: str, a: Array | float, b: Array | float) -> Array: ...
+
+# activation(x + bias) with bias (N,) along x's last axis; saved as for linear_forward.
+def bias_activation_forward(
+    x: Array, bias: Array, activation: str, save: bool
+) -> tuple[Array, Array | None]: ...
+def bias_activation_backward(
+    grad: Array, saved: Array | None, activation: str
+) -> tuple[Array, Array]: ...
+
+# Element p (in dense memory order) is kept where its Philox word >= round(p_drop * 2**32), times 1 / (1 - p_drop).
+def dropout_forward(x: Array, p: float, seed: int, call: int) -> Array: ...
+def dropout_backward(grad: Array, p: float, seed: int, call: int) -> Array: ...
+def accumulate_(destination: Array, source: Array) -> None: ...
+
+# --- reduce --- (axes: non-negative, ascending; an empty tuple reduces nothing)
+def sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...
+def mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...
+def max(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...
+def min(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...
+# The gradient of broadcasting: sums x down to `shape`.
+def sum_to_shape(x: Array, shape: tuple[int, ...]) -> Array: ...
+
+# --- softmax --- (axis: non-negative)
+def softmax_forward(x: Array, axis: int, log: bool) -> Array: ...
+def softmax_backward(grad: Array, output: Array, axis: int, log: bool) -> Array: ...
+
+# --- loss --- (reduction: "none", "mean" or "sum"; losses are 0-d arrays unless "none")
+# logits (N, C), target (N,) int64, weight (C,). `saved` is opaque, for cross_entropy_backward.
+def cross_entropy_forward(
+    logits: Array,
+    target: Array,
+    weight: Array | None,
+    ignore_index: int,
+    label_smoothing: float,
+    reduction: str,
+) -> tuple[Array, Array]: ...
+def cross_entropy_backward(
+    grad: Array,
+    logits: Array,
+    target: Array,
+    weight: Array | None,
+    saved: Array,
+    ignore_index: int,
+    label_smoothing: float,
+    reduction: str,
+) -> Array: ...
+def mse_forward(input: Array, target: Array, reduction: str) -> Array: ...
+# The gradient of input; target's is its negative.
+def mse_backward(grad: Array, input: Array, target: Array, reduction: str) -> Array: ...
+
+# --- optim --- (one call a step: lists of arrays, written in place)
+def sgd_step(
+    params: list[Array],
+    grads: list[Array],
+    momenta: list[Array] | None,
+    first: bool,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None: ...
+
+# max_exp_avg_sqs: amsgrad's, or None. decoupled: AdamW's weight decay. step counts from 1.
+def adam_step(
+    params: list[Array],
+    grads: list[Array],
+    exp_avgs: list[Array],
+    exp_avg_sqs: list[Array],
+    max_exp_avg_sqs: list[Array] | None,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None: ...
+
+# --- random --- (Philox: integers and uniforms agree to the bit on every engine, normals to 2 ulp)
+def random_bits(shape: tuple[int, ...], seed: int, call: int) -> Array: ...
+def uniform(shape: tuple[int, ...], dtype: str, seed: int, call: int) -> Array: ...
+def normal(shape: tuple[int, ...], dtype: str, seed: int, call: int) -> Array: ...
