@@ -7,6 +7,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(TILEWORK_ISA_avx2 -mavx2 -mfma -mbmi2)
   set(TILEWORK_ISA_avx512 -mavx2 -mfma -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl
                           -mprefer-vector-width=512)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # Its own intrinsics read _mm512_undefined_epi32() and warn of it (gcc bug 105593).
+    list(APPEND TILEWORK_ISA_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
+  endif()
   set(TILEWORK_ISA_amx ${TILEWORK_ISA_avx512} -mamx-tile -mamx-bf16)
   set(TILEWORK_ISAS generic avx2 avx512 amx)
 else()
