@@ -1,0 +1,106 @@
+// One vector type for every ISA: Vec<T> holds as many T as a register of the ISA being built.
+//
+// A kernel body is written once against Vec<float> / Vec<double> and included by each ISA file; the
+// compiler's own flags choose the implementation below, and TW_ISA (set by isa.cmake) the
+// namespace, so that nothing instantiated here can be mistaken by the linker for another ISA's
+// code. For the same reason no C++ standard header may be included here.
+//
+//   Vec<T>(x)  Vec<T>::zero()            every lane x; scalars convert implicitly
+//   Vec<T>::load(p)  v.store(p)          unaligned
+//   Vec<T>::load_partial(p, n)           the first n lanes (0 <= n <= width), the others zero;
+//   touches v.store_partial(p, n)                no memory past them v.stream(p) store around the
+//   cache; p aligned to sizeof(Vec<T>), and
+//                                        stream_fence() before another thread may read
+//   + - * /  -v  += -= *= /=
+//   fma(a, b, c)  fnma(a, b, c)          a*b + c and c - a*b; rounded once where the ISA has FMA,
+//   twice
+//                                        on generic: nothing exact may be built on it
+//   min(a, b)  max(a, b)                 the second operand where either is NaN, or both are zeros
+//   min_nan(a, b)  max_nan(a, b)         NaN where either is NaN
+//   sqrt  abs  round (half to even)  copysign(magnitude, sign)
+//   < <= > >= == !=  is_nan(v)           Mask<T>; & | ! any(m) all(m) Mask<T>::first(n)
+//   select(m, a, b)                      a where m, else b
+//   scale_pow2(x, n)                     x * 2^n for integral n, right into overflow and denormals
+//   to_bits(v)  from_bits(b)             lanes as unsigned integers: Vec<uint32_t>, Vec<uint64_t>,
+//                                        which have + - & | ^ and << >> by a constant
+//   int32_to_float(b)                    lanes of Vec<uint32_t> read as signed
+//   reduce_add  reduce_min  reduce_max   across lanes, by halving: one fixed tree for each width
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef TW_ISA
+#error "TW_ISA names the namespace of an ISA file; build it through simd/isa.cmake"
+#endif
+
+#define TW_INLINE inline __attribute__((always_inline))
+
+namespace tilework::TW_ISA {
+
+template <class T>
+struct Vec;
+template <class T>
+struct Mask;
+
+// The unsigned integer as wide as T.
+template <class T>
+struct BitsOf;
+template <>
+struct BitsOf<float> {
+  using type = uint32_t;
+};
+template <>
+struct BitsOf<double> {
+  using type = uint64_t;
+};
+template <class T>
+using Bits = Vec<typename BitsOf<T>::type>;
+
+}  // namespace tilework::TW_ISA
+
+#if defined(__AVX512F__)
+#include "simd/vec_avx512.h"
+#elif defined(__AVX2__)
+#include "simd/vec_avx2.h"
+#else
+#include "simd/vec_generic.h"
+#endif
+
+namespace tilework::TW_ISA {
+
+// What follows from the primitives alone, for float and double.
+#define TW_DERIVED(T)                                                                      \
+  TW_INLINE Vec<T>& operator+=(Vec<T>& a, Vec<T> b) { return a = a + b; }                  \
+  TW_INLINE Vec<T>& operator-=(Vec<T>& a, Vec<T> b) { return a = a - b; }                  \
+  TW_INLINE Vec<T>& operator*=(Vec<T>& a, Vec<T> b) { return a = a * b; }                  \
+  TW_INLINE Vec<T>& operator/=(Vec<T>& a, Vec<T> b) { return a = a / b; }                  \
+  TW_INLINE Mask<T> is_nan(Vec<T> a) { return a != a; }                                    \
+  TW_INLINE Vec<T> min_nan(Vec<T> a, Vec<T> b) { return select(is_nan(a), a, min(a, b)); } \
+  TW_INLINE Vec<T> max_nan(Vec<T> a, Vec<T> b) { return select(is_nan(a), a, max(a, b)); }
+TW_DERIVED(float)
+TW_DERIVED(double)
+#undef TW_DERIVED
+
+#if !defined(__AVX512F__)
+// 2^k for integral k, as a normal number. Adding 1.5 * 2^m (m bits of mantissa) leaves the integer
+// in the low bits; the shift drops all but the biased exponent.
+TW_INLINE Vec<float> pow2_normal(Vec<float> k) {
+  return from_bits((to_bits(k + Vec<float>(0x1.8p23f)) + Vec<uint32_t>(127)) << 23);
+}
+TW_INLINE Vec<double> pow2_normal(Vec<double> k) {
+  return from_bits((to_bits(k + Vec<double>(0x1.8p52)) + Vec<uint64_t>(1023)) << 52);
+}
+
+// Two factors, so that each is a normal number and only the second product can round. n beyond
+// twice the exponents' range counts as that.
+template <class T>
+TW_INLINE Vec<T> scale_pow2(Vec<T> x, Vec<T> n) {
+  const T limit = sizeof(T) == 4 ? 252 : 2044;
+  n = max(min(n, Vec<T>(limit)), Vec<T>(-limit));
+  const Vec<T> half = round(n * Vec<T>(T(0.5)));
+  return x * pow2_normal(half) * pow2_normal(n - half);
+}
+#endif
+
+}  // namespace tilework::TW_ISA
