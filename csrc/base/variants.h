@@ -3,10 +3,14 @@
 // A family lists its variants once, in variants.inc, one line each:
 //     TW_VARIANT(avx512, Isa::avx512, 2)      // namespace and name, ISA needed, rank
 // and each variant's file defines `extern const <Family>Kernels <family>_kernels` in its namespace.
+// The driver keeps `constinit const VariantTable g_variants(kVariants);` and, so that `tilework
+// info` can tell of it, `const VariantListing g_listing("<family>", g_variants);`.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
+#include <string>
+#include <vector>
 
 #include "base/cpu.h"
 
@@ -49,6 +53,47 @@ class VariantTable {
   const Variant<Table> (&variants_)[N];
   mutable std::atomic<const Variant<Table>*> chosen_{nullptr};
   mutable std::atomic<int> generation_{-1};
+};
+
+// One variant as it stands in this process.
+struct VariantStatus {
+  const char* name;
+  Isa needs;
+  bool runs;    // this machine can run it
+  bool serves;  // it is the one that calls go to now
+  std::string reason;
+};
+
+// What a family's table looks like from outside: registers itself when it is constructed, at load
+// time.
+class VariantListing {
+ public:
+  template <class Table, std::size_t N>
+  VariantListing(const char* family, const VariantTable<Table, N>& table)
+      : family_(family), table_(&table), status_([](const void* object) {
+          const auto& t = *static_cast<const VariantTable<Table, N>*>(object);
+          std::vector<VariantStatus> rows;
+          for (const Variant<Table>& v : t)
+            rows.push_back(describe(v.name, v.needs, t.best().name));
+          return rows;
+        }) {
+    next_ = first_;
+    first_ = this;
+  }
+
+  static const VariantListing* first() { return first_; }
+  const VariantListing* next() const { return next_; }
+  const char* family() const { return family_; }
+  std::vector<VariantStatus> status() const { return status_(table_); }
+
+ private:
+  static VariantStatus describe(const char* name, Isa needs, const char* serving);
+
+  static inline constinit const VariantListing* first_ = nullptr;
+  const char* family_;
+  const void* table_;
+  std::vector<VariantStatus> (*status_)(const void*);
+  const VariantListing* next_;
 };
 
 }  // namespace tilework

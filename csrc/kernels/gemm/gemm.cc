@@ -1,1 +1,221 @@
-// filled by the family
+#include "kernels/gemm/gemm.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/memory_pool.h"
+#include "base/thread_pool.h"
+#include "base/variants.h"
+
+namespace tilework {
+
+#define TW_VARIANT(name, needs, rank)    \
+  namespace name {                       \
+  extern const GemmKernels gemm_kernels; \
+  }
+#include "kernels/gemm/variants.inc"
+#undef TW_VARIANT
+
+namespace {
+
+#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::gemm_kernels},
+constexpr Variant<GemmKernels> kVariants[] = {
+#include "kernels/gemm/variants.inc"
+};
+#undef TW_VARIANT
+constinit const VariantTable g_kernels(kVariants);
+const VariantListing g_listing("gemm", g_kernels);
+
+std::atomic<MatmulPrecision> g_precision{MatmulPrecision::highest};
+
+template <class T>
+struct Routines;
+template <>
+struct Routines<float> {
+  static const GemmRoutine<float>* first(const GemmKernels& t) { return t.f32; }
+  static int count(const GemmKernels& t) { return t.f32_count; }
+  static auto activation_backward(const GemmKernels& t) { return t.activation_backward_f32; }
+};
+template <>
+struct Routines<double> {
+  static const GemmRoutine<double>* first(const GemmKernels& t) { return t.f64; }
+  static int count(const GemmKernels& t) { return t.f64_count; }
+  static auto activation_backward(const GemmKernels& t) { return t.activation_backward_f64; }
+};
+
+// The first routine that `accepts`; null where none does.
+template <class T, class Accepts>
+const GemmRoutine<T>* find_routine(Accepts&& accepts) {
+  for (const GemmKernels* table = g_kernels.best().table; table; table = table->next) {
+    const GemmRoutine<T>* routine = Routines<T>::first(*table);
+    for (int i = 0; i < Routines<T>::count(*table); ++i)
+      if (accepts(routine[i])) return routine + i;
+  }
+  return nullptr;
+}
+
+// The rows and columns of C from (row, col): what one task computes.
+template <class T>
+GemmArgs<T> piece(const GemmArgs<T>& g, const GemmRoutine<T>& routine, int64_t row, int64_t rows,
+                  int64_t col, int64_t cols) {
+  GemmArgs<T> p = g;
+  p.m = rows;
+  p.n = cols;
+  p.a += row * g.a_row;
+  p.b += col * g.b_col;
+  p.c += row * g.c_row + col;
+  if (p.packed.data)
+    p.packed.data +=
+        col / routine.n_unit * static_cast<int64_t>(routine.packed_panel_bytes(g.k, g.precision));
+  Epilogue<T>& e = p.epilogue;
+  if (e.bias) e.bias += col;
+  if (e.residual) e.residual += row * e.residual_row + col;
+  if (e.preactivation) e.preactivation += row * e.preactivation_row + col;
+  return p;
+}
+
+template <class T>
+void run_on_this_thread(const GemmArgs<T>& g, const GemmRoutine<T>& routine) {
+  Scratch<char> workspace(routine.workspace_bytes(g.m, g.n, g.k));
+  routine.run(g, workspace.get());
+}
+
+// How C is cut among threads. Each task packs its own operands, so a cut across M repeats the
+// packing of B and one across N that of A: of the cuts that give every thread work, the cheapest.
+struct Grid {
+  int64_t rows, cols;
+};
+template <class T>
+Grid choose_grid(const GemmArgs<T>& g, const GemmRoutine<T>& routine, int threads) {
+  const int64_t m_units = (g.m + routine.m_unit - 1) / routine.m_unit;
+  const int64_t n_units = (g.n + routine.n_unit - 1) / routine.n_unit;
+  constexpr double kPack = 60;  // multiply-adds in the time that packing one element takes
+  Grid best{1, 1};
+  double best_cost = 0;
+  for (int64_t cols = 1; cols <= std::min<int64_t>(threads, n_units); ++cols) {
+    const int64_t rows = std::min<int64_t>((threads + cols - 1) / cols, m_units);
+    const double m = static_cast<double>((m_units + rows - 1) / rows * routine.m_unit);
+    const double n = static_cast<double>((n_units + cols - 1) / cols * routine.n_unit);
+    const double cost = m * n + kPack * (m + n);
+    if (cols == 1 || cost < best_cost) {
+      best_cost = cost;
+      best = {rows, cols};
+    }
+  }
+  return best;
+}
+
+template <class T>
+void run_on_threads(const GemmArgs<T>& g, const GemmRoutine<T>& routine, double cost_ns,
+                    int threads) {
+  const Grid grid = choose_grid(g, routine, threads);
+  const int64_t m_units = (g.m + routine.m_unit - 1) / routine.m_unit;
+  const int64_t n_units = (g.n + routine.n_unit - 1) / routine.n_unit;
+  parallel_for(grid.rows * grid.cols, cost_ns, [&](int64_t task) {
+    const int64_t i = task / grid.cols, j = task % grid.cols;
+    const int64_t row = m_units * i / grid.rows * routine.m_unit;
+    const int64_t row_end = std::min(g.m, m_units * (i + 1) / grid.rows * routine.m_unit);
+    const int64_t col = n_units * j / grid.cols * routine.n_unit;
+    const int64_t col_end = std::min(g.n, n_units * (j + 1) / grid.cols * routine.n_unit);
+    run_on_this_thread(piece(g, routine, row, row_end - row, col, col_end - col), routine);
+  });
+}
+
+// Below this a product is over before a second thread has woken up.
+constexpr double kWorthCutting_ns = 20e3;
+
+}  // namespace
+
+void set_matmul_precision(MatmulPrecision precision) { g_precision.store(precision); }
+MatmulPrecision matmul_precision() { return g_precision.load(std::memory_order_relaxed); }
+
+template <class T>
+double gemm_cost_ns(int64_t m, int64_t n, int64_t k) {
+  // A core does some 60 float multiply-adds and moves some 4 floats in a nanosecond.
+  const double md = static_cast<double>(m), nd = static_cast<double>(n),
+               kd = static_cast<double>(k);
+  return sizeof(T) / 4.0 * (md * nd * kd / 60 + (md * kd + kd * nd + md * nd) / 4);
+}
+
+template <class T>
+void gemm(const GemmArgs<T>& args) {
+  if (args.m == 0 || args.n == 0) return;
+  const GemmRoutine<T>& routine =
+      *find_routine<T>([&](const GemmRoutine<T>& r) { return r.suits(args); });
+  GemmArgs<T> g = args;
+  if (g.packed.routine != &routine) g.packed = {nullptr, nullptr};
+  const double cost_ns = gemm_cost_ns<T>(g.m, g.n, g.k);
+  const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
+  if (threads == 1)
+    run_on_this_thread(g, routine);
+  else
+    run_on_threads(g, routine, cost_ns, threads);
+}
+
+template <class T>
+void gemm_batched(const GemmArgs<T>& args, int ndim, const int64_t* shape, const int64_t* a_strides,
+                  const int64_t* b_strides, const int64_t* c_strides) {
+  int64_t count = 1;
+  for (int i = 0; i < ndim; ++i) count *= shape[i];
+  if (count == 1) return gemm(args);
+  if (count == 0 || args.m == 0 || args.n == 0) return;
+  const GemmRoutine<T>& routine =
+      *find_routine<T>([&](const GemmRoutine<T>& r) { return r.suits(args); });
+  const auto at = [&](int64_t index) {
+    GemmArgs<T> g = args;
+    for (int i = ndim; i-- > 0; index /= shape[i]) {
+      const int64_t step = index % shape[i];
+      g.a += step * a_strides[i];
+      g.b += step * b_strides[i];
+      g.c += step * c_strides[i];
+    }
+    return g;
+  };
+  const double each_ns = gemm_cost_ns<T>(args.m, args.n, args.k);
+  const double cost_ns = each_ns * static_cast<double>(count);
+  const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
+  if (count < threads && each_ns > kWorthCutting_ns) {
+    for (int64_t i = 0; i < count; ++i) run_on_threads(at(i), routine, each_ns, threads);
+    return;
+  }
+  // A few tasks a thread even out what the system does meanwhile.
+  const int64_t tasks = threads == 1 ? 1 : std::min<int64_t>(count, 4 * threads);
+  parallel_for(tasks, cost_ns, [&](int64_t task) {
+    Scratch<char> workspace(routine.workspace_bytes(args.m, args.n, args.k));
+    for (int64_t i = count * task / tasks; i < count * (task + 1) / tasks; ++i)
+      routine.run(at(i), workspace.get());
+  });
+}
+
+template <class T>
+PackPlan<T> gemm_pack_plan(const GemmArgs<T>& args) {
+  const GemmRoutine<T>* routine =
+      find_routine<T>([&](const GemmRoutine<T>& r) { return r.pack_panels && r.suits(args); });
+  if (!routine) return {nullptr, 0};
+  const int64_t panels = (args.n + routine->n_unit - 1) / routine->n_unit;
+  return {routine, panels * routine->packed_panel_bytes(args.k, args.precision)};
+}
+
+template <class T>
+void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed) {
+  plan.routine->pack_panels(args, packed);
+}
+
+template <class T>
+void activation_backward(const ActivationBackwardArgs<T>& args) {
+  Routines<T>::activation_backward (*g_kernels.best().table)(args);
+}
+
+#define TW_INSTANTIATE(T)                                                                \
+  template double gemm_cost_ns<T>(int64_t, int64_t, int64_t);                            \
+  template void gemm<T>(const GemmArgs<T>&);                                             \
+  template void gemm_batched<T>(const GemmArgs<T>&, int, const int64_t*, const int64_t*, \
+                                const int64_t*, const int64_t*);                         \
+  template PackPlan<T> gemm_pack_plan<T>(const GemmArgs<T>&);                            \
+  template void gemm_pack<T>(const GemmArgs<T>&, const PackPlan<T>&, void*);             \
+  template void activation_backward<T>(const ActivationBackwardArgs<T>&);
+TW_INSTANTIATE(float)
+TW_INSTANTIATE(double)
+#undef TW_INSTANTIATE
+
+}  // namespace tilework

@@ -1,0 +1,25 @@
+#include "base/variants.h"
+
+#include <cstring>
+
+namespace tilework {
+
+VariantStatus VariantListing::describe(const char* name, Isa needs, const char* serving) {
+  VariantStatus s{name, needs, needs <= cpu_info().best, std::strcmp(name, serving) == 0, ""};
+  const std::string isa = isa_name(active_isa());
+  if (s.serves) {
+    s.reason = "the best for the active ISA, " + isa;
+  } else if (needs > active_isa() && s.runs) {
+    s.reason = std::string("needs ") + isa_name(needs) + "; the ISA is held to " + isa;
+  } else if (s.runs) {
+    s.reason = std::string("outranked by ") + serving;
+  } else if (needs == Isa::amx && !cpu_info().amx_refusal.empty()) {
+    s.reason = "needs amx: " + cpu_info().amx_refusal;
+  } else {
+    s.reason =
+        std::string("needs ") + isa_name(needs) + "; this machine has " + isa_name(cpu_info().best);
+  }
+  return s;
+}
+
+}  // namespace tilework

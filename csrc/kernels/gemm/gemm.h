@@ -1,0 +1,44 @@
+// Matrix products for float and double: cut among threads here, computed by each ISA's routines.
+//
+// NaN and Inf in A and B reach every element of C that they are part of, as in NumPy. Results do
+// not depend on the number of threads. K = 0 gives the epilogue of zeros; M = 0 or N = 0 touches
+// nothing.
+#pragma once
+
+#include "kernels/gemm/kernels.h"
+
+namespace tilework {
+
+// The process-wide default; read by the bindings, set by set_float32_matmul_precision.
+void set_matmul_precision(MatmulPrecision precision);
+MatmulPrecision matmul_precision();
+
+// A guess of the time on one thread, in nanoseconds: enough to decide about threads and the GIL.
+template <class T>
+double gemm_cost_ns(int64_t m, int64_t n, int64_t k);
+
+template <class T>
+void gemm(const GemmArgs<T>& args);
+
+// `args` at each index of the leading axes, whose strides (in elements; zero where an operand is
+// broadcast) are given for each operand. The epilogue may only accumulate.
+template <class T>
+void gemm_batched(const GemmArgs<T>& args, int ndim, const int64_t* shape, const int64_t* a_strides,
+                  const int64_t* b_strides, const int64_t* c_strides);
+
+// B packed once for many products: what the ISA that is active now reads. Fields of args that
+// matter are n, k, b and precision.
+template <class T>
+struct PackPlan {
+  const GemmRoutine<T>* routine;  // null: nothing is gained by packing here
+  size_t bytes;
+};
+template <class T>
+PackPlan<T> gemm_pack_plan(const GemmArgs<T>& args);
+template <class T>
+void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed);
+
+template <class T>
+void activation_backward(const ActivationBackwardArgs<T>& args);
+
+}  // namespace tilework

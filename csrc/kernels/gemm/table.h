@@ -1,0 +1,27 @@
+// One ISA's table: the width-generic routines, built with that ISA's flags.
+#pragma once
+
+#include "kernels/gemm/blocked.h"
+#include "kernels/gemm/kernels.h"
+
+namespace tilework::TW_ISA {
+
+template <class T>
+inline constexpr GemmRoutine<T> kGemmRoutines[] = {
+    {"blocked", blocked_suits<T>, Tile<T>::mr, Tile<T>::nr, blocked_workspace<T>, blocked_run<T>,
+     blocked_panel_bytes<T>, blocked_pack<T>},
+};
+template <class T>
+inline constexpr int kGemmRoutineCount = sizeof(kGemmRoutines<T>) / sizeof(GemmRoutine<T>);
+
+constexpr GemmKernels gemm_table() {
+  return {.f32 = kGemmRoutines<float>,
+          .f32_count = kGemmRoutineCount<float>,
+          .f64 = kGemmRoutines<double>,
+          .f64_count = kGemmRoutineCount<double>,
+          .activation_backward_f32 = nullptr,
+          .activation_backward_f64 = nullptr,
+          .next = nullptr};
+}
+
+}  // namespace tilework::TW_ISA
