@@ -1,1 +1,103 @@
-// filled by the family
+#include "kernels/optim/optim.h"
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+
+#include "base/thread_pool.h"
+#include "base/variants.h"
+
+namespace tilework {
+
+#define TW_VARIANT(name, needs, rank)      \
+  namespace name {                         \
+  extern const OptimKernels optim_kernels; \
+  }
+#include "kernels/optim/variants.inc"
+#undef TW_VARIANT
+
+namespace {
+
+constexpr Variant<OptimKernels> kVariants[] = {
+#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::optim_kernels},
+#include "kernels/optim/variants.inc"
+#undef TW_VARIANT
+};
+constinit const VariantTable g_variants(kVariants);
+const VariantListing g_listing("optim", g_variants);
+
+template <class T>
+const OptimTable<T>& table() {
+  if constexpr (std::is_same_v<T, float>)
+    return g_variants->f32;
+  else
+    return g_variants->f64;
+}
+
+// Elements of one task: with four arrays, 256 KiB of float32, which lies in any L2.
+constexpr int64_t kChunk = 16384;
+
+// Calls update(tensor, begin, end) over the tensors laid end to end and cut into equal chunks: a
+// model of many small tensors makes few tasks, and one large tensor many.
+template <class Tensor, class Update>
+void for_each_chunk(const Tensor* tensors, size_t count, double ns_per_element, Update update) {
+  int64_t total = 0;
+  for (size_t i = 0; i < count; ++i) total += tensors[i].size;
+  parallel_for((total + kChunk - 1) / kChunk, ns_per_element * static_cast<double>(total),
+               [&](int64_t task) {
+                 int64_t begin = task * kChunk, end = std::min(total, begin + kChunk);
+                 for (const Tensor* t = tensors; end > 0; begin -= t->size, end -= t->size, ++t) {
+                   const int64_t from = std::max<int64_t>(begin, 0), to = std::min(end, t->size);
+                   if (from < to) update(*t, from, to);
+                 }
+               });
+}
+
+template <class T>
+void sgd_step_of(const SgdTensor<T>* tensors, size_t count, const SgdOptions& o) {
+  const SgdFactors<T> f = {.grad_sign = T(o.maximize ? -1 : 1),
+                           .decay = T(o.weight_decay),
+                           .momentum = T(o.momentum),
+                           .grad_share = T(1 - o.dampening),
+                           .first = o.first,
+                           .nesterov = o.nesterov,
+                           .lr = T(o.lr)};
+  const auto update = table<T>().sgd;
+  for_each_chunk(tensors, count, 0.05 * sizeof(T),
+                 [&](const auto& t, int64_t begin, int64_t end) { update(t, f, begin, end); });
+}
+
+template <class T>
+void adam_step_of(const AdamTensor<T>* tensors, size_t count, const AdamOptions& o) {
+  const double correction1 = 1 - std::pow(o.beta1, o.step);
+  const double correction2 = 1 - std::pow(o.beta2, o.step);
+  const AdamFactors<T> f = {.grad_sign = T(o.maximize ? -1 : 1),
+                            .decay = T(o.decoupled ? 0 : o.weight_decay),
+                            .param_scale = T(o.decoupled ? 1 - o.lr * o.weight_decay : 1),
+                            .lerp = T(1 - o.beta1),
+                            .beta2 = T(o.beta2),
+                            .square = T(1 - o.beta2),
+                            .root_scale = T(1 / std::sqrt(correction2)),
+                            .eps = T(o.eps),
+                            .step_size = T(o.lr / correction1)};
+  const auto update = table<T>().adam;
+  for_each_chunk(tensors, count, 0.1 * sizeof(T),
+                 [&](const auto& t, int64_t begin, int64_t end) { update(t, f, begin, end); });
+}
+
+}  // namespace
+
+void sgd_step(const SgdTensor<float>* tensors, size_t count, const SgdOptions& options) {
+  sgd_step_of(tensors, count, options);
+}
+void sgd_step(const SgdTensor<double>* tensors, size_t count, const SgdOptions& options) {
+  sgd_step_of(tensors, count, options);
+}
+void adam_step(const AdamTensor<float>* tensors, size_t count, const AdamOptions& options) {
+  adam_step_of(tensors, count, options);
+}
+void adam_step(const AdamTensor<double>* tensors, size_t count, const AdamOptions& options) {
+  adam_step_of(tensors, count, options);
+}
+
+}  // namespace tilework

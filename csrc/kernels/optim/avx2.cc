@@ -1,0 +1,1 @@
+#include "kernels/optim/optim_body.h"
