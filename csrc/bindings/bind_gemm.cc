@@ -1,7 +1,279 @@
+// Matrix products and fully connected layers: arrays become pointers and strides here.
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/cpu.h"
+#include "base/memory_pool.h"
+#include "base/variants.h"
 #include "bindings/array.h"
+#include "kernels/gemm/gemm.h"
 
 namespace tilework {
+namespace {
 
-void bind_gemm(py::module_&) {}
+std::string shape_text(const ArrayView& a) {
+  std::string text = "(";
+  for (int i = 0; i < a.ndim; ++i) {
+    if (i > 0) text.append(", ");
+    text.append(std::to_string(a.shape[i]));
+  }
+  return text.append(a.ndim == 1 ? ",)" : ")");
+}
+
+[[noreturn]] void refuse(const char* op, const std::string& message) {
+  throw py::value_error(std::string("[") + op + "] " + message);
+}
+
+void require_dtype(const ArrayView& a, DType dtype, const char* op, const char* argument) {
+  if (a.dtype != dtype)
+    throw py::type_error(std::string("[") + op + "] expected `" + argument + "` of dtype " +
+                         dtype_name(dtype) + ", as the first argument is; got " +
+                         dtype_name(a.dtype) + ": convert one of them");
+}
+
+// Calls body with a null pointer of the dtype's type.
+template <class Body>
+auto with_type(DType dtype, Body&& body) {
+  return dtype == DType::float32 ? body(static_cast<float*>(nullptr))
+                                 : body(static_cast<double*>(nullptr));
+}
+
+// An array that kernels can walk: held so that a packed copy, where one was needed, lives on.
+struct Operand {
+  py::object holder;
+  ArrayView v;
+
+  explicit Operand(const ArrayView& x) : v(x) {}
+  // Strides that are no multiple of an element (a field of a structured array) have no place in a
+  // kernel: such an array is copied.
+  static Operand strided(const ArrayView& x) {
+    for (int i = 0; i < x.ndim; ++i)
+      if (x.strides[i] % x.itemsize() != 0) return contiguous(x);
+    return Operand(x);
+  }
+  static Operand contiguous(const ArrayView& x) {
+    Operand result(x);
+    result.holder = as_contiguous(x);
+    result.v = view_own(result.holder);
+    return result;
+  }
+  int64_t stride(int axis) const { return v.strides[axis] / v.itemsize(); }
+};
+
+// (..., C) as rows of one stride; copied where its leading axes do not fold into one.
+struct Rows {
+  Operand array;
+  int64_t rows, cols, row_stride, col_stride;
+
+  Rows(const ArrayView& x, bool unit_columns) : array(Operand::strided(x)) {
+    if (!fold() || (unit_columns && col_stride != 1 && cols > 1)) {
+      array = Operand::contiguous(x);
+      fold();
+    }
+  }
+
+ private:
+  bool fold() {
+    const ArrayView& v = array.v;
+    cols = v.shape[v.ndim - 1];
+    col_stride = cols > 1 ? array.stride(v.ndim - 1) : 1;
+    rows = 1;
+    row_stride = cols;
+    for (int i = v.ndim - 1; i-- > 0;) {
+      if (v.shape[i] == 1) continue;
+      if (rows == 1)
+        row_stride = array.stride(i);
+      else if (array.stride(i) != rows * row_stride)
+        return v.size() == 0;
+      rows *= v.shape[i];
+    }
+    if (v.size() == 0) {  // any strides will do, but the count of rows must be right
+      rows = 1;
+      for (int i = 0; i + 1 < v.ndim; ++i) rows *= v.shape[i];
+    }
+    return true;
+  }
+};
+
+// --- matmul ---
+
+bool memory_overlaps(const ArrayView& a, const ArrayView& b) {
+  const auto extent = [](const ArrayView& x) {
+    const char *low = x.data, *high = x.data + x.itemsize();
+    for (int i = 0; i < x.ndim; ++i)
+      (x.strides[i] < 0 ? low : high) += x.strides[i] * (x.shape[i] - 1);
+    return std::pair(low, high);
+  };
+  if (a.size() == 0 || b.size() == 0) return false;
+  const auto [a_low, a_high] = extent(a);
+  const auto [b_low, b_high] = extent(b);
+  return a_low < b_high && b_low < a_high;
+}
+
+// The batched product that a call to matmul comes to, axes still as NumPy has them.
+struct BatchPlan {
+  int ndim = 0;  // leading axes of the result
+  npy_intp shape[kMaxDims];
+  int64_t a[kMaxDims], b[kMaxDims], c[kMaxDims];  // strides in elements
+
+  BatchPlan(const Operand& x, const Operand& y) {
+    ndim = std::max(x.v.ndim, y.v.ndim) - 2;
+    for (int i = 0; i < ndim; ++i) {
+      const int xi = i - (ndim - (x.v.ndim - 2)), yi = i - (ndim - (y.v.ndim - 2));
+      const npy_intp xn = xi < 0 ? 1 : x.v.shape[xi], yn = yi < 0 ? 1 : y.v.shape[yi];
+      if (xn != yn && xn != 1 && yn != 1)
+        refuse("matmul", "expected leading axes that broadcast; got " + shape_text(x.v) + " @ " +
+                             shape_text(y.v) + ": they must be equal or 1");
+      shape[i] = xn == 1 ? yn : xn;
+      a[i] = xn == 1 ? 0 : x.stride(xi);
+      b[i] = yn == 1 ? 0 : y.stride(yi);
+    }
+  }
+};
+
+// Leading axes that only A has, and that continue its rows, are rows: one tall product.
+template <class T>
+void fold_rows(GemmArgs<T>& g, BatchPlan& batch) {
+  while (batch.ndim > 0) {
+    const int i = batch.ndim - 1;
+    if (batch.b[i] != 0 && batch.shape[i] != 1) return;
+    if (g.m == 1) {
+      g.a_row = batch.a[i];
+      g.c_row = batch.c[i];
+    } else if (batch.shape[i] != 1 &&
+               (batch.a[i] != g.m * g.a_row || batch.c[i] != g.m * g.c_row)) {
+      return;
+    }
+    g.m *= batch.shape[i];
+    --batch.ndim;
+  }
+}
+
+template <class T>
+void matmul_into(const Operand& a, const Operand& b, const Operand& c, BatchPlan batch,
+                 bool accumulate) {
+  const int an = a.v.ndim, bn = b.v.ndim, cn = c.v.ndim;
+  GemmArgs<T> g{.m = a.v.shape[an - 2],
+                .n = b.v.shape[bn - 1],
+                .k = a.v.shape[an - 1],
+                .a = a.v.as<T>(),
+                .a_row = a.stride(an - 2),
+                .a_col = a.stride(an - 1),
+                .b = b.v.as<T>(),
+                .b_row = b.stride(bn - 2),
+                .b_col = b.stride(bn - 1),
+                .c = c.v.as<T>(),
+                .c_row = c.stride(cn - 2)};
+  g.epilogue.accumulate = accumulate;
+  g.precision = matmul_precision();
+  for (int i = 0; i < batch.ndim; ++i) batch.c[i] = c.stride(i);
+  if (c.stride(cn - 1) != 1 && g.n > 1) {  // C's rows are adjacent: C^T = B^T A^T
+    std::swap(g.m, g.n);
+    std::swap(g.a, g.b);
+    std::swap(g.a_row, g.b_col);
+    std::swap(g.a_col, g.b_row);
+    std::swap(batch.a, batch.b);
+    g.c_row = c.stride(cn - 1);
+  }
+  fold_rows(g, batch);
+  int64_t shape[kMaxDims];
+  double count = 1;
+  for (int i = 0; i < batch.ndim; ++i) count *= static_cast<double>(shape[i] = batch.shape[i]);
+  const GilRelease release(count * gemm_cost_ns<T>(g.m, g.n, g.k));
+  gemm_batched(g, batch.ndim, shape, batch.a, batch.b, batch.c);
+}
+
+// Whether gemm may write there: no element twice, rows or columns adjacent, no operand under it.
+bool can_write_directly(const Operand& out, const Operand& a, const Operand& b) {
+  const int n = out.v.ndim;
+  for (int i = 0; i < n; ++i)
+    if (out.v.strides[i] == 0 && out.v.shape[i] > 1) return false;
+  const bool rows_adjacent = out.stride(n - 2) == 1 || out.v.shape[n - 2] <= 1;
+  const bool cols_adjacent = out.stride(n - 1) == 1 || out.v.shape[n - 1] <= 1;
+  return (rows_adjacent || cols_adjacent) && !memory_overlaps(out.v, a.v) &&
+         !memory_overlaps(out.v, b.v);
+}
+
+py::object matmul(py::handle a_in, py::handle b_in, py::handle out_in, bool accumulate) {
+  const Operand a = Operand::strided(view_float(a_in, "matmul", "a"));
+  const Operand b = Operand::strided(view_float(b_in, "matmul", "b"));
+  require_dtype(b.v, a.v.dtype, "matmul", "b");
+  if (a.v.ndim < 2 || b.v.ndim < 2 || a.v.shape[a.v.ndim - 1] != b.v.shape[b.v.ndim - 2])
+    refuse("matmul", "expected (..., M, K) @ (..., K, N); got " + shape_text(a.v) + " @ " +
+                         shape_text(b.v) + ": transpose or reshape one of them");
+  BatchPlan batch(a, b);
+  npy_intp shape[kMaxDims];
+  std::copy(batch.shape, batch.shape + batch.ndim, shape);
+  shape[batch.ndim] = a.v.shape[a.v.ndim - 2];
+  shape[batch.ndim + 1] = b.v.shape[b.v.ndim - 1];
+  const int ndim = batch.ndim + 2;
+
+  const auto run = [&](const Operand& c, bool add) {
+    with_type(a.v.dtype, [&](auto* type) {
+      matmul_into<std::remove_pointer_t<decltype(type)>>(a, b, c, batch, add);
+    });
+  };
+  if (out_in.is_none()) {
+    if (accumulate) refuse("matmul", "expected `out` with accumulate=True; got None: pass out=");
+    py::object result = new_array(a.v.dtype, ndim, shape);
+    run(Operand(view_own(result)), false);
+    return result;
+  }
+  const ArrayView out = view_float(out_in, "matmul", "out");
+  require_dtype(out, a.v.dtype, "matmul", "out");
+  if (out.ndim != ndim || !std::equal(shape, shape + ndim, out.shape))
+    refuse("matmul", "expected `out` of the product's shape; got " + shape_text(out) + " for " +
+                         shape_text(a.v) + " @ " + shape_text(b.v));
+  if (!PyArray_ISWRITEABLE(out.object))
+    refuse("matmul", "expected a writable `out`; got a read-only array: copy it first");
+  const Operand target(out);
+  bool element_strides = true;
+  for (int i = 0; i < out.ndim; ++i) element_strides &= out.strides[i] % out.itemsize() == 0;
+  if (element_strides && can_write_directly(target, a, b)) {
+    run(target, accumulate);
+  } else {
+    py::object result = new_array(a.v.dtype, ndim, shape);
+    run(Operand(view_own(result)), false);
+    if (accumulate) result = py::reinterpret_borrow<py::object>(out_in) + result;
+    if (PyArray_CopyInto(out.object, view_own(result).object) < 0) throw py::error_already_set();
+  }
+  return py::reinterpret_borrow<py::object>(out_in);
+}
+
+}  // namespace
+
+void bind_gemm(py::module_& m) {
+  m.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("out") = py::none(),
+        py::arg("accumulate") = false);
+  m.def(
+      "set_matmul_precision",
+      [](const std::string& word) {
+        constexpr const char* kWords[] = {"highest", "high", "medium"};
+        for (int i = 0; i < 3; ++i)
+          if (word == kWords[i]) return set_matmul_precision(static_cast<MatmulPrecision>(i));
+        refuse("set_float32_matmul_precision",
+               "expected \"highest\", \"high\" or \"medium\"; got \"" + word + "\"");
+      },
+      py::arg("precision"));
+  m.def("variants", [] {
+    py::dict families;
+    for (const VariantListing* l = VariantListing::first(); l; l = l->next()) {
+      py::list rows;
+      for (const VariantStatus& s : l->status()) {
+        py::dict row;
+        row["name"] = s.name;
+        row["needs"] = isa_name(s.needs);
+        row["runs"] = s.runs;
+        row["serves"] = s.serves;
+        row["reason"] = s.reason;
+        rows.append(row);
+      }
+      families[l->family()] = rows;
+    }
+    return families;
+  });
+}
 
 }  // namespace tilework
