@@ -1,0 +1,353 @@
+"""Cases of matmul and linear.
+
+The sizes step around what the kernels cut by: register blocks of 14 or 32 rows and 32 columns,
+tiles of 16 and 32, products over K in blocks of 256 to 512. Each axis is stepped alone in the
+default run; `--full` crosses them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.inputs import LAYOUTS, laid_out, normal
+from tilework.testing.reference import gelu
+from tilework.testing.tolerance import eps, growth, of_magnitude, tiny
+
+Shape = tuple[int, ...]
+
+ROWS = (1, 2, 3, 5, 7, 8, 13, 14, 15, 16, 17, 27, 28, 29, 31, 32, 33, 63, 64, 65)
+COLUMNS = (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 97)
+DEPTHS = (1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129)
+LONG_DEPTHS = (255, 256, 257, 383, 384, 385, 511, 512, 513, 1025)
+
+
+# --- matmul ---
+
+
+def _depth(a: Array, b: Array) -> int:
+    return int(a.shape[-1])
+
+
+MATMUL_TOLERANCE = of_magnitude(lambda a, b: np.matmul(np.abs(a), np.abs(b)), _depth)
+
+
+def _matmul(label: str, inputs: Callable[[Generator, str], Any], **fields: Any) -> Case:
+    return Case(
+        family="gemm",
+        op="matmul",
+        label=label,
+        inputs=inputs,
+        call=lambda tw, F, a, b: tw.matmul(a, b),
+        reference=np.matmul,
+        tolerance=MATMUL_TOLERANCE,
+        **fields,
+    )
+
+
+def _shaped(a: Shape, b: Shape, **fields: Any) -> Case:
+    label = f"{'x'.join(map(str, a))} @ {'x'.join(map(str, b))}"
+    return _matmul(label, lambda rng, t: (normal(rng, t, *a), normal(rng, t, *b)), **fields)
+
+
+def _sizes() -> Iterator[Case]:
+    base = (17, 33, 19)
+    one_at_a_time = {
+        *((m, base[1], base[2]) for m in ROWS),
+        *((base[0], n, base[2]) for n in COLUMNS),
+        *((base[0], base[1], k) for k in DEPTHS),
+        *((33, 33, k) for k in LONG_DEPTHS),
+        *((1, n, k) for n in (1, 7, 64, 257) for k in (1, 33, 513)),  # vector times matrix
+        *((m, 1, k) for m in (1, 7, 64, 257) for k in (1, 33, 513)),  # matrix times vector
+        *((257, 2, 3), (2, 1030, 3), (129, 130, 131)),
+    }
+    crossed = {
+        *itertools.product(ROWS, COLUMNS[::2], DEPTHS[::3]),
+        *((m, n, k) for m in (255, 257, 513) for n in (511, 2049) for k in (385, 513)),
+        *((3, 5, k) for k in (4096, 16384)),
+    }
+    for m, n, k in sorted(one_at_a_time):
+        differentiable = (0, 1) if m * n * k < 40000 else ()
+        yield _shaped((m, k), (k, n), differentiable=differentiable)
+    for m, n, k in sorted(crossed - one_at_a_time):
+        yield _shaped((m, k), (k, n), quick=False)
+
+
+def _batches() -> Iterator[Case]:
+    pairs: tuple[tuple[Shape, Shape], ...] = (
+        ((3, 5, 7), (3, 7, 4)),
+        ((2, 3, 5, 7), (2, 3, 7, 4)),
+        ((2, 3, 5, 7), (3, 7, 4)),
+        ((2, 1, 5, 7), (1, 3, 7, 4)),
+        ((5, 7), (3, 7, 4)),
+        ((3, 5, 7), (7, 4)),
+        ((4, 1, 33), (4, 33, 65)),
+        ((7,), (7,)),
+        ((7,), (7, 4)),
+        ((5, 7), (7,)),
+        ((3, 5, 7), (7,)),
+        ((7,), (3, 7, 4)),
+    )
+    empty: tuple[tuple[Shape, Shape], ...] = (
+        ((0, 3), (3, 4)),
+        ((2, 0), (0, 4)),
+        ((2, 3), (3, 0)),
+        ((0, 2, 3), (0, 3, 4)),
+        ((3, 2, 0), (3, 0, 4)),
+        ((0,), (0,)),
+    )
+    for a, b in pairs:
+        yield _shaped(a, b, differentiable=(0, 1))
+    for a, b in empty:
+        yield _shaped(a, b, differentiable=(0, 1))
+
+
+def _layouts() -> Iterator[Case]:
+    for la, lb in itertools.product(LAYOUTS, LAYOUTS):
+
+        def inputs(rng: Generator, t: str, la: str = la, lb: str = lb) -> tuple[Array, Array]:
+            return laid_out(normal(rng, t, 33, 37), la), laid_out(normal(rng, t, 37, 35), lb)
+
+        yield _matmul(f"{la} @ {lb}", inputs, differentiable=(0, 1))
+    for layout in LAYOUTS:
+
+        def batch(rng: Generator, t: str, layout: str = layout) -> tuple[Array, Array]:
+            return laid_out(normal(rng, t, 3, 5, 7), layout), laid_out(
+                normal(rng, t, 3, 7, 9), layout
+            )
+
+        yield _matmul(f"batch of {layout}", batch, differentiable=(0, 1))
+
+
+# Values, one entry of a matrix of ones each, that splitting into bfloat16 parts would lose.
+def _planted(value: str) -> Callable[[Generator, str], tuple[Array, Array]]:
+    def inputs(rng: Generator, dtype: str) -> tuple[Array, Array]:
+        info = np.finfo(dtype)
+        x = {
+            "inf": np.inf,
+            "-inf": -np.inf,
+            "nan": np.nan,
+            "largest": float(info.max),
+            "denormal": float(info.smallest_subnormal) * 1000,
+            "smallest normal": float(info.tiny),
+        }[value]
+        a, b = normal(rng, dtype, 35, 67), normal(rng, dtype, 67, 37) / 4
+        a[5, 66] = x
+        b[3, 36] = x if value in ("inf", "nan", "denormal") else b[3, 36]
+        return a, b
+
+    return inputs
+
+
+def _scaled(left: int, right: int) -> Callable[[Generator, str], tuple[Array, Array]]:
+    """Matrices times a power of ten each."""
+
+    def inputs(rng: Generator, dtype: str) -> tuple[Array, Array]:
+        a, b = normal(rng, "float64", 35, 67), normal(rng, "float64", 67, 37)
+        return (a * 10.0**left).astype(dtype), (b * 10.0**right).astype(dtype)
+
+    return inputs
+
+
+def _wide(rng: Generator, dtype: str) -> tuple[Array, Array]:
+    """Magnitudes over twelve decades within each row."""
+    a = normal(rng, dtype, 35, 300) * 10.0 ** rng.uniform(-6, 6, (35, 300))
+    b = normal(rng, dtype, 300, 37) * 10.0 ** rng.uniform(-6, 6, (300, 37))
+    return a.astype(dtype), b.astype(dtype)
+
+
+def _uniform(depth: int) -> Callable[[Generator, str], tuple[Array, Array]]:
+    def inputs(rng: Generator, dtype: str) -> tuple[Array, Array]:
+        a, b = rng.random((33, depth)), rng.random((depth, 35))
+        return a.astype(dtype), b.astype(dtype)
+
+    return inputs
+
+
+def _values() -> Iterator[Case]:
+    for value in ("inf", "-inf", "nan", "largest", "denormal", "smallest normal"):
+        yield _matmul(f"with {value}", _planted(value))
+    for left, right in ((-30, 0), (-20, -15), (-38, 30), (25, -25), (30, 5), (-40, 20)):
+        yield _matmul(f"times 1e{left} and 1e{right}", _scaled(left, right))
+    yield _matmul("twelve decades in a row", _wide)
+    yield _matmul("positive", _uniform(700))
+    yield _matmul("positive, K=16384", _uniform(16384), quick=False)
+
+
+# --- linear ---
+
+
+def _linear_magnitude(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    product: Array = np.matmul(np.abs(x), np.abs(weight).T)
+    return product if bias is None else np.add(product, np.abs(bias))
+
+
+LINEAR_TOLERANCE = of_magnitude(_linear_magnitude, lambda x, *_: x.shape[-1] + 1)
+
+
+def linear_reference(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    product: Array = np.matmul(x, weight.T)
+    return product if bias is None else np.add(product, bias)
+
+
+def _linear_inputs(x: Shape, out: int, bias: bool) -> Callable[[Generator, str], tuple[Any, ...]]:
+    def inputs(rng: Generator, t: str) -> tuple[Any, ...]:
+        weight = normal(rng, t, out, x[-1])
+        arrays = (normal(rng, t, *x), weight)
+        return (*arrays, normal(rng, t, out)) if bias else arrays
+
+    return inputs
+
+
+def _linear() -> Iterator[Case]:
+    shapes: tuple[tuple[Shape, int], ...] = (
+        ((5, 7), 3),
+        ((1, 33), 65),
+        ((17, 19), 1),
+        ((2, 3, 5), 4),
+        ((7,), 3),
+        ((0, 7), 3),
+        ((4, 0), 3),
+        ((4, 7), 0),
+        ((2, 0, 7), 3),
+        ((33, 129), 47),
+    )
+    for (x, out), bias in itertools.product(shapes, (True, False)):
+        yield Case(
+            family="gemm",
+            op="linear",
+            label=f"{'x'.join(map(str, x))} to {out}{'' if bias else ', no bias'}",
+            inputs=_linear_inputs(x, out, bias),
+            call=lambda tw, F, *inputs: F.linear(*inputs),
+            reference=linear_reference,
+            tolerance=LINEAR_TOLERANCE,
+            differentiable=(0, 1, 2) if bias else (0, 1),
+        )
+    for layout in LAYOUTS:
+
+        def inputs(rng: Generator, t: str, layout: str = layout) -> tuple[Array, ...]:
+            x, weight = normal(rng, t, 3, 18, 37), normal(rng, t, 35, 37)
+            return (
+                laid_out(x, layout),
+                laid_out(weight, layout),
+                laid_out(normal(rng, t, 35), layout),
+            )
+
+        yield Case(
+            family="gemm",
+            op="linear",
+            label=layout,
+            inputs=inputs,
+            call=lambda tw, F, *inputs: F.linear(*inputs),
+            reference=linear_reference,
+            tolerance=LINEAR_TOLERANCE,
+            differentiable=(0, 1, 2),
+        )
+
+
+# --- what is timed ---
+
+
+def _timed_product(m: int, n: int, k: int, label: str, layout: str = "NN", **bench: Any) -> Case:
+    """Layout: N a matrix as it stands, T one that is stored transposed; left and right."""
+
+    def inputs(rng: Generator, t: str) -> tuple[Array, Array]:
+        a, b = normal(rng, t, m, k), normal(rng, t, k, n)
+        stored = {"N": "contiguous", "T": "transposed"}
+        return laid_out(a, stored[layout[0]]), laid_out(b, stored[layout[1]])
+
+    return _matmul(
+        label,
+        inputs,
+        quick=False,
+        bench=Bench(label, flops=2.0 * m * n * k, bytes=4.0 * (m * k + k * n + m * n), **bench),
+    )
+
+
+def _timed_products() -> Iterator[Case]:
+    for size in (64, 128, 256, 512, 1024, 2048):
+        quick = size in (64, 512, 1024)
+        yield _timed_product(size, size, size, f"gemm {size}x{size}x{size}", quick=quick)
+    for m in (64, 512):
+        yield _timed_product(m, 3072, 768, f"gemm {m}x3072x768")
+    for layout in ("NT", "TN", "TT"):
+        yield _timed_product(512, 512, 512, f"gemm 512x512x512 {layout}", layout)
+    yield _timed_product(1, 4096, 4096, "gemm 1x4096x4096", quick=True)
+    yield _timed_product(1024, 1024, 1024, "gemm 1024x1024x1024 float64", dtype="float64")
+
+
+def _layer_inputs(rng: Generator, t: str, rows: int, wide: int, out: int) -> tuple[Array, ...]:
+    """Activations of order one through weights that keep them so, as in a network."""
+    weight = normal(rng, t, out, wide) / np.sqrt(wide).astype(t)
+    return normal(rng, t, rows, wide), weight, normal(rng, t, out)
+
+
+def _linear_gelu_bound(dtype: str, expected: Array, x: Array, weight: Array, bias: Array) -> Array:
+    """The product's error through gelu, whose slope stays under 1.13, and gelu's own rounding."""
+    before = growth(x.shape[-1] + 1) * eps(dtype) * _linear_magnitude(x, weight, bias)
+    return 1.13 * before + 4 * eps(dtype) * np.abs(expected) + tiny(dtype)
+
+
+def _frozen_layer(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:
+    model = tw.nn.Sequential(tw.nn.Linear(weight.shape[1], weight.shape[0]), tw.nn.GELU())
+    model.load_state_dict({"0.weight": weight, "0.bias": bias})
+    model.eval()
+    tw.nn.utils.freeze(model)
+
+    def call() -> Any:
+        with tw.no_grad():
+            return model(x)
+
+    return call
+
+
+def _linear_gelu(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Any:
+    return F.gelu(F.linear(x, weight, bias))
+
+
+def _timed_layers() -> Iterator[Case]:
+    for rows, mode in itertools.product((32, 2048), ("forward", "frozen", "backward")):
+        wide, out = 768, 3072
+        passes = 3 if mode == "backward" else 1
+        moved = 4.0 * (rows * wide + wide * out + out + rows * out)
+
+        def inputs(rng: Generator, t: str, rows: int = rows) -> tuple[Array, ...]:
+            return _layer_inputs(rng, t, rows, 768, 3072)
+
+        frozen = mode == "frozen"
+        yield Case(
+            family="gemm",
+            op="linear_gelu",
+            label=f"linear+gelu {rows}@{wide}x{out} {mode}",
+            inputs=inputs,
+            call=None if frozen else _linear_gelu,
+            setup=_frozen_layer if frozen else None,
+            peer=_linear_gelu if frozen else "same",
+            reference=lambda x, weight, bias: gelu(linear_reference(x, weight, bias)),
+            tolerance=_linear_gelu_bound,
+            differentiable=(0, 1, 2),
+            dtypes=("float32",),
+            quick=False,
+            bench=Bench(
+                label=f"linear+gelu {rows}@{wide}x{out} {mode}",
+                flops=passes * 2.0 * rows * wide * out,
+                bytes=(2.0 if mode == "backward" else 1.0) * moved,
+                mode=mode,  # type: ignore[arg-type]
+                quick=rows == 32,
+            ),
+        )
+
+
+CASES: tuple[Case, ...] = (
+    *_sizes(),
+    *_batches(),
+    *_layouts(),
+    *_values(),
+    *_linear(),
+    *_timed_products(),
+    *_timed_layers(),
+)
