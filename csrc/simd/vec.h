@@ -21,6 +21,7 @@
 //   < <= > >= == !=  is_nan(v)           Mask<T>; & | ! any(m) all(m) Mask<T>::first(n)
 //   select(m, a, b)                      a where m, else b
 //   scale_pow2(x, n)                     x * 2^n for integral n, right into overflow and denormals
+//   pow2_normal(n)                       2^n for integral n where that is a normal number
 //   to_bits(v)  from_bits(b)             lanes as unsigned integers: Vec<uint32_t>, Vec<uint64_t>,
 //                                        which have + - & | ^ and << >> by a constant
 //   int32_to_float(b)                    lanes of Vec<uint32_t> read as signed
@@ -82,7 +83,6 @@ TW_DERIVED(float)
 TW_DERIVED(double)
 #undef TW_DERIVED
 
-#if !defined(__AVX512F__)
 // 2^k for integral k, as a normal number. Adding 1.5 * 2^m (m bits of mantissa) leaves the integer
 // in the low bits; the shift drops all but the biased exponent.
 TW_INLINE Vec<float> pow2_normal(Vec<float> k) {
@@ -92,6 +92,7 @@ TW_INLINE Vec<double> pow2_normal(Vec<double> k) {
   return from_bits((to_bits(k + Vec<double>(0x1.8p52)) + Vec<uint64_t>(1023)) << 52);
 }
 
+#if !defined(__AVX512F__)
 // Two factors, so that each is a normal number and only the second product can round. n beyond
 // twice the exponents' range counts as that.
 template <class T>

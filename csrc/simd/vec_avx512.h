@@ -3,6 +3,7 @@
 #pragma once
 
 #include <immintrin.h>
+#include <stdint.h>
 
 #include "simd/fold_x86.h"
 
@@ -57,10 +58,6 @@ TW_INLINE __m256d high_half(__m512d a) { return _mm512_extractf64x4_pd(a, 1); }
     friend TW_INLINE Vec sqrt(Vec a) { return _mm512_sqrt_##S(a.v); }                            \
     friend TW_INLINE Vec abs(Vec a) { return _mm512_andnot_##S(Vec(T(-0.0)).v, a.v); }           \
     friend TW_INLINE Vec round(Vec a) { return _mm512_roundscale_##S(a.v, kRoundHalfEven); }     \
-    friend TW_INLINE Vec copysign(Vec magnitude, Vec sign) {                                     \
-      const R top = Vec(T(-0.0)).v;                                                              \
-      return _mm512_or_##S(_mm512_and_##S(top, sign.v), _mm512_andnot_##S(top, magnitude.v));    \
-    }                                                                                            \
     friend TW_INLINE Vec scale_pow2(Vec x, Vec n) { return _mm512_scalef_##S(x.v, n.v); }        \
     friend TW_INLINE Mask<T> operator<(Vec a, Vec b) {                                           \
       return {_mm512_cmp_##S##_mask(a.v, b.v, _CMP_LT_OQ)};                                      \
@@ -120,6 +117,19 @@ TW_INLINE Vec<uint64_t> to_bits(Vec<double> a) { return _mm512_castpd_si512(a.v)
 TW_INLINE Vec<float> from_bits(Vec<uint32_t> b) { return _mm512_castsi512_ps(b.v); }
 TW_INLINE Vec<double> from_bits(Vec<uint64_t> b) { return _mm512_castsi512_pd(b.v); }
 TW_INLINE Vec<float> int32_to_float(Vec<uint32_t> b) { return _mm512_cvtepi32_ps(b.v); }
+
+// One instruction chooses bits: where the sign bit of `top` is set from `sign`, else from
+// `magnitude`.
+TW_INLINE Vec<float> copysign(Vec<float> magnitude, Vec<float> sign) {
+  const __m512i top = _mm512_set1_epi32(INT32_MIN);
+  return _mm512_castsi512_ps(
+      _mm512_ternarylogic_epi32(top, to_bits(sign).v, to_bits(magnitude).v, 0xCA));
+}
+TW_INLINE Vec<double> copysign(Vec<double> magnitude, Vec<double> sign) {
+  const __m512i top = _mm512_set1_epi64(INT64_MIN);
+  return _mm512_castsi512_pd(
+      _mm512_ternarylogic_epi64(top, to_bits(sign).v, to_bits(magnitude).v, 0xCA));
+}
 
 TW_INLINE void stream_fence() { _mm_sfence(); }
 
