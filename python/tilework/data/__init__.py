@@ -1,0 +1,24 @@
+"""Where training data comes from: datasets, loaders, and images that need no download."""
+
+from tilework.data.dataset import (
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    random_split,
+)
+from tilework.data.loader import DataLoader
+from tilework.data.sources import ImageSet, digits, fashion_mnist, read_idx
+
+__all__ = [
+    "DataLoader",
+    "Dataset",
+    "ImageSet",
+    "IterableDataset",
+    "Subset",
+    "TensorDataset",
+    "digits",
+    "fashion_mnist",
+    "random_split",
+    "read_idx",
+]

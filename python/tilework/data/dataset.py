@@ -1,0 +1,140 @@
+"""Datasets, as in torch.utils.data: something with a length and items, or something to iterate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilework.errors import error
+from tilework.tensor import Tensor
+
+Indices = NDArray[np.int64]
+
+
+def as_tensor(value: Any) -> Tensor:
+    """`value` as a tensor, sharing its memory where it is an array already."""
+    return value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+
+
+def collate(samples: Sequence[Any]) -> Any:
+    """Stacks samples into one batch: tensors, arrays and numbers along a new first axis.
+
+    Tuples, lists and dicts are stacked member by member; anything else stays a list.
+
+    >>> images, labels = collate([(np.zeros(3), 1), (np.ones(3), 0)])
+    >>> images.shape, labels.tolist()
+    ((2, 3), [1, 0])
+    """
+    first = samples[0]
+    if isinstance(first, Tensor):
+        return Tensor(np.stack([sample.detach()._array for sample in samples]))
+    if isinstance(first, (np.ndarray, np.generic)):
+        return Tensor(np.stack(samples))
+    if isinstance(first, (bool, int)):
+        return Tensor(np.asarray(samples))
+    if isinstance(first, float):
+        return Tensor(np.asarray(samples, np.float32))
+    if isinstance(first, dict):
+        return {key: collate([sample[key] for sample in samples]) for key in first}
+    if isinstance(first, (tuple, list)):
+        return type(first)(collate(members) for members in zip(*samples, strict=True))
+    return list(samples)
+
+
+class Dataset:
+    """A sequence of samples: subclasses give `__len__` and `__getitem__`."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError
+
+    def batch(self, indices: Indices) -> Any:
+        """The samples at `indices`, collated. Datasets of arrays gather them in one call."""
+        return collate([self[int(i)] for i in indices])
+
+
+class IterableDataset:
+    """A stream of samples, with no length: subclasses give `__iter__`."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError
+
+
+class TensorDataset(Dataset):
+    """Samples that are rows of arrays or tensors, all of one length.
+
+    >>> data = TensorDataset(np.arange(6.0).reshape(3, 2), np.array([0, 1, 0]))
+    >>> len(data), data[1]
+    (3, (tensor([2., 3.], dtype=float64), tensor(1)))
+    """
+
+    def __init__(self, *tensors: Any) -> None:
+        self.tensors = tuple(as_tensor(t) for t in tensors)
+        lengths = [t.shape[0] if t.shape else None for t in self.tensors]
+        if not lengths or None in lengths or len(set(lengths)) != 1:
+            raise error(
+                ValueError, "TensorDataset", "tensors of one length along axis 0",
+                f"lengths {lengths}", "cut them to the same length",
+            )  # fmt: skip
+
+    def __len__(self) -> int:
+        return int(self.tensors[0].shape[0])
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return tuple(Tensor(np.asarray(t._array[index])) for t in self.tensors)
+
+    def batch(self, indices: Indices) -> tuple[Tensor, ...]:
+        return tuple(Tensor(np.take(t._array, indices, axis=0)) for t in self.tensors)
+
+
+class Subset(Dataset):
+    """The samples of `dataset` at `indices`."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int] | Indices) -> None:
+        self.dataset = dataset
+        self.indices = np.asarray(indices, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[int(self.indices[index])]
+
+    def batch(self, indices: Indices) -> Any:
+        return self.dataset.batch(self.indices[indices])
+
+
+def random_split(
+    dataset: Dataset,
+    lengths: Sequence[int | float],
+    generator: np.random.Generator | int | None = None,
+) -> list[Subset]:
+    """Cuts a permutation of `dataset` into parts of the given lengths, or fractions that sum to 1.
+
+    `generator` is a seed or a NumPy generator; by default tilework's own seed decides. ValueError
+    where the lengths do not sum to the dataset's. What fractions leave over goes one sample each
+    to the first parts, as in PyTorch.
+
+    >>> [len(part) for part in random_split(TensorDataset(np.zeros(10)), [0.75, 0.25], generator=0)]
+    [8, 2]
+    """
+    from tilework.data.loader import as_generator
+
+    total = len(dataset)
+    sizes = [int(n) for n in lengths]
+    if any(isinstance(n, float) for n in lengths) and abs(sum(lengths) - 1) < 1e-6:
+        sizes = [int(total * fraction) for fraction in lengths]
+        for i in range(total - sum(sizes)):
+            sizes[i % len(sizes)] += 1
+    if sum(sizes) != total or min(sizes, default=0) < 0:
+        raise error(
+            ValueError, "random_split", f"lengths that sum to {total}, or fractions to 1",
+            list(lengths), "give the last part what is left",
+        )  # fmt: skip
+    order = as_generator(generator).permutation(total)
+    return [Subset(dataset, part) for part in np.split(order, np.cumsum(sizes)[:-1])]

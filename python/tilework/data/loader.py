@@ -1,0 +1,117 @@
+"""DataLoader: batches of a dataset, in order or shuffled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tilework.data.dataset import Dataset, IterableDataset, collate
+from tilework.errors import error
+
+
+def as_generator(source: np.random.Generator | int | None) -> np.random.Generator:
+    """A NumPy generator from a seed or, without one, from tilework's random stream."""
+    if isinstance(source, np.random.Generator):
+        return source
+    if source is None:
+        from tilework import functional
+
+        source = functional.random_seed()
+    return np.random.Generator(np.random.PCG64(source))
+
+
+class DataLoader:
+    """Iterates over a dataset in batches; each `iter()` is one pass, shuffled anew.
+
+    Args: as torch.utils.data.DataLoader's of the same names. `batch_size=None` yields samples as
+    they are. `generator` is a NumPy generator or a seed; by default the order follows from
+    tilework.manual_seed(). Batches of a TensorDataset are gathered in one indexing call, which
+    is why there are no worker processes.
+
+    Raises ValueError for a batch size below 1, and for shuffling what has no length.
+
+    >>> from tilework.data import TensorDataset
+    >>> loader = DataLoader(TensorDataset(np.arange(5)), batch_size=2)
+    >>> [batch.tolist() for batch, in loader], len(loader)
+    ([[0, 1], [2, 3], [4]], 3)
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | IterableDataset,
+        batch_size: int | None = 1,
+        shuffle: bool = False,
+        sampler: Iterable[int] | None = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        drop_last: bool = False,
+        generator: np.random.Generator | int | None = None,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise error(
+                ValueError, "DataLoader", "batch_size of at least 1", batch_size, "or give None"
+            )
+        if isinstance(dataset, IterableDataset) and (shuffle or sampler is not None):
+            raise error(
+                ValueError, "DataLoader", "a dataset with a length, to shuffle or sample",
+                type(dataset).__name__, "shuffle inside the dataset's __iter__",
+            )  # fmt: skip
+        if shuffle and sampler is not None:
+            raise error(
+                ValueError, "DataLoader", "shuffle or sampler", "both", "leave one of them out"
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.sampler = sampler
+        self.collate_fn = collate_fn
+        self.drop_last = drop_last
+        self.generator = generator if generator is None else as_generator(generator)
+
+    def __len__(self) -> int:
+        if isinstance(self.dataset, IterableDataset):
+            raise error(
+                TypeError, "DataLoader", "a dataset with a length", type(self.dataset).__name__,
+                "count the batches while iterating",
+            )  # fmt: skip
+        samples = len(self.dataset) if self.sampler is None else len(self.sampler)  # type: ignore[arg-type]
+        if self.batch_size is None:
+            return samples
+        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.dataset, IterableDataset):
+            return self._stream(iter(self.dataset))
+        return self._gather(self.dataset, self._order(len(self.dataset)))
+
+    def _order(self, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        if self.sampler is not None:
+            return np.fromiter(self.sampler, np.int64)
+        if self.shuffle:
+            return as_generator(self.generator).permutation(length)
+        return np.arange(length)
+
+    def _gather(self, dataset: Dataset, order: Any) -> Iterator[Any]:
+        size = self.batch_size
+        if size is None:
+            yield from (dataset[int(i)] for i in order)
+            return
+        for start in range(0, len(order), size):
+            indices = order[start : start + size]
+            if len(indices) < size and self.drop_last:
+                return
+            if self.collate_fn is None:
+                yield dataset.batch(indices)
+            else:
+                yield self.collate_fn([dataset[int(i)] for i in indices])
+
+    def _stream(self, samples: Iterator[Any]) -> Iterator[Any]:
+        if self.batch_size is None:
+            yield from samples
+            return
+        while batch := list(islice(samples, self.batch_size)):
+            if len(batch) < self.batch_size and self.drop_last:
+                return
+            yield (self.collate_fn or collate)(batch)

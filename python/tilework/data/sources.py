@@ -1,0 +1,105 @@
+"""Image data that is at hand without a download."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images: a part to learn from and a part to judge by.
+
+    Images are float32 in [0, 1] of shape (N, 1, H, W), labels int64 of shape (N,).
+    """
+
+    name: str
+    train_images: NDArray[np.float32]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.float32]
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def majority_accuracy(self) -> float:
+        """The test accuracy of always naming the class most frequent in the training part."""
+        majority = np.bincount(self.train_labels).argmax()
+        return float(np.mean(self.test_labels == majority))
+
+
+def digits() -> ImageSet:
+    """1,797 handwritten digits of 8x8 pixels, which come with the package.
+
+    The test set of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI, 1998; CC BY
+    4.0). The split is fixed: a permutation by seed 0, its first 1,437 images to learn from, the
+    last 360 to judge by.
+
+    >>> digits().train_images.shape
+    (1437, 1, 8, 8)
+    """
+    with (files(__package__) / "digits.npz").open("rb") as file, np.load(file) as stored:
+        images = (stored["images"][:, None] / np.float32(16)).astype(np.float32)
+        labels = stored["labels"].astype(np.int64)
+    # PCG64 by name: default_rng may change its generator some day, and the split must not.
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
+    train, test = order[:1437], order[1437:]
+    names = tuple(str(digit) for digit in range(10))
+    return ImageSet("digits", images[train], labels[train], images[test], labels[test], names)
+
+
+def fashion_mnist(folder: str | os.PathLike[str] = FASHION_MNIST_FOLDER) -> ImageSet:
+    """70,000 pictures of clothes of 28x28 pixels, 60,000 to learn from (Xiao et al., 2017; MIT).
+
+    Read from `folder`, by default where Debian's package dataset-fashion-mnist puts it.
+    FileNotFoundError where it is not installed, ValueError where a file is damaged.
+    """
+    folder = Path(folder)
+
+    def part(name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        images = read_idx(folder / f"{name}-images-idx3-ubyte.gz")
+        labels = read_idx(folder / f"{name}-labels-idx1-ubyte.gz")
+        if images.ndim != 3 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"[fashion_mnist] expected images (N, 28, 28) and labels (N,); got {images.shape} "
+                f"and {labels.shape}: install the package dataset-fashion-mnist afresh"
+            )
+        return images[:, None] / np.float32(255), labels.astype(np.int64)
+
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"[fashion_mnist] expected its files in {folder}; got no such folder: "
+            "sudo apt-get install dataset-fashion-mnist, or give the folder"
+        )
+    names = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat")
+    names += ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+    return ImageSet("fashion-mnist", *part("train"), *part("t10k"), names)
+
+
+def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """An array of bytes in the IDX format of MNIST, plain or gzipped.
+
+    The format: two zero bytes, 8 for unsigned bytes, the number of axes, each axis's length as a
+    big-endian uint32, and the data in C order. ValueError where the file is anything else.
+    """
+    raw = Path(path).read_bytes()
+    try:
+        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+        raise ValueError(f"[read_idx] {path} is damaged: {error}") from error
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise ValueError(f"[read_idx] expected an IDX file of unsigned bytes; got {path}")
+    header = 4 + 4 * content[3]
+    shape = tuple(int(n) for n in np.frombuffer(content[4:header], ">u4"))
+    if len(content) != header + np.prod(shape, dtype=np.int64):
+        raise ValueError(
+            f"[read_idx] expected {shape} bytes after the header; got {len(content) - header} in {path}"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

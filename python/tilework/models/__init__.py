@@ -1,0 +1,5 @@
+"""Whole networks, one file a family."""
+
+from tilework.models.mlp import MLP
+
+__all__ = ["MLP"]
