@@ -1,7 +1,7 @@
 #include <string>
 #include <vector>
 
-#include "bindings/array.h"
+#include "bindings/checks.h"
 #include "kernels/optim/optim.h"
 
 namespace tilework {
@@ -32,11 +32,6 @@ class ArrayList {
   PyObject** items_;
   size_t size_;
 };
-
-std::string shape_text(const ArrayView& a) {
-  return py::str(py::handle(reinterpret_cast<PyObject*>(a.object)).attr("shape"))
-      .cast<std::string>();
-}
 
 // The arrays of one step as flat memory. What does not lie as its parameter does is copied so that
 // it does, and what the step wrote into such a copy goes back at the end.
@@ -82,16 +77,8 @@ class StepArrays {
   }
   ArrayView matched(py::handle array, const ArrayView& param, const char* name) {
     const ArrayView a = view(array, op_, name);
-    if (a.dtype != param.dtype)
-      throw py::type_error(std::string("[") + op_ + "] expected `" + name +
-                           "` of its parameter's dtype, " + dtype_name(param.dtype) + "; got " +
-                           dtype_name(a.dtype) + ": convert it with x.astype(param.dtype)");
-    bool same_shape = a.ndim == param.ndim;
-    for (int i = 0; same_shape && i < a.ndim; ++i) same_shape = a.shape[i] == param.shape[i];
-    if (!same_shape)
-      throw py::value_error(std::string("[") + op_ + "] expected `" + name +
-                            "` of its parameter's shape, " + shape_text(param) + "; got " +
-                            shape_text(a));
+    require_dtype_of(a, param, op_, name, "params");
+    require_shape_of(a, param, op_, name, "params");
     return a;
   }
   void expect_writable(const ArrayView& a, const char* name) {

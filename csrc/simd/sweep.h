@@ -42,4 +42,26 @@ TW_INLINE void sweep(int64_t n, Body body) {
   if (i < n) body(i, PartVector<T>{static_cast<int>(n - i)});
 }
 
+// acc = step(acc, i, lanes) over [0, n), in chains that do not wait for each other's latency, which
+// merge(a, b) joins at the end: one fixed tree for each n.
+template <class T, class Step, class Merge>
+TW_INLINE Vec<T> fold(int64_t n, Vec<T> start, Step step, Merge merge) {
+  constexpr int W = Vec<T>::width, kChains = 4;
+  Vec<T> acc[kChains] = {start, start, start, start};
+  int64_t i = 0;
+  for (; i + kChains * W <= n; i += kChains * W) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kChains; ++k) acc[k] = step(acc[k], i + k * W, WholeVector<T>{});
+  }
+  for (; i + W <= n; i += W) acc[0] = step(acc[0], i, WholeVector<T>{});
+  if (i < n) acc[1] = step(acc[1], i, PartVector<T>{static_cast<int>(n - i)});
+  return merge(merge(acc[0], acc[1]), merge(acc[2], acc[3]));
+}
+
+template <class T, class Step>
+TW_INLINE T fold_add(int64_t n, Step step) {
+  return reduce_add(
+      fold<T>(n, Vec<T>::zero(), step, [](Vec<T> a, Vec<T> b) TW_INLINE_LAMBDA { return a + b; }));
+}
+
 }  // namespace tilework::TW_ISA

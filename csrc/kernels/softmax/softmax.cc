@@ -1,1 +1,137 @@
-// filled by the family
+#include "kernels/softmax/softmax.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "base/thread_pool.h"
+#include "base/variants.h"
+
+namespace tilework {
+
+#define TW_VARIANT(name, needs, rank)          \
+  namespace name {                             \
+  extern const SoftmaxKernels softmax_kernels; \
+  }
+#include "kernels/softmax/variants.inc"
+#undef TW_VARIANT
+
+namespace {
+
+#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::softmax_kernels},
+constexpr Variant<SoftmaxKernels> kVariants[] = {
+#include "kernels/softmax/variants.inc"
+};
+#undef TW_VARIANT
+constinit const VariantTable g_variants(kVariants);
+const VariantListing g_listing("softmax", g_variants);
+
+template <class T>
+const SoftmaxTable<T>& table() {
+  if constexpr (std::is_same_v<T, float>)
+    return g_variants->f32;
+  else
+    return g_variants->f64;
+}
+
+constexpr int64_t kTaskElements = 16384;
+
+// An output that the caches cannot hold is written around them: a cached store would first read
+// from memory the line that it overwrites. It takes rows that begin on a cache line.
+constexpr int64_t kStreamBytes = 4 << 20;
+
+template <class T>
+bool streams(const T* out, const SoftmaxShape& s) {
+  const int64_t row = s.length * static_cast<int64_t>(sizeof(T));
+  return s.outer * row >= kStreamBytes && row % 64 == 0 &&
+         reinterpret_cast<uintptr_t>(out) % 64 == 0;
+}
+
+// rows(first, count) over the rows, where they are contiguous.
+template <class Rows>
+void for_each_rows(const SoftmaxShape& s, double cost_ns, Rows rows) {
+  const int64_t block = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, s.length));
+  parallel_for((s.outer + block - 1) / block, cost_ns,
+               [&](int64_t task) { rows(task * block, std::min(block, s.outer - task * block)); });
+}
+
+// tile(offset, columns) over tiles of columns, where the axis is strided. A tile that its three
+// readings find in L2 is narrow where the axis is long, but not under a few cache lines.
+template <class T, class Tile>
+void for_each_tile(const SoftmaxShape& s, double cost_ns, Tile tile) {
+  constexpr int64_t kTileBytes = 512 << 10, kNarrowest = 256 / sizeof(T);
+  const int64_t fits = kTileBytes / static_cast<int64_t>(sizeof(T)) / s.length;
+  const int64_t width = std::clamp(fits / kNarrowest * kNarrowest, kNarrowest, kSoftmaxTile);
+  const int64_t tiles = (s.inner + width - 1) / width;
+  // Small matrices share a task: an axis of ten with an inner of three is no work for a thread.
+  const int64_t matrix = s.length * s.inner;
+  const int64_t block = std::max<int64_t>(1, kTaskElements / matrix);
+  const int64_t jobs = s.outer * tiles;
+  parallel_for((jobs + block - 1) / block, cost_ns, [&](int64_t task) {
+    for (int64_t job = task * block; job < std::min(jobs, (task + 1) * block); ++job) {
+      const int64_t first = job % tiles * width;
+      tile(job / tiles * matrix + first, std::min(width, s.inner - first));
+    }
+  });
+}
+
+bool is_empty(const SoftmaxShape& s) { return s.outer == 0 || s.length == 0 || s.inner == 0; }
+
+template <class T>
+void forward(const T* x, T* y, const SoftmaxShape& s, bool log) {
+  if (is_empty(s)) return;
+  const double cost = softmax_cost_ns(s, sizeof(T));
+  if (s.inner == 1) {
+    const bool stream = streams(y, s);
+    for_each_rows(s, cost, [&, kernel = table<T>().forward_rows[log]](int64_t row, int64_t count) {
+      kernel(x + row * s.length, y + row * s.length, count, s.length, stream);
+    });
+  } else {
+    for_each_tile<T>(s, cost,
+                     [&, kernel = table<T>().forward_columns[log]](int64_t at, int64_t columns) {
+                       kernel(x + at, y + at, s.length, s.inner, columns);
+                     });
+  }
+}
+
+template <class T>
+void backward(const T* grad, const T* y, T* dx, const SoftmaxShape& s, bool log) {
+  if (is_empty(s)) return;
+  const double cost = softmax_cost_ns(s, sizeof(T));
+  if (s.inner == 1) {
+    const bool stream = streams(dx, s);
+    for_each_rows(s, cost, [&, kernel = table<T>().backward_rows[log]](int64_t row, int64_t count) {
+      const int64_t at = row * s.length;
+      kernel(grad + at, y + at, dx + at, count, s.length, stream);
+    });
+  } else {
+    for_each_tile<T>(s, cost,
+                     [&, kernel = table<T>().backward_columns[log]](int64_t at, int64_t columns) {
+                       kernel(grad + at, y + at, dx + at, s.length, s.inner, columns);
+                     });
+  }
+}
+
+}  // namespace
+
+double softmax_cost_ns(const SoftmaxShape& s, size_t itemsize) {
+  // A short row costs as a whole vector and the sums across it do.
+  return 0.08 * static_cast<double>(itemsize) * static_cast<double>(s.outer * s.inner) *
+         static_cast<double>(s.length + 16);
+}
+
+void softmax_forward(const float* x, float* y, const SoftmaxShape& shape, bool log) {
+  forward(x, y, shape, log);
+}
+void softmax_forward(const double* x, double* y, const SoftmaxShape& shape, bool log) {
+  forward(x, y, shape, log);
+}
+void softmax_backward(const float* grad, const float* y, float* dx, const SoftmaxShape& shape,
+                      bool log) {
+  backward(grad, y, dx, shape, log);
+}
+void softmax_backward(const double* grad, const double* y, double* dx, const SoftmaxShape& shape,
+                      bool log) {
+  backward(grad, y, dx, shape, log);
+}
+
+}  // namespace tilework
