@@ -16,8 +16,14 @@
 namespace tilework {
 namespace {
 
+#if defined(TILEWORK_TILE_TWIN)
+constexpr const char* kNames[] = {"generic", "avx2", "avx512", "twin", "amx"};
+constexpr Isa kBestWithoutAmx = Isa::twin;
+#else
 constexpr const char* kNames[] = {"generic", "avx2", "avx512", "amx"};
-constexpr int kIsaCount = 4;
+constexpr Isa kBestWithoutAmx = Isa::avx512;
+#endif
+constexpr int kIsaCount = sizeof(kNames) / sizeof(kNames[0]);
 
 #if defined(__x86_64__)
 // The register state that the system saves (XCR0): a CPU feature without it is not usable.
@@ -37,14 +43,14 @@ Isa detect(std::string& amx_refusal) {
   const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
   if ((b & avx512) != avx512 || (xcr0() & 0xe6) != 0xe6) return Isa::avx2;
   constexpr uint32_t amx_tile = 1u << 24, amx_bf16 = 1u << 22;
-  if (!(d & amx_tile) || !(d & amx_bf16)) return Isa::avx512;
+  if (!(d & amx_tile) || !(d & amx_bf16)) return kBestWithoutAmx;
   if ((xcr0() & 0x60000) != 0x60000) {
     amx_refusal = "the system does not save AMX tile registers (XCR0)";
-    return Isa::avx512;
+    return kBestWithoutAmx;
   }
   if (!request_amx_permission()) {
     amx_refusal = "the kernel refused arch_prctl(ARCH_REQ_XCOMP_PERM)";
-    return Isa::avx512;
+    return kBestWithoutAmx;
   }
   return Isa::amx;
 }

@@ -6,8 +6,13 @@
 
 namespace tilework {
 
-// Ordered: an ISA can run every one before it.
+// Ordered: an ISA can run every one before it. The twin is AMX's tiles in software (simd/tiles.h),
+// in builds for tests alone.
+#if defined(TILEWORK_TILE_TWIN)
+enum class Isa : int { generic, avx2, avx512, twin, amx };
+#else
 enum class Isa : int { generic, avx2, avx512, amx };
+#endif
 
 struct CpuInfo {
   std::string model;        // as /proc/cpuinfo names it

@@ -57,10 +57,15 @@ TW_INLINE size_t aligned_bytes(int64_t elements) {
   return (elements * sizeof(T) + kAlign - 1) / kAlign * kAlign;
 }
 
+// Enough for smaller products too, whose blocks may come out larger than this one's.
 template <class T>
 size_t blocked_workspace(int64_t m, int64_t n, int64_t k) {
-  const Blocks<T> blocks(m, n, k);
-  return aligned_bytes<T>(blocks.a_elements()) + aligned_bytes<T>(blocks.b_elements());
+  using Shape = Tile<T>;
+  const int64_t kc = least(k, Blocks<T>::kc_most);
+  const int64_t mc = least(ceil_div(m, Shape::mr), Blocks<T>::mc_panels_most) * Shape::mr;
+  const int64_t nc = least(ceil_div(n, Shape::nr), Blocks<T>::nc_most / Shape::nr) * Shape::nr;
+  return aligned_bytes<T>(mc * kc + Vec<T>::width) +
+         aligned_bytes<T>((Blocks<T>(m, n, k).m_blocks == 1 ? Shape::nr : nc) * kc);
 }
 
 template <class T>

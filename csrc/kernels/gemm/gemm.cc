@@ -203,7 +203,9 @@ void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed) {
 
 template <class T>
 void activation_backward(const ActivationBackwardArgs<T>& args) {
-  Routines<T>::activation_backward (*g_kernels.best().table)(args);
+  const GemmKernels* table = g_kernels.best().table;
+  while (!Routines<T>::activation_backward(*table)) table = table->next;
+  Routines<T>::activation_backward (*table)(args);
 }
 
 #define TW_INSTANTIATE(T)                                                                \

@@ -72,7 +72,7 @@ struct GemmRoutine {
   // The driver cuts C at multiples of these. An element's bits may depend on where it lies within
   // such a unit, never on where the cuts are.
   int64_t m_unit, n_unit;
-  // Scratch that run() needs for a piece of this size. It comes 64-byte aligned.
+  // Scratch that run() needs for a piece of this size or a smaller one. It comes 64-byte aligned.
   size_t (*workspace_bytes)(int64_t m, int64_t n, int64_t k);
   void (*run)(const GemmArgs<T>& args, void* workspace);
   // Packing B ahead; all null where the routine reads B as it lies.
@@ -100,6 +100,7 @@ struct GemmKernels {
   int f32_count;
   const GemmRoutine<double>* f64;
   int f64_count;
+  // Null: the next table's.
   void (*activation_backward_f32)(const ActivationBackwardArgs<float>&);
   void (*activation_backward_f64)(const ActivationBackwardArgs<double>&);
   // Whose routines serve where none of these suits; null in a table whose last routine suits all.

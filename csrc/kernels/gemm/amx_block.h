@@ -1,0 +1,174 @@
+// The inner product: 32 x 32 of C in four tiles, over one K block, while the vector unit finishes
+// the block before it and the load unit fetches what comes next: each tile product takes 16 cycles,
+// in which the core's other units are free.
+#pragma once
+
+#include "kernels/gemm/amx_layout.h"
+#include "kernels/gemm/epilogue.h"
+#include "simd/tiles.h"
+
+namespace tilework::TW_ISA::split {
+
+// A block whose products are in scratch (32 rows of 32) and wait to be put into C.
+struct Pending {
+  const float* sums;
+  float* c;
+  int64_t c_row;
+  int rows = 0;                   // none: nothing waits
+  __mmask16 left, right;          // which columns of each half there are
+  __mmask16 add_left, add_right;  // which of them are added to what C holds
+
+  static TW_INLINE Pending of(const float* sums, float* c, int64_t c_row, int64_t rows,
+                              int64_t cols, bool add) {
+    const auto first = [](int64_t n) { return static_cast<__mmask16>((1u << n) - 1); };
+    const __mmask16 left = first(least(cols, 16)), right = first(cols > 16 ? cols - 16 : 0);
+    return {sums,
+            c,
+            c_row,
+            static_cast<int>(rows),
+            left,
+            right,
+            add ? left : __mmask16{0},
+            add ? right : __mmask16{0}};
+  }
+  TW_INLINE void finish_row() {
+    const __m512 l = _mm512_add_ps(_mm512_load_ps(sums), _mm512_maskz_loadu_ps(add_left, c));
+    const __m512 r =
+        _mm512_add_ps(_mm512_load_ps(sums + 16), _mm512_maskz_loadu_ps(add_right, c + 16));
+    _mm512_mask_storeu_ps(c, left, l);
+    _mm512_mask_storeu_ps(c + 16, right, r);
+    sums += kPanel;
+    c += c_row;
+    --rows;
+  }
+};
+
+// What the vector and load units do while tile products run.
+struct Meanwhile {
+  Pending pending;           // a block to finish
+  const float* next_c;       // the block that comes next, whose lines are fetched,
+  int64_t next_c_row;        // a row of 32 after another
+  const char* next_b;        // the panel of B that comes next, fetched into L2,
+  ptrdiff_t next_b_advance;  // a line after another; 0 where none is left to fetch
+};
+
+// The products of one k-step on their tiles: 0 to 3 are C's quarters, 4 and 5 the upper and lower
+// half of A's slice, 6 and 7 the left and right half of B's. `between(i)` follows product i.
+template <class Between>
+struct TileStep {
+  const uint16_t* a;
+  const uint16_t* b;
+  Between& between;
+  int done = 0;
+
+  TW_INLINE void load_upper(int slice) { tiles::load<4>(a + slice * kSliceWords, kLine); }
+  TW_INLINE void load_lower(int slice) {
+    tiles::load<5>(a + slice * kSliceWords + kTileWords, kLine);
+  }
+  TW_INLINE void load_left(int slice) { tiles::load<6>(b + slice * kSliceWords, kLine); }
+  TW_INLINE void load_right(int slice) {
+    tiles::load<7>(b + slice * kSliceWords + kTileWords, kLine);
+  }
+  TW_INLINE void upper_left() { tiles::dot_bf16<0, 4, 6>(), between(done++); }
+  TW_INLINE void upper_right() { tiles::dot_bf16<1, 4, 7>(), between(done++); }
+  TW_INLINE void lower_left() { tiles::dot_bf16<2, 5, 6>(), between(done++); }
+  TW_INLINE void lower_right() { tiles::dot_bf16<3, 5, 7>(), between(done++); }
+
+  // Small products come first, so that they meet small sums; each tile is loaded again right after
+  // its last use, as long before its next as can be. Slices: 0 high, 1 middle, 2 low.
+  TW_INLINE void six_products() {
+    load_upper(2), load_lower(2), load_left(0), load_right(0);
+    upper_left(), upper_right(), load_upper(1);  // low of A x high of B
+    lower_left(), lower_right(), load_lower(1);
+    upper_left(), lower_left(), load_left(1);  // middle x high
+    upper_right(), lower_right(), load_right(1);
+    upper_left(), upper_right(), load_upper(0);  // middle x middle
+    lower_left(), lower_right(), load_lower(0);
+    upper_left(), lower_left(), load_left(2);  // high x middle
+    upper_right(), lower_right(), load_right(2);
+    upper_left(), lower_left(), load_left(0);  // high x low
+    upper_right(), lower_right(), load_right(0);
+    upper_left(), upper_right(), lower_left(), lower_right();  // high x high
+  }
+  TW_INLINE void three_products() {
+    load_upper(1), load_lower(1), load_left(0), load_right(0);
+    upper_left(), upper_right(), load_upper(0);  // middle x high
+    lower_left(), lower_right(), load_lower(0);
+    upper_left(), lower_left(), load_left(1);  // high x high
+    upper_right(), lower_right(), load_right(1);
+    upper_left(), upper_right(), lower_left(), lower_right();  // high x middle
+  }
+  TW_INLINE void one_product() {
+    load_upper(0), load_lower(0), load_left(0), load_right(0);
+    upper_left(), upper_right(), lower_left(), lower_right();
+  }
+};
+
+// Slices a product is split into, and the tile products of a k-step: 4 for each pair of slices.
+template <int S>
+inline constexpr int kProducts = S == 3   ? 24
+                                 : S == 2 ? 12
+                                          : 4;
+
+// Tiles 0 to 3 = the sum over `steps` k-steps of a panel of A and one of B; meanwhile, the rest.
+// `b_lines`: how many lines of the next panel of B to fetch after each product.
+template <int S, int b_lines>
+__attribute__((noinline)) void sum_products(const uint16_t* a, const uint16_t* b, int64_t steps,
+                                            const Meanwhile& meanwhile) {
+  constexpr int step_words = S * kSliceWords;
+  constexpr int a_lines = (step_words * 2 / kLine + kProducts<S> - 1) / kProducts<S>;
+  Pending pending = meanwhile.pending;
+  const float* next_c = meanwhile.next_c;
+  const int64_t next_c_row = meanwhile.next_c_row;
+  const char* next_b = meanwhile.next_b;
+  const ptrdiff_t next_b_advance = meanwhile.next_b_advance;
+  const int rows_a_step = kPanel / static_cast<int>(steps) + 1;
+  int rows_now = 0;  // the first step leaves the rows alone: the sums are on their way to memory
+  int next_rows = kPanel;
+
+  tiles::zero<0>(), tiles::zero<1>(), tiles::zero<2>(), tiles::zero<3>();
+  for (int64_t s = 0; s < steps; ++s) {
+    const char* next_a = reinterpret_cast<const char*>(a + step_words);
+    int fetch_now = next_rows < rows_a_step ? next_rows : rows_a_step;
+    next_rows -= fetch_now;
+    auto between = [&](int i) __attribute__((always_inline)) {
+      for (int line = 0; line < a_lines; ++line)
+        _mm_prefetch(next_a + (i * a_lines + line) * kLine, _MM_HINT_T0);
+      for (int line = 0; line < b_lines; ++line) _mm_prefetch(next_b + line * kLine, _MM_HINT_T1);
+      next_b += next_b_advance;
+      if (i % 2 == 1) {
+        if (rows_now > 0) {
+          pending.finish_row();
+          --rows_now;
+        }
+      } else if (fetch_now > 0) {
+        _mm_prefetch(reinterpret_cast<const char*>(next_c), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(next_c + 16), _MM_HINT_T0);
+        next_c += next_c_row;
+        --fetch_now;
+      }
+    };
+    TileStep<decltype(between)> step{a, b, between};
+    if constexpr (S == 3)
+      step.six_products();
+    else if constexpr (S == 2)
+      step.three_products();
+    else
+      step.one_product();
+    rows_now = pending.rows < rows_a_step ? pending.rows : rows_a_step;
+    a += step_words;
+    b += step_words;
+  }
+  while (pending.rows > 0) pending.finish_row();
+}
+
+// The four tiles, side by side and one pair under the other.
+TW_INLINE void store_sums(float* c, int64_t c_row) {
+  const ptrdiff_t stride = c_row * static_cast<ptrdiff_t>(sizeof(float));
+  tiles::store<0>(c, stride);
+  tiles::store<1>(c + 16, stride);
+  tiles::store<2>(c + 16 * c_row, stride);
+  tiles::store<3>(c + 16 * c_row + 16, stride);
+}
+
+}  // namespace tilework::TW_ISA::split
