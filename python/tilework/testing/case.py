@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.testing.inputs import Inputs
 from tilework.testing.tolerance import Tolerance
 
 Array = NDArray[Any]
@@ -67,7 +68,7 @@ class Case:
     family: str
     op: str
     label: str
-    inputs: Callable[[Generator, str], tuple[Any, ...]]
+    inputs: Inputs
     reference: Callable[..., Array]
     tolerance: Tolerance
     call: Callable[..., Any] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Generator = np.random.Generator
+Shape = tuple[int, ...]
+Inputs = Callable[[Generator, str], tuple[Any, ...]]
 
 # Lengths at which a vector loop of 4, 8 or 16 lanes, unrolled up to four times, takes another way.
 TAILS: tuple[int, ...] = (*range(1, 36), 47, 48, 49, 63, 64, 65, 127, 128, 129, 255, 256, 257)
@@ -47,6 +49,19 @@ def distinct(rng: Generator, dtype: str, *shape: int) -> Array:
     """A shuffle of equally spaced numbers in [-1, 1]: no ties, no two within a difference step."""
     count = math.prod(shape)
     return rng.permutation(np.linspace(-1.0, 1.0, count)).reshape(shape).astype(dtype)
+
+
+def arrays(
+    *shapes: Shape, values: Callable[..., Array] = normal, layouts: Sequence[str] = ()
+) -> Inputs:
+    """The inputs of a case: an array of `values` of each shape, in the layout at its place."""
+    how = layouts or ["contiguous"] * len(shapes)
+
+    def inputs(rng: Generator, dtype: str) -> tuple[Array, ...]:
+        made = (values(rng, dtype, *shape) for shape in shapes)
+        return tuple(laid_out(x, layout) for x, layout in zip(made, how, strict=True))
+
+    return inputs
 
 
 def special(dtype: str) -> Array:

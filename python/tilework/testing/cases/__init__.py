@@ -7,7 +7,17 @@ import importlib
 
 from tilework.testing.case import Case
 
-FAMILIES: tuple[str, ...] = ("gemm",)
+FAMILIES: tuple[str, ...] = (
+    "gemm",
+    "pointwise",
+    "reduce",
+    "softmax",
+    "loss",
+    "optim",
+    "random",
+    "shape",
+    "step",
+)
 
 
 @functools.cache

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tilework.testing import reference
 from tilework.testing.case import Array, Bench, Case, Generator
-from tilework.testing.inputs import LAYOUTS, laid_out, normal
-from tilework.testing.reference import gelu
-from tilework.testing.tolerance import eps, growth, of_magnitude, tiny
-
-Shape = tuple[int, ...]
+from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays, normal
+from tilework.testing.tolerance import eps, growth, of_magnitude
 
 ROWS = (1, 2, 3, 5, 7, 8, 13, 14, 15, 16, 17, 27, 28, 29, 31, 32, 33, 63, 64, 65)
 COLUMNS = (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 97)
@@ -36,7 +35,7 @@ def _depth(a: Array, b: Array) -> int:
 MATMUL_TOLERANCE = of_magnitude(lambda a, b: np.matmul(np.abs(a), np.abs(b)), _depth)
 
 
-def _matmul(label: str, inputs: Callable[[Generator, str], Any], **fields: Any) -> Case:
+def _matmul(label: str, inputs: Inputs, **fields: Any) -> Case:
     return Case(
         family="gemm",
         op="matmul",
@@ -51,7 +50,7 @@ def _matmul(label: str, inputs: Callable[[Generator, str], Any], **fields: Any) 
 
 def _shaped(a: Shape, b: Shape, **fields: Any) -> Case:
     label = f"{'x'.join(map(str, a))} @ {'x'.join(map(str, b))}"
-    return _matmul(label, lambda rng, t: (normal(rng, t, *a), normal(rng, t, *b)), **fields)
+    return _matmul(label, arrays(a, b), **fields)
 
 
 def _sizes() -> Iterator[Case]:
@@ -107,24 +106,16 @@ def _batches() -> Iterator[Case]:
 
 
 def _layouts() -> Iterator[Case]:
-    for la, lb in itertools.product(LAYOUTS, LAYOUTS):
-
-        def inputs(rng: Generator, t: str, la: str = la, lb: str = lb) -> tuple[Array, Array]:
-            return laid_out(normal(rng, t, 33, 37), la), laid_out(normal(rng, t, 37, 35), lb)
-
-        yield _matmul(f"{la} @ {lb}", inputs, differentiable=(0, 1))
+    for pair in itertools.product(LAYOUTS, LAYOUTS):
+        inputs = arrays((33, 37), (37, 35), layouts=pair)
+        yield _matmul(" @ ".join(pair), inputs, differentiable=(0, 1))
     for layout in LAYOUTS:
-
-        def batch(rng: Generator, t: str, layout: str = layout) -> tuple[Array, Array]:
-            return laid_out(normal(rng, t, 3, 5, 7), layout), laid_out(
-                normal(rng, t, 3, 7, 9), layout
-            )
-
+        batch = arrays((3, 5, 7), (3, 7, 9), layouts=[layout, layout])
         yield _matmul(f"batch of {layout}", batch, differentiable=(0, 1))
 
 
 # Values, one entry of a matrix of ones each, that splitting into bfloat16 parts would lose.
-def _planted(value: str) -> Callable[[Generator, str], tuple[Array, Array]]:
+def _planted(value: str) -> Inputs:
     def inputs(rng: Generator, dtype: str) -> tuple[Array, Array]:
         info = np.finfo(dtype)
         x = {
@@ -143,7 +134,7 @@ def _planted(value: str) -> Callable[[Generator, str], tuple[Array, Array]]:
     return inputs
 
 
-def _scaled(left: int, right: int) -> Callable[[Generator, str], tuple[Array, Array]]:
+def _scaled(left: int, right: int) -> Inputs:
     """Matrices times a power of ten each."""
 
     def inputs(rng: Generator, dtype: str) -> tuple[Array, Array]:
@@ -160,7 +151,7 @@ def _wide(rng: Generator, dtype: str) -> tuple[Array, Array]:
     return a.astype(dtype), b.astype(dtype)
 
 
-def _uniform(depth: int) -> Callable[[Generator, str], tuple[Array, Array]]:
+def _uniform(depth: int) -> Inputs:
     def inputs(rng: Generator, dtype: str) -> tuple[Array, Array]:
         a, b = rng.random((33, depth)), rng.random((depth, 35))
         return a.astype(dtype), b.astype(dtype)
@@ -194,9 +185,9 @@ def linear_reference(x: Array, weight: Array, bias: Array | None = None) -> Arra
     return product if bias is None else np.add(product, bias)
 
 
-def _linear_inputs(x: Shape, out: int, bias: bool) -> Callable[[Generator, str], tuple[Any, ...]]:
+def _linear_inputs(x: Shape, out: int, bias: bool, scale: float = 1.0) -> Inputs:
     def inputs(rng: Generator, t: str) -> tuple[Any, ...]:
-        weight = normal(rng, t, out, x[-1])
+        weight = normal(rng, t, out, x[-1]) * np.dtype(t).type(scale)
         arrays = (normal(rng, t, *x), weight)
         return (*arrays, normal(rng, t, out)) if bias else arrays
 
@@ -228,15 +219,7 @@ def _linear() -> Iterator[Case]:
             differentiable=(0, 1, 2) if bias else (0, 1),
         )
     for layout in LAYOUTS:
-
-        def inputs(rng: Generator, t: str, layout: str = layout) -> tuple[Array, ...]:
-            x, weight = normal(rng, t, 3, 18, 37), normal(rng, t, 35, 37)
-            return (
-                laid_out(x, layout),
-                laid_out(weight, layout),
-                laid_out(normal(rng, t, 35), layout),
-            )
-
+        inputs = arrays((3, 18, 37), (35, 37), (35,), layouts=[layout] * 3)
         yield Case(
             family="gemm",
             op="linear",
@@ -249,17 +232,93 @@ def _linear() -> Iterator[Case]:
         )
 
 
+# The largest slope of each activation: by how much it may widen an error before it.
+ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], float, str]] = {
+    "relu": (lambda z: np.maximum(z, 0.0), 1.0, "relu"),
+    "gelu": (reference.gelu, 1.13, "gelu"),
+    "gelu_tanh": (reference.gelu_tanh, 1.13, "gelu"),
+    "silu": (reference.silu, 1.1, "silu"),
+    "tanh": (np.tanh, 1.0, "tanh"),
+    "sigmoid": (reference.sigmoid, 0.25, "sigmoid"),
+}
+
+
+FUSED_SHAPES: tuple[tuple[Shape, int], ...] = (
+    ((5, 7), 3),
+    ((2, 3, 18), 37),
+    ((33, 65), 49),
+    ((0, 3), 2),
+)
+
+
+def _through(slope: float, dtype: str, expected: Array, *inputs: Array) -> Array:
+    """The product's error through an activation, and the activation's own rounding.
+
+    The gates of gelu and silu round by eps before they multiply the product: one more of it.
+    """
+    size = _linear_magnitude(*inputs)
+    error = growth(inputs[0].shape[-1] + 2) * eps(dtype) * size
+    return slope * error + eps(dtype) * (4.0 * np.abs(expected) + np.minimum(size, 1.0))
+
+
+def _fused_cases() -> Iterator[Case]:
+    for name, (function, slope, torch_name) in ACTIVATIONS.items():
+        how = {"approximate": "tanh"} if name == "gelu_tanh" else {}
+
+        def composed(
+            torch: Any, F: Any, *inputs: Any, word: str = torch_name, how: dict[str, str] = how
+        ) -> Any:
+            return getattr(F, word)(F.linear(*inputs), **how)
+
+        def expected(*inputs: Array, function: Callable[[Array], Array] = function) -> Array:
+            return function(linear_reference(*inputs))
+
+        for (x, out), bias in itertools.product(
+            (((5, 7), 3), ((2, 3, 18), 37), ((33, 65), 49), ((0, 3), 2)), (True, False)
+        ):
+            yield Case(
+                family="gemm",
+                op=f"linear_{name}",
+                label=f"{'x'.join(map(str, x))} to {out}{'' if bias else ', no bias'}",
+                inputs=_linear_inputs(x, out, bias, scale=0.5),
+                call=lambda tw, F, *inputs, name=name: F.linear(*inputs, activation=name),
+                peer=composed,
+                reference=expected,
+                tolerance=partial(_through, slope),
+                differentiable=(0, 1, 2) if bias else (0, 1),
+            )
+
+
+def _residual_cases() -> Iterator[Case]:
+    for x, out in FUSED_SHAPES:
+
+        def inputs(rng: Generator, t: str, x: Shape = x, out: int = out) -> tuple[Array, ...]:
+            return (*_linear_inputs(x, out, True)(rng, t), normal(rng, t, *x[:-1], out))
+
+        yield Case(
+            family="gemm",
+            op="linear_residual",
+            label=f"{'x'.join(map(str, x))} to {out}",
+            inputs=inputs,
+            call=lambda tw, F, x, w, b, r: F.linear(x, w, b, residual=r),
+            peer=lambda torch, F, x, w, b, r: F.linear(x, w, b) + r,
+            reference=lambda x, w, b, r: linear_reference(x, w, b) + r,
+            tolerance=of_magnitude(
+                lambda x, w, b, r: _linear_magnitude(x, w, b) + np.abs(r),
+                lambda x, *_: x.shape[-1] + 2,
+            ),
+            differentiable=(0, 1, 2, 3),
+        )
+
+
 # --- what is timed ---
 
 
 def _timed_product(m: int, n: int, k: int, label: str, layout: str = "NN", **bench: Any) -> Case:
     """Layout: N a matrix as it stands, T one that is stored transposed; left and right."""
 
-    def inputs(rng: Generator, t: str) -> tuple[Array, Array]:
-        a, b = normal(rng, t, m, k), normal(rng, t, k, n)
-        stored = {"N": "contiguous", "T": "transposed"}
-        return laid_out(a, stored[layout[0]]), laid_out(b, stored[layout[1]])
-
+    stored = {"N": "contiguous", "T": "transposed"}
+    inputs = arrays((m, k), (k, n), layouts=[stored[side] for side in layout])
     return _matmul(
         label,
         inputs,
@@ -286,27 +345,19 @@ def _layer_inputs(rng: Generator, t: str, rows: int, wide: int, out: int) -> tup
     return normal(rng, t, rows, wide), weight, normal(rng, t, out)
 
 
-def _linear_gelu_bound(dtype: str, expected: Array, x: Array, weight: Array, bias: Array) -> Array:
-    """The product's error through gelu, whose slope stays under 1.13, and gelu's own rounding."""
-    before = growth(x.shape[-1] + 1) * eps(dtype) * _linear_magnitude(x, weight, bias)
-    return 1.13 * before + 4 * eps(dtype) * np.abs(expected) + tiny(dtype)
+def _fused(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Any:
+    return F.linear(x, weight, bias, activation="gelu")
 
 
-def _frozen_layer(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:
-    model = tw.nn.Sequential(tw.nn.Linear(weight.shape[1], weight.shape[0]), tw.nn.GELU())
-    model.load_state_dict({"0.weight": weight, "0.bias": bias})
-    model.eval()
-    tw.nn.utils.freeze(model)
-
-    def call() -> Any:
-        with tw.no_grad():
-            return model(x)
-
-    return call
-
-
-def _linear_gelu(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Any:
+def _in_two_calls(torch: Any, F: Any, x: Any, weight: Any, bias: Any) -> Any:
     return F.gelu(F.linear(x, weight, bias))
+
+
+def _frozen(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:
+    layer = tw.nn.Linear(weight.shape[1], weight.shape[0])
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    tw.nn.utils.freeze(layer)
+    return lambda: _fused(tw, F, x, layer.weight, layer.bias)
 
 
 def _timed_layers() -> Iterator[Case]:
@@ -324,11 +375,11 @@ def _timed_layers() -> Iterator[Case]:
             op="linear_gelu",
             label=f"linear+gelu {rows}@{wide}x{out} {mode}",
             inputs=inputs,
-            call=None if frozen else _linear_gelu,
-            setup=_frozen_layer if frozen else None,
-            peer=_linear_gelu if frozen else "same",
-            reference=lambda x, weight, bias: gelu(linear_reference(x, weight, bias)),
-            tolerance=_linear_gelu_bound,
+            call=None if frozen else _fused,
+            setup=_frozen if frozen else None,
+            peer=_in_two_calls,
+            reference=lambda *inputs: reference.gelu(linear_reference(*inputs)),
+            tolerance=partial(_through, 1.13),
             differentiable=(0, 1, 2),
             dtypes=("float32",),
             quick=False,
@@ -348,6 +399,8 @@ CASES: tuple[Case, ...] = (
     *_layouts(),
     *_values(),
     *_linear(),
+    *_fused_cases(),
+    *_residual_cases(),
     *_timed_products(),
     *_timed_layers(),
 )

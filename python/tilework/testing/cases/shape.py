@@ -1,0 +1,66 @@
+"""Cases of the ops that move elements: every one exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tilework.testing.case import Array, Case
+from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays
+from tilework.testing.tolerance import exact
+
+Move = tuple[str, Shape, Callable[..., Any], Callable[[Array], Any]]
+
+# label, shape, the call, the same in NumPy; the label's first word names the op
+MOVES: tuple[Move, ...] = (
+    ("reshape", (2, 3, 4), lambda tw, F, x: x.reshape(4, 6), lambda x: x.reshape(4, 6)),
+    ("reshape to -1", (2, 3, 4), lambda tw, F, x: x.reshape(-1), lambda x: x.reshape(-1)),
+    ("reshape empty", (0, 3), lambda tw, F, x: x.reshape(3, 0), lambda x: x.reshape(3, 0)),
+    ("reshape one", (1, 1), lambda tw, F, x: x.reshape(()), lambda x: x.reshape(())),
+    ("flatten", (2, 3, 4), lambda tw, F, x: x.flatten(1), lambda x: x.reshape(2, 12)),
+    ("transpose", (2, 3, 4), lambda tw, F, x: x.transpose(0, 2), lambda x: x.swapaxes(0, 2)),
+    ("transpose back", (2, 3), lambda tw, F, x: x.transpose(-1, -2), lambda x: x.T),
+    ("permute", (2, 3, 4), lambda tw, F, x: x.permute(2, 0, 1), lambda x: x.transpose(2, 0, 1)),
+    ("T", (2, 3), lambda tw, F, x: x.T, lambda x: x.T),
+    ("unsqueeze", (2, 3), lambda tw, F, x: x.unsqueeze(1), lambda x: x[:, None]),
+    ("squeeze", (2, 1, 3, 1), lambda tw, F, x: x.squeeze(1), lambda x: x[:, 0]),
+    ("expand", (1, 3), lambda tw, F, x: x.expand(4, 5, 3), lambda x: np.tile(x, (4, 5, 1))),
+    ("getitem int", (4, 5), lambda tw, F, x: x[2], lambda x: x[2]),
+    ("getitem negative", (4, 5), lambda tw, F, x: x[-1, -2], lambda x: x[-1, -2]),
+    ("getitem slice", (6, 5), lambda tw, F, x: x[1:4], lambda x: x[1:4]),
+    ("getitem step", (7, 5), lambda tw, F, x: x[1::2, ::3], lambda x: x[1::2, ::3]),
+    ("getitem ellipsis", (2, 3, 4), lambda tw, F, x: x[..., 1], lambda x: x[..., 1]),
+    ("getitem None", (2, 3), lambda tw, F, x: x[:, None], lambda x: x[:, None]),
+    ("getitem nothing", (2, 3), lambda tw, F, x: x[2:], lambda x: x[2:]),
+    ("clone", (2, 3), lambda tw, F, x: x.clone(), lambda x: x.copy()),
+    ("contiguous", (2, 3), lambda tw, F, x: x.T.contiguous(), lambda x: x.T.copy()),
+    ("cat", (2, 3), lambda tw, F, x: tw.cat([x, x], dim=1), lambda x: np.concatenate([x, x], 1)),
+    ("stack", (2, 3), lambda tw, F, x: tw.stack([x, x], dim=1), lambda x: np.stack([x, x], 1)),
+)  # fmt: skip
+
+
+def _move(label: str, inputs: Inputs, move: Move) -> Case:
+    name, _, call, expected = move
+    return Case(
+        family="shape",
+        op=name.split()[0],
+        label=label,
+        inputs=inputs,
+        call=call,
+        reference=expected,
+        tolerance=exact,
+        differentiable=(0,),
+    )
+
+
+def _cases() -> Iterator[Case]:
+    for move in MOVES:
+        name, shape, *_ = move
+        for layout in LAYOUTS:
+            inputs = arrays(shape, layouts=[layout])
+            yield _move(f"{name}, {layout}", inputs, move)
+
+
+CASES: tuple[Case, ...] = tuple(_cases())
