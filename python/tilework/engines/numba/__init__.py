@@ -1,0 +1,69 @@
+"""The fallback engine: NumPy where it does an op in one pass or by BLAS, Numba for the rest.
+
+It serves NumPy arrays where the compiled extension is missing, under the engine contract of
+`tilework/_native.pyi`. Importing it imports Numba.
+"""
+
+from tilework.engines.numba.gemm import (
+    PackedWeight,
+    linear_backward,
+    linear_forward,
+    matmul,
+    pack_weight,
+)
+from tilework.engines.numba.loss import (
+    cross_entropy_backward,
+    cross_entropy_forward,
+    mse_backward,
+    mse_forward,
+)
+from tilework.engines.numba.optim import adam_step, sgd_step
+from tilework.engines.numba.pointwise import (
+    BINARY_OPS,
+    UNARY_OPS,
+    accumulate_,
+    bias_activation_backward,
+    bias_activation_forward,
+    binary_forward,
+    dropout_backward,
+    dropout_forward,
+    unary_backward,
+    unary_forward,
+)
+from tilework.engines.numba.random import normal, random_bits, uniform
+from tilework.engines.numba.reduce import max, mean, min, sum, sum_to_shape
+from tilework.engines.numba.softmax import softmax_backward, softmax_forward
+
+__all__ = [
+    "BINARY_OPS",
+    "UNARY_OPS",
+    "PackedWeight",
+    "accumulate_",
+    "adam_step",
+    "bias_activation_backward",
+    "bias_activation_forward",
+    "binary_forward",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "linear_backward",
+    "linear_forward",
+    "matmul",
+    "max",
+    "mean",
+    "min",
+    "mse_backward",
+    "mse_forward",
+    "normal",
+    "pack_weight",
+    "random_bits",
+    "sgd_step",
+    "softmax_backward",
+    "softmax_forward",
+    "sum",
+    "sum_to_shape",
+    "unary_backward",
+    "unary_forward",
+    "uniform",
+]

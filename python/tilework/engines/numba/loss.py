@@ -1,0 +1,167 @@
+"""Losses: one pass over the logits each way, sums in float64."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tilework.engines.numba.compiled import elementwise, jit, quiet
+from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
+
+
+@jit
+def _row_losses(
+    logits: Any, target: Any, weight: Any, ignore: int, smoothing: float, losses: Any, log_sums: Any
+) -> float:
+    """Fills each row's loss and log of its sum of exponentials; returns the total weight."""
+    classes = logits.shape[1]
+    total_weight = 0.0
+    for n in range(logits.shape[0]):
+        losses[n] = log_sums[n] = 0.0
+        if target[n] == ignore:
+            continue
+        largest = -math.inf
+        for c in range(classes):
+            largest = max(largest, logits[n, c])
+        total = 0.0
+        for c in range(classes):
+            total += math.exp(logits[n, c] - largest)
+        log_sum = largest + math.log(total)
+        log_sums[n] = log_sum
+        w = weight[target[n]]
+        loss = (1.0 - smoothing) * w * (log_sum - logits[n, target[n]])
+        if smoothing != 0.0:
+            spread = 0.0
+            for c in range(classes):
+                spread += weight[c] * (log_sum - logits[n, c])
+            loss += smoothing / classes * spread
+        losses[n] = loss
+        total_weight += w
+    return total_weight
+
+
+@jit
+def _logit_gradients(
+    scales: Any,
+    logits: Any,
+    target: Any,
+    weight: Any,
+    log_sums: Any,
+    ignore: int,
+    smoothing: float,
+    dlogits: Any,
+) -> None:
+    classes = logits.shape[1]
+    weight_sum = 0.0
+    for c in range(classes):
+        weight_sum += weight[c]
+    each = smoothing / classes
+    for n in range(logits.shape[0]):
+        if target[n] == ignore:
+            dlogits[n, :] = 0.0
+            continue
+        hit = (1.0 - smoothing) * weight[target[n]]
+        pull = hit + each * weight_sum  # the weight of log_sum in the row's loss
+        for c in range(classes):
+            push = each * weight[c] + (hit if c == target[n] else 0.0)
+            dlogits[n, c] = scales[n] * (pull * math.exp(logits[n, c] - log_sums[n]) - push)
+
+
+def _class_weights(weight: Array | None, logits: Array) -> Array:
+    if weight is None:
+        return np.ones(logits.shape[1], logits.dtype)
+    return np.ascontiguousarray(weight)
+
+
+@quiet
+def cross_entropy_forward(
+    logits: Array,
+    target: Array,
+    weight: Array | None,
+    ignore_index: int,
+    label_smoothing: float,
+    reduction: str,
+) -> tuple[Array, Array]:
+    rows = logits.shape[0]
+    losses = np.empty(rows)
+    saved = np.empty(rows + 1)  # a log-sum for each row, then the mean's divisor
+    saved[rows] = _row_losses(
+        np.ascontiguousarray(logits),
+        np.ascontiguousarray(target),
+        _class_weights(weight, logits),
+        ignore_index,
+        label_smoothing,
+        losses,
+        saved[:rows],
+    )
+    if reduction == "none":
+        return losses.astype(logits.dtype), saved
+    divisor = saved[rows] if reduction == "mean" else 1.0
+    return np.asarray(losses.sum() / divisor, logits.dtype), saved
+
+
+@quiet
+def cross_entropy_backward(
+    grad: Array,
+    logits: Array,
+    target: Array,
+    weight: Array | None,
+    saved: Array,
+    ignore_index: int,
+    label_smoothing: float,
+    reduction: str,
+) -> Array:
+    rows = logits.shape[0]
+    divisor = saved[rows] if reduction == "mean" else 1.0
+    dlogits = np.empty(logits.shape, logits.dtype)
+    _logit_gradients(
+        np.array(np.broadcast_to(grad / divisor, rows), np.float64),
+        np.ascontiguousarray(logits),
+        np.ascontiguousarray(target),
+        _class_weights(weight, logits),
+        saved[:rows],
+        ignore_index,
+        label_smoothing,
+        dlogits,
+    )
+    return dlogits
+
+
+@elementwise(2)
+def _squared_difference(a: float, b: float) -> float:
+    return (a - b) * (a - b)
+
+
+@elementwise(3)
+def _scaled_difference(scale: float, a: float, b: float) -> float:
+    return scale * (a - b)
+
+
+@jit
+def _sum_of_squared_differences(a: Any, b: Any) -> float:
+    total = 0.0
+    for i in range(a.size):
+        total += (np.float64(a[i]) - np.float64(b[i])) ** 2
+    return total
+
+
+@quiet
+def mse_forward(input: Array, target: Array, reduction: str) -> Array:
+    if reduction == "none":
+        out = empty_like(input)
+        _squared_difference(input, target, out=out)
+        return out
+    model = empty_like(input)
+    total = _sum_of_squared_differences(
+        flat(in_layout_of(input, model)), flat(in_layout_of(target, model))
+    )
+    divisor = np.float64(input.size) if reduction == "mean" else 1.0
+    return np.asarray(total / divisor, input.dtype)
+
+
+@quiet
+def mse_backward(grad: Array, input: Array, target: Array, reduction: str) -> Array:
+    out = empty_like(input)
+    scale = 2.0 / np.float64(input.size) if reduction == "mean" else 2.0
+    _scaled_difference(input.dtype.type(scale) * grad, input, target, out=out)
+    return out

@@ -1,0 +1,154 @@
+"""Optimiser steps: every array of a parameter read and written once."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tilework.engines.numba.compiled import jit, quiet
+from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
+
+
+@contextmanager
+def _in_step(*arrays: Array) -> Iterator[list[Array]]:
+    """The arrays as flat vectors in the first one's memory order.
+
+    Those that had to be copied for it are written back.
+    """
+    model = empty_like(arrays[0])
+    ordered = [in_layout_of(x, model) for x in arrays]
+    yield [flat(x) for x in ordered]
+    for x, own in zip(arrays, ordered, strict=True):
+        if own is not x and x.flags.writeable:
+            x[...] = own
+
+
+# Scalars come in the parameters' dtype: a float64 one would promote every product.
+
+
+@jit
+def _sgd(
+    p: Any,
+    g: Any,
+    buffer: Any,
+    first: bool,
+    lr: Any,
+    momentum: Any,
+    fresh: Any,
+    weight_decay: Any,
+    nesterov: bool,
+    sign: Any,
+) -> None:
+    """fresh: the new gradient's share in the momentum, 1 - dampening."""
+    for i in range(p.size):
+        d = sign * g[i]
+        if weight_decay != 0:
+            d += weight_decay * p[i]
+        if momentum != 0:
+            buffer[i] = d if first else momentum * buffer[i] + fresh * d
+            d = d + momentum * buffer[i] if nesterov else buffer[i]
+        p[i] -= lr * d
+
+
+@quiet
+def sgd_step(
+    params: list[Array],
+    grads: list[Array],
+    momenta: list[Array] | None,
+    first: bool,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+        real = param.dtype.type
+        state = () if momenta is None else (momenta[i],)
+        with _in_step(param, grad, *state) as (p, g, *buffer):
+            _sgd(
+                p,
+                g,
+                buffer[0] if buffer else p,
+                first,
+                real(lr),
+                real(momentum if buffer else 0.0),
+                real(1.0 - dampening),
+                real(weight_decay),
+                nesterov,
+                real(-1.0 if maximize else 1.0),
+            )
+
+
+@jit
+def _adam(
+    p: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    v_max: Any,
+    amsgrad: bool,
+    step_size: Any,
+    root_correction: Any,
+    fresh1: Any,
+    beta2: Any,
+    fresh2: Any,
+    eps: Any,
+    shrink: Any,
+    weight_decay: Any,
+    sign: Any,
+) -> None:
+    """fresh1, fresh2: 1 - beta. shrink: AdamW's factor on the parameter, 1 for Adam."""
+    for i in range(p.size):
+        d = sign * g[i]
+        if weight_decay != 0:
+            d += weight_decay * p[i]
+        m[i] += fresh1 * (d - m[i])
+        v[i] = beta2 * v[i] + fresh2 * d * d
+        second = v[i]
+        if amsgrad:
+            second = v_max[i] = max(v_max[i], second)
+        p[i] = shrink * p[i] - step_size * m[i] / (math.sqrt(second) / root_correction + eps)
+
+
+@quiet
+def adam_step(
+    params: list[Array],
+    grads: list[Array],
+    exp_avgs: list[Array],
+    exp_avg_sqs: list[Array],
+    max_exp_avg_sqs: list[Array] | None,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None:
+    step_size = lr / (1.0 - beta1**step)
+    root_correction = math.sqrt(1.0 - beta2**step)
+    shrink, decay = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+        real = param.dtype.type
+        largest = () if max_exp_avg_sqs is None else (max_exp_avg_sqs[i],)
+        with _in_step(param, grad, exp_avgs[i], exp_avg_sqs[i], *largest) as (p, g, m, v, *v_max):
+            _adam(
+                p,
+                g,
+                m,
+                v,
+                v_max[0] if v_max else v,
+                bool(v_max),
+                real(step_size),
+                real(root_correction),
+                real(1.0 - beta1),
+                real(beta2),
+                real(1.0 - beta2),
+                real(eps),
+                real(shrink),
+                real(decay),
+                real(-1.0 if maximize else 1.0),
+            )

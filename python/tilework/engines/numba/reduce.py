@@ -1,0 +1,38 @@
+"""Reductions, by NumPy's."""
+
+import numpy as np
+
+from tilework.engines.numba.compiled import quiet
+from tilework.engines.numba.layout import Array
+
+Axes = tuple[int, ...]
+
+
+@quiet
+def sum(x: Array, axes: Axes, keepdims: bool) -> Array:
+    return np.asarray(np.sum(x, axis=axes, keepdims=keepdims), order="C")
+
+
+@quiet
+def mean(x: Array, axes: Axes, keepdims: bool) -> Array:
+    # np.mean warns of an empty mean with no way to ask it not to; 0 / 0 says NaN in silence.
+    total = sum(x, axes, keepdims)
+    count = np.prod([x.shape[i] for i in axes], dtype=np.int64)
+    return np.asarray(np.divide(total, x.dtype.type(count), out=total))
+
+
+@quiet
+def max(x: Array, axes: Axes, keepdims: bool) -> Array:
+    return np.asarray(np.max(x, axis=axes, keepdims=keepdims), order="C")
+
+
+@quiet
+def min(x: Array, axes: Axes, keepdims: bool) -> Array:
+    return np.asarray(np.min(x, axis=axes, keepdims=keepdims), order="C")
+
+
+@quiet
+def sum_to_shape(x: Array, shape: tuple[int, ...]) -> Array:
+    leading = x.ndim - len(shape)
+    broadcast = (i + leading for i, size in enumerate(shape) if size != x.shape[i + leading])
+    return sum(x, (*range(leading), *broadcast), True).reshape(shape)
