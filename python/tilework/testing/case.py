@@ -40,7 +40,7 @@ class Bench:
     quick: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a case is itself alone: caches are keyed by it
 class Case:
     """One call, its inputs, its answer, and how far from that the answer may lie.
 

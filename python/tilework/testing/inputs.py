@@ -35,14 +35,14 @@ def normal(rng: Generator, dtype: str, *shape: int) -> Array:
 
 
 def away_from_zero(rng: Generator, dtype: str, *shape: int) -> Array:
-    """Normal numbers moved off zero, where kinks and poles lie."""
+    """Normal numbers moved off zero by a half: kinks and poles lie there."""
     x = rng.standard_normal(shape)
-    return (x + np.copysign(0.1, x)).astype(dtype)
+    return (x + np.copysign(0.5, x)).astype(dtype)
 
 
 def positive(rng: Generator, dtype: str, *shape: int) -> Array:
-    """Uniform numbers in [0.1, 2)."""
-    return rng.uniform(0.1, 2.0, shape).astype(dtype)
+    """Uniform numbers in [0.5, 2)."""
+    return rng.uniform(0.5, 2.0, shape).astype(dtype)
 
 
 def distinct(rng: Generator, dtype: str, *shape: int) -> Array:

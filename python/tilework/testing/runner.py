@@ -1,0 +1,209 @@
+"""Runs cases: on which engine and ISA, forward and backward, and what their gradients must be.
+
+The judge of gradients is the float64 reference: its central differences along fixed directions,
+which need no derivative to be written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+
+import tilework as tw
+from tilework import engines
+from tilework import functional as F
+from tilework.testing.case import Array, Case, as_float64
+from tilework.testing.tolerance import assert_close, eps, growth
+
+ISAS: tuple[str, ...] = ("generic", "avx2", "avx512", "amx")
+DIRECTIONS = 3
+
+
+# --- where a case runs ---
+
+
+@dataclass(frozen=True)
+class Target:
+    """An engine, and the ISA that it is held to ("" where it has none)."""
+
+    engine: str
+    isa: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.engine}-{self.isa}" if self.isa else self.engine
+
+    def refusal(self) -> str:
+        """Why this target cannot run here; empty where it can."""
+        if self.engine not in engines.available_engines():
+            return f"the {self.engine} engine is not installed here"
+        if not self.isa:
+            return ""
+        best = engines.engine_module("native").cpu_info()["best_isa"]
+        if ISAS.index(self.isa) > ISAS.index(best):
+            return f"this CPU and system allow {best} at most, not {self.isa}"
+        return ""
+
+    def serves(self, family: str) -> bool:
+        """Whether the target has kernels of its own for a family: AMX computes products alone."""
+        return self.isa != "amx" or family in ("gemm", "step")
+
+
+TARGETS: tuple[Target, ...] = (*(Target("native", isa) for isa in ISAS), Target("numba"))
+
+
+@contextmanager
+def running_on(target: Target) -> Iterator[None]:
+    """Puts a target to work, and what was at work before back afterwards."""
+    before = engines.current_engine()
+    tw.use_engine(target.engine)
+    try:
+        if target.isa:
+            tw.set_isa(target.isa)
+        yield
+    finally:
+        if target.isa:
+            tw.set_isa("auto")
+        tw.use_engine(before)
+
+
+# --- running one ---
+
+
+def to_tensors(inputs: tuple[Any, ...], requires_grad: tuple[int, ...] = ()) -> tuple[Any, ...]:
+    """Arrays as tensors that share their memory, layout and all; plain values as they are."""
+    tensors = tuple(tw.from_numpy(x) if isinstance(x, np.ndarray) else x for x in inputs)
+    for i in requires_grad:
+        tensors[i].requires_grad_(True)
+    return tensors
+
+
+def forward(case: Case, inputs: tuple[Any, ...]) -> Array:
+    """The answer of the engine at work."""
+    out: Array = case.bind(tw, F, to_tensors(inputs))().detach().numpy()
+    return out
+
+
+def cotangent(case: Case, out: Array, seed: int = 0) -> Array:
+    """The gradient that flows into a case's output."""
+    rng = np.random.default_rng((seed, 1, *case.label.encode()))
+    return rng.standard_normal(out.shape).astype(out.dtype)
+
+
+def gradients(case: Case, inputs: tuple[Any, ...]) -> tuple[Array, ...]:
+    """The gradients of the differentiable inputs, on the engine at work."""
+    tensors = to_tensors(inputs, case.differentiable)
+    out = case.bind(tw, F, tensors)()
+    out.backward(tw.from_numpy(cotangent(case, out.detach().numpy())))
+    return tuple(tensors[i].grad.numpy() for i in case.differentiable)
+
+
+# --- judging one ---
+
+
+@lru_cache(maxsize=32)
+def _prepared(case: Case, dtype: str) -> tuple[tuple[Any, ...], Array, Any]:
+    """A case's inputs, answer and bound: the same for every target."""
+    inputs = case.make_inputs(dtype)
+    expected = case.expected(inputs)
+    with np.errstate(all="ignore"):
+        bound = case.tolerance(dtype, expected, *as_float64(inputs))
+    return inputs, expected, bound
+
+
+def check_forward(case: Case, dtype: str) -> None:
+    """Raises AssertionError where the engine at work is further from the reference than allowed."""
+    inputs, expected, bound = _prepared(case, dtype)
+    before = [x.copy() if isinstance(x, np.ndarray) else x for x in inputs]
+    actual = forward(case, inputs)
+    if actual.dtype.kind == "f" and actual.dtype != np.dtype(dtype):
+        raise AssertionError(f"{case}: the result is of {actual.dtype}, not {dtype}")
+    assert_close(actual, expected, bound, f"{case} {dtype}")
+    for x, was in zip(inputs, before, strict=True):
+        if isinstance(x, np.ndarray) and not np.array_equal(x, was, equal_nan=x.dtype.kind == "f"):
+            raise AssertionError(f"{case} {dtype}: the call wrote to an input")
+
+
+def _direction(x: Array, number: int) -> Array:
+    """+1 or -1 for each element."""
+    rng = np.random.default_rng((number, x.size))
+    return rng.choice([-1.0, 1.0], x.shape)
+
+
+@cache
+def slopes(case: Case) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """For each differentiable input and direction: the reference's slope, and its bound.
+
+    Central differences with a step h are off by h^2 times a third derivative, of order one for the
+    cases' inputs, and by the rounding of the sum, eps / h of its size: least at h = eps^(1/3).
+    """
+    inputs = list(as_float64(case.make_inputs("float32")))
+    out = case.expected(tuple(inputs))
+    weights = cotangent(case, np.asarray(out, np.float64))
+    h = eps("float64") ** (1 / 3)
+    found = []
+    for i in case.differentiable:
+        along = []
+        for number in range(DIRECTIONS):
+            step = h * _direction(inputs[i], number)
+            values = []
+            for moved in (inputs[i] + step, inputs[i] - step):
+                outs = case.expected((*inputs[:i], moved, *inputs[i + 1 :]))
+                values.append(weights * outs)
+            slope = float((values[0] - values[1]).sum() / (2 * h))
+            size = 1.0 + inputs[i].size + float(np.abs(values[0]).sum())
+            along.append((slope, 100.0 * h * h * size))
+        found.append(tuple(along))
+    return tuple(found)
+
+
+@cache
+def _judged_gradients(case: Case) -> tuple[Array, ...] | None:
+    """The numba engine's gradients in float64: what other engines are compared with."""
+    judge = Target("numba")
+    if judge.refusal():
+        return None
+    with running_on(judge):
+        return gradients(case, as_float64(case.make_inputs("float32")))
+
+
+def _gradient_bound(case: Case, dtype: str, inputs: tuple[Any, ...], of: Array) -> float:
+    """Inputs and cotangents are of order one: an error counts by the largest gradient's size, and
+    grows as the longest sum over an axis of an input does."""
+    longest = max(max(np.shape(x), default=1) for x in inputs)
+    size = 1.0 + float(np.abs(of).max(initial=0.0))
+    return (8.0 + growth(longest)) * eps(dtype) * size
+
+
+def check_gradients(case: Case) -> None:
+    """Raises AssertionError where a gradient of the engine at work is wrong.
+
+    In float64 along the reference's slopes and against the numba engine; in float32 against float64.
+    """
+    inputs = case.make_inputs("float32")
+    wide = as_float64(inputs)
+    exact = gradients(case, wide)
+    for i, gradient, along in zip(case.differentiable, exact, slopes(case), strict=True):
+        if gradient.shape != inputs[i].shape:
+            raise AssertionError(f"{case}: gradient {i} has shape {gradient.shape}")
+        for number, (slope, bound) in enumerate(along):
+            found = float((gradient * _direction(gradient, number)).sum())
+            if not abs(found - slope) <= bound:
+                raise AssertionError(
+                    f"{case}: gradient {i} along direction {number} is {found!r}, the reference's "
+                    f"slope {slope!r}, more than {bound:.3g} away"
+                )
+    for i, gradient, other in zip(
+        case.differentiable, exact, _judged_gradients(case) or exact, strict=True
+    ):
+        bound = _gradient_bound(case, "float64", inputs, other)
+        assert_close(gradient, other, bound, f"{case}: gradient {i}, float64 beside numba's")
+    if "float32" not in case.dtypes:
+        return
+    for i, gradient, other in zip(case.differentiable, gradients(case, inputs), exact, strict=True):
+        bound = _gradient_bound(case, "float32", inputs, other)
+        assert_close(gradient, other, bound, f"{case}: gradient {i}, float32 beside float64")
