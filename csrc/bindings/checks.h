@@ -24,6 +24,17 @@ inline bool same_shape(const ArrayView& a, const ArrayView& b) {
   return true;
 }
 
+[[noreturn]] inline void refuse(const char* op, const std::string& message) {
+  throw py::value_error(std::string("[") + op + "] " + message);
+}
+
+// Calls body<float>() or body<double>(): what view_float() lets through.
+template <class Body>
+auto with_type(DType dtype, Body&& body) {
+  return dtype == DType::float32 ? body.template operator()<float>()
+                                 : body.template operator()<double>();
+}
+
 // `argument` must be as `model`, the argument named `as`, is.
 inline void require_dtype_of(const ArrayView& a, const ArrayView& model, const char* op,
                              const char* argument, const char* as) {

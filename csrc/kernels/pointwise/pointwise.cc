@@ -1,1 +1,269 @@
-// filled by the family
+#include "kernels/pointwise/pointwise.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#include "base/memory_pool.h"
+#include "base/thread_pool.h"
+#include "base/variants.h"
+
+namespace tilework {
+
+#define TW_VARIANT(name, needs, rank)              \
+  namespace name {                                 \
+  extern const PointwiseKernels pointwise_kernels; \
+  }
+#include "kernels/pointwise/variants.inc"
+#undef TW_VARIANT
+
+namespace {
+
+constexpr Variant<PointwiseKernels> kVariants[] = {
+#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::pointwise_kernels},
+#include "kernels/pointwise/variants.inc"
+#undef TW_VARIANT
+};
+constinit const VariantTable g_variants(kVariants);
+const VariantListing g_listing("pointwise", g_variants);
+
+template <class T>
+const PointwiseTable<T>& table() {
+  if constexpr (std::is_same_v<T, float>)
+    return g_variants->f32;
+  else
+    return g_variants->f64;
+}
+
+// A task's share: 64 KiB an array, which L2 holds for any op here; a multiple of every vector.
+template <class T>
+constexpr int64_t kChunk = 65536 / sizeof(T);
+
+// Outputs from here on are stored around the cache: what reads them next finds more of its own data
+// there than of these.
+constexpr int64_t kStreamBytes = int64_t{4} << 20;
+
+template <class T>
+bool streams(int64_t n, const T* y, const T* z = nullptr) {
+  const auto address = reinterpret_cast<uintptr_t>(y) | reinterpret_cast<uintptr_t>(z);
+  return n * static_cast<int64_t>(sizeof(T)) >= kStreamBytes && address % 64 == 0;
+}
+
+// Calls run(begin, count) over [0, n), in chunks.
+template <class T, class Run>
+void for_each_chunk(int64_t n, double ns_per_byte, Run run) {
+  const int64_t tasks = (n + kChunk<T> - 1) / kChunk<T>;
+  parallel_for(tasks, ns_per_byte * sizeof(T) * static_cast<double>(n), [&](int64_t task) {
+    const int64_t begin = task * kChunk<T>;
+    run(begin, std::min(kChunk<T>, n - begin));
+  });
+}
+constexpr double kNsPerByte = 0.1;  // of one array, arithmetic included; a core's share of memory
+
+// --- Broadcasting ---
+
+// Drops axes of size 1 and merges neighbours that both operands walk as one.
+BinaryShape merged(const BinaryShape& s) {
+  BinaryShape m{};
+  for (int i = 0; i < s.axes; ++i) {
+    if (s.size[i] == 1) continue;
+    const int last = m.axes - 1;
+    if (last >= 0 && m.a_stride[last] == s.a_stride[i] * s.size[i] &&
+        m.b_stride[last] == s.b_stride[i] * s.size[i]) {
+      m.size[last] *= s.size[i];
+      m.a_stride[last] = s.a_stride[i];
+      m.b_stride[last] = s.b_stride[i];
+    } else {
+      m.size[m.axes] = s.size[i];
+      m.a_stride[m.axes] = s.a_stride[i];
+      m.b_stride[m.axes++] = s.b_stride[i];
+    }
+  }
+  if (m.axes == 0) {
+    m.axes = 1;
+    m.size[0] = 1;
+    m.a_stride[0] = m.b_stride[0] = 1;
+  }
+  return m;
+}
+
+// A run of an operand as the kernels want it: dense, or (stride 0) one element.
+template <class T>
+const T* packed(const T* p, int64_t stride, int64_t n, T* buffer) {
+  if (stride <= 1 && stride >= 0) return p;
+  for (int64_t i = 0; i < n; ++i) buffer[i] = p[i * stride];
+  return buffer;
+}
+
+// Elements packed at a time: two buffers of them lie in L1.
+constexpr int64_t kPack = 1024;
+
+template <class T>
+void binary_run(const typename PointwiseTable<T>::Binary (&kernels)[3], int64_t n, const T* a,
+                int64_t a_stride, const T* b, int64_t b_stride, T* y, bool stream) {
+  // Both constant: any one of them may pass for a vector once it is written out.
+  const bool fill_a = a_stride == 0 && b_stride == 0;
+  const Scalar scalar = b_stride == 0 ? Scalar::b : a_stride == 0 ? Scalar::a : Scalar::neither;
+  const auto kernel = kernels[static_cast<int>(scalar)];
+  const auto dense = [](int64_t stride) { return stride == 0 || stride == 1; };
+  if (dense(a_stride) && dense(b_stride) && !fill_a) return kernel(a, b, y, n, stream);
+  T a_buffer[kPack], b_buffer[kPack];
+  if (fill_a) std::fill_n(a_buffer, std::min(n, kPack), *a);
+  for (int64_t i = 0; i < n; i += kPack) {
+    const int64_t step = std::min(kPack, n - i);
+    const T* va = fill_a ? a_buffer : packed(a + i * a_stride, a_stride, step, a_buffer);
+    const T* vb = packed(b + i * b_stride, b_stride, step, b_buffer);
+    kernel(va, vb, y + i, step, stream);
+  }
+}
+
+// Cuts one long inner run, or counts through the outer axes.
+template <class T>
+void binary_strided(BinaryOp op, const BinaryShape& m, const T* a, const T* b, T* y) {
+  const auto& kernels = table<T>().binary[static_cast<int>(op)];
+  const int inner = m.axes - 1;
+  const int64_t cols = m.size[inner];
+  int64_t rows = 1;
+  for (int i = 0; i < inner; ++i) rows *= m.size[i];
+  const bool stream = streams(rows * cols, y) && cols % (64 / sizeof(T)) == 0;
+  const double ns_per_byte = op == BinaryOp::pow ? 2.0 : kNsPerByte;
+  if (rows == 1)
+    return for_each_chunk<T>(cols, ns_per_byte, [&](int64_t begin, int64_t n) {
+      binary_run(kernels, n, a + begin * m.a_stride[inner], m.a_stride[inner],
+                 b + begin * m.b_stride[inner], m.b_stride[inner], y + begin, streams(cols, y));
+    });
+  const int64_t rows_a_task = std::max<int64_t>(1, kChunk<T> / cols);
+  parallel_for((rows + rows_a_task - 1) / rows_a_task,
+               ns_per_byte * sizeof(T) * static_cast<double>(rows * cols), [&](int64_t task) {
+                 const int64_t end = std::min(rows, (task + 1) * rows_a_task);
+                 for (int64_t row = task * rows_a_task; row < end; ++row) {
+                   int64_t rest = row, a_at = 0, b_at = 0;
+                   for (int i = inner; i-- > 0; rest /= m.size[i]) {
+                     a_at += rest % m.size[i] * m.a_stride[i];
+                     b_at += rest % m.size[i] * m.b_stride[i];
+                   }
+                   binary_run(kernels, cols, a + a_at, m.a_stride[inner], b + b_at,
+                              m.b_stride[inner], y + row * cols, stream);
+                 }
+               });
+}
+
+// Powers that have an exact and faster name.
+template <class T>
+bool power_by_name(T exponent, const T* x, T* y, int64_t n) {
+  if (exponent == T(2)) return unary_forward(UnaryOp::square, x, y, n), true;
+  if (exponent == T(0.5)) return unary_forward(UnaryOp::sqrt, x, y, n), true;
+  if (exponent == T(-1)) return unary_forward(UnaryOp::reciprocal, x, y, n), true;
+  return false;
+}
+
+// --- Rows and column sums ---
+
+// Rows of a task: enough for a chunk, few enough that running sums stay short.
+template <class T>
+int64_t rows_of_task(int64_t cols) {
+  return std::clamp<int64_t>(kChunk<T> / std::max<int64_t>(cols, 1), 4, 512);
+}
+
+template <class T>
+bool streams_rows(int64_t rows, int64_t cols, const T* y, const T* z = nullptr) {
+  return streams(rows * cols, y, z) && cols % (64 / sizeof(T)) == 0;
+}
+
+}  // namespace
+
+template <class T>
+void unary_forward(UnaryOp op, const T* x, T* y, int64_t n) {
+  const auto kernel = table<T>().unary_forward[static_cast<int>(op)];
+  const bool stream = streams(n, y);
+  for_each_chunk<T>(n, kNsPerByte, [&](int64_t begin, int64_t count) {
+    kernel(x + begin, y + begin, count, stream);
+  });
+}
+
+template <class T>
+void unary_backward(UnaryOp op, const T* grad, const T* saved, T* dx, int64_t n) {
+  const auto kernel = table<T>().unary_backward[static_cast<int>(op)];
+  const bool stream = streams(n, dx);
+  for_each_chunk<T>(n, kNsPerByte, [&](int64_t begin, int64_t count) {
+    kernel(grad + begin, saved + begin, dx + begin, count, stream);
+  });
+}
+
+template <class T>
+void binary_forward(BinaryOp op, const BinaryShape& shape, const T* a, const T* b, T* y) {
+  const BinaryShape m = merged(shape);
+  for (int i = 0; i < m.axes; ++i)
+    if (m.size[i] == 0) return;
+  if (op == BinaryOp::pow && m.axes == 1 && m.b_stride[0] == 0 && m.a_stride[0] == 1 &&
+      power_by_name(*b, a, y, m.size[0]))
+    return;
+  binary_strided(op, m, a, b, y);
+}
+
+template <class T>
+void bias_activation_forward(Activation act, int64_t rows, int64_t cols, const T* x, const T* bias,
+                             T* y, T* z) {
+  const auto kernel = table<T>().bias_forward[static_cast<int>(act)];
+  const bool stream = streams_rows(rows, cols, y, z);
+  const int64_t step = rows_of_task<T>(cols);
+  parallel_for((rows + step - 1) / step, kNsPerByte * sizeof(T) * static_cast<double>(rows * cols),
+               [&](int64_t task) {
+                 const int64_t begin = task * step, at = begin * cols;
+                 kernel(x + at, bias, y + at, z ? z + at : nullptr, std::min(step, rows - begin),
+                        cols, stream);
+               });
+}
+
+template <class T>
+void bias_activation_backward(Activation act, int64_t rows, int64_t cols, const T* grad,
+                              const T* saved, T* dz, T* dbias) {
+  const auto kernel = table<T>().bias_backward[static_cast<int>(act)];
+  const bool stream = streams_rows(rows, cols, dz);
+  const int64_t step = rows_of_task<T>(cols),
+                tasks = std::max<int64_t>((rows + step - 1) / step, 1);
+  Scratch<T> partials(static_cast<size_t>(tasks * cols));
+  T* sums = partials.get();
+  std::memset(sums, 0, static_cast<size_t>(tasks * cols) * sizeof(T));
+  parallel_for(tasks, kNsPerByte * sizeof(T) * static_cast<double>(rows * cols), [&](int64_t task) {
+    const int64_t begin = task * step, at = begin * cols;
+    kernel(grad + at, saved ? saved + at : nullptr, dz + at, sums + task * cols,
+           std::min(step, rows - begin), cols, stream);
+  });
+  // Pairs, pairs of pairs, ...: one tree, whatever thread summed each block.
+  const auto add = table<T>().binary[static_cast<int>(BinaryOp::add)][0];
+  for (int64_t gap = 1; gap < tasks; gap *= 2)
+    for (int64_t i = 0; i + gap < tasks; i += 2 * gap)
+      add(sums + i * cols, sums + (i + gap) * cols, sums + i * cols, cols, false);
+  std::memcpy(dbias, sums, static_cast<size_t>(cols) * sizeof(T));
+}
+
+template <class T>
+void dropout(double p, uint64_t seed, uint64_t call, const T* x, T* y, int64_t n) {
+  const double threshold = std::nearbyint(p * 4294967296.0);
+  if (threshold > 4294967295.0) {
+    std::fill_n(y, n, T(0));
+    return;
+  }
+  const auto kernel = table<T>().dropout;
+  const bool stream = streams(n, y);
+  for_each_chunk<T>(n, 2 * kNsPerByte, [&](int64_t begin, int64_t count) {
+    kernel(static_cast<uint32_t>(threshold), T(1 / (1 - p)), seed, call,
+           static_cast<uint64_t>(begin), x + begin, y + begin, count, stream);
+  });
+}
+
+#define TW_INSTANTIATE(T)                                                                          \
+  template void unary_forward(UnaryOp, const T*, T*, int64_t);                                     \
+  template void unary_backward(UnaryOp, const T*, const T*, T*, int64_t);                          \
+  template void binary_forward(BinaryOp, const BinaryShape&, const T*, const T*, T*);              \
+  template void bias_activation_forward(Activation, int64_t, int64_t, const T*, const T*, T*, T*); \
+  template void bias_activation_backward(Activation, int64_t, int64_t, const T*, const T*, T*,     \
+                                         T*);                                                      \
+  template void dropout(double, uint64_t, uint64_t, const T*, T*, int64_t);
+TW_INSTANTIATE(float)
+TW_INSTANTIATE(double)
+#undef TW_INSTANTIATE
+
+}  // namespace tilework
