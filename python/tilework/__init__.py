@@ -1,0 +1,86 @@
+"""tilework: fast neural-network layers under PyTorch's names.
+
+>>> import tilework as tw
+>>> from tilework import nn, optim, functional as F
+>>> x = tw.tensor([[1.0, -2.0]], requires_grad=True)
+>>> F.relu(x).sum().backward()
+>>> x.grad
+tensor([[1., 0.]])
+"""
+
+from tilework import autograd, config, dtypes, engines, functional
+from tilework._version import __version__
+from tilework.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from tilework.config import (
+    empty_cache,
+    get_float32_matmul_precision,
+    get_isa,
+    get_num_threads,
+    memory_stats,
+    set_float32_matmul_precision,
+    set_isa,
+    set_memory_limit,
+    set_num_threads,
+    show_config,
+)
+from tilework.dtypes import (
+    bfloat16,
+    bool,
+    double,
+    float,
+    float32,
+    float64,
+    int,
+    int32,
+    int64,
+    long,
+    result_type,
+    uint8,
+)
+from tilework.engines import use_engine
+from tilework.functional import *  # noqa: F403
+from tilework.tensor import Tensor
+
+from tilework import nn, optim  # isort: skip (they stand on all of the above)
+
+config.from_environment()
+
+__all__ = [
+    "Tensor",
+    "__version__",
+    "autograd",
+    "bfloat16",
+    "bool",
+    "config",
+    "double",
+    "dtypes",
+    "empty_cache",
+    "enable_grad",
+    "engines",
+    "float",
+    "float32",
+    "float64",
+    "functional",
+    "get_float32_matmul_precision",
+    "get_isa",
+    "get_num_threads",
+    "int",
+    "int32",
+    "int64",
+    "is_grad_enabled",
+    "long",
+    "memory_stats",
+    "nn",
+    "no_grad",
+    "optim",
+    "result_type",
+    "set_float32_matmul_precision",
+    "set_grad_enabled",
+    "set_isa",
+    "set_memory_limit",
+    "set_num_threads",
+    "show_config",
+    "uint8",
+    "use_engine",
+]
+__all__ += functional.__all__

@@ -1,0 +1,166 @@
+"""What a user may set: threads, ISA, precision, engine, memory. Each has an environment variable.
+
+| variable | twin |
+|---|---|
+| TILEWORK_ENGINE | use_engine() |
+| TILEWORK_NUM_THREADS | set_num_threads() |
+| TILEWORK_ISA | set_isa() |
+| TILEWORK_PRECISION | set_float32_matmul_precision() |
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+from tilework import engines
+from tilework._version import __version__
+from tilework.errors import error
+
+ENVIRONMENT: dict[str, str] = {
+    "TILEWORK_ENGINE": "use_engine",
+    "TILEWORK_NUM_THREADS": "set_num_threads",
+    "TILEWORK_ISA": "set_isa",
+    "TILEWORK_PRECISION": "set_float32_matmul_precision",
+}
+PRECISIONS = ("highest", "high", "medium")
+
+_precision = "highest"
+
+
+def _native() -> ModuleType | None:
+    """The compiled engine's module while it is in use."""
+    return engines.engine_module() if engines.current_engine() == "native" else None
+
+
+def get_num_threads() -> int:
+    """The number of threads that kernels may use, the caller's included."""
+    module = _native()
+    if module is not None:
+        return int(module.num_threads())
+    import numba
+
+    return int(numba.get_num_threads())
+
+
+def set_num_threads(n: int) -> None:
+    """Sets the number of threads that kernels may use; results do not depend on it (native).
+
+    ValueError below 1. The default is what affinity and the container's quota leave;
+    TILEWORK_NUM_THREADS overrides it.
+    """
+    if not isinstance(n, int) or n < 1:
+        raise error(ValueError, "set_num_threads", "a whole number from 1", n, "raise it")
+    module = _native()
+    if module is not None:
+        module.set_num_threads(n)
+        return
+    import numba
+
+    numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
+
+
+def get_isa() -> str:
+    """The instruction set that kernels are chosen for: "generic", "avx2", "avx512", "amx"; "numba"
+    where that engine is in use."""
+    module = _native()
+    return "numba" if module is None else str(module.active_isa())
+
+
+def set_isa(name: str) -> None:
+    """Forces an instruction set. ValueError where this processor cannot run it, or on the numba engine.
+
+    TILEWORK_ISA does the same at import.
+    """
+    module = _native()
+    if module is None:
+        raise error(
+            ValueError, "set_isa", "the native engine", engines.current_engine(),
+            'use_engine("native")',
+        )  # fmt: skip
+    module.set_isa(name)
+    engines.changed()
+
+
+def get_float32_matmul_precision() -> str:
+    """ "highest", "high" or "medium"."""
+    return _precision
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """How exact float32 products are: "highest" (no worse than a plain float32 GEMM), "high" (three
+    bfloat16 products may stand for one), "medium" (one may).
+
+    ValueError on another word. TILEWORK_PRECISION does the same at import.
+    """
+    global _precision
+    if precision not in PRECISIONS:
+        known = ", ".join(repr(p) for p in PRECISIONS)
+        raise error(
+            ValueError, "set_float32_matmul_precision", f"one of {known}", repr(precision),
+            "name one of them",
+        )  # fmt: skip
+    _precision = precision
+    module = _native()
+    if module is not None:
+        module.set_matmul_precision(precision)
+    engines.changed()
+
+
+def empty_cache() -> None:
+    """Gives the memory that the pool keeps for later outputs back to the system."""
+    module = _native()
+    if module is not None:
+        module.pool_trim()
+
+
+def memory_stats() -> dict[str, int]:
+    """The memory pool's figures, in bytes and counts; empty on an engine without a pool."""
+    module = _native()
+    return {} if module is None else dict(module.pool_stats())
+
+
+def set_memory_limit(bytes: int) -> None:
+    """Bounds what the pool keeps for later outputs. ValueError below 0."""
+    if bytes < 0:
+        raise error(ValueError, "set_memory_limit", "0 or more bytes", bytes, "raise it")
+    module = _native()
+    if module is not None:
+        module.pool_set_limit(bytes)
+
+
+def settings() -> dict[str, Any]:
+    """All of the above, as show_config prints it."""
+    return {
+        "version": __version__,
+        "engine": engines.current_engine(),
+        "engines": ", ".join(engines.available_engines()),
+        "isa": get_isa(),
+        "threads": get_num_threads(),
+        "float32 matmul precision": get_float32_matmul_precision(),
+        **{name: os.environ.get(name, "(not set)") for name in ENVIRONMENT},
+    }
+
+
+def show_config() -> None:
+    """Prints the settings in force, a line each."""
+    for name, value in settings().items():
+        print(f"{name}: {value}")
+
+
+def from_environment() -> None:
+    """Applies what the environment asks for beyond what the engines read themselves."""
+    if os.environ.get("TILEWORK_PRECISION"):
+        set_float32_matmul_precision(os.environ["TILEWORK_PRECISION"])
+    threads = os.environ.get("TILEWORK_NUM_THREADS")
+    if threads:
+        if not threads.isdigit() or int(threads) < 1:
+            raise error(
+                ValueError,
+                "TILEWORK_NUM_THREADS",
+                "a whole number from 1",
+                repr(threads),
+                "set one",
+            )
+        set_num_threads(int(threads))

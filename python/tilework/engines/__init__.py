@@ -1,0 +1,152 @@
+"""The engines, and the table of functions that the rest of the package calls.
+
+An engine is a module with the functions of `CONTRACT` (their signatures stand in _native.pyi):
+`native` is the compiled extension, `numba` serves where that is missing. `ops` holds the functions
+of the engine in use; use_engine() swaps them in place, so `ops.linear_forward` is always current.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from tilework.errors import error
+
+__all__ = [
+    "CONTRACT",
+    "available_engines",
+    "changed",
+    "current_engine",
+    "engine_module",
+    "generation",
+    "ops",
+    "use_engine",
+]
+
+CONTRACT: tuple[str, ...] = (
+    "pack_weight", "matmul", "linear_forward", "linear_backward",
+    "UNARY_OPS", "BINARY_OPS", "unary_forward", "unary_backward", "binary_forward",
+    "bias_activation_forward", "bias_activation_backward", "dropout_forward", "dropout_backward",
+    "accumulate_", "sum", "mean", "max", "min", "sum_to_shape",
+    "softmax_forward", "softmax_backward",
+    "cross_entropy_forward", "cross_entropy_backward", "mse_forward", "mse_backward",
+    "sgd_step", "adam_step", "random_bits", "uniform", "normal",
+)  # fmt: skip
+
+_MODULES: dict[str, str] = {
+    "native": "tilework.engines.native",
+    "numba": "tilework.engines.numba",
+}
+_FIX = (
+    "reinstall tilework with a C++ compiler at hand, or `pip install 'tilework[numba]'` for the "
+    "pure-Python engine"
+)
+
+
+class _Table:
+    """The functions of the engine in use. Numba's are imported at the first call of one."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in CONTRACT or "linear_forward" in self.__dict__:
+            raise AttributeError(name)
+        _fill(_load(_current))
+        return self.__dict__[name]
+
+
+def _load(name: str) -> ModuleType:
+    try:
+        module = importlib.import_module(_MODULES[name])
+    except ImportError as reason:
+        raise error(ImportError, "use_engine", f"the {name} engine", reason, _FIX) from reason
+    missing = [function for function in CONTRACT if not hasattr(module, function)]
+    if missing:
+        raise error(
+            ImportError, "use_engine", f"the {name} engine whole",
+            f"one without {', '.join(missing)}", "rebuild the extension of this very version",
+        )  # fmt: skip
+    return module
+
+
+def _fill(module: ModuleType) -> None:
+    for function in CONTRACT:
+        setattr(ops, function, getattr(module, function))
+
+
+def _default() -> str:
+    """TILEWORK_ENGINE; else native where the extension imports, else numba."""
+    asked = os.environ.get("TILEWORK_ENGINE", "")
+    if asked:
+        return asked
+    try:
+        _load("native")
+    except ImportError as reason:
+        if importlib.util.find_spec("numba") is None:
+            raise error(
+                ImportError, "engines", "the compiled extension or numba", "neither", _FIX
+            ) from reason
+        return "numba"
+    return "native"
+
+
+if TYPE_CHECKING:
+    from tilework import _native as ops  # the contract's types
+else:
+    ops = _Table()
+_current = "native"
+generation = 0  # counts the changes of engine, ISA and precision: packed weights are made for one
+
+
+def current_engine() -> str:
+    """The name of the engine in use."""
+    return _current
+
+
+def available_engines() -> list[str]:
+    """The engines that this installation can load.
+
+    >>> "native" in available_engines() or "numba" in available_engines()
+    True
+    """
+    needs = {"native": "tilework._native", "numba": "numba"}
+    return [name for name, need in needs.items() if importlib.util.find_spec(need) is not None]
+
+
+def changed() -> None:
+    """Says that packed weights made so far no longer fit."""
+    global generation
+    generation += 1
+
+
+def use_engine(name: str) -> None:
+    """Puts the engine `name` to work ("native" or "numba") for all threads.
+
+    Raises ValueError on an unknown name, ImportError (with the fix) where the engine is not installed.
+    The environment variable TILEWORK_ENGINE does the same at import.
+    """
+    global _current
+    if name not in _MODULES:
+        known = " or ".join(repr(n) for n in _MODULES)
+        raise error(ValueError, "use_engine", known, repr(name), "name one of them")
+    _fill(_load(name))
+    _current = name
+    changed()
+
+
+def engine_module(name: str | None = None) -> ModuleType:
+    """The module of an engine; of the one in use where no name is given."""
+    return _load(_current if name is None else name)
+
+
+def _start() -> None:
+    global _current
+    name = _default()
+    if name == "numba":
+        _current = name  # its import waits for the first call
+    else:
+        use_engine(name)
+
+
+_start()

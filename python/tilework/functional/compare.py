@@ -1,0 +1,286 @@
+"""Comparisons, logic, and integer arithmetic: NumPy's, one line each; no gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.errors import error
+from tilework.functional.common import operand, wrap
+from tilework.tensor import Tensor, tensor_method
+
+
+def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, dtypes.DType]:
+    """Both sides as arrays of the dtype they mix to."""
+    dtype = dtypes.result_type(a, b)
+    x, y = (
+        np.asarray(t._array if isinstance(t, Tensor) else t).astype(dtype, copy=False)
+        for t in (a, b)
+    )
+    try:
+        np.broadcast_shapes(x.shape, y.shape)
+    except ValueError:
+        raise error(
+            ValueError, op, "shapes that broadcast", f"{x.shape} and {y.shape}",
+            "make trailing axes equal, or 1",
+        ) from None  # fmt: skip
+    return x, y, dtype
+
+
+def _compare(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:
+    x, y, _ = _common(op, a, b)
+    return wrap(function(x, y))
+
+
+def _arithmetic(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:
+    x, y, dtype = _common(op, a, b)
+    if dtype.kind in "iu" and op in ("floor_divide", "remainder") and not np.all(y):
+        raise error(ValueError, op, "divisors other than 0", "0", "mask them first")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return wrap(np.asarray(function(x, y), dtype))
+
+
+@tensor_method()
+def eq(input: Tensor, other: Any) -> Tensor:
+    """Elementwise ==, broadcast; bool.
+
+    >>> tw.eq(tw.tensor([1, 2]), 2)
+    tensor([False,  True])
+    """
+    return _compare("eq", np.equal, input, other)
+
+
+@tensor_method()
+def ne(input: Tensor, other: Any) -> Tensor:
+    """Elementwise !=, broadcast; bool.
+
+    >>> tw.ne(tw.tensor([1, 2]), 2)
+    tensor([ True, False])
+    """
+    return _compare("ne", np.not_equal, input, other)
+
+
+@tensor_method("lt", "__lt__")
+def lt(input: Tensor, other: Any) -> Tensor:
+    """Elementwise <, broadcast; bool.
+
+    >>> tw.lt(tw.tensor([1, 2]), 2)
+    tensor([ True, False])
+    """
+    return _compare("lt", np.less, input, other)
+
+
+@tensor_method("le", "__le__")
+def le(input: Tensor, other: Any) -> Tensor:
+    """Elementwise <=, broadcast; bool.
+
+    >>> tw.le(tw.tensor([1, 2]), 1)
+    tensor([ True, False])
+    """
+    return _compare("le", np.less_equal, input, other)
+
+
+@tensor_method("gt", "__gt__")
+def gt(input: Tensor, other: Any) -> Tensor:
+    """Elementwise >, broadcast; bool.
+
+    >>> tw.gt(tw.tensor([1, 2]), 1)
+    tensor([False,  True])
+    """
+    return _compare("gt", np.greater, input, other)
+
+
+@tensor_method("ge", "__ge__")
+def ge(input: Tensor, other: Any) -> Tensor:
+    """Elementwise >=, broadcast; bool.
+
+    >>> tw.ge(tw.tensor([1, 2]), 2)
+    tensor([False,  True])
+    """
+    return _compare("ge", np.greater_equal, input, other)
+
+
+@tensor_method("__eq__")
+def _equal_operator(self: Tensor, other: Any) -> Any:
+    return eq(self, other) if _comparable(other) else NotImplemented
+
+
+@tensor_method("__ne__")
+def _unequal_operator(self: Tensor, other: Any) -> Any:
+    return ne(self, other) if _comparable(other) else NotImplemented
+
+
+def _comparable(other: Any) -> bool:
+    return isinstance(other, (Tensor, int, float, np.generic, np.ndarray))
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether both have one shape and the same elements.
+
+    >>> tw.equal(tw.ones(2), tw.ones(2))
+    True
+    """
+    return input.shape == other.shape and bool(np.array_equal(input._array, other._array))
+
+
+tensor_method("equal")(equal)
+
+
+@tensor_method()
+def isclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """Elementwise |input - other| <= atol + rtol * |other|; bool.
+
+    >>> tw.isclose(tw.tensor([1.0]), tw.tensor([1.0 + 1e-7]))
+    tensor([ True])
+    """
+    x, y, _ = _common("isclose", input, other)
+    return wrap(np.isclose(x, y, rtol, atol, equal_nan))
+
+
+@tensor_method()
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether isclose holds everywhere.
+
+    >>> tw.allclose(tw.ones(2), tw.ones(2))
+    True
+    """
+    return bool(np.all(isclose(input, other, rtol, atol, equal_nan)._array))
+
+
+@tensor_method()
+def isnan(input: Tensor) -> Tensor:
+    """Where elements are NaN; bool.
+
+    >>> tw.isnan(tw.tensor([1.0, float("nan")]))
+    tensor([False,  True])
+    """
+    return wrap(np.isnan(operand(input, "isnan")._array))
+
+
+@tensor_method()
+def isinf(input: Tensor) -> Tensor:
+    """Where elements are infinite; bool.
+
+    >>> tw.isinf(tw.tensor([1.0, float("inf")]))
+    tensor([False,  True])
+    """
+    return wrap(np.isinf(operand(input, "isinf")._array))
+
+
+@tensor_method()
+def isfinite(input: Tensor) -> Tensor:
+    """Where elements are neither NaN nor infinite; bool.
+
+    >>> tw.isfinite(tw.tensor([1.0, float("inf")]))
+    tensor([ True, False])
+    """
+    return wrap(np.isfinite(operand(input, "isfinite")._array))
+
+
+@tensor_method()
+def logical_not(input: Tensor) -> Tensor:
+    """Where elements are zero; bool.
+
+    >>> tw.logical_not(tw.tensor([True, False]))
+    tensor([False,  True])
+    """
+    return wrap(np.logical_not(operand(input, "logical_not")._array))
+
+
+@tensor_method()
+def logical_and(input: Tensor, other: Tensor) -> Tensor:
+    """Where both are other than zero; bool.
+
+    >>> tw.logical_and(tw.tensor([True, True]), tw.tensor([True, False]))
+    tensor([ True, False])
+    """
+    return _compare("logical_and", np.logical_and, input, other)
+
+
+@tensor_method()
+def logical_or(input: Tensor, other: Tensor) -> Tensor:
+    """Where either is other than zero; bool.
+
+    >>> tw.logical_or(tw.tensor([True, False]), tw.tensor([False, False]))
+    tensor([ True, False])
+    """
+    return _compare("logical_or", np.logical_or, input, other)
+
+
+@tensor_method()
+def logical_xor(input: Tensor, other: Tensor) -> Tensor:
+    """Where exactly one is other than zero; bool.
+
+    >>> tw.logical_xor(tw.tensor([True, False]), tw.tensor([True, True]))
+    tensor([False,  True])
+    """
+    return _compare("logical_xor", np.logical_xor, input, other)
+
+
+def _bitwise(op: str, function: Callable[..., Any]) -> Callable[[Tensor, Any], Tensor]:
+    def method(self: Tensor, other: Any) -> Tensor:
+        x, y, dtype = _common(op, self, other)
+        if dtypes.is_float(dtype):
+            raise error(TypeError, op, "integers or bools", dtype, "convert with x.long()")
+        return wrap(function(x, y))
+
+    return method
+
+
+for _name, _function in (("and", np.bitwise_and), ("or", np.bitwise_or), ("xor", np.bitwise_xor)):
+    tensor_method(f"__{_name}__", f"__r{_name}__")(_bitwise(f"bitwise_{_name}", _function))
+
+
+@tensor_method("__invert__")
+def _invert(self: Tensor) -> Tensor:
+    if dtypes.is_float(self.dtype):
+        raise error(TypeError, "invert", "integers or bools", self.dtype, "compare: x == 0")
+    return wrap(np.invert(self._array))
+
+
+@tensor_method("floor_divide", "__floordiv__")
+def floor_divide(input: Tensor, other: Any) -> Tensor:
+    """The quotient rounded down; no gradient. ValueError on an integer 0.
+
+    >>> tw.floor_divide(tw.tensor([7, -7]), 2)
+    tensor([ 3, -4])
+    """
+    return _arithmetic("floor_divide", np.floor_divide, input, other)
+
+
+@tensor_method("remainder", "__mod__")
+def remainder(input: Tensor, other: Any) -> Tensor:
+    """What floor_divide leaves, with the divisor's sign; no gradient. ValueError on an integer 0.
+
+    >>> tw.remainder(tw.tensor([7, -7]), 2)
+    tensor([1, 1])
+    """
+    return _arithmetic("remainder", np.remainder, input, other)
+
+
+def _rounding(function: Callable[..., Any]) -> Callable[[Tensor], Tensor]:
+    def method(input: Tensor) -> Tensor:
+        x = operand(input, function.__name__)
+        return wrap(np.asarray(function(x._array), x.dtype))
+
+    return method
+
+
+sign = tensor_method("sign")(_rounding(np.sign))
+floor = tensor_method("floor")(_rounding(np.floor))
+ceil = tensor_method("ceil")(_rounding(np.ceil))
+round = tensor_method("round")(_rounding(np.round))
+for _method, _what in (
+    (sign, "-1, 0 or 1 by the sign; no gradient."),
+    (floor, "Rounded down; no gradient."),
+    (ceil, "Rounded up; no gradient."),
+    (round, "Rounded to the nearest, halves to even; no gradient."),
+):
+    _method.__doc__ = _what

@@ -1,0 +1,321 @@
+"""Matrix products, and the linear layer with what is fused into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes, engines
+from tilework.autograd import Op, mode, record
+from tilework.engines import ops
+from tilework.errors import error
+from tilework.functional.cast import in_float32
+from tilework.functional.common import operand
+from tilework.functional.pointwise import to_shape_of
+from tilework.functional.unary import ACTIVATIONS
+from tilework.tensor import Tensor, tensor_method
+
+Inputs = tuple[Any, ...]
+
+# Below this many elements a packed copy saves nothing over packing on the fly.
+_WORTH_PACKING = 64 * 64
+
+
+# --- matmul ---
+
+
+def _product_gradients(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    a, b = inputs
+    x, y = a._array, b._array
+    da = db = None
+    if a._requires_grad:
+        da = to_shape_of(ops.matmul(grad, y.swapaxes(-1, -2)), a)
+    if b._requires_grad:
+        if y.ndim == 2 and x.ndim > 2:  # one long product sums over the batch too
+            x, grad = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+        db = to_shape_of(ops.matmul(x.swapaxes(-1, -2), grad), b)
+    return da, db
+
+
+def _product_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    a, b = inputs
+    da = matmul(grad, b.transpose(-1, -2)).sum_to_size(a.shape) if a._requires_grad else None
+    db = matmul(a.transpose(-1, -2), grad).sum_to_size(b.shape) if b._requires_grad else None
+    return da, db
+
+
+_MATMUL = Op("matmul", _product_gradients, _product_recorded)
+
+
+@tensor_method("matmul", "__matmul__")
+def matmul(input: Tensor, other: Tensor) -> Tensor:
+    """The matrix product of (..., M, K) and (..., K, N), leading axes broadcast; a 1-D side is a
+    vector, whose axis leaves the result.
+
+    Both of one dtype (TypeError); ValueError where K differs, a side is 0-d or the leading axes do
+    not broadcast.
+
+    >>> tw.matmul(tw.ones(2, 3), tw.ones(3))
+    tensor([3., 3.])
+    """
+    a, b = operand(input, "matmul"), operand(other, "matmul", "other")
+    x, y = a._array, b._array
+    if x.ndim < 2 or y.ndim < 2:
+        return _with_vector(a, b)
+    if x.shape[-1] != y.shape[-2]:
+        raise _mismatch("matmul", x, y)
+    if x.dtype is not y.dtype or x.dtype.kind != "f":
+        return _matmul_other_dtypes(a, b)
+    if x.ndim > 2 or y.ndim > 2:
+        _check_batch(x, y)
+    out = Tensor(ops.matmul(x, y))
+    if mode.enabled and (a._requires_grad or b._requires_grad):
+        record(out, _MATMUL, (a, b), None, (a._storage, b._storage))
+    return out
+
+
+def _mismatch(op: str, x: Any, y: Any) -> ValueError:
+    return error(
+        ValueError, op, f"other (..., K={x.shape[-1]}, N) beside input {x.shape}", y.shape,
+        "transpose one side: x.transpose(-1, -2)",
+    )  # fmt: skip
+
+
+def _check_batch(x: Any, y: Any) -> None:
+    try:
+        np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    except ValueError:
+        raise error(
+            ValueError, "matmul", "leading axes that broadcast", f"{x.shape} and {y.shape}",
+            "make them equal, or 1",
+        ) from None  # fmt: skip
+
+
+def _with_vector(a: Tensor, b: Tensor) -> Tensor:
+    if not a._array.ndim or not b._array.ndim:
+        raise error(
+            ValueError, "matmul", "at least one axis a side", f"{a.shape} and {b.shape}",
+            "multiply numbers with *",
+        )  # fmt: skip
+    if a._array.ndim == 1:
+        if b._array.ndim == 1:
+            if a.shape != b.shape:
+                raise error(
+                    ValueError, "matmul", f"a vector of {a.shape[0]}", b.shape, "match the lengths"
+                )
+            return matmul(a.unsqueeze(0), b.unsqueeze(1)).reshape(())
+        return matmul(a.unsqueeze(0), b).squeeze(-2)
+    return matmul(a, b.unsqueeze(1)).squeeze(-1)
+
+
+def _matmul_other_dtypes(a: Tensor, b: Tensor) -> Tensor:
+    if a.dtype != b.dtype:
+        raise error(
+            TypeError, "matmul", "one dtype", f"{a.dtype} and {b.dtype}",
+            "convert one with x.to(other.dtype)",
+        )  # fmt: skip
+    if a.dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(matmul, a, b)
+        return result
+    return Tensor(np.asarray(np.matmul(a._array, b._array)))
+
+
+@tensor_method()
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The product of (M, K) and (K, N); ValueError on other shapes.
+
+    >>> tw.mm(tw.ones(1, 2), tw.ones(2, 1))
+    tensor([[2.]])
+    """
+    _check_rank("mm", 2, input, mat2)
+    return matmul(input, mat2)
+
+
+@tensor_method()
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
+    """The products of (B, M, K) and (B, K, N), pair by pair; ValueError on other shapes.
+
+    >>> tw.bmm(tw.ones(2, 1, 3), tw.ones(2, 3, 1)).shape
+    (2, 1, 1)
+    """
+    _check_rank("bmm", 3, input, mat2)
+    if input.shape[0] != mat2.shape[0]:
+        raise error(
+            ValueError, "bmm", f"other ({input.shape[0]}, K, N)", mat2.shape, "use tilework.matmul"
+        )
+    return matmul(input, mat2)
+
+
+def _check_rank(op: str, rank: int, *tensors: Tensor) -> None:
+    for t in tensors:
+        if operand(t, op).ndim != rank:
+            raise error(ValueError, op, f"{rank} axes", t.shape, "use tilework.matmul")
+
+
+# --- linear ---
+
+
+def _linear_gradients(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, weight, bias, residual = inputs
+    activation, z = saved
+    return ops.linear_backward(
+        grad,
+        x._array,
+        weight._array,
+        z,
+        activation,
+        x._requires_grad,
+        weight._requires_grad,
+        bias is not None and bias._requires_grad,
+        residual is not None and residual._requires_grad,
+    )
+
+
+def _linear_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, weight, bias, residual = inputs
+    activation = saved[0]
+    if activation != "none":
+        z = linear(x, weight, bias, residual=residual)
+        grad = grad * ACTIVATIONS[activation].slope(z)
+    flat = grad.reshape(-1, weight.shape[0])
+    return (
+        matmul(grad, weight) if x._requires_grad else None,
+        matmul(flat.t(), x.reshape(-1, weight.shape[1])) if weight._requires_grad else None,
+        flat.sum(0) if bias is not None and bias._requires_grad else None,
+        grad,
+    )
+
+
+_LINEAR = Op("linear", _linear_gradients, _linear_recorded)
+
+
+def linear(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: str = "none",
+    residual: Tensor | None = None,
+) -> Tensor:
+    """activation(input @ weight.T + bias + residual) in one pass: (..., K), (N, K), (N,), (..., N).
+
+    `activation` is "none", "relu", "gelu", "gelu_tanh", "silu", "tanh" or "sigmoid". All of one float
+    dtype (TypeError). ValueError where shapes disagree.
+
+    >>> F.linear(tw.ones(1, 2), tw.tensor([[1.0, -3.0]]), activation="relu")
+    tensor([[0.]])
+    """
+    try:
+        x, w = input._array, weight._array
+        b = None if bias is None else bias._array
+        r = None if residual is None else residual._array
+    except AttributeError:
+        raise _not_tensors(input, weight, bias, residual) from None
+    dtype = w.dtype
+    if not (
+        w.ndim == 2
+        and x.ndim
+        and x.shape[-1] == w.shape[1]
+        and x.dtype is dtype
+        and dtype.kind == "f"
+        and (b is None or (b.dtype is dtype and b.shape == w.shape[:1]))
+        and (r is None or (r.dtype is dtype and r.shape == (*x.shape[:-1], w.shape[0])))
+    ):
+        return _linear_other(input, weight, bias, activation, residual)
+    recorded = mode.enabled and (
+        weight._requires_grad
+        or input._requires_grad
+        or (bias is not None and bias._requires_grad)
+        or (residual is not None and residual._requires_grad)
+    )
+    storage = weight._storage
+    packed = None
+    if storage.packed is not None or storage.frozen or not recorded:
+        packed = _packed(weight)
+    out, saved = ops.linear_forward(x, w, b, r, activation, recorded, packed)
+    y = Tensor(out)
+    if recorded:
+        reads = (storage, input._storage)
+        if saved is out:
+            reads = (storage, input._storage, y._storage)
+        record(y, _LINEAR, (input, weight, bias, residual), (activation, saved), reads)
+    return y
+
+
+class _Packed:
+    """A packed weight, and what it was made of: it serves while all of that is as it was."""
+
+    __slots__ = ("array", "generation", "value", "version")
+
+    def __init__(self, array: Any, version: int, generation: int) -> None:
+        self.array = array
+        self.version = version
+        self.generation = generation
+        self.value: Any = None  # made at the second sight of one version: it will be seen again
+
+    def fits(self, array: Any, version: int, generation: int) -> bool:
+        return self.array is array and self.version == version and self.generation == generation
+
+
+def _packed(weight: Tensor) -> Any:
+    """The weight in the kernels' order where that is known or worth making, else None."""
+    storage, array = weight._storage, weight._array
+    if storage.exposed and not storage.frozen:
+        return None
+    cache = storage.packed
+    if cache is None or not cache.fits(array, storage.version, engines.generation):
+        if array.size < _WORTH_PACKING:
+            return None
+        storage.packed = cache = _Packed(array, storage.version, engines.generation)
+        if not storage.frozen:
+            return None
+    if cache.value is None:
+        cache.value = ops.pack_weight(array)
+    return cache.value
+
+
+def _not_tensors(*given: Any) -> TypeError:
+    kinds = ", ".join(type(t).__name__ for t in given)
+    return error(
+        TypeError, "linear", "Tensors for input, weight, bias and residual (the last two or None)",
+        kinds, "wrap arrays: tilework.tensor(...)",
+    )  # fmt: skip
+
+
+def _linear_other(
+    input: Tensor, weight: Tensor, bias: Tensor | None, activation: str, residual: Tensor | None
+) -> Tensor:
+    """bfloat16, or an error."""
+    if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
+        inner = f"K={weight.shape[1]}" if weight.ndim == 2 else "K"
+        raise error(
+            ValueError, "linear", f"input (..., {inner}) beside weight (N, K)",
+            f"{input.shape} and {weight.shape}", "reshape the input or transpose the weight",
+        )  # fmt: skip
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise error(
+            ValueError,
+            "linear",
+            f"bias ({weight.shape[0]},)",
+            bias.shape,
+            "give one a row of weight",
+        )
+    out_shape = (*input.shape[:-1], weight.shape[0])
+    if residual is not None and residual.shape != out_shape:
+        raise error(
+            ValueError, "linear", f"residual {out_shape}", residual.shape, "expand it first"
+        )
+    found = [t.dtype for t in (input, weight, bias, residual) if t is not None]
+    if any(d != found[0] for d in found) or not dtypes.is_float(found[0]):
+        raise error(
+            TypeError, "linear", "one float dtype", ", ".join(map(str, found)),
+            "convert with x.to(weight.dtype)",
+        )  # fmt: skip
+    result: Tensor = in_float32(_linear_positional, input, weight, bias, residual, activation)
+    return result
+
+
+def _linear_positional(x: Tensor, w: Tensor, b: Any, r: Any, activation: str) -> Tensor:
+    return linear(x, w, b, activation=activation, residual=r)

@@ -1,0 +1,402 @@
+"""Choosing elements: x[...], gather and its like, where, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record
+from tilework.errors import error
+from tilework.functional.cast import cast
+from tilework.functional.common import axis, operand, wrap
+from tilework.functional.pointwise import full_like_number
+from tilework.tensor import Tensor, tensor_method
+
+Array = Any
+Inputs = tuple[Any, ...]
+
+
+def plain_key(key: Any) -> Any:
+    """An index with the arrays of its tensors in their place."""
+    if isinstance(key, tuple):
+        return tuple(plain_key(k) for k in key)
+    if isinstance(key, Tensor):
+        return key._array
+    if isinstance(key, list):
+        return np.asarray(key)
+    return key
+
+
+def _is_basic(key: Any) -> bool:
+    """Whether NumPy answers with a view, whose elements are distinct."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(
+        k is None or k is Ellipsis or isinstance(k, (slice, int, np.integer)) for k in parts
+    ) and not any(isinstance(k, (bool, np.bool_)) for k in parts)
+
+
+def _scattered(array: Array, key: Any, shape: tuple[int, ...]) -> Array:
+    """Zeros of `shape` with `array` added at `key`."""
+    out = np.zeros(shape, array.dtype)
+    if _is_basic(key):
+        out[key] = array
+    else:
+        np.add.at(out, key, array)
+    return out
+
+
+def _index_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (_scattered(grad, saved, inputs[0]._array.shape),)
+
+
+def _index_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (_scatter(grad, saved, inputs[0].shape),)
+
+
+_INDEX = Op("index", _index_backward, _index_recorded)
+
+
+def _scatter_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (_index(grad, saved),)
+
+
+_SCATTER = Op("scatter", differentiable=_scatter_recorded)
+
+
+def _scatter(x: Tensor, key: Any, shape: tuple[int, ...]) -> Tensor:
+    y = Tensor(_scattered(x._array, key, shape))
+    if mode.enabled and x._requires_grad:
+        record(y, _SCATTER, (x,), key)
+    return y
+
+
+def _index(x: Tensor, key: Any) -> Tensor:
+    try:
+        chosen = x._array[key]
+    except IndexError as reason:
+        raise error(
+            IndexError, "index", f"an index within {x.shape}", reason, "check its length and range"
+        ) from None
+    if _is_basic(key):
+        y = x._view(chosen if isinstance(chosen, np.ndarray) else x._array[(*_tuple(key), ...)])
+    else:
+        y = wrap(chosen)
+    if mode.enabled and x._requires_grad:
+        record(y, _INDEX, (x,), key)
+    return y
+
+
+def _tuple(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+@tensor_method("__getitem__")
+def _getitem(self: Tensor, key: Any) -> Tensor:
+    """NumPy's indexing: a view for numbers and slices, a copy for index tensors and masks."""
+    return _index(self, plain_key(key))
+
+
+@tensor_method("__iter__")
+def _iterate(self: Tensor) -> Iterator[Tensor]:
+    if not self.ndim:
+        raise error(TypeError, "iter", "a tensor with an axis", "a 0-d tensor", "use x.item()")
+    return (self[i] for i in range(len(self)))
+
+
+@tensor_method("__contains__")
+def _contains(self: Tensor, value: Any) -> bool:
+    return bool(np.any(np.equal(self._array, plain_key(value))))
+
+
+def _grid(array_shape: tuple[int, ...], at: int, indices: Array) -> tuple[Any, ...]:
+    """The key under which x[key] is gather(x, at, indices)."""
+    key: list[Any] = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    key[at] = indices
+    return tuple(key)
+
+
+@tensor_method()
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """out[i][j] = input[i][index[i][j]] for dim=1, and so for any axis; out has index's shape.
+
+    `index` of integers, as many axes as input, no longer than input but along `dim`. ValueError
+    where shapes do not fit, IndexError out of range.
+
+    >>> tw.gather(tw.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, tw.tensor([[0], [1]]))
+    tensor([[1.],
+            [4.]])
+    """
+    x, i = operand(input, "gather"), operand(index, "gather", "index")
+    at = axis("gather", dim, x.ndim)
+    if dtypes.is_float(i.dtype) or i.dtype is dtypes.bool:
+        raise error(TypeError, "gather", "index of integers", i.dtype, "convert with index.long()")
+    if not x.ndim:
+        return _index(x.reshape(1), (i._array.reshape(-1),)).reshape(i.shape)
+    if i.ndim != x.ndim or any(
+        n > m for d, (n, m) in enumerate(zip(i.shape, x.shape, strict=True)) if d != at
+    ):
+        raise error(
+            ValueError,
+            "gather",
+            f"index within {x.shape} but along dim {dim}",
+            i.shape,
+            "expand it",
+        )
+    if i.numel() and (i._array.min() < 0 or i._array.max() >= x.shape[at]):
+        raise error(
+            IndexError, "gather", f"indices in [0, {x.shape[at]})",
+            f"{i._array.min()} to {i._array.max()}", "check the index",
+        )  # fmt: skip
+    return _index(x, _grid(x.shape, at, i._array))
+
+
+@tensor_method()
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """The slices of `input` along `dim` that the 1-D integer `index` names.
+
+    >>> tw.index_select(tw.eye(2), 0, tw.tensor([1]))
+    tensor([[0., 1.]])
+    """
+    x = operand(input, "index_select")
+    if index.ndim > 1 or dtypes.is_float(index.dtype):
+        raise error(
+            ValueError, "index_select", "a 1-D index of integers", f"{index.shape} of {index.dtype}",
+            "flatten it, convert with index.long()",
+        )  # fmt: skip
+    at = axis("index_select", dim, x.ndim)
+    return _index(x, (slice(None),) * at + (index._array.reshape(-1),))
+
+
+@tensor_method()
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements where the bool `mask` is true, as a 1-D tensor.
+
+    >>> tw.masked_select(tw.tensor([1.0, 2.0]), tw.tensor([False, True]))
+    tensor([2.])
+    """
+    if mask.dtype != dtypes.bool:
+        raise error(TypeError, "masked_select", "a bool mask", mask.dtype, "compare: mask != 0")
+    x = operand(input, "masked_select")
+    return _index(x, (np.broadcast_to(mask._array, x.shape),))
+
+
+# --- where and masks ---
+
+
+def _where_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    a, b = inputs
+    zero = full_like_number(0.0, grad)
+    condition = Tensor(saved)
+    return (
+        where(condition, grad, zero).sum_to_size(a.shape) if a._requires_grad else None,
+        where(condition, zero, grad).sum_to_size(b.shape) if b._requires_grad else None,
+    )
+
+
+_WHERE = Op("where", differentiable=_where_recorded)
+
+
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """`input` where `condition` (bool) holds, else `other`, all broadcast. Alone, the condition's
+    indices, a tensor an axis.
+
+    TypeError on a condition that is not bool, ValueError where shapes do not broadcast.
+
+    >>> tw.where(tw.tensor([True, False]), tw.tensor([1.0, 2.0]), 0.0)
+    tensor([1., 0.])
+    """
+    c = operand(condition, "where", "condition")
+    if input is None and other is None:
+        return tuple(Tensor(i) for i in np.nonzero(c._array))
+    if c.dtype is not dtypes.bool:
+        raise error(TypeError, "where", "a bool condition", c.dtype, "compare: condition != 0")
+    dtype = dtypes.result_type(input, other)
+    a, b = (
+        cast(operand(v, "where"), dtype)
+        if isinstance(v, (Tensor, np.ndarray))
+        else Tensor(np.asarray(v, dtype))
+        for v in (input, other)
+    )
+    try:
+        y = wrap(np.where(c._array, a._array, b._array))
+    except ValueError:
+        raise error(
+            ValueError, "where", "shapes that broadcast", f"{c.shape}, {a.shape} and {b.shape}",
+            "make trailing axes equal, or 1",
+        ) from None  # fmt: skip
+    if mode.enabled and (a._requires_grad or b._requires_grad):
+        record(y, _WHERE, (a, b), c._array)
+    return y
+
+
+@tensor_method("where")
+def _where_method(self: Tensor, condition: Tensor, other: Any) -> Any:
+    """This tensor where the condition holds, else `other`."""
+    return where(condition, self, other)
+
+
+@tensor_method()
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """`input` with `value` where the bool `mask` (broadcast) is true.
+
+    >>> tw.masked_fill(tw.ones(2), tw.tensor([True, False]), 0.0)
+    tensor([0., 1.])
+    """
+    x = operand(input, "masked_fill")
+    filler = (
+        cast(value, x.dtype) if isinstance(value, Tensor) else Tensor(np.asarray(value, x.dtype))
+    )
+    result: Tensor = where(mask, filler, x)
+    return result
+
+
+def _clamp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x = inputs[0]._array
+    low, high = saved
+    inside = np.ones(x.shape, bool)
+    if low is not None:
+        inside &= x >= low
+    if high is not None:
+        inside &= x <= high
+    return (where(Tensor(inside), grad, full_like_number(0.0, grad)),)
+
+
+_CLAMP = Op("clamp", differentiable=_clamp_recorded)
+
+
+@tensor_method("clamp", "clip")
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Each element brought into [min, max]; either may be left out; NaN stays.
+
+    Limits are numbers, or tensors that broadcast. ValueError where neither is given.
+
+    >>> tw.clamp(tw.tensor([-2.0, 0.5, 3.0]), 0.0, 1.0)
+    tensor([0.0, 0.5, 1.0])
+    """
+    x = operand(input, "clamp")
+    if min is None and max is None:
+        raise error(ValueError, "clamp", "min or max", "neither", "give one")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        if min is not None:
+            x = x.maximum(min if isinstance(min, Tensor) else full_like_number(min, x))
+        if max is not None:
+            x = x.minimum(max if isinstance(max, Tensor) else full_like_number(max, x))
+        return x
+    x = cast(x, dtypes.result_type(x, *(v for v in (min, max) if v is not None)))
+    low, high = (None if v is None else x.dtype.type(v) for v in (min, max))
+    y = wrap(np.clip(x._array, low, high))
+    if mode.enabled and x._requires_grad:
+        record(y, _CLAMP, (x,), (low, high), (x._storage,))
+    return y
+
+
+# --- order and sums along an axis ---
+
+
+@tensor_method()
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
+    """(values, indices) in order along `dim`; equal elements keep theirs.
+
+    >>> tw.sort(tw.tensor([3.0, 1.0, 2.0]))[0]
+    tensor([1., 2., 3.])
+    """
+    x = operand(input, "sort")
+    order = argsort(x, dim, descending)
+    return gather(x, dim, order), order
+
+
+@tensor_method()
+def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
+    """The indices that put `dim` in order; equal elements keep theirs.
+
+    >>> tw.argsort(tw.tensor([3.0, 1.0, 2.0]))
+    tensor([1, 2, 0])
+    """
+    x = operand(input, "argsort")
+    if not x.ndim:
+        return Tensor(np.zeros((), np.int64))
+    at = axis("argsort", dim, x.ndim)
+    array = np.flip(x._array, at) if descending else x._array
+    order = np.argsort(array, axis=at, kind="stable")
+    if descending:
+        order = x.shape[at] - 1 - np.flip(order, at)
+    return Tensor(order)
+
+
+@tensor_method()
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """(values, indices) of the k largest (or smallest) along `dim`, in order.
+
+    ValueError where k is outside the axis.
+
+    >>> tw.topk(tw.tensor([3.0, 1.0, 2.0]), 2)[1]
+    tensor([0, 2])
+    """
+    x = operand(input, "topk")
+    at = axis("topk", dim, x.ndim)
+    if not x.ndim or not 0 <= k <= x.shape[at]:
+        raise error(ValueError, "topk", f"k within {x.shape}", k, "lower it")
+    order = argsort(x, at, descending=largest).narrow(at, 0, k)
+    return gather(x, at, order), order
+
+
+def _cumsum_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    at = saved
+    back = (slice(None),) * at + (np.arange(grad.shape[at])[::-1].copy(),)
+    return (_index(cumsum(_index(grad, back), at), back),)
+
+
+_CUMSUM = Op("cumsum", differentiable=_cumsum_recorded)
+
+
+@tensor_method()
+def cumsum(input: Tensor, dim: int) -> Tensor:
+    """The running sum along `dim`; integers give int64.
+
+    >>> tw.cumsum(tw.tensor([1, 2, 3]), 0)
+    tensor([1, 3, 6])
+    """
+    x = operand(input, "cumsum")
+    at = axis("cumsum", dim, x.ndim)
+    if not x.ndim:
+        return x.clone()
+    dtype = x.dtype if dtypes.is_float(x.dtype) else dtypes.int64
+    y = Tensor(np.cumsum(x._array, axis=at, dtype=dtype))
+    if mode.enabled and x._requires_grad:
+        record(y, _CUMSUM, (x,), at)
+    return y
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """A new last axis with 1 at the class and 0 elsewhere; int64 in, int64 out.
+
+    `num_classes` is one more than the largest where it is left out. ValueError on a class outside.
+
+    >>> F.one_hot(tw.tensor([0, 2]))
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
+    x = operand(tensor, "one_hot", "tensor")
+    labels = x._array
+    if dtypes.is_float(labels.dtype) or labels.dtype is dtypes.bool:
+        raise error(TypeError, "one_hot", "class indices", labels.dtype, "convert with x.long()")
+    count = num_classes if num_classes >= 0 else int(labels.max(initial=-1)) + 1
+    if labels.size and (labels.min() < 0 or labels.max() >= count):
+        raise error(
+            ValueError, "one_hot", f"classes in [0, {count})", f"{labels.min()} to {labels.max()}",
+            "raise num_classes",
+        )  # fmt: skip
+    return Tensor(np.asarray(labels[..., None] == np.arange(count), np.int64))
+
+
+@tensor_method()
+def nonzero(input: Tensor) -> Tensor:
+    """The indices of the elements other than zero, a row each; int64.
+
+    >>> tw.nonzero(tw.tensor([0, 5]))
+    tensor([[1]])
+    """
+    return Tensor(np.argwhere(operand(input, "nonzero")._array))

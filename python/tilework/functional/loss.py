@@ -1,0 +1,307 @@
+"""Losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record
+from tilework.engines import ops
+from tilework.errors import error
+from tilework.functional.common import need_float, operand
+from tilework.functional.softmax import log_softmax
+from tilework.tensor import Tensor
+
+Inputs = tuple[Any, ...]
+
+
+def _check_reduction(op: str, reduction: str) -> None:
+    if reduction not in ("none", "mean", "sum"):
+        raise error(
+            ValueError, op, 'reduction "none", "mean" or "sum"', repr(reduction), "name one of them"
+        )
+
+
+def _reduced(loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "mean":
+        return loss.mean()
+    return loss.sum() if reduction == "sum" else loss
+
+
+# --- mse ---
+
+
+def _mse_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, target = inputs
+    dx = ops.mse_backward(grad, x._array, target._array, saved)
+    return (
+        dx if x._requires_grad else None,
+        ops.unary_forward("neg", dx) if target._requires_grad else None,
+    )
+
+
+def _mse_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, target = inputs
+    dx = (x - target) * (grad * (2.0 / (x.numel() if saved == "mean" else 1)))
+    return dx, -dx
+
+
+_MSE = Op("mse_loss", _mse_backward, _mse_recorded)
+
+
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """(input - target)^2, averaged, summed or as it is; shapes broadcast.
+
+    `reduction` is "none", "mean" or "sum". ValueError where shapes do not broadcast.
+
+    >>> F.mse_loss(tw.tensor([1.0, 3.0]), tw.tensor([1.0, 1.0]))
+    tensor(2.)
+    """
+    x, t = operand(input, "mse_loss"), operand(target, "mse_loss", "target")
+    a, b = x._array, t._array
+    if a.dtype is not b.dtype or a.dtype.kind != "f" or a.shape != b.shape:
+        _check_reduction("mse_loss", reduction)
+        need_float("mse_loss", x)
+        away = x - t
+        return _reduced(away * away, reduction)
+    _check_reduction("mse_loss", reduction)
+    y = Tensor(ops.mse_forward(a, b, reduction))
+    if mode.enabled and (x._requires_grad or t._requires_grad):
+        record(y, _MSE, (x, t), reduction, (x._storage, t._storage))
+    return y
+
+
+# --- cross entropy ---
+
+
+def _cross_entropy_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    target, weight, kept, ignore_index, smoothing, reduction = saved
+    logits = inputs[0]._array
+    return (
+        ops.cross_entropy_backward(
+            grad, logits, target, weight, kept, ignore_index, smoothing, reduction
+        ),
+    )
+
+
+_CROSS_ENTROPY = Op("cross_entropy", _cross_entropy_backward)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The negative log probability of the target class under softmax(input).
+
+    input (N, C), (C,) or (N, C, d1, ...); target of int64 without the C axis, or of input's shape and
+    dtype (probabilities). `weight` (C,) scales classes; "mean" then divides by the weights in play.
+
+    Raises ValueError where shapes disagree or a class is out of range, TypeError on dtypes.
+
+    >>> F.cross_entropy(tw.zeros(2, 4), tw.tensor([0, 3]))
+    tensor(1.3863)
+    """
+    x, t = operand(input, "cross_entropy"), operand(target, "cross_entropy", "target")
+    need_float("cross_entropy", x)
+    _check_reduction("cross_entropy", reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise error(
+            ValueError, "cross_entropy", "label_smoothing in [0, 1]", label_smoothing, "lower it"
+        )
+    if x._array.ndim == 0:
+        raise error(ValueError, "cross_entropy", "input (N, C)", "a 0-d tensor", "add a class axis")
+    classes = x.shape[1 if x._array.ndim > 1 else 0]
+    if weight is not None and (weight.shape != (classes,) or weight.dtype != x.dtype):
+        raise error(
+            ValueError, "cross_entropy", f"weight ({classes},) of {x.dtype}",
+            f"{weight.shape} of {weight.dtype}", "give one weight a class",
+        )  # fmt: skip
+    if dtypes.is_float(t._array.dtype):
+        return _soft_cross_entropy(x, t, weight, reduction, label_smoothing)
+    if x.dtype is dtypes.bfloat16:
+        wide = None if weight is None else weight.float()
+        result: Tensor = cross_entropy(
+            x.float(), t, wide, ignore_index=ignore_index, reduction=reduction,
+            label_smoothing=label_smoothing,
+        )  # fmt: skip
+        return result.to(dtypes.bfloat16)
+    shape = x.shape[:1] + x.shape[2:] if x._array.ndim > 1 else ()
+    if t.shape != shape:
+        raise error(
+            ValueError, "cross_entropy", f"target {shape} beside input {x.shape}", t.shape,
+            "give one class index an item",
+        )  # fmt: skip
+    labels = _labels(t, classes, ignore_index, "cross_entropy")
+    rows = x
+    if x._array.ndim != 2:
+        rows = x.reshape(1, -1) if x._array.ndim == 1 else x.movedim(1, -1).reshape(-1, classes)
+        labels = labels.reshape(-1)
+    w = None if weight is None else weight._array
+    loss, kept = ops.cross_entropy_forward(
+        rows._array, labels, w, ignore_index, label_smoothing, reduction
+    )
+    y = Tensor(loss)
+    if mode.enabled and x._requires_grad:
+        saved = (labels, w, kept, ignore_index, label_smoothing, reduction)
+        reads = [rows._storage]
+        if labels is t._array:
+            reads.append(t._storage)
+        record(y, _CROSS_ENTROPY, (rows,), saved, tuple(reads))
+    return y.reshape(shape) if reduction == "none" and y.shape != shape else y
+
+
+def _labels(target: Tensor, classes: int, ignore_index: int, op: str) -> Any:
+    """The class indices as int64, checked: a kernel would read outside the logits."""
+    array = target._array
+    if array.dtype is dtypes.bool:
+        raise error(TypeError, op, "class indices", "bools", "convert with target.long()")
+    if array.dtype is not dtypes.int64:
+        array = array.astype(np.int64)
+    if array.size and (array.min() < 0 or array.max() >= classes):
+        wrong = array[((array < 0) | (array >= classes)) & (array != ignore_index)]
+        if wrong.size:
+            raise error(
+                ValueError, op, f"classes in [0, {classes})", int(wrong.flat[0]),
+                f"relabel, or mark items to skip with ignore_index={ignore_index}",
+            )  # fmt: skip
+    return array
+
+
+def _soft_cross_entropy(
+    x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float
+) -> Tensor:
+    """Targets are probabilities of x's shape."""
+    if target.shape != x.shape:
+        raise error(
+            ValueError, "cross_entropy", f"target probabilities {x.shape}", target.shape,
+            "give class indices as integers, or one probability a class",
+        )  # fmt: skip
+    dim = 1 if x.ndim > 1 else 0
+    classes = x.shape[dim]
+    if smoothing:
+        target = target * (1.0 - smoothing) + smoothing / classes
+    log_p = log_softmax(x, dim)
+    if weight is not None:
+        log_p = log_p * weight.reshape((-1,) + (1,) * (x.ndim - 1 - dim))
+    loss = -(target * log_p).sum(dim)
+    if reduction == "mean":
+        return loss.sum() / (x.numel() // classes)
+    return _reduced(loss, reduction)
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """The negative of input (N, C), log probabilities, at the target classes (N,) of int64.
+
+    `weight` (C,) scales classes; "mean" divides by the weights in play. ValueError where shapes
+    disagree or a class is out of range.
+
+    >>> F.nll_loss(tw.tensor([[-0.5, -1.0]]), tw.tensor([1]))
+    tensor(1.)
+    """
+    x, t = operand(input, "nll_loss"), operand(target, "nll_loss", "target")
+    need_float("nll_loss", x)
+    _check_reduction("nll_loss", reduction)
+    if x.ndim != 2 or t.shape != x.shape[:1]:
+        raise error(
+            ValueError, "nll_loss", "input (N, C) and target (N,)", f"{x.shape} and {t.shape}",
+            "reshape them",
+        )  # fmt: skip
+    labels = _labels(t, x.shape[1], ignore_index, "nll_loss")
+    counted = labels != ignore_index
+    safe = np.where(counted, labels, 0)
+    scale = np.asarray(counted, x.dtype)
+    if weight is not None:
+        scale = scale * weight._array[safe]
+    picked = x.gather(1, Tensor(safe.reshape(-1, 1))).reshape(-1)
+    loss = -picked * Tensor(scale)
+    if reduction == "mean":
+        return loss.sum() / Tensor(np.asarray(scale.sum(), x.dtype))
+    return _reduced(loss, reduction)
+
+
+# --- compositions ---
+
+
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """|input - target|, averaged, summed or as it is; shapes broadcast.
+
+    >>> F.l1_loss(tw.tensor([1.0, 3.0]), tw.tensor([1.0, 1.0]))
+    tensor(1.)
+    """
+    _check_reduction("l1_loss", reduction)
+    return _reduced((input - target).abs(), reduction)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """Half the squared distance over beta where it is under beta, the distance less beta/2 beyond.
+
+    ValueError on a negative beta.
+
+    >>> F.smooth_l1_loss(tw.tensor([0.5, 3.0]), tw.tensor([0.0, 0.0]), reduction="none")
+    tensor([0.125, 2.500])
+    """
+    _check_reduction("smooth_l1_loss", reduction)
+    if beta < 0:
+        raise error(ValueError, "smooth_l1_loss", "beta >= 0", beta, "raise it")
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    away = (input - target).abs()
+    near = away.clamp(max=beta)
+    return _reduced(near * near * (0.5 / beta) + (away - near), reduction)
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+) -> Tensor:
+    """delta times smooth_l1_loss with beta=delta. ValueError on delta <= 0.
+
+    >>> F.huber_loss(tw.tensor([0.5, 3.0]), tw.tensor([0.0, 0.0]), reduction="none")
+    tensor([0.125, 2.500])
+    """
+    if delta <= 0:
+        raise error(ValueError, "huber_loss", "delta > 0", delta, "raise it")
+    return smooth_l1_loss(input, target, reduction, delta) * delta
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """-(t log s + (1 - t) log(1 - s)) with s = sigmoid(input), without overflow; one shape for both.
+
+    `pos_weight` scales the first term, `weight` the whole; both broadcast. ValueError where the shapes
+    differ.
+
+    >>> F.binary_cross_entropy_with_logits(tw.tensor([0.0]), tw.tensor([1.0]))
+    tensor(0.6931)
+    """
+    op = "binary_cross_entropy_with_logits"
+    _check_reduction(op, reduction)
+    if input.shape != target.shape:
+        raise error(ValueError, op, f"target {input.shape}", target.shape, "reshape it")
+    # log(1 + exp(-x)); maximum halves its gradient at a tie, which is right at x = 0.
+    zero = Tensor(np.zeros((), input.dtype))
+    softplus = ((-input.abs()).exp() + 1.0).log() + (-input).maximum(zero)
+    scale: Any = 1.0 if pos_weight is None else (pos_weight - 1.0) * target + 1.0
+    loss = (1.0 - target) * input + softplus * scale
+    return _reduced(loss if weight is None else loss * weight, reduction)

@@ -1,0 +1,342 @@
+"""Elementwise arithmetic, with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record
+from tilework.engines import ops
+from tilework.errors import error
+from tilework.functional.cast import cast
+from tilework.functional.common import operand, wrap
+from tilework.tensor import Tensor, tensor_method
+
+Array = Any
+Inputs = tuple[Any, ...]
+
+
+class BinaryOp(Op):
+    """A two-sided op: its name in the engines, and NumPy's function for integers.
+
+    `reads`: whether the backward reads the operands ("none", "other" for the other side's, "both").
+    """
+
+    __slots__ = ("on_integers", "reads")
+
+    def __init__(
+        self,
+        name: str,
+        on_integers: Callable[..., Array],
+        reads: str,
+        backward: Callable[..., Sequence[Any]] | None,
+        differentiable: Callable[..., Sequence[Any]],
+    ) -> None:
+        super().__init__(name, backward, differentiable)
+        self.on_integers = on_integers
+        self.reads = reads
+
+
+def to_shape_of(grad: Array, t: Tensor | None) -> Array | None:
+    """The gradient of broadcasting `t`; None where nobody wants it."""
+    if t is None or not t._requires_grad:
+        return None
+    shape = t._array.shape
+    return grad if grad.shape == shape else ops.sum_to_shape(grad, shape)
+
+
+def _sum_to(grad: Tensor, t: Any) -> Tensor | None:
+    """to_shape_of with recorded ops."""
+    if not isinstance(t, Tensor) or not t._requires_grad:
+        return None
+    return grad.sum_to_size(t.shape)
+
+
+def _sides(inputs: Inputs, saved: Any) -> tuple[Any, Any]:
+    """Both operands as tensors or numbers: `saved` is the number of the side that is None."""
+    a, b = inputs
+    return (saved if a is None else a), (saved if b is None else b)
+
+
+def _values(inputs: Inputs, saved: Any) -> tuple[Any, Any]:
+    """Both operands as arrays or numbers."""
+    a, b = inputs
+    return (saved if a is None else a._array), (saved if b is None else b._array)
+
+
+def _negative(g: Array | None) -> Array | None:
+    return None if g is None else ops.unary_forward("neg", g)
+
+
+def _add_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return to_shape_of(grad, inputs[0]), to_shape_of(grad, inputs[1])
+
+
+def _add_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return _sum_to(grad, inputs[0]), _sum_to(grad, inputs[1])
+
+
+def _sub_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return to_shape_of(grad, inputs[0]), _negative(to_shape_of(grad, inputs[1]))
+
+
+def _sub_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return _sum_to(grad, inputs[0]), _sum_to(-grad, inputs[1])
+
+
+def _mul_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    (a, b), (x, y) = inputs, _values(inputs, saved)
+    da = db = None
+    if a is not None and a._requires_grad:
+        da = to_shape_of(ops.binary_forward("mul", grad, y), a)
+    if b is not None and b._requires_grad:
+        db = to_shape_of(ops.binary_forward("mul", grad, x), b)
+    return da, db
+
+
+def _mul_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    a, b = _sides(inputs, saved)
+    return _sum_to(grad * b, a), _sum_to(grad * a, b)
+
+
+def _div_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    (a, b), (x, y) = inputs, _values(inputs, saved)
+    scaled = ops.binary_forward("div", grad, y)
+    da = to_shape_of(scaled, a)
+    if b is None or not b._requires_grad:
+        return da, None
+    quotient = ops.binary_forward("div", x, y)
+    return da, _negative(to_shape_of(ops.binary_forward("mul", scaled, quotient), b))
+
+
+def _div_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    a, b = _sides(inputs, saved)
+    return _sum_to(grad / b, a), _sum_to(-grad * a / (b * b), b)
+
+
+def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    a, b = _sides(inputs, saved)
+    da = db = None
+    if isinstance(a, Tensor) and a._requires_grad:
+        # b * a^(b-1), but 0 where b is 0, though a^-1 be infinite (PyTorch's convention).
+        slope = b * _binary(_POW, a, b - 1)
+        da = _sum_to(_masked(grad * slope, np.not_equal(getattr(b, "_array", b), 0)), a)
+    if isinstance(b, Tensor) and b._requires_grad:
+        base = a if isinstance(a, Tensor) else full_like_number(a, b)
+        # a^b * log(a), but 0 where a is 0 and b is not negative.
+        dead = (base._array == 0) & (b._array >= 0)
+        slope = _binary(_POW, base, b) * _masked(base.log(), ~(base._array == 0))
+        db = _sum_to(_masked(grad * slope, ~dead), b)
+    return da, db
+
+
+def full_like_number(number: float, model: Tensor) -> Tensor:
+    """A 0-d tensor of `number` in the dtype of `model`."""
+    return Tensor(np.asarray(number, model.dtype))
+
+
+def _masked(x: Tensor, keep: Any) -> Tensor:
+    """`x` where `keep`, else 0 (even where x is NaN or infinite)."""
+    if np.all(keep):
+        return x
+    return x.masked_fill(Tensor(np.broadcast_to(~np.asarray(keep), x.shape)), 0.0)
+
+
+def _pick_recorded(first_wins: Callable[[Array, Array], Array]) -> Callable[..., Sequence[Any]]:
+    """The backward of maximum and minimum: to the winner, by halves where the sides are equal."""
+
+    def backward(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+        x, y = _values(inputs, saved)
+        half = np.equal(x, y) * 0.5
+        to_a = Tensor(np.asarray(first_wins(x, y) + half, grad.dtype))
+        a, b = inputs
+        return _sum_to(grad * to_a, a), _sum_to(grad * (1.0 - to_a), b)
+
+    return backward
+
+
+_ADD = BinaryOp("add", np.add, "none", _add_backward, _add_recorded)
+_SUB = BinaryOp("sub", np.subtract, "none", _sub_backward, _sub_recorded)
+_MUL = BinaryOp("mul", np.multiply, "other", _mul_backward, _mul_recorded)
+_DIV = BinaryOp("div", np.true_divide, "both", _div_backward, _div_recorded)
+_POW = BinaryOp("pow", np.power, "both", None, _pow_recorded)
+_MAXIMUM = BinaryOp("maximum", np.maximum, "both", None, _pick_recorded(np.greater))
+_MINIMUM = BinaryOp("minimum", np.minimum, "both", None, _pick_recorded(np.less))
+
+
+def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return _with_number(op, a, b)
+    x, y = a._array, b._array
+    if x.dtype is not y.dtype or x.dtype.kind != "f":
+        return _mixed(op, a, b)
+    try:
+        out = Tensor(ops.binary_forward(op.name, x, y))
+    except ValueError:
+        raise _no_broadcast(op, x, y) from None
+    if mode.enabled and (a._requires_grad or b._requires_grad):
+        record(out, op, (a, b), None, _reads(op, a, b))
+    return out
+
+
+def _reads(op: BinaryOp, a: Tensor, b: Tensor) -> tuple[Any, ...]:
+    if op.reads == "none":
+        return ()
+    if op.reads == "other" and not b._requires_grad:
+        return (b._storage,)
+    if op.reads == "other" and not a._requires_grad:
+        return (a._storage,)
+    return (a._storage, b._storage)
+
+
+def _no_broadcast(op: Op, x: Any, y: Any) -> ValueError:
+    return error(
+        ValueError, op.name, "shapes that broadcast", f"{np.shape(x)} and {np.shape(y)}",
+        "make trailing axes equal, or 1",
+    )  # fmt: skip
+
+
+def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
+    """One side is a number (or an array, which becomes a tensor)."""
+    tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
+    if isinstance(number, np.generic):
+        number = number.item()
+    if not isinstance(number, (int, float)):
+        number = operand(number, op.name, "other")
+        return _binary(op, *((tensor, number) if tensor is a else (number, tensor)))
+    array = tensor._array
+    if array.dtype.kind != "f":
+        return _mixed(op, *((tensor, number) if tensor is a else (number, tensor)))
+    number = float(number)
+    left = tensor is a
+    sides = (array, number) if left else (number, array)
+    out = Tensor(ops.binary_forward(op.name, *sides))
+    if mode.enabled and tensor._requires_grad:
+        # mul by a number reads no memory at all
+        reads = (tensor._storage,) if op.reads == "both" else ()
+        record(out, op, (tensor, None) if left else (None, tensor), number, reads)
+    return out
+
+
+def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
+    """Dtypes differ, or are integers, or bfloat16."""
+    dtype = dtypes.result_type(a, b)
+    if op is _DIV and not dtypes.is_float(dtype):
+        dtype = dtypes.float32
+    if dtype is dtypes.bool and op is _SUB:
+        raise error(TypeError, "sub", "numbers", "bools", "use ^ or tilework.logical_xor")
+    if dtypes.is_float(dtype):
+        compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
+        wide = [cast(t, compute) if isinstance(t, Tensor) else float(t) for t in (a, b)]
+        return cast(_binary(op, *wide), dtype)
+    x, y = (t._array.astype(dtype, copy=False) if isinstance(t, Tensor) else t for t in (a, b))
+    if op is _POW and np.any(np.less(y, 0)):
+        raise error(
+            ValueError, "pow", "non-negative exponents of integers", "a negative one",
+            "convert the base with x.float()",
+        )  # fmt: skip
+    try:
+        return wrap(np.asarray(op.on_integers(x, y), dtype))
+    except ValueError:
+        raise _no_broadcast(op, x, y) from None
+
+
+def _operator(op: BinaryOp, a: Any, b: Any) -> Any:
+    """_binary for Python's operators, which must refuse strangers by NotImplemented."""
+    other = b if isinstance(a, Tensor) else a
+    if not isinstance(other, (Tensor, int, float, np.generic, np.ndarray)):
+        return NotImplemented
+    return _binary(op, a, b)
+
+
+def _attach(name: str, op: BinaryOp) -> None:
+    def forward(self: Tensor, other: Any) -> Any:
+        if isinstance(other, Tensor):
+            return _binary(op, self, other)
+        return _operator(op, self, other)
+
+    def reflected(self: Tensor, other: Any) -> Any:
+        return _operator(op, other, self)
+
+    tensor_method(f"__{name}__")(forward)
+    tensor_method(f"__r{name}__")(reflected)
+
+
+for _name, _op in (("add", _ADD), ("sub", _SUB), ("mul", _MUL), ("truediv", _DIV), ("pow", _POW)):
+    _attach(_name, _op)
+
+
+@tensor_method()
+def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """`input + alpha * other`, broadcast; dtypes mix as `tilework.result_type` says.
+
+    ValueError where the shapes do not broadcast.
+
+    >>> tw.add(tw.tensor([1.0, 2.0]), 10)
+    tensor([11., 12.])
+    """
+    return _binary(_ADD, input, other if alpha == 1 else other * alpha)
+
+
+@tensor_method("sub", "subtract")
+def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
+    """`input - alpha * other`, broadcast. ValueError where the shapes do not broadcast.
+
+    >>> tw.sub(tw.tensor([1.0, 2.0]), 1)
+    tensor([0., 1.])
+    """
+    return _binary(_SUB, input, other if alpha == 1 else other * alpha)
+
+
+@tensor_method("mul", "multiply")
+def mul(input: Any, other: Any) -> Tensor:
+    """`input * other`, broadcast. ValueError where the shapes do not broadcast.
+
+    >>> tw.mul(tw.tensor([1.0, 2.0]), tw.tensor([[2.0], [3.0]]))
+    tensor([[2., 4.],
+            [3., 6.]])
+    """
+    return _binary(_MUL, input, other)
+
+
+@tensor_method("div", "divide", "true_divide")
+def div(input: Any, other: Any) -> Tensor:
+    """`input / other`, broadcast; integers give float32. ValueError where shapes do not broadcast.
+
+    >>> tw.div(tw.tensor([1, 2]), 2)
+    tensor([0.5, 1.0])
+    """
+    return _binary(_DIV, input, other)
+
+
+@tensor_method()
+def pow(input: Any, exponent: Any) -> Tensor:
+    """`input ** exponent`, broadcast. ValueError on a negative exponent of integers.
+
+    >>> tw.pow(tw.tensor([1.0, 3.0]), 2)
+    tensor([1., 9.])
+    """
+    return _binary(_POW, input, exponent)
+
+
+@tensor_method()
+def maximum(input: Tensor, other: Tensor) -> Tensor:
+    """The larger of each pair, broadcast; NaN wins. Equal sides share the gradient.
+
+    >>> tw.maximum(tw.tensor([1.0, 5.0]), tw.tensor([2.0, 3.0]))
+    tensor([2., 5.])
+    """
+    return _binary(_MAXIMUM, input, other)
+
+
+@tensor_method()
+def minimum(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of each pair, broadcast; NaN wins. Equal sides share the gradient.
+
+    >>> tw.minimum(tw.tensor([1.0, 5.0]), tw.tensor([2.0, 3.0]))
+    tensor([1., 3.])
+    """
+    return _binary(_MINIMUM, input, other)

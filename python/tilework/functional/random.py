@@ -1,0 +1,252 @@
+"""Random numbers: Philox (Salmon et al. 2011), keyed by a seed and a count of calls.
+
+A number depends on the seed, the call's number and the position alone: neither threads nor ISA nor
+engine change it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record
+from tilework.engines import ops
+from tilework.errors import error
+from tilework.functional.cast import cast, in_float32
+from tilework.functional.common import need_float, operand
+from tilework.functional.creation import _shape, finish
+from tilework.tensor import Tensor
+
+
+class _Generator:
+    """The process's seed, and how many calls have drawn from it."""
+
+    def __init__(self) -> None:
+        self.restart(0, 0)
+
+    def restart(self, seed: int, calls: int) -> None:
+        self._state = (seed, itertools.count(calls))
+
+    def next(self) -> tuple[int, int]:
+        """(seed, call): one for each drawing; atomic, so threads never share one."""
+        seed, calls = self._state
+        return seed, next(calls)
+
+    def peek(self) -> tuple[int, int]:
+        seed, calls = self._state
+        call = next(calls)
+        self.restart(seed, call)
+        return seed, call
+
+
+_generator = _Generator()
+
+
+def manual_seed(seed: int) -> None:
+    """Starts the random numbers of all functions anew, from a seed of up to 64 bits.
+
+    ValueError outside [-2**63, 2**64).
+
+    >>> tw.manual_seed(1); a = tw.rand(3)
+    >>> tw.manual_seed(1); tw.equal(a, tw.rand(3))
+    True
+    """
+    if not -(2**63) <= seed < 2**64:
+        raise error(ValueError, "manual_seed", "a seed of 64 bits", seed, "take it modulo 2**64")
+    _generator.restart(int(seed) % 2**64, 0)
+
+
+def initial_seed() -> int:
+    """The seed in use."""
+    return _generator.peek()[0]
+
+
+def random_seed() -> int:
+    """A number of 63 bits from the stream, to seed another generator with.
+
+    >>> tw.manual_seed(0); first = tw.random_seed()
+    >>> tw.manual_seed(0); tw.random_seed() == first
+    True
+    """
+    low, high = ops.random_bits((2,), *_generator.next()).tolist()
+    return int(low | (high & 0x7FFFFFFF) << 32)
+
+
+def get_rng_state() -> Tensor:
+    """The seed and the number of calls so far, for set_rng_state.
+
+    >>> state = tw.get_rng_state(); a = tw.rand(3)
+    >>> tw.set_rng_state(state); tw.equal(a, tw.rand(3))
+    True
+    """
+    return Tensor(np.array(_generator.peek(), np.uint64).view(np.int64))
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Goes on from a state of get_rng_state. ValueError on another thing."""
+    state = operand(new_state, "set_rng_state", "new_state")
+    if state.shape != (2,) or state.dtype != dtypes.int64:
+        raise error(
+            ValueError, "set_rng_state", "a state of get_rng_state", state.shape, "pass one on"
+        )
+    seed, calls = state._array.view(np.uint64).tolist()
+    _generator.restart(seed, calls)
+
+
+def _drawn(op: str, size: Any, dtype: Any, device: str, requires_grad: bool) -> Tensor:
+    wanted = dtypes.check(dtype or dtypes.float32, op)
+    if not dtypes.is_float(wanted):
+        raise error(TypeError, op, "a float dtype", wanted, "use randint for integers")
+    compute = dtypes.float32 if wanted is dtypes.bfloat16 else wanted
+    engine = ops.uniform if op == "rand" else ops.normal
+    array = engine(_shape(op, size), compute.name, *_generator.next())
+    return finish(cast(Tensor(array), wanted)._array, requires_grad, device, op)
+
+
+def rand(
+    *size: Any, dtype: Any = dtypes.float32, device: str = "cpu", requires_grad: bool = False
+) -> Tensor:
+    """Uniform in [0, 1), of a float dtype.
+
+    >>> tw.rand(2, 3).shape
+    (2, 3)
+    """
+    return _drawn("rand", size, dtype, device, requires_grad)
+
+
+def randn(
+    *size: Any, dtype: Any = dtypes.float32, device: str = "cpu", requires_grad: bool = False
+) -> Tensor:
+    """Normal with mean 0 and variance 1, of a float dtype.
+
+    >>> tw.randn(2, 3).shape
+    (2, 3)
+    """
+    return _drawn("randn", size, dtype, device, requires_grad)
+
+
+def rand_like(input: Tensor, *, dtype: Any = None) -> Tensor:
+    """Uniform in [0, 1), in the shape and dtype of `input`.
+
+    >>> tw.rand_like(tw.zeros(2)).shape
+    (2,)
+    """
+    return rand(input.shape, dtype=dtype or input.dtype)
+
+
+def randn_like(input: Tensor, *, dtype: Any = None) -> Tensor:
+    """Normal with mean 0 and variance 1, in the shape and dtype of `input`.
+
+    >>> tw.randn_like(tw.zeros(2)).shape
+    (2,)
+    """
+    return randn(input.shape, dtype=dtype or input.dtype)
+
+
+def randint(low: int, high: Any = None, size: Any = None, *, dtype: Any = dtypes.int64) -> Tensor:
+    """Integers in [low, high): `randint(high, size)` or `randint(low, high, size)`.
+
+    ValueError where the range is empty or wider than 2**32.
+
+    >>> bool((tw.randint(3, (100,)) < 3).all())
+    True
+    """
+    if size is None:
+        low, high, size = 0, low, high
+    if not 0 < high - low <= 2**32:
+        raise error(
+            ValueError, "randint", "low < high, at most 2**32 apart", (low, high), "widen the range"
+        )
+    bits = ops.random_bits(_shape("randint", (size,)), *_generator.next()).astype(np.uint64)
+    # The high half of the product: even to within 2**-32, with no modulo's bias to small numbers.
+    drawn = (bits * np.uint64(high - low)) >> np.uint64(32)
+    return Tensor(np.asarray(drawn.astype(np.int64) + low, dtypes.check(dtype, "randint")))
+
+
+def randperm(n: int) -> Tensor:
+    """The integers below n in random order.
+
+    >>> sorted(tw.randperm(4).tolist())
+    [0, 1, 2, 3]
+    """
+    keys = ops.random_bits((2 * n,), *_generator.next()).astype(np.uint64)
+    return Tensor(np.argsort((keys[:n] << np.uint64(32)) | keys[n:], kind="stable"))
+
+
+def normal(mean: float, std: float, size: Any, *, dtype: Any = dtypes.float32) -> Tensor:
+    """Normal with the mean and standard deviation given.
+
+    >>> tw.normal(0.0, 2.0, (3,)).shape
+    (3,)
+    """
+    return randn(size, dtype=dtype) * std + mean
+
+
+def bernoulli(input: Tensor) -> Tensor:
+    """1 with the probability that each element of `input` gives, else 0.
+
+    >>> tw.bernoulli(tw.ones(2))
+    tensor([1., 1.])
+    """
+    x = operand(input, "bernoulli")
+    need_float("bernoulli", x)
+    return cast(rand_like(x.detach()) < x.detach(), x.dtype)
+
+
+# --- dropout ---
+
+
+def _laid_out(array: Any, strides: tuple[int, ...]) -> Any:
+    """`array` in a dense layout of these strides: the mask goes by the order in memory."""
+    if array.strides == strides:
+        return array
+    order = np.argsort([-s for s in strides], kind="stable")
+    laid = np.empty([array.shape[i] for i in order], array.dtype).transpose(np.argsort(order))
+    laid[...] = array
+    return laid
+
+
+def _dropout_backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    strides, *key = saved
+    return (ops.dropout_backward(_laid_out(grad, strides), *key),)
+
+
+def _dropout_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    strides, *key = saved
+    return (_dropped(grad, *key, strides),)
+
+
+_DROPOUT = Op("dropout", _dropout_backward, _dropout_recorded)
+
+
+def _dropped(x: Tensor, p: float, seed: int, call: int, strides: Any = None) -> Tensor:
+    array = x._array if strides is None else _laid_out(x._array, strides)
+    y = Tensor(ops.dropout_forward(array, p, seed, call))
+    if mode.enabled and x._requires_grad:
+        record(y, _DROPOUT, (x,), (y._array.strides, p, seed, call))
+    return y
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zeros with probability p, the rest scaled by 1 / (1 - p); the input itself unless `training`.
+
+    The mask is made of random numbers in the kernel, and again in the backward: it takes no memory.
+    ValueError where p is outside [0, 1], TypeError on integers. (Srivastava et al. 2014.)
+
+    >>> F.dropout(tw.ones(3), 0.5, training=False)
+    tensor([1., 1., 1.])
+    """
+    x = operand(input, "dropout")
+    if not 0.0 <= p <= 1.0:
+        raise error(ValueError, "dropout", "p in [0, 1]", p, "it is the probability of a zero")
+    need_float("dropout", x)
+    if not training or p == 0.0:
+        return x
+    if x.dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(dropout, x, p)
+        return result
+    return _dropped(x, float(p), *_generator.next())

@@ -1,0 +1,355 @@
+"""Reductions: sums, means, extremes and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record
+from tilework.engines import ops
+from tilework.errors import error
+from tilework.functional.cast import cast, in_float32
+from tilework.functional.common import Dim, axes, axis, need_float, operand, wrap
+from tilework.functional.pointwise import maximum, minimum
+from tilework.tensor import Tensor, tensor_method
+
+Array = Any
+Inputs = tuple[Any, ...]
+
+
+class Extreme(NamedTuple):
+    """What max and min along an axis give."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _with_axes(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 if i in over else n for i, n in enumerate(shape))
+
+
+# --- sum and mean ---
+
+
+def _sum_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x = inputs[0]._array
+    # A dense array: the next backward reads it many times, a broadcast view would be walked by steps.
+    out = np.empty_like(x)
+    out[...] = grad.reshape(_with_axes(x.shape, saved))
+    return (out,)
+
+
+def _sum_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    shape = inputs[0].shape
+    return (grad.reshape(_with_axes(shape, saved)).expand(shape),)
+
+
+def _mean_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    count = inputs[0]._array.size / max_one(grad.size)
+    return _sum_backward(np.asarray(grad / grad.dtype.type(count)), inputs, saved)
+
+
+def _mean_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return _sum_recorded(grad / (inputs[0].numel() / max_one(grad.numel())), inputs, saved)
+
+
+def max_one(n: int) -> int:
+    """`n`, or 1 for 0."""
+    return n or 1
+
+
+_SUM = Op("sum", _sum_backward, _sum_recorded)
+_MEAN = Op("mean", _mean_backward, _mean_recorded)
+
+
+@tensor_method()
+def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum over `dim` (an axis, several, or all); integers and bools give int64.
+
+    IndexError on an axis that is not there.
+
+    >>> tw.sum(tw.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=0)
+    tensor([4., 6.])
+    """
+    x = operand(input, "sum")
+    if dtype is not None:
+        x = cast(x, dtypes.check(dtype, "sum"))
+    over = axes("sum", dim, x._array.ndim)
+    if x._array.dtype.kind != "f":
+        if x.dtype is dtypes.bfloat16:
+            result: Tensor = in_float32(sum, x, dim, keepdim)
+            return result
+        return wrap(x._array.sum(axis=over, keepdims=keepdim, dtype=np.int64))
+    y = Tensor(ops.sum(x._array, over, keepdim))
+    if mode.enabled and x._requires_grad:
+        record(y, _SUM, (x,), over)
+    return y
+
+
+@tensor_method()
+def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean over `dim` (an axis, several, or all); NaN over nothing.
+
+    TypeError on integers (give `dtype=`), IndexError on an axis that is not there.
+
+    >>> tw.mean(tw.tensor([[1.0, 2.0], [3.0, 4.0]]), dim=1)
+    tensor([1.5, 3.5])
+    """
+    x = operand(input, "mean")
+    if dtype is not None:
+        x = cast(x, dtypes.check(dtype, "mean"))
+    need_float("mean", x)
+    if x.dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(mean, x, dim, keepdim)
+        return result
+    over = axes("mean", dim, x._array.ndim)
+    y = Tensor(ops.mean(x._array, over, keepdim))
+    if mode.enabled and x._requires_grad:
+        record(y, _MEAN, (x,), over)
+    return y
+
+
+def _sum_to_gradient(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (grad.expand(inputs[0].shape),)
+
+
+_SUM_TO = Op("sum_to_size", differentiable=_sum_to_gradient)
+
+
+@tensor_method()
+def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+    """Sums over the axes that broadcasting from `size` to this shape has stretched.
+
+    ValueError where `size` does not broadcast to this shape.
+
+    >>> tw.ones(2, 3).sum_to_size(3)
+    tensor([2., 2., 2.])
+    """
+    shape = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else tuple(size)
+    if shape == self.shape:
+        return self
+    try:
+        fits = np.broadcast_shapes(shape, self.shape) == self.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise error(
+            ValueError, "sum_to_size", f"a size that broadcasts to {self.shape}", shape,
+            "make each axis equal, or 1",
+        )  # fmt: skip
+    if self._array.dtype.kind != "f":
+        result: Tensor = in_float32(sum_to_size, self, *shape)
+        return result
+    y = Tensor(ops.sum_to_shape(self._array, shape))
+    if mode.enabled and self._requires_grad:
+        record(y, _SUM_TO, (self,))
+    return y
+
+
+# --- extremes ---
+
+
+def _extreme_gradient(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    """To the winners, in equal parts."""
+    x = inputs[0]
+    over, values = saved
+    shape = _with_axes(x.shape, over)
+    winners = np.equal(x._array, values.reshape(shape))
+    share = winners / winners.sum(axis=over, keepdims=True)
+    return (grad.reshape(shape) * Tensor(np.asarray(share, x.dtype)),)
+
+
+_AMAX = Op("amax", differentiable=_extreme_gradient)
+_AMIN = Op("amin", differentiable=_extreme_gradient)
+
+
+def _extreme(op: Op, input: Any, dim: Dim, keepdim: bool) -> Tensor:
+    x = operand(input, op.name)
+    over = axes(op.name, dim, x._array.ndim)
+    if 0 in [x.shape[i] for i in over]:
+        raise error(
+            ValueError, op.name, "at least one element along dim", x.shape, "guard the empty case"
+        )
+    if x._array.dtype.kind == "f":
+        engine = ops.max if op is _AMAX else ops.min
+        y = Tensor(engine(x._array, over, keepdim))
+    else:
+        function = np.max if op is _AMAX else np.min
+        y = wrap(function(x._array, axis=over, keepdims=keepdim))
+    if mode.enabled and x._requires_grad:
+        record(y, op, (x,), (over, y._array), (x._storage, y._storage))
+    return y
+
+
+@tensor_method()
+def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
+    """The largest element over `dim`; NaN wins. Equal ones share the gradient.
+
+    ValueError where there is nothing to choose from.
+
+    >>> tw.amax(tw.tensor([[1.0, 5.0], [3.0, 2.0]]), 1)
+    tensor([5., 3.])
+    """
+    return _extreme(_AMAX, input, dim, keepdim)
+
+
+@tensor_method()
+def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
+    """The smallest element over `dim`; NaN wins. Equal ones share the gradient.
+
+    ValueError where there is nothing to choose from.
+
+    >>> tw.amin(tw.tensor([[1.0, 5.0], [3.0, 2.0]]), 1)
+    tensor([1., 2.])
+    """
+    return _extreme(_AMIN, input, dim, keepdim)
+
+
+def _along(op: str, x: Tensor, dim: int, keepdim: bool, indices: Tensor) -> Extreme:
+    """The values at `indices` (kept axis), and both with the axis as wanted."""
+    values = x.gather(dim, indices)
+    return (
+        Extreme(values, indices) if keepdim else Extreme(values.squeeze(dim), indices.squeeze(dim))
+    )
+
+
+@tensor_method()
+def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The largest element; along an axis, (values, indices); beside a tensor, `maximum`.
+
+    >>> tw.max(tw.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).indices
+    tensor([1, 0])
+    """
+    if isinstance(dim, Tensor):
+        return maximum(input, dim)
+    if dim is None:
+        return _extreme(_AMAX, input, None, False)
+    return _along("max", input, dim, keepdim, argmax(input, dim, keepdim=True))
+
+
+@tensor_method()
+def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The smallest element; along an axis, (values, indices); beside a tensor, `minimum`.
+
+    >>> tw.min(tw.tensor([[1.0, 5.0], [3.0, 2.0]]), 1).values
+    tensor([1., 2.])
+    """
+    if isinstance(dim, Tensor):
+        return minimum(input, dim)
+    if dim is None:
+        return _extreme(_AMIN, input, None, False)
+    return _along("min", input, dim, keepdim, argmin(input, dim, keepdim=True))
+
+
+def _arg(op: str, function: Any, input: Any, dim: int | None, keepdim: bool) -> Tensor:
+    x = operand(input, op)
+    if not (x.numel() if dim is None else x.shape[axis(op, dim, x.ndim)] if x.ndim else 1):
+        raise error(ValueError, op, "at least one element", x.shape, "guard the empty case")
+    array = x._array.astype(np.float32) if x.dtype is dtypes.bfloat16 else x._array
+    if dim is None or not x.ndim:
+        found = function(array)
+        return wrap(np.reshape(found, (1,) * x.ndim) if keepdim else found)
+    return wrap(function(array, axis=dim, keepdims=keepdim))
+
+
+@tensor_method()
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the largest element stands (the first of equals), flat or along `dim`; int64.
+
+    >>> tw.argmax(tw.tensor([[1.0, 5.0], [3.0, 2.0]]), dim=1)
+    tensor([1, 0])
+    """
+    return _arg("argmax", np.argmax, input, dim, keepdim)
+
+
+@tensor_method()
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Where the smallest element stands (the first of equals), flat or along `dim`; int64.
+
+    >>> tw.argmin(tw.tensor([[1.0, 5.0], [3.0, 2.0]]), dim=1)
+    tensor([0, 1])
+    """
+    return _arg("argmin", np.argmin, input, dim, keepdim)
+
+
+# --- made of the above ---
+
+
+@tensor_method()
+def var(
+    input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False,
+    *, correction: float | None = None,
+) -> Tensor:  # fmt: skip
+    """The variance over `dim`, divided by n - correction (1, or 0 with `unbiased=False`).
+
+    TypeError on integers.
+
+    >>> tw.var(tw.tensor([1.0, 2.0, 3.0]))
+    tensor(1.)
+    """
+    x = operand(input, "var")
+    need_float("var", x)
+    over = axes("var", dim, x.ndim)
+    away = x - mean(x, over, keepdim=True) if over else x - x
+    count = x.numel() / max_one(int(np.prod([n for i, n in enumerate(x.shape) if i not in over])))
+    less = float(unbiased) if correction is None else correction
+    squares = sum(away * away, over, keepdim)
+    return squares / count_or_nan(count - less)
+
+
+def count_or_nan(n: float) -> float:
+    """A divisor that turns "no degrees of freedom" into NaN, not into an exception."""
+    return n if n > 0 else float("nan")
+
+
+@tensor_method()
+def std(
+    input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False,
+    *, correction: float | None = None,
+) -> Tensor:  # fmt: skip
+    """The square root of `var`.
+
+    >>> tw.std(tw.tensor([1.0, 2.0, 3.0]))
+    tensor(1.)
+    """
+    return var(input, dim, unbiased, keepdim, correction=correction).sqrt()
+
+
+@tensor_method()
+def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(x))) over `dim`, computed without overflow. TypeError on integers.
+
+    >>> tw.logsumexp(tw.tensor([1000.0, 1000.0]), 0)
+    tensor(1000.6931)
+    """
+    x = operand(input, "logsumexp")
+    need_float("logsumexp", x)
+    top = amax(x.detach(), dim, keepdim=True)
+    top = top.masked_fill(Tensor(np.isinf(top._array)), 0.0)  # inf - inf would be NaN
+    total = sum((x - top).exp(), dim, keepdim=True).log() + top
+    return total if keepdim else sum(total, dim)
+
+
+@tensor_method()
+def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """Whether every element is other than zero.
+
+    >>> tw.all(tw.tensor([1, 0]))
+    tensor(False)
+    """
+    x = operand(input, "all")
+    return wrap(np.all(x._array, axis=axes("all", dim, x.ndim), keepdims=keepdim))
+
+
+@tensor_method()
+def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """Whether some element is other than zero.
+
+    >>> tw.any(tw.tensor([1, 0]))
+    tensor(True)
+    """
+    x = operand(input, "any")
+    return wrap(np.any(x._array, axis=axes("any", dim, x.ndim), keepdims=keepdim))

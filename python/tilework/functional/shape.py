@@ -1,0 +1,480 @@
+"""Other shapes of the same elements: views where memory allows, and joining and cutting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record
+from tilework.errors import error
+from tilework.functional.cast import cast
+from tilework.functional.common import axis, operand, sizes
+from tilework.tensor import Tensor, tensor_method
+
+Array = Any
+Inputs = tuple[Any, ...]
+
+
+def _viewed(x: Tensor, array: Array, op: Op, saved: Any = None) -> Tensor:
+    """A recorded view of x: `array` is on the same memory."""
+    y = x._view(array)
+    if mode.enabled and x._requires_grad:
+        record(y, op, (x,), saved)
+    return y
+
+
+# --- reshape ---
+
+
+def _reshape_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (grad.reshape(inputs[0]._array.shape),)
+
+
+def _reshape_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (reshape(grad, inputs[0].shape),)
+
+
+_RESHAPE = Op("reshape", _reshape_backward, _reshape_recorded)
+
+
+@tensor_method()
+def reshape(input: Tensor, *shape: Any) -> Tensor:
+    """The elements in another shape, one length of which may be -1: a view where memory allows.
+
+    ValueError where the numbers of elements differ.
+
+    >>> tw.arange(4).reshape(2, -1)
+    tensor([[0, 1],
+            [2, 3]])
+    """
+    x = operand(input, "reshape")
+    wanted = sizes("reshape", shape)
+    try:
+        array = x._array.reshape(wanted)
+    except ValueError:
+        raise error(
+            ValueError, "reshape", f"a shape of {x.numel()} elements", wanted,
+            "make the product of the lengths agree; one may be -1",
+        ) from None  # fmt: skip
+    if np.may_share_memory(array, x._array):
+        return _viewed(x, array, _RESHAPE)
+    y = Tensor(array)
+    if mode.enabled and x._requires_grad:
+        record(y, _RESHAPE, (x,))
+    return y
+
+
+@tensor_method()
+def view(self: Tensor, *shape: Any) -> Tensor:
+    """`reshape` that never copies: ValueError where the strides do not allow a view.
+
+    >>> tw.arange(4).view(2, 2).shape
+    (2, 2)
+    """
+    y = reshape(self, *shape)
+    if self.numel() and y._storage is not self._storage:
+        raise error(
+            ValueError, "view", "a shape that these strides can show", sizes("view", shape),
+            "use reshape, which may copy",
+        )  # fmt: skip
+    return y
+
+
+@tensor_method()
+def view_as(self: Tensor, other: Tensor) -> Tensor:
+    """This tensor viewed in the shape of another."""
+    return view(self, other.shape)
+
+
+@tensor_method()
+def reshape_as(self: Tensor, other: Tensor) -> Tensor:
+    """This tensor in the shape of another."""
+    return reshape(self, other.shape)
+
+
+@tensor_method()
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """The axes from start_dim to end_dim (both included) as one.
+
+    IndexError on an axis that is not there, ValueError where they are the wrong way round.
+
+    >>> tw.zeros(2, 3, 4).flatten(1).shape
+    (2, 12)
+    """
+    x = operand(input, "flatten")
+    start, end = axis("flatten", start_dim, x.ndim), axis("flatten", end_dim, x.ndim)
+    if start > end:
+        raise error(
+            ValueError, "flatten", "start_dim <= end_dim", (start_dim, end_dim), "swap them"
+        )
+    shape = x.shape
+    return reshape(x, shape[:start] + (math.prod(shape[start : end + 1]),) + shape[end + 1 :])
+
+
+@tensor_method()
+def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
+    """A view without the axes of length 1, or without `dim` if its length is 1.
+
+    >>> tw.zeros(1, 3, 1).squeeze().shape
+    (3,)
+    """
+    x = operand(input, "squeeze")
+    if dim is None:
+        return reshape(x, tuple(n for n in x.shape if n != 1))
+    at = axis("squeeze", dim, x.ndim)
+    if not x.ndim or x.shape[at] != 1:
+        return _viewed(x, x._array, _RESHAPE)
+    return _viewed(x, x._array.squeeze(at), _RESHAPE)
+
+
+@tensor_method()
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
+    """A view with a new axis of length 1 at `dim`.
+
+    >>> tw.zeros(3).unsqueeze(0).shape
+    (1, 3)
+    """
+    x = operand(input, "unsqueeze")
+    at = axis("unsqueeze", dim, x.ndim + 1)
+    return _viewed(x, np.expand_dims(x._array, at), _RESHAPE)
+
+
+# --- permute ---
+
+
+def _permute_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (grad.transpose(np.argsort(saved)),)
+
+
+def _permute_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (permute(grad, tuple(np.argsort(saved).tolist())),)
+
+
+_PERMUTE = Op("permute", _permute_backward, _permute_recorded)
+
+
+@tensor_method()
+def permute(input: Tensor, *dims: Any) -> Tensor:
+    """A view with the axes in another order.
+
+    ValueError unless `dims` names each axis once.
+
+    >>> tw.zeros(2, 3, 4).permute(2, 0, 1).shape
+    (4, 2, 3)
+    """
+    x = operand(input, "permute")
+    order = tuple(axis("permute", d, x.ndim) for d in sizes("permute", dims))
+    if sorted(order) != list(range(x.ndim)):
+        raise error(
+            ValueError, "permute", f"each of {x.ndim} axes once", sizes("permute", dims),
+            "name them all",
+        )  # fmt: skip
+    return _viewed(x, x._array.transpose(order), _PERMUTE, order)
+
+
+@tensor_method("transpose", "swapaxes")
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
+    """A view with two axes swapped.
+
+    >>> tw.zeros(2, 3).transpose(0, 1).shape
+    (3, 2)
+    """
+    x = operand(input, "transpose")
+    order = list(range(x.ndim))
+    a, b = axis("transpose", dim0, x.ndim), axis("transpose", dim1, x.ndim)
+    if order:
+        order[a], order[b] = order[b], order[a]
+    return _viewed(x, x._array.transpose(order), _PERMUTE, tuple(order))
+
+
+@tensor_method()
+def t(input: Tensor) -> Tensor:
+    """The transpose of a matrix; a tensor of fewer axes as it is. ValueError on more than two axes.
+
+    >>> tw.zeros(2, 3).t().shape
+    (3, 2)
+    """
+    x = operand(input, "t")
+    if x.ndim > 2:
+        raise error(ValueError, "t", "at most two axes", x.shape, "use transpose(dim0, dim1)")
+    return x if x.ndim < 2 else transpose(x, 0, 1)
+
+
+@tensor_method()
+def movedim(input: Tensor, source: int, destination: int) -> Tensor:
+    """A view with one axis moved.
+
+    >>> tw.zeros(2, 3, 4).movedim(0, 2).shape
+    (3, 4, 2)
+    """
+    x = operand(input, "movedim")
+    order = list(range(x.ndim))
+    moved = order.pop(axis("movedim", source, x.ndim))
+    order.insert(axis("movedim", destination, x.ndim), moved)
+    return permute(x, tuple(order))
+
+
+def _transposed(self: Tensor) -> Tensor:
+    """The axes in reverse order."""
+    return permute(self, tuple(range(self.ndim))[::-1])
+
+
+def _matrix_transposed(self: Tensor) -> Tensor:
+    """The last two axes swapped."""
+    return transpose(self, -1, -2)
+
+
+Tensor.T = property(_transposed)
+Tensor.mT = property(_matrix_transposed)
+
+
+# --- expand ---
+
+
+def _expand_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (grad.sum_to_size(inputs[0].shape),)
+
+
+_EXPAND = Op("expand", differentiable=_expand_recorded)
+
+
+@tensor_method()
+def expand(input: Tensor, *size: Any) -> Tensor:
+    """A view with axes of length 1 stretched to `size` (-1 keeps a length); new axes go in front.
+
+    ValueError where the shape does not broadcast to `size`.
+
+    >>> tw.tensor([[1], [2]]).expand(2, 2)
+    tensor([[1, 1],
+            [2, 2]])
+    """
+    x = operand(input, "expand")
+    wanted = sizes("expand", size)
+    fronted = (1,) * (len(wanted) - x.ndim) + x.shape
+    wanted = tuple(have if n == -1 else n for have, n in zip(fronted, wanted, strict=False))
+    try:
+        array = np.broadcast_to(x._array, wanted)
+    except ValueError:
+        raise error(
+            ValueError, "expand", f"a size that {x.shape} broadcasts to", wanted,
+            "only axes of length 1 stretch",
+        ) from None  # fmt: skip
+    return _viewed(x, array, _EXPAND)
+
+
+@tensor_method()
+def expand_as(self: Tensor, other: Tensor) -> Tensor:
+    """This tensor stretched to the shape of another."""
+    return expand(self, other.shape)
+
+
+@tensor_method()
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    """`expand` under NumPy's name.
+
+    >>> tw.broadcast_to(tw.ones(3), (2, 3)).shape
+    (2, 3)
+    """
+    return expand(input, tuple(size))
+
+
+@tensor_method()
+def contiguous(self: Tensor) -> Tensor:
+    """The tensor in C order: itself where it is so already, else a copy."""
+    return self if self._array.flags.c_contiguous else _copied(self, "C")
+
+
+@tensor_method()
+def clone(input: Tensor) -> Tensor:
+    """A copy in memory of its own, with the gradient passed through.
+
+    >>> tw.clone(tw.ones(2))
+    tensor([1., 1.])
+    """
+    return _copied(operand(input, "clone"), "K")
+
+
+def _copied(x: Tensor, order: Any) -> Tensor:
+    y = Tensor(x._array.copy(order=order))
+    if mode.enabled and x._requires_grad:
+        record(y, _RESHAPE, (x,))
+    return y
+
+
+# --- join and cut ---
+
+
+def _cat_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    dim, lengths = saved
+    return split(grad, lengths, dim)
+
+
+_CAT = Op("cat", differentiable=_cat_recorded)
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors one after the other along `dim`; dtypes are promoted.
+
+    ValueError where there are none, or where the other axes differ.
+
+    >>> tw.cat([tw.ones(1), tw.zeros(2)])
+    tensor([1., 0., 0.])
+    """
+    parts = [operand(t, "cat", "tensors") for t in tensors]
+    if not parts:
+        raise error(ValueError, "cat", "at least one tensor", "none", "give some")
+    at = axis("cat", dim, parts[0].ndim)
+    dtype = dtypes.result_type(*parts)
+    parts = [cast(p, dtype) for p in parts]
+    try:
+        array = np.concatenate([p._array for p in parts], at)
+    except ValueError:
+        raise error(
+            ValueError, "cat", f"shapes alike but along dim {dim}",
+            ", ".join(str(p.shape) for p in parts), "reshape or pad them",
+        ) from None  # fmt: skip
+    y = Tensor(array)
+    if mode.enabled and any(p._requires_grad for p in parts):
+        record(y, _CAT, tuple(parts), (at, [p.shape[at] for p in parts]))
+    return y
+
+
+concat = concatenate = cat
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """The tensors, all of one shape, side by side along a new axis.
+
+    ValueError where there are none, or where shapes differ.
+
+    >>> tw.stack([tw.ones(2), tw.zeros(2)])
+    tensor([[1., 1.],
+            [0., 0.]])
+    """
+    if len({t.shape for t in tensors}) > 1:
+        raise error(
+            ValueError, "stack", "tensors of one shape", ", ".join(str(t.shape) for t in tensors),
+            "use cat, or reshape them",
+        )  # fmt: skip
+    return cat([unsqueeze(t, dim) for t in tensors], dim)
+
+
+@tensor_method()
+def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Views: pieces of one length (the last may be shorter), or of the lengths given.
+
+    ValueError where the lengths do not add up to the axis.
+
+    >>> tw.arange(5).split(2)
+    (tensor([0, 1]), tensor([2, 3]), tensor([4]))
+    """
+    x = operand(input, "split")
+    at = axis("split", dim, x.ndim)
+    total = x.shape[at]
+    lengths = split_size_or_sections
+    if isinstance(lengths, int):
+        if lengths <= 0:
+            raise error(ValueError, "split", "a positive length", lengths, "raise it")
+        step = lengths
+        lengths = [min(step, total - start) for start in range(0, total, step)] or [0]
+    if sum(lengths) != total:
+        raise error(
+            ValueError, "split", f"lengths that add up to {total}", list(lengths), "adjust them"
+        )
+    pieces, start = [], 0
+    for length in lengths:
+        pieces.append(narrow(x, at, start, length))
+        start += length
+    return tuple(pieces)
+
+
+@tensor_method()
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` views of near equal length along `dim`. ValueError below 1.
+
+    >>> [c.shape for c in tw.zeros(5).chunk(2)]
+    [(3,), (2,)]
+    """
+    if chunks < 1:
+        raise error(ValueError, "chunk", "at least one chunk", chunks, "raise it")
+    length = operand(input, "chunk").shape[axis("chunk", dim, input.ndim)]
+    return split(input, max(1, -(-length // chunks)), dim)
+
+
+@tensor_method()
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices along an axis, as views without it.
+
+    >>> tw.eye(2).unbind()
+    (tensor([1., 0.]), tensor([0., 1.]))
+    """
+    at = axis("unbind", dim, input.ndim)
+    return tuple(squeeze(narrow(input, at, i, 1), at) for i in range(input.shape[at]))
+
+
+@tensor_method()
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """A view of `length` elements along `dim` from `start`. ValueError outside the axis.
+
+    >>> tw.arange(5).narrow(0, 1, 2)
+    tensor([1, 2])
+    """
+    x = operand(input, "narrow")
+    at = axis("narrow", dim, x.ndim)
+    if not 0 <= start <= start + length <= x.shape[at]:
+        raise error(
+            ValueError, "narrow", f"a range within {x.shape[at]}", (start, start + length),
+            "shorten it",
+        )  # fmt: skip
+    key = (slice(None),) * at + (slice(start, start + length),)
+    result: Tensor = x[key]
+    return result
+
+
+def _pad_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (grad[saved],)
+
+
+_PAD = Op("pad", differentiable=_pad_recorded)
+
+
+def pad(
+    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """Adds `value` (0) around: `pad` holds (before, after) pairs from the last axis backwards.
+
+    Negative lengths cut. ValueError on an odd number of lengths, or a mode other than "constant".
+
+    >>> F.pad(tw.ones(2), (1, 0))
+    tensor([0., 1., 1.])
+    """
+    x = operand(input, "pad")
+    if mode != "constant":
+        raise error(ValueError, "pad", 'mode "constant"', repr(mode), "index with x[...] instead")
+    if len(pad) % 2 or len(pad) > 2 * x.ndim:
+        raise error(
+            ValueError,
+            "pad",
+            f"pairs for at most {x.ndim} axes",
+            tuple(pad),
+            "give (before, after)s",
+        )
+    pairs = [(0, 0)] * (x.ndim - len(pad) // 2)
+    pairs += [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    cut = tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(pairs, x.shape, strict=True))
+    inner = x[cut]
+    grown = [(max(b, 0), max(a, 0)) for b, a in pairs]
+    filled = np.pad(inner._array, grown, constant_values=0 if value is None else value)
+    return _padded(inner, filled, grown)
+
+
+def _padded(inner: Tensor, array: Array, grown: list[tuple[int, int]]) -> Tensor:
+    y = Tensor(array)
+    if mode.enabled and inner._requires_grad:
+        kept = tuple(slice(b, b + n) for (b, _), n in zip(grown, inner.shape, strict=True))
+        record(y, _PAD, (inner,), kept)
+    return y

@@ -1,0 +1,142 @@
+"""Activations as modules.
+
+`fused` is the name under which F.linear applies an activation in its own pass.
+"""
+
+from __future__ import annotations
+
+from tilework import functional as F
+from tilework.nn.module import Module
+from tilework.tensor import Tensor
+
+
+class Activation(Module):
+    """What all activations share."""
+
+    fused: str
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The activation of each element."""
+        raise NotImplementedError
+
+
+class ReLU(Activation):
+    """max(x, 0). `inplace` is taken for PyTorch's sake: it saves nothing here.
+
+    >>> nn.ReLU()(tw.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+
+    fused = "relu"
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        """max(x, 0)."""
+        return F.relu(input)
+
+    def extra_repr(self) -> str:
+        """Whether it was asked to work in place."""
+        return "inplace=True" if self.inplace else ""
+
+
+class GELU(Activation):
+    """F.gelu; `approximate` is "none" or "tanh" (else ValueError).
+
+    >>> nn.GELU(approximate="tanh")
+    GELU(approximate='tanh')
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        F.gelu(F.zeros(1), approximate)  # checks the word
+        self.approximate = approximate
+        self.fused = "gelu" if approximate == "none" else "gelu_tanh"
+
+    def forward(self, input: Tensor) -> Tensor:
+        """F.gelu(input, approximate)."""
+        return F.gelu(input, self.approximate)
+
+    def extra_repr(self) -> str:
+        """The formula."""
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Activation):
+    """x * sigmoid(x).
+
+    >>> nn.SiLU()(tw.zeros(1))
+    tensor([0.])
+    """
+
+    fused = "silu"
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        """F.silu(input)."""
+        return F.silu(input)
+
+
+class Tanh(Activation):
+    """The hyperbolic tangent.
+
+    >>> nn.Tanh()(tw.zeros(1))
+    tensor([0.])
+    """
+
+    fused = "tanh"
+
+    def forward(self, input: Tensor) -> Tensor:
+        """F.tanh(input)."""
+        return F.tanh(input)
+
+
+class Sigmoid(Activation):
+    """1 / (1 + exp(-x)).
+
+    >>> nn.Sigmoid()(tw.zeros(1))
+    tensor([0.5])
+    """
+
+    fused = "sigmoid"
+
+    def forward(self, input: Tensor) -> Tensor:
+        """F.sigmoid(input)."""
+        return F.sigmoid(input)
+
+
+class Softmax(Module):
+    """Softmax along `dim`.
+
+    >>> nn.Softmax(dim=0)(tw.zeros(2))
+    tensor([0.5, 0.5])
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """F.softmax(input, dim)."""
+        return F.softmax(input, self.dim)
+
+    def extra_repr(self) -> str:
+        """The axis."""
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Softmax):
+    """The logarithm of softmax along `dim`.
+
+    >>> nn.LogSoftmax(dim=0)(tw.zeros(2))
+    tensor([-0.6931, -0.6931])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """F.log_softmax(input, dim)."""
+        return F.log_softmax(input, self.dim)

@@ -1,0 +1,228 @@
+"""Modules that hold modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tilework import functional as F
+from tilework.errors import error
+from tilework.nn import module as module_state
+from tilework.nn.activation import Activation
+from tilework.nn.linear import Linear
+from tilework.nn.module import Module
+
+
+class _Chain(Module):
+    """Children under the names "0", "1", ...: what Sequential and ModuleList share."""
+
+    def _at(self, index: int) -> str:
+        count = len(self)
+        if not -count <= index < count:
+            raise error(
+                IndexError,
+                type(self).__name__,
+                f"an index within {count} modules",
+                index,
+                "lower it",
+            )
+        return str(index % count)
+
+    def _put(self, modules: Iterable[Module]) -> None:
+        """Holds exactly these."""
+        for name in list(self._names):
+            delattr(self, name)
+        for i, child in enumerate(modules):
+            self.add_module(str(i), child)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.__dict__[name] for name in self._names)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return type(self)._of(list(self)[index])
+        return list(self)[int(self._at(index))]
+
+    def __setitem__(self, index: int, child: Module) -> None:
+        self.add_module(list(self._names)[int(self._at(index))], child)
+
+    def __delitem__(self, index: int) -> None:
+        kept = list(self)
+        del kept[int(self._at(index))]
+        self._put(kept)
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> _Chain:
+        raise NotImplementedError
+
+    def append(self, module: Module) -> Any:
+        """Adds a module at the end; returns the container."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Adds modules at the end; returns the container."""
+        for child in modules:
+            self.append(child)
+        return self
+
+    def insert(self, index: int, module: Module) -> Any:
+        """Puts a module before position `index`; returns the container."""
+        held = list(self)
+        held.insert(index, module)
+        self._put(held)
+        return self
+
+
+class Sequential(_Chain):
+    """Runs modules one after the other; takes them in order, or a dict of names.
+
+    A Linear followed by an activation runs as one fused call where neither has hooks: same numbers
+    in both directions, one pass over memory less.
+
+    >>> nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))(tw.ones(5, 3)).shape
+    (5, 2)
+    """
+
+    _plan: tuple[int, list[Any]] | None = None
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, child in modules[0].items():
+                self.add_module(name, child)
+        else:
+            self._put(modules)
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> Sequential:
+        return cls(*modules)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in self._names:
+            self._replan()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._replan()
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Registers a child under a name, at the end or in the place of its namesake."""
+        if not isinstance(module, Module):
+            raise error(
+                TypeError, type(self).__name__, "Modules", type(module).__name__, "wrap functions"
+            )
+        super().add_module(name, module)
+        self._replan()
+
+    def _replan(self) -> None:
+        object.__setattr__(self, "_plan", None)
+
+    def _make_plan(self) -> list[Any]:
+        """The steps of forward: modules, and (Linear, activation) pairs that run as one call."""
+        steps: list[Any] = []
+        for child in self:
+            before = steps[-1] if steps else None
+            if _is_plain(before, Linear) and isinstance(child, Activation) and _is_plain(child):
+                steps[-1] = (before, child)
+            else:
+                steps.append(child)
+        object.__setattr__(self, "_plan", (module_state.hooks_changed, steps))
+        return steps
+
+    def forward(self, input: Any) -> Any:
+        """The output of the last module."""
+        plan = self._plan
+        if plan is not None and plan[0] == module_state.hooks_changed:
+            steps = plan[1]
+        else:
+            steps = self._make_plan()
+        for step in steps:
+            if step.__class__ is tuple:
+                linear, activation = step
+                input = F.linear(input, linear.weight, linear.bias, activation=activation.fused)
+            else:
+                input = step(input)
+        return input
+
+
+def _is_plain(module: Any, kind: type | None = None) -> bool:
+    """Whether a call of `module` is exactly its class's own forward, and the class one of ours."""
+    return (
+        isinstance(module, Module)
+        and (kind is None or type(module) is kind)
+        and type(module).__module__.startswith("tilework.nn.")
+        and "forward" not in module.__dict__
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+    )
+
+
+class ModuleList(_Chain):
+    """A list of modules, registered.
+
+    >>> len(nn.ModuleList([nn.ReLU(), nn.ReLU()]))
+    2
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    @classmethod
+    def _of(cls, modules: list[Module]) -> ModuleList:
+        return cls(modules)
+
+
+class ModuleDict(Module):
+    """A dict of modules, registered.
+
+    >>> list(nn.ModuleDict({"a": nn.ReLU()}))
+    ['a']
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def update(self, modules: Mapping[str, Module]) -> None:
+        """Adds or replaces modules."""
+        for name, child in modules.items():
+            self.add_module(name, child)
+
+    def __getitem__(self, name: str) -> Module:
+        if name not in self._names:
+            raise error(KeyError, "ModuleDict", f"one of {list(self._names)}", name, "add it first")
+        found: Module = self.__dict__[name]
+        return found
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.add_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self, name)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._names.keys()
+
+    def values(self) -> list[Module]:
+        """The modules."""
+        return [self[name] for name in self]
+
+    def items(self) -> list[tuple[str, Module]]:
+        """Names and modules."""
+        return [(name, self[name]) for name in self]

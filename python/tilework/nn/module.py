@@ -1,0 +1,416 @@
+"""Module: the base of layers and networks.
+
+Parameters, buffers and children are plain attributes; a module keeps beside them only their names and
+kinds, in the order of registration, so that reading `layer.weight` costs what any attribute costs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import no_grad
+from tilework.errors import error
+from tilework.functional.inplace import check_writable, written
+from tilework.nn.parameter import Parameter
+from tilework.tensor import Storage, Tensor
+
+M = TypeVar("M", bound="Module")
+Hook = Callable[..., Any]
+
+# Raised when a module gets or loses a hook: fused plans (containers.Sequential) are made anew.
+hook_generation = itertools.count(1)
+hooks_changed = 0
+
+
+class IncompatibleKeys(NamedTuple):
+    """What load_state_dict(strict=False) could not match."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class RemovableHandle:
+    """Takes a hook away again: `handle.remove()`."""
+
+    def __init__(self, hooks: dict[int, Hook], key: int) -> None:
+        self._hooks = hooks
+        self._key = key
+
+    def remove(self) -> None:
+        """Removes the hook; more than once does no harm."""
+        self._hooks.pop(self._key, None)
+        _count_hooks()
+
+
+def _count_hooks() -> None:
+    global hooks_changed
+    hooks_changed = next(hook_generation)
+
+
+class Module:
+    """A piece of a network: parameters, buffers, children, and a forward().
+
+    >>> class Twice(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.inner = nn.Linear(2, 2)
+    ...     def forward(self, x):
+    ...         return self.inner(self.inner(x))
+    >>> [name for name, _ in Twice().named_parameters()]
+    ['inner.weight', 'inner.bias']
+    """
+
+    training: bool = True
+    _names: dict[
+        str, str
+    ]  # attribute -> "parameter", "buffer", "hidden" (a buffer not saved), "module"
+    _forward_hooks: dict[int, Hook] | None = None
+    _forward_pre_hooks: dict[int, Hook] | None = None
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_names", {})
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; each subclass says it."""
+        raise NotImplementedError(
+            f"[{type(self).__name__}] expected a forward(); got none: define it in the class"
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._forward_pre_hooks or self._forward_hooks:
+            return self._call_hooked(args, kwargs)
+        return self.forward(*args, **kwargs)
+
+    def _call_hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for hook in list((self._forward_pre_hooks or {}).values()):
+            changed = hook(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        output = self.forward(*args, **kwargs)
+        for hook in list((self._forward_hooks or {}).values()):
+            changed = hook(self, args, output)
+            if changed is not None:
+                output = changed
+        return output
+
+    def register_forward_hook(self, hook: Hook) -> RemovableHandle:
+        """Calls hook(module, args, output) after forward; what it returns (but None) is the output."""
+        return self._register_hook("_forward_hooks", hook)
+
+    def register_forward_pre_hook(self, hook: Hook) -> RemovableHandle:
+        """Calls hook(module, args) before forward; what it returns (but None) are the arguments."""
+        return self._register_hook("_forward_pre_hooks", hook)
+
+    def _register_hook(self, name: str, hook: Hook) -> RemovableHandle:
+        hooks = getattr(self, name)
+        if hooks is None:
+            hooks = {}
+            object.__setattr__(self, name, hooks)
+        _count_hooks()
+        hooks[hooks_changed] = hook
+        return RemovableHandle(hooks, hooks_changed)
+
+    # --- registration ---
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        names = self.__dict__.get("_names")
+        if names is None:
+            if isinstance(value, (Parameter, Module)):
+                raise error(
+                    AttributeError, type(self).__name__, "Module.__init__ called first",
+                    f"an assignment to {name}", "begin __init__ with super().__init__()",
+                )  # fmt: skip
+        elif isinstance(value, Parameter):
+            names[name] = "parameter"
+        elif isinstance(value, Module):
+            names[name] = "module"
+        elif name in names:
+            self._check_replacement(name, names[name], value)
+        object.__setattr__(self, name, value)
+
+    def _check_replacement(self, name: str, kind: str, value: Any) -> None:
+        allowed = value is None or (kind in ("buffer", "hidden") and isinstance(value, Tensor))
+        if not allowed:
+            wanted = {"parameter": "a Parameter", "module": "a Module"}.get(kind, "a Tensor")
+            raise error(
+                TypeError, f"{type(self).__name__}.{name}", f"{wanted} or None",
+                type(value).__name__, "wrap it, or delete the attribute first",
+            )  # fmt: skip
+
+    def __delattr__(self, name: str) -> None:
+        self._names.pop(name, None)
+        object.__delattr__(self, name)
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Registers a parameter, or the place of one (None)."""
+        self._check_name(name)
+        self._names[name] = "parameter"
+        object.__setattr__(self, name, param)
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Registers a tensor that is part of the state but not trained."""
+        self._check_name(name)
+        self._names[name] = "buffer" if persistent else "hidden"
+        object.__setattr__(self, name, tensor)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Registers a child under a name."""
+        self._check_name(name)
+        self._names[name] = "module"
+        object.__setattr__(self, name, module)
+
+    register_module = add_module
+
+    def _check_name(self, name: str) -> None:
+        taken = name not in self._names and hasattr(self, name)
+        if not name or "." in name or taken:
+            raise error(
+                KeyError, type(self).__name__, "a free name without dots", repr(name), "rename it"
+            )
+
+    # --- what it holds ---
+
+    def _own(self, *kinds: str) -> Iterator[tuple[str, Any]]:
+        for name, kind in self._names.items():
+            if kind in kinds:
+                value = self.__dict__[name]
+                if value is not None:
+                    yield name, value
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The children and their names."""
+        return self._own("module")
+
+    def children(self) -> Iterator[Module]:
+        """The children."""
+        return (child for _, child in self.named_children())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all under it, each once, with dotted names."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            name, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield name, module
+            below = [
+                (f"{name}.{child_name}" if name else child_name, child)
+                for child_name, child in module.named_children()
+            ]
+            stack.extend(reversed(below))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all under it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def _named(self, prefix: str, recurse: bool, *kinds: str) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name, value in module._own(*kinds):
+                if id(value) not in seen:
+                    seen.add(id(value))
+                    yield (f"{path}.{name}" if path else name), value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """The parameters, each once, with dotted names."""
+        return self._named(prefix, recurse, "parameter")
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """The parameters, each once."""
+        return (p for _, p in self.named_parameters("", recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """The buffers, each once, with dotted names."""
+        return self._named(prefix, recurse, "buffer", "hidden")
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """The buffers, each once."""
+        return (b for _, b in self.named_buffers("", recurse))
+
+    def get_submodule(self, target: str) -> Module:
+        """The module under a dotted name; AttributeError where there is none."""
+        module: Module = self
+        for part in target.split(".") if target else []:
+            found = getattr(module, part, None)
+            if not isinstance(found, Module):
+                raise error(
+                    AttributeError, "get_submodule", f"a module called {target!r}",
+                    f"none called {part!r} in {type(module).__name__}", "see named_modules()",
+                )  # fmt: skip
+            module = found
+        return module
+
+    # --- state ---
+
+    def _state(self) -> dict[str, Tensor]:
+        """What is saved, by dotted name; tied tensors under each of their names."""
+        state: dict[str, Tensor] = {}
+        for name, value in self._own("parameter", "buffer"):
+            state[name] = value
+        for name, child in self.named_children():
+            state.update((f"{name}.{key}", value) for key, value in child._state().items())
+        return state
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Parameters and buffers by dotted name, detached, on the module's own memory."""
+        return {name: value.detach() for name, value in self._state().items()}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> IncompatibleKeys:
+        """Copies a state into the module: of tensors, NumPy arrays, or a live PyTorch state_dict.
+
+        With `strict` every key must match. ValueError lists all missing, unexpected and mismatched keys,
+        and the module stays as it was.
+        """
+        own = self._state()
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
+        arrays = {name: _as_array(name, state_dict[name]) for name in own if name in state_dict}
+        mismatched = [
+            f"{name}: {own[name].shape} here, {array.shape} there"
+            for name, array in arrays.items()
+            if array.shape != own[name].shape
+        ]
+        faults = [f"mismatched: {'; '.join(mismatched)}"] if mismatched else []
+        if strict:
+            faults += [f"missing: {', '.join(missing)}"] if missing else []
+            faults += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+        if faults:
+            raise error(
+                ValueError, "load_state_dict", f"the state of a {type(self).__name__}",
+                " | ".join(faults), "load into a model of the same shape, or pass strict=False",
+            )  # fmt: skip
+        with no_grad():
+            for name in arrays:
+                check_writable("load_state_dict", own[name])
+            for name, array in arrays.items():
+                own[name]._array[...] = array
+                written(own[name])
+        return IncompatibleKeys(missing, unexpected)
+
+    # --- modes and conversions ---
+
+    def train(self: M, mode: bool = True) -> M:
+        """Puts this module and all under it in training mode (or out of it); returns it."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self: M) -> M:
+        """Puts this module and all under it in evaluation mode; returns it."""
+        return self.train(False)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Asks for (or refuses) gradients of all parameters; returns the module."""
+        for p in self.parameters():
+            p.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients of all parameters, or fills them with zeros."""
+        for p in self.parameters():
+            if set_to_none:
+                p._grad = None
+            elif p.grad is not None:
+                p.grad = Tensor(np.zeros_like(p._array))
+
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Calls fn on all modules, children first; returns this one."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def to(self: M, *args: Any, dtype: Any = None, device: str | None = None) -> M:
+        """Converts float parameters and buffers to a float dtype, in place; returns the module.
+
+        TypeError on another dtype, ValueError on a device other than "cpu".
+        """
+        for arg in args:
+            if isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda"):
+                device = arg
+            else:
+                dtype = arg.dtype if isinstance(arg, Tensor) else arg
+        if device is not None and device != "cpu":
+            raise error(
+                ValueError, "to", 'device "cpu"', repr(device), "this build has no other device"
+            )
+        if dtype is not None:
+            wanted = dtypes.check(dtype, "to")
+            if not dtypes.is_float(wanted):
+                raise error(TypeError, "to", "a float dtype", wanted, "use float32")
+            for t in itertools.chain(self.parameters(), self.buffers()):
+                _convert(t, wanted)
+        return self
+
+    def float(self: M) -> M:
+        """All float parameters and buffers as float32."""
+        return self.to(dtypes.float32)
+
+    def double(self: M) -> M:
+        """All float parameters and buffers as float64."""
+        return self.to(dtypes.float64)
+
+    def bfloat16(self: M) -> M:
+        """All float parameters and buffers as bfloat16."""
+        return self.to(dtypes.bfloat16)
+
+    # --- repr ---
+
+    def extra_repr(self) -> str:
+        """What stands in the brackets of the module's repr."""
+        return ""
+
+    def _get_name(self) -> str:
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  ({name}): " + repr(child).replace("\n", "\n  ")
+            for name, child in self.named_children()
+        ]
+        extra = self.extra_repr()
+        if not lines:
+            return f"{self._get_name()}({extra})"
+        head = f"{self._get_name()}({extra}" if extra else f"{self._get_name()}("
+        return "\n".join([head, *lines, ")"])
+
+
+def _as_array(name: str, value: Any) -> Any:
+    """The array in whatever a state holds under `name`."""
+    if isinstance(value, Tensor):
+        return value._array
+    if not isinstance(value, np.ndarray) and hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype).endswith("bfloat16"):  # NumPy cannot take it, float32 holds it exactly
+            value = value.float()
+        value = value.numpy()
+    try:
+        array = np.asarray(value)
+        dtypes.check(array.dtype, "load_state_dict")
+    except (TypeError, ValueError) as reason:
+        raise error(
+            TypeError, "load_state_dict", f"an array under {name!r}", f"{type(value).__name__}",
+            "pass tensors or arrays",
+        ) from reason  # fmt: skip
+    return array
+
+
+def _convert(t: Tensor, dtype: dtypes.DType) -> None:
+    """Another float dtype for a tensor that modules and optimisers hold by identity."""
+    if not dtypes.is_float(t.dtype) or t.dtype == dtype:
+        return
+    t._array = t._array.astype(dtype)
+    t._storage = Storage()
+    if t._grad is not None:
+        t.grad = Tensor(t.grad._array.astype(dtype))  # type: ignore[union-attr]

@@ -1,0 +1,33 @@
+"""Parameter: a tensor that modules register and optimisers update."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tilework.errors import error
+from tilework.tensor import Tensor, describe
+
+
+class Parameter(Tensor):
+    """A leaf on the memory of `data` (a Tensor), with requires_grad set; TypeError on another thing.
+
+    >>> nn.Parameter(tw.ones(2))
+    Parameter containing:
+    tensor([1., 1.], requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
+        if data is None:
+            data = Tensor(np.empty(0, np.float32))
+        if not isinstance(data, Tensor):
+            raise error(
+                TypeError, "Parameter", "a Tensor", type(data).__name__, "wrap it: tilework.tensor"
+            )
+        super().__init__(data._array, data._storage)
+        if requires_grad:
+            self.requires_grad_()
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + describe(self, "tensor")

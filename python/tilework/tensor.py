@@ -1,0 +1,349 @@
+"""Tensor: an array, its storage's version, and its place on the tape.
+
+The tensor is the node of the tape, and knows no op by name: `functional` attaches the methods, and
+`autograd` walks the nodes. The methods' types stand in tensor.pyi.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.errors import error
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Storage:
+    """What the views of one piece of memory share: the number of writes, and who can reach it.
+
+    The attributes' defaults are the class's, which makes a fresh storage the cheapest of objects.
+    """
+
+    version: int = 0  # raised by every write that tilework makes
+    rewrites: int = 0  # the writes among them that the tape has recorded
+    shared: bool = False  # some view or detached twin exists
+    exposed: bool = False  # user code holds a writable array on this memory
+    frozen: bool = False  # nn.utils.freeze: read-only
+    packed: Any = None  # functional.gemm's cache of a packed weight
+
+
+class Tensor:
+    """An n-dimensional array that remembers how it was made.
+
+    Made by `tilework.tensor` and by every function; the constructor wraps an ndarray as it stands.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_array",
+        "_grad",
+        "_node",
+        "_requires_grad",
+        "_retain",
+        "_seq",
+        "_storage",
+    )
+    __array_priority__ = 1000  # `ndarray + tensor` comes to Tensor.__radd__
+    __hash__ = object.__hash__
+
+    def __init__(self, array: Any, storage: Storage | None = None) -> None:
+        self._array = array
+        self._storage = Storage() if storage is None else storage
+        self._requires_grad = False
+        self._retain = False
+        self._node = None  # autograd.Node; None for a leaf
+        self._seq = 0  # grows with the time of recording; 0 for a leaf
+        self._grad = None  # an ndarray until somebody asks for `grad`, then a Tensor
+
+    # --- what it is ---
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        return self._array.shape
+
+    @property
+    def dtype(self) -> Any:
+        """The NumPy dtype (tilework.float32 and its like are NumPy dtypes)."""
+        return self._array.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self._array.ndim
+
+    @property
+    def device(self) -> str:
+        """Where the array lives: always "cpu" here."""
+        return "cpu"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self._array.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self._array.nbytes
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return self._array.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one axis."""
+        return self._array.shape if dim is None else self._array.shape[dim]
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._array.size
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self._array.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """The steps in memory, in elements, of all axes or of one."""
+        steps = tuple(s // self._array.itemsize for s in self._array.strides)
+        return steps if dim is None else steps[dim]
+
+    def is_contiguous(self) -> bool:
+        """Whether the elements lie in C order without gaps."""
+        return bool(self._array.flags.c_contiguous)
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is a float one."""
+        return dtypes.is_float(self._array.dtype)
+
+    def __len__(self) -> int:
+        if not self._array.ndim:
+            raise error(TypeError, "len", "a tensor with an axis", "a 0-d tensor", "use x.numel()")
+        return len(self._array)
+
+    def __bool__(self) -> bool:
+        return bool(self._one("bool"))
+
+    def __float__(self) -> float:
+        return float(self._one("float"))
+
+    def __int__(self) -> int:
+        return int(self._one("int"))
+
+    def __index__(self) -> int:
+        if dtypes.is_float(self.dtype):
+            raise error(
+                TypeError, "index", "an integer tensor", self.dtype, "convert it with x.long()"
+            )
+        return int(self._one("index"))
+
+    def _one(self, op: str) -> Any:
+        if self._array.size != 1:
+            raise error(
+                ValueError, op, "a tensor of one element", f"shape {self.shape}", "reduce it first"
+            )
+        return self._array.item()
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        return self._one("item")
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self._array.tolist()
+
+    # --- to and from arrays ---
+
+    def numpy(self) -> Any:
+        """The array itself, sharing memory; a tensor that requires grad must be detached first.
+
+        From here on writes may come that tilework does not see: nothing is cached for this memory.
+        """
+        if self._requires_grad:
+            raise error(
+                RuntimeError, "numpy", "a tensor without grad", "one that requires grad",
+                "use x.detach().numpy()",
+            )  # fmt: skip
+        return self._exposed()
+
+    def _exposed(self) -> Any:
+        if self._array.flags.writeable:
+            self._storage.exposed = True
+            self._storage.packed = None
+        return self._array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if copy or (dtype is not None and np.dtype(dtype) != self._array.dtype):
+            if copy is False:
+                raise error(
+                    ValueError, "__array__", f"dtype {self.dtype} where nothing is copied", dtype,
+                    "allow the copy",
+                )  # fmt: skip
+            return np.array(self._array, dtype=dtype)
+        return self.numpy()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.numpy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self._array.__dlpack_device__()
+
+    # --- its place on the tape ---
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to this tensor. Assignable on leaves."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Asks for (or refuses) gradients of this leaf, and returns it."""
+        if self._node is not None and not requires_grad:
+            raise error(
+                RuntimeError, "requires_grad_", "a leaf", "a result of an op", "use x.detach()"
+            )
+        if requires_grad and not dtypes.is_float(self._array.dtype):
+            raise error(
+                RuntimeError, "requires_grad_", "a float tensor", self._array.dtype,
+                "convert it with x.float()",
+            )  # fmt: skip
+        self._requires_grad = bool(requires_grad)
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded op made this tensor."""
+        return self._node is None
+
+    @property
+    def grad_fn(self) -> Any:
+        """The name of the op that made this tensor, None for a leaf."""
+        return None if self._node is None else self._node[0].name
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward() accumulated here. Assignable."""
+        held = self._grad
+        if held is not None and not isinstance(held, Tensor):
+            self._grad = held = Tensor(held)
+        return held
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise error(TypeError, "grad", "a Tensor or None", type(value).__name__, "wrap it")
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise error(
+                    ValueError, "grad", f"{self.shape} of {self.dtype}",
+                    f"{value.shape} of {value.dtype}", "give the tensor's own shape and dtype",
+                )  # fmt: skip
+        self._grad = value
+
+    def retain_grad(self) -> None:
+        """Keeps this tensor's gradient in `grad` though it is no leaf."""
+        if not self._requires_grad:
+            raise error(
+                RuntimeError, "retain_grad", "a tensor that requires grad", "one that does not",
+                "compute it from a leaf with requires_grad=True",
+            )  # fmt: skip
+        self._retain = self._node is not None
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory, outside the tape. Assignable: takes the other tensor's memory."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self._array, self._storage = value._array, value._storage
+        self._storage.shared = True
+
+    def detach(self) -> Tensor:
+        """The same memory, and the same version of it, outside the tape."""
+        return self._view(self._array)
+
+    def _view(self, array: Any) -> Tensor:
+        """A tensor on `array`, which shares this tensor's memory."""
+        self._storage.shared = True
+        return Tensor(array, self._storage)
+
+    @property
+    def _version(self) -> int:
+        return self._storage.version
+
+    # --- copies ---
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self._node is not None:
+            raise error(
+                RuntimeError, "deepcopy", "a leaf", "a result of an op", "copy x.detach() instead"
+            )
+        twin = _rebuild(type(self), self._array.copy(order="K"), self._requires_grad)
+        memo[id(self)] = twin
+        if self._grad is not None:
+            twin.grad = copy.deepcopy(self.grad, memo)
+        return twin
+
+    def __reduce__(self) -> Any:
+        if self._node is not None:
+            raise error(
+                RuntimeError, "pickle", "a leaf", "a result of an op", "pickle x.detach() instead"
+            )
+        return _rebuild, (type(self), self._array, self._requires_grad)
+
+    def __repr__(self) -> str:
+        return describe(self, "tensor")
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self._array.ndim == 0 else repr(self)
+
+
+def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
+    twin = kind.__new__(kind)
+    Tensor.__init__(twin, dtypes.canonical(array, "pickle"))
+    twin._requires_grad = requires_grad
+    return twin
+
+
+def describe(x: Tensor, word: str) -> str:
+    """The repr of a tensor: its numbers as PyTorch prints them, and what is not the default."""
+    array = x._array
+    if array.dtype == dtypes.bfloat16:
+        array = array.astype(np.float32)
+    numbers = np.array2string(
+        array, separator=", ", prefix=word + "(", precision=4, threshold=1000, edgeitems=3,
+        floatmode="maxprec_equal",
+    )  # fmt: skip
+    parts = [numbers]
+    if array.size == 0 and array.ndim != 1:
+        parts.append(f"size={x.shape}")
+    if x.dtype not in (dtypes.float32, dtypes.int64, dtypes.bool):
+        parts.append(f"dtype={x.dtype}")
+    if x._node is not None:
+        parts.append(f"grad_fn=<{x.grad_fn}>")
+    elif x._requires_grad:
+        parts.append("requires_grad=True")
+    return f"{word}({', '.join(parts)})"
+
+
+def tensor_method(*names: str) -> Callable[[F], F]:
+    """Attaches a function, whose first argument is the tensor, to Tensor under each name.
+
+    Without a name, under the function's own.
+    """
+
+    def attach(function: F) -> F:
+        for name in names or (function.__name__,):
+            setattr(Tensor, name, function)
+        return function
+
+    return attach
