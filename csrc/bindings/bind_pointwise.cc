@@ -1,6 +1,7 @@
 // Elementwise ops: layouts are made flat here, and broadcast shapes become strides.
 #include <algorithm>
 #include <string>
+#include <string_view>
 
 #include "bindings/array.h"
 #include "bindings/checks.h"
@@ -84,7 +85,7 @@ struct FlatPass {
 py::object bind_unary_forward(py::handle op_name, py::handle x_array) {
   const UnaryOp op = unary_ops().find(op_name);
   FlatPass pass(view_float(x_array, kUnaryNames[static_cast<int>(op)].name, "x"));
-  with_type(pass.x.dtype, [&]<class T>() {
+  dispatch_float(pass.x.dtype, [&]<class T>() {
     GilRelease unlocked(pass_ns(pass.x));
     unary_forward(op, pass.x.as<T>(), pass.y.as<T>(), pass.x.size());
   });
@@ -102,7 +103,7 @@ py::object bind_unary_backward(py::handle op_name, py::handle grad_array, py::ha
   FlatPass pass(saved);
   const py::object laid = as_layout_of(grad, pass.x);
   const ArrayView g = view_own(laid);
-  with_type(saved.dtype, [&]<class T>() {
+  dispatch_float(saved.dtype, [&]<class T>() {
     GilRelease unlocked(pass_ns(g));
     unary_backward(op, g.as<T>(), pass.x.as<T>(), pass.y.as<T>(), g.size());
   });
@@ -210,7 +211,7 @@ py::object binary_arrays(BinaryOp op, const char* name, ArrayView a, ArrayView b
     }
   }
   const ArrayView y = view_own(out);
-  with_type(a.dtype, [&]<class T>() {
+  dispatch_float(a.dtype, [&]<class T>() {
     GilRelease unlocked(pass_ns(y));
     binary_forward(op, s, a.as<T>(), b.as<T>(), y.as<T>());
   });
@@ -220,7 +221,7 @@ py::object binary_arrays(BinaryOp op, const char* name, ArrayView a, ArrayView b
 py::object binary_with_number(BinaryOp op, const ArrayView& x, double number, bool number_first) {
   FlatPass pass(x);
   const int64_t n = pass.x.size();
-  with_type(x.dtype, [&]<class T>() {
+  dispatch_float(x.dtype, [&]<class T>() {
     GilRelease unlocked(pass_ns(pass.x));
     const T one = static_cast<T>(number);
     if (number_first)
@@ -259,7 +260,7 @@ void bind_accumulate(py::handle destination, py::handle source) {
   }
   const py::object laid = as_layout_of(x, y);
   const ArrayView from = view_own(laid);
-  with_type(y.dtype, [&]<class T>() {
+  dispatch_float(y.dtype, [&]<class T>() {
     GilRelease unlocked(pass_ns(y));
     binary_forward(BinaryOp::add, flat_shape(y.size(), 1, 1), y.as<T>(), from.as<T>(), y.as<T>());
   });
@@ -297,7 +298,7 @@ py::tuple bind_bias_forward(py::handle x_array, py::handle bias_array, py::handl
     saved = new_array_like(x);
   else if (save && act != Activation::none)
     saved = out;
-  with_type(x.dtype, [&]<class T>() {
+  dispatch_float(x.dtype, [&]<class T>() {
     T* y = view_own(out).as<T>();
     T* z = saves_input ? view_own(saved).as<T>() : nullptr;
     GilRelease unlocked(pass_ns(x));
@@ -323,7 +324,7 @@ py::tuple bind_bias_backward(py::handle grad_array, py::handle saved_array, py::
   const py::object dz = new_array_like(grad);
   const npy_intp cols = shape.cols;
   const py::object dbias = new_array(grad.dtype, 1, &cols);
-  with_type(grad.dtype, [&]<class T>() {
+  dispatch_float(grad.dtype, [&]<class T>() {
     const T* saved = saved_held ? view_own(saved_held).as<T>() : nullptr;
     T *dz_data = view_own(dz).as<T>(), *dbias_data = view_own(dbias).as<T>();
     GilRelease unlocked(pass_ns(grad));
@@ -336,7 +337,7 @@ py::object bind_dropout(py::handle x_array, double p, uint64_t seed, uint64_t ca
   if (!(p >= 0 && p <= 1))
     refuse("dropout", "expected p between 0 and 1; got " + std::to_string(p));
   FlatPass pass(view_float(x_array, "dropout", "x"));
-  with_type(pass.x.dtype, [&]<class T>() {
+  dispatch_float(pass.x.dtype, [&]<class T>() {
     GilRelease unlocked(2 * pass_ns(pass.x));
     dropout(p, seed, call, pass.x.as<T>(), pass.y.as<T>(), pass.x.size());
   });

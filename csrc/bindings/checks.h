@@ -30,7 +30,7 @@ inline bool same_shape(const ArrayView& a, const ArrayView& b) {
 
 // Calls body<float>() or body<double>(): what view_float() lets through.
 template <class Body>
-auto with_type(DType dtype, Body&& body) {
+auto dispatch_float(DType dtype, Body&& body) {
   return dtype == DType::float32 ? body.template operator()<float>()
                                  : body.template operator()<double>();
 }
