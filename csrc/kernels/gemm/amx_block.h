@@ -52,8 +52,23 @@ struct Meanwhile {
   ptrdiff_t next_b_advance;  // a line after another; 0 where none is left to fetch
 };
 
-// The products of one k-step on their tiles: 0 to 3 are C's quarters, 4 and 5 the upper and lower
-// half of A's slice, 6 and 7 the left and right half of B's. `between(i)` follows product i.
+// Which products of slices one sweep over the k-steps sums, small ones first, so that they meet
+// small sums. Slices: 0 high, 1 middle, 2 low.
+enum class Sweep { six, five_small, three, high };
+
+constexpr int slices_of(Sweep sweep) {
+  return sweep == Sweep::high ? 1 : sweep == Sweep::three ? 2 : 3;
+}
+constexpr int products_of(Sweep sweep) {  // of tiles, in a k-step
+  return 4 * (sweep == Sweep::six          ? 6
+              : sweep == Sweep::five_small ? 5
+              : sweep == Sweep::three      ? 3
+                                           : 1);
+}
+
+// One k-step of a sweep on the tiles: 0 to 3 are C's quarters, 4 and 5 the upper and lower half of
+// A's slice, 6 and 7 the left and right half of B's. Each is loaded again right after its last use,
+// as long before its next as can be. `between(i)` follows product i.
 template <class Between>
 struct TileStep {
   const uint16_t* a;
@@ -74,49 +89,42 @@ struct TileStep {
   TW_INLINE void lower_left() { tiles::dot_bf16<2, 5, 6>(), between(done++); }
   TW_INLINE void lower_right() { tiles::dot_bf16<3, 5, 7>(), between(done++); }
 
-  // Small products come first, so that they meet small sums; each tile is loaded again right after
-  // its last use, as long before its next as can be. Slices: 0 high, 1 middle, 2 low.
-  TW_INLINE void six_products() {
-    load_upper(2), load_lower(2), load_left(0), load_right(0);
-    upper_left(), upper_right(), load_upper(1);  // low of A x high of B
-    lower_left(), lower_right(), load_lower(1);
-    upper_left(), lower_left(), load_left(1);  // middle x high
-    upper_right(), lower_right(), load_right(1);
-    upper_left(), upper_right(), load_upper(0);  // middle x middle
-    lower_left(), lower_right(), load_lower(0);
-    upper_left(), lower_left(), load_left(2);  // high x middle
-    upper_right(), lower_right(), load_right(2);
-    upper_left(), lower_left(), load_left(0);  // high x low
-    upper_right(), lower_right(), load_right(0);
-    upper_left(), upper_right(), lower_left(), lower_right();  // high x high
-  }
-  TW_INLINE void three_products() {
-    load_upper(1), load_lower(1), load_left(0), load_right(0);
-    upper_left(), upper_right(), load_upper(0);  // middle x high
-    lower_left(), lower_right(), load_lower(0);
-    upper_left(), lower_left(), load_left(1);  // high x high
-    upper_right(), lower_right(), load_right(1);
-    upper_left(), upper_right(), lower_left(), lower_right();  // high x middle
-  }
-  TW_INLINE void one_product() {
-    load_upper(0), load_lower(0), load_left(0), load_right(0);
-    upper_left(), upper_right(), lower_left(), lower_right();
+  template <Sweep sweep>
+  TW_INLINE void run() {
+    if constexpr (sweep == Sweep::high) {
+      load_upper(0), load_lower(0), load_left(0), load_right(0);
+    } else if constexpr (sweep == Sweep::three) {
+      load_upper(1), load_lower(1), load_left(0), load_right(0);
+      upper_left(), upper_right(), load_upper(0);  // middle of A x high of B
+      lower_left(), lower_right(), load_lower(0);
+      upper_left(), lower_left(), load_left(1);     // high x high
+      upper_right(), lower_right(), load_right(1);  // and, below, high x middle
+    } else {
+      load_upper(2), load_lower(2), load_left(0), load_right(0);
+      upper_left(), upper_right(), load_upper(1);  // low x high
+      lower_left(), lower_right(), load_lower(1);
+      upper_left(), lower_left(), load_left(1);  // middle x high
+      upper_right(), lower_right(), load_right(1);
+      upper_left(), upper_right(), load_upper(0);  // middle x middle
+      lower_left(), lower_right(), load_lower(0);
+      upper_left(), lower_left(), load_left(2);  // high x middle
+      upper_right(), lower_right(), load_right(2);
+      if constexpr (sweep == Sweep::six) {
+        upper_left(), lower_left(), load_left(0);  // high x low
+        upper_right(), lower_right(), load_right(0);
+      }
+    }
+    upper_left(), upper_right(), lower_left(), lower_right();  // high x high, or the last named
   }
 };
 
-// Slices a product is split into, and the tile products of a k-step: 4 for each pair of slices.
-template <int S>
-inline constexpr int kProducts = S == 3   ? 24
-                                 : S == 2 ? 12
-                                          : 4;
-
-// Tiles 0 to 3 = the sum over `steps` k-steps of a panel of A and one of B; meanwhile, the rest.
-// `b_lines`: how many lines of the next panel of B to fetch after each product.
-template <int S, int b_lines>
-__attribute__((noinline)) void sum_products(const uint16_t* a, const uint16_t* b, int64_t steps,
-                                            const Meanwhile& meanwhile) {
-  constexpr int step_words = S * kSliceWords;
-  constexpr int a_lines = (step_words * 2 / kLine + kProducts<S> - 1) / kProducts<S>;
+// Adds a sweep over `steps` k-steps, `step_words` apart in both panels, to tiles 0 to 3; meanwhile,
+// the rest, `b_lines` of the next panel of B after each product.
+template <Sweep sweep, int b_lines>
+TW_INLINE void add_sweep(const uint16_t* a, const uint16_t* b, int64_t steps, int64_t step_words,
+                         Meanwhile& meanwhile) {
+  constexpr int products = products_of(sweep);
+  constexpr int a_lines = (slices_of(sweep) * kSliceWords * 2 / kLine + products - 1) / products;
   Pending pending = meanwhile.pending;
   const float* next_c = meanwhile.next_c;
   const int64_t next_c_row = meanwhile.next_c_row;
@@ -126,7 +134,6 @@ __attribute__((noinline)) void sum_products(const uint16_t* a, const uint16_t* b
   int rows_now = 0;  // the first step leaves the rows alone: the sums are on their way to memory
   int next_rows = kPanel;
 
-  tiles::zero<0>(), tiles::zero<1>(), tiles::zero<2>(), tiles::zero<3>();
   for (int64_t s = 0; s < steps; ++s) {
     const char* next_a = reinterpret_cast<const char*>(a + step_words);
     int fetch_now = next_rows < rows_a_step ? next_rows : rows_a_step;
@@ -148,18 +155,30 @@ __attribute__((noinline)) void sum_products(const uint16_t* a, const uint16_t* b
         --fetch_now;
       }
     };
-    TileStep<decltype(between)> step{a, b, between};
-    if constexpr (S == 3)
-      step.six_products();
-    else if constexpr (S == 2)
-      step.three_products();
-    else
-      step.one_product();
+    TileStep<decltype(between)>{a, b, between}.template run<sweep>();
     rows_now = pending.rows < rows_a_step ? pending.rows : rows_a_step;
     a += step_words;
     b += step_words;
   }
   while (pending.rows > 0) pending.finish_row();
+  meanwhile.pending.rows = 0;
+  meanwhile.next_b = next_b;
+}
+
+// Tiles 0 to 3 = the sum over a K block of a panel of A and one of B, in S slices. With `apart`,
+// the large products are summed after all of the small ones: a sweep more, for fewer roundings of
+// large sums.
+template <int S, int b_lines, bool apart>
+__attribute__((noinline)) void sum_products(const uint16_t* a, const uint16_t* b, int64_t steps,
+                                            Meanwhile& meanwhile) {
+  constexpr int64_t step_words = S * kSliceWords;
+  constexpr Sweep first = S == 1   ? Sweep::high
+                          : S == 2 ? Sweep::three
+                          : apart  ? Sweep::five_small
+                                   : Sweep::six;
+  tiles::zero<0>(), tiles::zero<1>(), tiles::zero<2>(), tiles::zero<3>();
+  add_sweep<first, b_lines>(a, b, steps, step_words, meanwhile);
+  if constexpr (apart) add_sweep<Sweep::high, b_lines>(a, b, steps, step_words, meanwhile);
 }
 
 // The four tiles, side by side and one pair under the other.

@@ -7,7 +7,8 @@
 // "highest" keeps the six largest of the nine products of slices: what it drops is below 2^-24 of
 // |x||y|, and what it sums has fewer roundings than a chain of float32 FMAs. "high" keeps three, of
 // two slices; "medium" one. Where splitting would not be exact (Inf, NaN, denormals, the very
-// small or large: see Range) 32 x 32 of C over one K block go through the AVX-512 routine instead.
+// small or large: see Profile) 32 x 32 of C over one K block go through the AVX-512 routine
+// instead.
 #pragma once
 
 #include "kernels/gemm/amx_block.h"
@@ -27,6 +28,12 @@ inline const GemmRoutine<float>& plain_routine() {
 // Cuts of M and N: a block of A stays in L2 (8 panels of 96 KiB of the 2 MiB that AMX's CPUs have)
 // while panels of B pass, each from memory or L3 once and then from L2 for all of A's panels.
 inline constexpr int64_t kPanelsOfA = 8, kPanelsOfB = kPanelsMost;
+
+// Tile products of a k-step, four for each product of slices.
+template <int S>
+inline constexpr int kProducts = products_of(S == 3   ? Sweep::six
+                                             : S == 2 ? Sweep::three
+                                                      : Sweep::high);
 
 template <int S>
 class Product {
@@ -115,25 +122,26 @@ class Product {
   }
 
   bool splits(int64_t i, int64_t j) const {
-    return splits_exactly(a_.range(i, 0), b_.range(j, b_block_));
+    return splits_exactly(a_.profile(i, 0), b_.profile(j, b_block_));
   }
 
   // The blocks of C that split exactly; returns the number of those that do not.
   int64_t multiply(Span a, Span b) {
-    constexpr int64_t panel_lines = S * kSliceWords * 2 / kLine;  // of a k-step
+    constexpr int64_t step_bytes = Panels<S>::kStepBytes;
     const int64_t steps = ceil_div(k_length_, kStep);
     // Few panels of A give few products to fetch the next panel of B behind.
-    const bool hurry = a.count * kProducts<S> < panel_lines;
-    const int64_t lines_a_call = kProducts<S> * (hurry ? 4 : 1) * steps;
-    const auto sum = hurry ? sum_products<S, 4> : sum_products<S, 1>;
+    const bool hurry = a.count * kProducts<S> * kLine < step_bytes;
     int64_t left_out = 0, used = 0;
     Meanwhile meanwhile{};
     for (int64_t j = 0; j < b.count; ++j) {
       const uint16_t* panel = b_.steps(j, b_block_);
-      int64_t to_fetch = j + 1 < b.count ? panel_lines * steps : 0;
-      meanwhile.next_b = reinterpret_cast<const char*>(b_.steps(to_fetch ? j + 1 : j, b_block_));
+      const char* fetched =
+          reinterpret_cast<const char*>(b_.steps(j + 1 < b.count ? j + 1 : j, b_block_));
+      const char* fetch_end = fetched + (j + 1 < b.count ? steps * step_bytes : 0);
+      meanwhile.next_b = fetched;
       for (int64_t i = 0; i < a.count; ++i) {
-        if (!splits(i, j)) {
+        const Profile &of_a = a_.profile(i, 0), &of_b = b_.profile(j, b_block_);
+        if (!splits_exactly(of_a, of_b)) {
           ++left_out;
           continue;
         }
@@ -141,11 +149,11 @@ class Product {
         const bool down = i + 1 < a.count;
         meanwhile.next_c = down ? c + kPanel * g_.c_row : c_at(a.begin, b.begin + j + 1);
         meanwhile.next_c_row = g_.c_row;
-        meanwhile.next_b_advance = to_fetch > 0 ? kLine * (hurry ? 4 : 1) : 0;
-        sum(a_.steps(i, 0), panel, steps, meanwhile);
-        meanwhile.next_b += meanwhile.next_b_advance * kProducts<S> * steps;
-        to_fetch -= lines_a_call;
-        finish_waiting(meanwhile.pending);
+        meanwhile.next_b_advance = meanwhile.next_b < fetch_end ? kLine * (hurry ? 4 : 1) : 0;
+        const int waiting_rows = meanwhile.pending.rows;
+        sum_products_for(hurry, few_products_matter(of_a, of_b))(a_.steps(i, 0), panel, steps,
+                                                                 meanwhile);
+        finish_waiting(waiting_rows);
 
         const int64_t rows = rows_of(a.begin + i), cols = cols_of(b.begin + j);
         if (rows == kPanel && cols == kPanel && !add_ && !changes_result()) {
@@ -158,20 +166,26 @@ class Product {
         }
       }
     }
-    Pending last = meanwhile.pending;
-    while (last.rows > 0) last.finish_row();
-    finish_waiting(meanwhile.pending);
+    const int waiting_rows = meanwhile.pending.rows;
+    while (meanwhile.pending.rows > 0) meanwhile.pending.finish_row();
+    finish_waiting(waiting_rows);
     return left_out;
+  }
+
+  static auto sum_products_for(bool hurry, bool apart) {
+    if constexpr (S == 3)
+      if (apart) return hurry ? sum_products<S, 4, true> : sum_products<S, 1, true>;
+    return hurry ? sum_products<S, 4, false> : sum_products<S, 1, false>;
   }
 
   bool changes_result() const { return last_ && g_.epilogue.changes_result(); }
 
   // The epilogue of the block that has just been put into C, while its lines are in L1.
-  void finish_waiting(Pending& done) {
-    if (done.rows > 0 && changes_result())
-      finish<float>(done.rows, cols_of(waiting_.n_panel), done.c, g_.c_row,
-                    epilogue_at(g_.epilogue, waiting_.m_panel * kPanel, waiting_.n_panel * kPanel));
-    done.rows = 0;
+  void finish_waiting(int rows) {
+    if (rows == 0 || !changes_result()) return;
+    const auto [m_panel, n_panel] = waiting_;
+    finish<float>(rows, cols_of(n_panel), c_at(m_panel, n_panel), g_.c_row,
+                  epilogue_at(g_.epilogue, m_panel * kPanel, n_panel * kPanel));
   }
 
   // The blocks of C that do not: whole rows of them at once, and runs within a row.

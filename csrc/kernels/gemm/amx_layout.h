@@ -1,6 +1,6 @@
 // How operands lie in memory for the split product: panels of 32 rows of A or columns of B.
 //
-//     panel = [range of each K block][k-step 0][k-step 1] ... [padding]
+//     panel = [profile of each K block][k-step 0][k-step 1] ... [padding]
 //     k-step = one slice after another (high, middle, low), 32 values of k each
 //     slice = two tiles of 16 rows of 64 bytes
 //
@@ -39,34 +39,47 @@ struct KBlocks {
   int64_t length(int64_t block) const { return least(size, k - block * size); }
 };
 
-// The magnitudes in a panel's K block, as biased exponents (of 2^e: e + 127) after rounding to
-// bfloat16: that of the smallest value that is not zero, and that of the largest.
-//
-// Splitting is exact, and products of slices neither underflow nor overflow, within these bounds:
-//   - each |x| >= 2^-103: the low slice is then a multiple of 2^-126, since tiles take denormals
-//   for
-//     zero; and |x| < 2^127, or rounding to bfloat16 could give Inf;
+// What packing saw of the values in a panel's K block. Exponents are biased (2^e has e + 127) and
+// of values rounded to bfloat16.
+struct Profile {
+  int16_t low, high;  // exponents of the smallest value that is not zero, and of the largest
+  int16_t filled;     // the share of values that are not zero, in 1/kWhole, by a sample
+
+  static constexpr int kWhole = 128;
+  static constexpr int kSmallest = 25, kLargest = 253;
+};
+
+// Whether the products of two panels go through the tiles as exactly as through FMAs. Splitting is
+// exact, and products of slices neither underflow nor overflow, within these bounds:
+//   - each |x| >= 2^-103 (Profile::kSmallest): the low slice is then a multiple of 2^-126, and no
+//     denormal, which tiles take for zero; and |x| < 2^127 (kLargest), or rounding to bfloat16
+//     could give Inf;
 //   - the smallest product of both panels >= 2^-94: each of the at most six products of slices that
 //     is flushed to zero is below 2^-126, together 2^-29 of the product they belong to;
 //   - the largest product times the length of a block < 2^127: no partial sum overflows.
-// A panel beyond the first bound, or with Inf or NaN, is marked as fitting no other.
-struct Range {
-  int16_t low, high;
+// A panel beyond the first bound, or with Inf or NaN, has a profile that fits no other.
+inline constexpr int kSmallestProduct = 160, kLargestProduct = 369;
+// Two factors below 2 beside their exponents; the length of a block; one more for the rounding of
+// slices.
+static_assert(kLargestProduct - 2 * 127 + 2 + 9 + 1 <= 127 && KBlocks::kMost <= 1 << 9);
 
-  static constexpr int kSmallest = 25, kLargest = 253;
-  static constexpr int kSmallestProduct = 160, kLargestProduct = 369;
+inline bool splits_exactly(const Profile& a, const Profile& b) {
+  return a.low + b.low >= kSmallestProduct && a.high + b.high <= kLargestProduct;
+}
 
-  static Range of(int low, int high, bool inexact) {
-    if (inexact || low < kSmallest || high > kLargest) return {-1024, 1024};
-    return {static_cast<int16_t>(low), static_cast<int16_t>(high)};
-  }
-};
-// Two exponents count factors below 2 each; a block is at most 2^9 long; one more for the rounding
-// of the slices.
-static_assert(Range::kLargestProduct - 2 * 127 + 2 + 9 + 1 <= 127 && KBlocks::kMost <= 1 << 9);
+inline Profile make_profile(int low, int high, bool inexact, int filled) {
+  const bool fits = !inexact && low >= Profile::kSmallest && high <= Profile::kLargest;
+  return {static_cast<int16_t>(fits ? low : -1024), static_cast<int16_t>(fits ? high : 1024),
+          static_cast<int16_t>(filled)};
+}
 
-inline bool splits_exactly(Range a, Range b) {
-  return a.low + b.low >= Range::kSmallestProduct && a.high + b.high <= Range::kLargestProduct;
+// Whether few products of a k-step matter to a sum, because most are zero or the magnitudes of both
+// panels spread far (normal variates spread over some 2^40). A chain of FMAs has one rounding for
+// each that matters, the tiles six for each k-step where any does: six of sums at full size, unless
+// the small products of slices are summed apart.
+inline bool few_products_matter(const Profile& a, const Profile& b) {
+  constexpr int kFar = 72, kMostlyZero = Profile::kWhole * Profile::kWhole * 45 / 100;
+  return a.high - a.low + b.high - b.low > kFar || a.filled * b.filled < kMostlyZero;
 }
 
 // Panels in memory, each covering `blocks.k` of K in S slices.
@@ -82,7 +95,7 @@ struct Panels {
   Panels(void* at, int64_t k) : data(static_cast<char*>(at)), blocks(k), stride(panel_bytes(k)) {}
 
   static int64_t header_bytes(const KBlocks& b) {
-    return round_up(b.count * static_cast<int64_t>(sizeof(Range)), kLine);
+    return round_up(b.count * static_cast<int64_t>(sizeof(Profile)), kLine);
   }
   // Panels lie 320 bytes off a multiple of the page: at the same distance modulo 4096, the eight
   // panels of a block of A would fall into the same few sets of L1 and L2.
@@ -91,8 +104,8 @@ struct Panels {
     const int64_t bytes = header_bytes(b) + ceil_div(k, kStep) * kStepBytes;
     return round_up(bytes - 320, kPage) + 320;
   }
-  Range& range(int64_t panel, int64_t block) const {
-    return reinterpret_cast<Range*>(data + panel * stride)[block];
+  Profile& profile(int64_t panel, int64_t block) const {
+    return reinterpret_cast<Profile*>(data + panel * stride)[block];
   }
   uint16_t* steps(int64_t panel, int64_t block) const {
     return reinterpret_cast<uint16_t*>(data + panel * stride + header_bytes(blocks) +

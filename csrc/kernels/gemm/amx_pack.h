@@ -25,8 +25,8 @@ struct Operand {
 
 enum class Side { a, b };
 
-// What packing sees of the values that pass: enough for their Range. Words are bfloat16 without the
-// sign; `least` holds the smallest less one, so that zero counts as the largest of all.
+// What packing sees of the values that pass: enough for their Profile. Words are bfloat16 without
+// the sign; `least` holds the smallest less one, so that zero counts as the largest of all.
 struct Watch {
   __m512i most, least, lost;
 
@@ -38,11 +38,11 @@ struct Watch {
     most = _mm512_max_epu16(most, words);
     least = _mm512_min_epu16(least, _mm512_sub_epi16(words, _mm512_set1_epi16(1)));
   }
-  Range range() const {
+  Profile profile(int filled) const {
     const __m512i inverse = _mm512_xor_si512(most, _mm512_set1_epi16(-1));
     const int low = smallest(least) + 1, high = 0xffff - smallest(inverse);
     const bool inexact = _mm512_test_epi32_mask(lost, _mm512_set1_epi32(0xffff)) != 0;
-    return Range::of(low >> 7, high >> 7, inexact);
+    return make_profile(low >> 7, high >> 7, inexact, filled);
   }
 
  private:
@@ -209,6 +209,19 @@ void sweep_b(const Operand& in, const Panels<S>& out, int64_t block, int64_t pan
     }
 }
 
+// The share of values that are not zero among the `values` of a packed panel, by every eighth line
+// of its high slice, staggered so that each row and column of the panel has its turn.
+template <int S>
+int share_filled(const uint16_t* panel, int64_t steps, int64_t values) {
+  int64_t seen = 0;
+  for (int64_t s = 0; s < steps; ++s, panel += Panels<S>::kStepWords)
+    for (int64_t line = s * 5 % 8; line < kPanel; line += 8) {
+      const __m512i words = _mm512_load_si512(panel + line * 32);
+      seen += __builtin_popcount(_mm512_test_epi16_mask(words, _mm512_set1_epi16(0x7fff)));
+    }
+  return static_cast<int>(least(seen * 8 * Profile::kWhole / values, Profile::kWhole));
+}
+
 // Panels that pack_block takes at once: their Watches stay in L1 beside the rows being read.
 inline constexpr int64_t kPanelsMost = 64;
 
@@ -247,7 +260,9 @@ void pack_block(const Operand& in, const Panels<S>& out, int64_t block) {
     for (int64_t s = 0; s < steps; ++s)
       for (int64_t p = 0; p < panels; ++p) pack_one(p, s);
 
-  for (int64_t p = 0; p < panels; ++p) out.range(p, block) = watches[p].range();
+  for (int64_t p = 0; p < panels; ++p)
+    out.profile(p, block) = watches[p].profile(
+        share_filled<S>(out.steps(p, block), steps, least(kPanel, in.items - p * kPanel) * in.k));
 }
 
 }  // namespace tilework::TW_ISA::split
