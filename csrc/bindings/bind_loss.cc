@@ -15,14 +15,6 @@ Reduction reduction_from(py::handle name, const char* op) {
                         py::repr(name).cast<std::string>());
 }
 
-template <class F>
-void with_type(DType dtype, F f) {
-  if (dtype == DType::float32)
-    f.template operator()<float>();
-  else
-    f.template operator()<double>();
-}
-
 // The checked arguments of cross entropy, as arrays that the kernels can walk.
 class CrossEntropyInput {
  public:

@@ -23,14 +23,6 @@ py::object dense(const ArrayView& x) {
                      : as_contiguous(x);
 }
 
-template <class F>
-void with_type(DType dtype, F f) {
-  if (dtype == DType::float32)
-    f.template operator()<float>();
-  else
-    f.template operator()<double>();
-}
-
 py::object forward(py::handle array, int64_t axis, bool log) {
   const char* op = log ? "log_softmax" : "softmax";
   const py::object held = dense(view_float(array, op, "input"));
