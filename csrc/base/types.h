@@ -6,7 +6,7 @@
 
 namespace tilework {
 
-enum class DType : int { float32, float64, bfloat16, int64, int32, uint8, boolean, other };
+enum class DType : int { float32, float64, bfloat16, int64, int32, uint8, uint32, boolean, other };
 
 // What a fused epilogue applies last. The order is the binding's name table (bindings/array.cc).
 enum class Activation : int { none, relu, gelu, gelu_tanh, silu, tanh, sigmoid };

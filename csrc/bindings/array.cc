@@ -2,8 +2,8 @@
 #include "bindings/array.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
+#include <new>
 #include <string>
 
 #include "base/memory_pool.h"
@@ -13,22 +13,31 @@ namespace {
 
 // --- The NEP 49 handler: NumPy frees a pool block through the array's own mem_handler field ---
 
-void* handler_malloc(void*, std::size_t n) { return pool_allocate(n); }
-void* handler_calloc(void*, std::size_t count, std::size_t size) {
-  void* block = pool_allocate(count * size);
-  std::memset(block, 0, count * size);
-  return block;
+// NumPy calls these from C, which an exception must not cross: null is its MemoryError.
+void* handler_malloc(void*, std::size_t bytes) noexcept {
+  try {
+    return pool_allocate(bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
 }
-void* handler_realloc(void*, void*, std::size_t) { return nullptr; }  // resize() raises MemoryError
-void handler_free(void*, void* block, std::size_t n) { pool_release(block, n); }
+void* handler_calloc(void*, std::size_t count, std::size_t size) noexcept {
+  std::size_t bytes;
+  if (__builtin_mul_overflow(count, size, &bytes)) return nullptr;
+  void* block = handler_malloc(nullptr, bytes);
+  return block ? std::memset(block, 0, bytes) : nullptr;
+}
+// ndarray.resize(), in place, gets a MemoryError: NumPy does not say how large the old block is.
+void* handler_realloc(void*, void*, std::size_t) noexcept { return nullptr; }
+void handler_free(void*, void* block, std::size_t bytes) noexcept { pool_release(block, bytes); }
 
 PyDataMem_Handler g_handler = {
     "tilework_pool", 1, {nullptr, handler_malloc, handler_calloc, handler_realloc, handler_free}};
 PyObject* g_handler_capsule;
 PyArray_Descr* g_descr[static_cast<int>(DType::other)];
 
-constexpr const char* kDtypeNames[] = {"float32", "float64", "bfloat16", "int64",
-                                       "int32",   "uint8",   "bool",     "other"};
+constexpr const char* kDtypeNames[] = {"float32", "float64", "bfloat16", "int64", "int32",
+                                       "uint8",   "uint32",  "bool",     "other"};
 constexpr const char* kActivationNames[] = {"none", "relu", "gelu",   "gelu_tanh",
                                             "silu", "tanh", "sigmoid"};
 PyObject* g_activation_names[std::size(kActivationNames)];
@@ -45,6 +54,8 @@ DType dtype_of(PyArrayObject* a) {
       return DType::int32;
     case NPY_UINT8:
       return DType::uint8;
+    case NPY_UINT32:
+      return DType::uint32;
     case NPY_BOOL:
       return DType::boolean;
     default:
@@ -56,25 +67,24 @@ DType dtype_of(PyArrayObject* a) {
 
 py::object wrap_block(DType dtype, int ndim, const npy_intp* shape, const npy_intp* strides) {
   PyArray_Descr* descr = g_descr[static_cast<int>(dtype)];
-  const npy_intp itemsize = PyDataType_ELSIZE(descr);
-  npy_intp bytes = itemsize;
-  for (int i = 0; i < ndim; ++i) bytes *= shape[i];
-  // NumPy frees max(bytes, 1) where an axis is empty: ask for what will be given back.
-  void* block = pool_allocate(static_cast<std::size_t>(bytes > 0 ? bytes : 1));
+  npy_intp bytes = PyDataType_ELSIZE(descr);
+  for (int i = 0; i < ndim; ++i)
+    if (__builtin_mul_overflow(bytes, shape[i], &bytes))
+      throw py::value_error("array is too big: its size in bytes overflows");
+  // NumPy gives back one byte, or one element, for an array without elements: the same size class.
+  const auto block_bytes = static_cast<std::size_t>(std::max<npy_intp>(bytes, 1));
+  void* block = pool_allocate(block_bytes);
   Py_INCREF(descr);
   PyObject* array = PyArray_NewFromDescr(&PyArray_Type, descr, ndim, shape, strides, block,
                                          NPY_ARRAY_ALIGNED | NPY_ARRAY_WRITEABLE, nullptr);
   if (!array) {
-    pool_release(block, static_cast<std::size_t>(bytes > 0 ? bytes : 1));
+    pool_release(block, block_bytes);
     throw py::error_already_set();
   }
   auto* fields = reinterpret_cast<PyArrayObject_fields*>(array);
   fields->flags |= NPY_ARRAY_OWNDATA;
   Py_INCREF(g_handler_capsule);
   fields->mem_handler = g_handler_capsule;
-  if (strides)
-    PyArray_UpdateFlags(reinterpret_cast<PyArrayObject*>(array),
-                        NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_F_CONTIGUOUS);
   return py::reinterpret_steal<py::object>(array);
 }
 
@@ -187,7 +197,8 @@ const char* dtype_name(DType dtype) { return kDtypeNames[static_cast<int>(dtype)
 void init_arrays(py::module_&) {
   if (_import_array() < 0) throw py::error_already_set();
   g_handler_capsule = PyCapsule_New(&g_handler, "mem_handler", nullptr);
-  const int types[] = {NPY_FLOAT32, NPY_FLOAT64, -1, NPY_INT64, NPY_INT32, NPY_UINT8, NPY_BOOL};
+  const int types[] = {NPY_FLOAT32, NPY_FLOAT64, -1,         NPY_INT64,
+                       NPY_INT32,   NPY_UINT8,   NPY_UINT32, NPY_BOOL};
   for (std::size_t i = 0; i < std::size(types); ++i)
     if (types[i] >= 0) g_descr[i] = PyArray_DescrFromType(types[i]);
   // ml_dtypes registers bfloat16 with NumPy when it is imported; its descriptor is a singleton.

@@ -1,6 +1,8 @@
 // The extension module: one bind_<family>() each, and the base floor's few controls.
 #include <pybind11/pybind11.h>
 
+#include <cmath>
+
 #include "base/cpu.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
@@ -17,6 +19,16 @@ namespace {
 void bind_base(py::module_& m) {
   m.def("num_threads", &num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
+  m.def("thread_info", [] {
+    const ThreadInfo info = thread_info();
+    py::dict d;
+    d["threads"] = info.threads;
+    d["source"] = info.source;
+    d["affinity"] = info.affinity;
+    d["cores"] = info.cores;
+    d["quota"] = std::isinf(info.quota) ? py::object(py::none()) : py::float_(info.quota);
+    return d;
+  });
   m.def("set_isa", &set_isa, py::arg("name"));
   m.def("active_isa", [] { return isa_name(active_isa()); });
   m.def("cpu_info", [] {

@@ -1,0 +1,1 @@
+#include "kernels/random/random_body.h"

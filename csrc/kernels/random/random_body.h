@@ -1,0 +1,131 @@
+// The fills that random.h defines, at any vector width.
+#pragma once
+
+#include "kernels/random/random.h"
+#include "simd/math.h"
+#include "simd/philox_vec.h"
+
+namespace tilework::TW_ISA {
+
+struct SinCos {
+  Vec<double> sin, cos;
+};
+
+// sin and cos of 2 pi t for t in [0, 1): a multiple of a quarter turn is taken off, exactly, and
+// minimax polynomials serve what is left, at most an eighth of a turn.
+TW_INLINE SinCos sincos_turns(Vec<double> t) {
+  constexpr double two_pi = 0x1.921fb54442d18p+2, two_pi_low = 0x1.1a62633145c07p-52;
+  constexpr double s[] = {-0x1.4abbce625be53p+5, 0x1.466bc6775aae1p+6,  -0x1.32d2cce62b872p+6,
+                          0x1.50783486facaap+5,  -0x1.e3074d2614b2dp+3, 0x1.e8f036bcd3237p+1,
+                          -0x1.6cc577dadd922p-1};
+  constexpr double c[] = {-0x1.3bd3cc9be45dep+4, 0x1.03c1f081b5ac4p+6,  -0x1.55d3c7e3cbff7p+6,
+                          0x1.e1f506891ae95p+5,  -0x1.a6d1f2a086c90p+4, 0x1.f9d3870871194p+2,
+                          -0x1.b6de8b8e9ba08p+0, 0x1.1e745e5e09f6dp-2};
+  const Vec<double> quarter = round(t * Vec<double>(4.0));
+  const Vec<double> f = t - quarter * Vec<double>(0.25), z = f * f;
+  const Vec<double> sine =
+      fma(f, Vec<double>(two_pi), f * fma(z, polynomial(z, s), Vec<double>(two_pi_low)));
+  const Vec<double> cosine = fma(z, polynomial(z, c), Vec<double>(1.0));
+
+  const Mask<double> odd = (quarter == Vec<double>(1.0)) | (quarter == Vec<double>(3.0));
+  // The integer's bit 1, as the sign bit: sin changes sign in the quarters 2 and 3, cos in 1 and 2.
+  const Bits<double> integer = to_bits(quarter + Vec<double>(0x1p52));
+  const Bits<double> sign(uint64_t{1} << 63), one(uint64_t{1});
+  const Bits<double> sin_sign = (integer << 62) & sign, cos_sign = ((integer + one) << 62) & sign;
+  return {from_bits(to_bits(select(odd, cosine, sine)) ^ sin_sign),
+          from_bits(to_bits(select(odd, sine, cosine)) ^ cos_sign)};
+}
+
+// One step's words, as elements of a distribution. kElements is what a step of words gives.
+struct BitsOfWords {
+  using Element = uint32_t;
+  static constexpr int kElements = kPhiloxStep;
+  static TW_INLINE void convert(const uint32_t* words, uint32_t* out) {
+    for (int i = 0; i < kElements; ++i) out[i] = words[i];
+  }
+};
+
+TW_INLINE uint64_t two_words(const uint32_t* words, int i) {
+  return words[2 * i] | uint64_t{words[2 * i + 1]} << 32;
+}
+
+template <class T>
+struct Uniform;
+template <>
+struct Uniform<float> {
+  using Element = float;
+  static constexpr int kElements = kPhiloxStep;
+  static TW_INLINE void convert(const uint32_t* words, float* out) {
+    for (int i = 0; i < kElements; ++i)
+      out[i] = static_cast<float>(static_cast<int32_t>(words[i] >> 8)) * 0x1p-24f;
+  }
+};
+template <>
+struct Uniform<double> {
+  using Element = double;
+  static constexpr int kElements = kPhiloxStep / 2;
+  static TW_INLINE void convert(const uint32_t* words, double* out) {
+    for (int i = 0; i < kElements; ++i)
+      out[i] = static_cast<double>(static_cast<int64_t>(two_words(words, i) >> 11)) * 0x1p-53;
+  }
+};
+
+template <class T>
+struct Normal {
+  using Element = T;
+  static constexpr int kElements = Uniform<T>::kElements, kPairs = kElements / 2;
+
+  // u in (0, 1) and t in [0, 1), exact.
+  static TW_INLINE void unit_pair(const uint32_t* words, int pair, double& u, double& t) {
+    if constexpr (sizeof(T) == 4) {
+      u = (static_cast<double>(words[2 * pair]) + 0.5) * 0x1p-32;
+      t = static_cast<double>(words[2 * pair + 1]) * 0x1p-32;
+    } else {
+      const uint64_t a = two_words(words, 2 * pair), b = two_words(words, 2 * pair + 1);
+      u = (static_cast<double>(static_cast<int64_t>(a >> 12)) + 0.5) * 0x1p-52;
+      t = static_cast<double>(static_cast<int64_t>(b >> 11)) * 0x1p-53;
+    }
+  }
+
+  static TW_INLINE void convert(const uint32_t* words, T* out) {
+    double u[kPairs], t[kPairs];
+    for (int i = 0; i < kPairs; ++i) unit_pair(words, i, u[i], t[i]);
+    for (int i = 0; i < kPairs; i += Vec<double>::width) {
+      const Vec<double> r = sqrt(Vec<double>(-2.0) * log(Vec<double>::load(u + i)));
+      const SinCos angle = sincos_turns(Vec<double>::load(t + i));
+      (r * angle.cos).store(u + i);
+      (r * angle.sin).store(t + i);
+    }
+    for (int i = 0; i < kPairs; ++i) {
+      out[2 * i] = static_cast<T>(u[i]);
+      out[2 * i + 1] = static_cast<T>(t[i]);
+    }
+  }
+};
+
+template <class Distribution>
+void random_fill(typename Distribution::Element* out, int64_t begin, int64_t end, uint64_t seed,
+                 uint64_t call) {
+  constexpr int kElements = Distribution::kElements;
+  constexpr uint64_t kWordsEach = kPhiloxStep / kElements;
+  static_assert(kRandomStep % kElements == 0);
+  uint32_t words[kPhiloxStep];
+  for (int64_t i = begin; i < end; i += kElements) {
+    philox_step(seed, call, static_cast<uint64_t>(i) * kWordsEach, words);
+    if (end - i >= kElements) {
+      Distribution::convert(words, out + i);
+    } else {
+      typename Distribution::Element last[kElements];
+      Distribution::convert(words, last);
+      for (int64_t j = i; j < end; ++j) out[j] = last[j - i];
+    }
+  }
+}
+
+extern const RandomKernels random_kernels;
+const RandomKernels random_kernels = {
+    random_fill<BitsOfWords>,     random_fill<Uniform<float>>, random_fill<Normal<float>>,
+    random_fill<Uniform<double>>, random_fill<Normal<double>>,
+};
+
+}  // namespace tilework::TW_ISA
