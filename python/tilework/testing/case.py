@@ -57,6 +57,7 @@ class Case:
         tolerance: From the dtype name, the expected array and the inputs, as float64, to a bound on
             each element's error.
         differentiable: The positions of the inputs that gradients are checked for.
+        writes: The positions of the inputs that the call writes to.
         dtypes: What the case runs in.
         quick: Whether the default test run includes it; `--full` runs all.
         setup: In place of `call` where state is kept between calls (a training step):
@@ -73,6 +74,7 @@ class Case:
     tolerance: Tolerance
     call: Callable[..., Any] | None = None
     differentiable: tuple[int, ...] = ()
+    writes: tuple[int, ...] = ()
     dtypes: tuple[str, ...] = ("float32", "float64")
     quick: bool = True
     setup: Callable[..., Callable[[], Any]] | None = None

@@ -21,9 +21,9 @@ def _forward(x: Any, out: Any, log: bool) -> None:
                 if not log:
                     out[o, k, i] = e
             if log:
-                shift = largest + math.log(total)
+                log_total = math.log(total)
                 for k in range(x.shape[1]):
-                    out[o, k, i] = x[o, k, i] - shift
+                    out[o, k, i] = (x[o, k, i] - largest) - log_total
             else:
                 for k in range(x.shape[1]):
                     out[o, k, i] /= total

@@ -28,12 +28,13 @@ from tilework.testing.tolerance import Tolerance, eps, exact, rounded, tiny
 
 
 def _gate(dtype: str, expected: Array, x: Array) -> Array:
-    """x times a gate in [0, 1] that may have been rounded by eps, until it underflows.
+    """x times a gate in [0, 1] that may have been rounded by eps, or have lost a denormal.
 
-    Past |x| = 30 the gates are 0 or 1 to the last bit, so that x times their rounding says nothing.
+    Past |x| = 30 the gates are 0 or 1 to the last bit: there x times eps says nothing.
     """
-    magnitude = np.where(np.abs(x) < 30, np.abs(x), 0)
-    return eps(dtype) * (4 * np.abs(expected) + magnitude) + tiny(dtype)
+    size = np.minimum(np.abs(x), 1000.0)
+    error = eps(dtype) * (4 * np.abs(expected) + np.where(size < 30, size, 0.0))
+    return np.asarray(error + tiny(dtype) * (1.0 + size))
 
 
 @dataclass(frozen=True)

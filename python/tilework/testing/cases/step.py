@@ -28,8 +28,10 @@ def _model(tw: Any, weights: tuple[Any, ...]) -> Any:
         layers += [tw.nn.Linear(weight.shape[1], weight.shape[0]), tw.nn.ReLU()]
     model = tw.nn.Sequential(*layers[:-1])
     names = [f"{2 * i}.{kind}" for i in range(len(weights) // 2) for kind in ("weight", "bias")]
+    if weights[0].dtype == tw.float64:
+        model = model.double()
     model.load_state_dict(dict(zip(names, weights, strict=True)))
-    return model if weights[0].dtype == tw.float32 else model.double()
+    return model
 
 
 def _training(recipe: Recipe, classify: bool) -> Callable[..., Callable[[], Any]]:
