@@ -3,7 +3,7 @@
 import pytest
 
 from tilework.testing.cases import FAMILIES, of_family
-from tilework.testing.runner import TARGETS, check_forward, running_on
+from tilework.testing.runner import TARGETS, check_forward, failure, running_on
 
 PARAMS = [
     pytest.param(target, family, op, id=f"{target}-{family}-{op}")
@@ -16,14 +16,9 @@ PARAMS = [
 
 def check_all(target, cases):
     """Runs every case, and reports all that fail."""
-    failures = []
     with running_on(target):
-        for case in cases:
-            for dtype in case.dtypes:
-                try:
-                    check_forward(case, dtype)
-                except Exception as failure:
-                    failures.append(f"{type(failure).__name__}: {failure}")
+        found = [failure(check_forward, case, dtype) for case in cases for dtype in case.dtypes]
+    failures = [line for line in found if line]
     assert not failures, "\n".join(failures)
 
 

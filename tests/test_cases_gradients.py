@@ -3,7 +3,7 @@
 import pytest
 
 from tilework.testing.cases import FAMILIES, of_family
-from tilework.testing.runner import TARGETS, check_gradients, running_on
+from tilework.testing.runner import TARGETS, check_gradients, failure, running_on
 
 DIFFERENTIABLE = {
     (family, op): cases
@@ -25,11 +25,7 @@ DIFFERENTIABLE = {
 def test_gradients(target, family, op):
     if reason := target.refusal():
         pytest.skip(reason)
-    failures = []
     with running_on(target):
-        for case in DIFFERENTIABLE[family, op]:
-            try:
-                check_gradients(case)
-            except Exception as failure:
-                failures.append(f"{type(failure).__name__}: {failure}")
+        found = [failure(check_gradients, case) for case in DIFFERENTIABLE[family, op]]
+    failures = [line for line in found if line]
     assert not failures, "\n".join(failures)

@@ -6,7 +6,7 @@ which need no derivative to be written down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -105,6 +105,15 @@ def gradients(case: Case, inputs: tuple[Any, ...]) -> tuple[Array, ...]:
 # --- judging one ---
 
 
+def failure(check: Callable[..., None], *args: Any) -> str:
+    """What `check(*args)` raises, in a line; empty where it passes."""
+    try:
+        check(*args)
+    except Exception as found:
+        return f"{type(found).__name__}: {found}"
+    return ""
+
+
 @lru_cache(maxsize=32)
 def _prepared(case: Case, dtype: str) -> tuple[tuple[Any, ...], Array, Any]:
     """A case's inputs, answer and bound: the same for every target."""
@@ -187,7 +196,7 @@ def _gradient_bound(case: Case, dtype: str, inputs: tuple[Any, ...], of: Array) 
 def check_gradients(case: Case) -> None:
     """Raises AssertionError where a gradient of the engine at work is wrong.
 
-    In float64 along the reference's slopes and against the numba engine; in float32 against float64.
+    In float64 along the reference's slopes and against the numba engine; in float32 beside float64.
     """
     inputs = case.make_inputs("float32")
     wide = as_float64(inputs)

@@ -9,9 +9,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
-
 import numba
+import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
