@@ -1,0 +1,1 @@
+#include "kernels/roof/roof_body.h"
