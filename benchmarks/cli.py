@@ -1,0 +1,112 @@
+"""`tilework bench`: the options, and a run from beginning to end."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from tilework.benchmarks.environment import ISAS
+from tilework.testing.case import Case
+
+# The budget of --quick, a minute, less what start-up, checks and JIT take.
+_QUICK_SECONDS, _CASE_SECONDS = 25.0, 3.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="the main cases, within a minute")
+    parser.add_argument(
+        "--filter", default="", metavar="TEXT", help="only cases whose name has TEXT"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of every library (default 1)"
+    )
+    parser.add_argument("--isa", choices=ISAS, help="the highest ISA that every library may use")
+    parser.add_argument(
+        "--precision", choices=("highest", "high", "medium"), help="of our float32 products"
+    )
+    parser.add_argument("--seconds", type=float, help="time spent on each case")
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        metavar="ENGINE",
+        help="ours: native, numba (default: the one in use)",
+    )
+    parser.add_argument(
+        "--peers", nargs="*", metavar="PEER", help="numpy, torch, jax, onnxruntime (default: all)"
+    )
+    parser.add_argument(
+        "--keep-memory-allocator",
+        action="store_true",
+        help="PyTorch once more, with an allocator that keeps its memory",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (needs matplotlib)")
+    parser.add_argument("--list", action="store_true", help="name the cases and end")
+    parser.add_argument(
+        "--accuracy", action="store_true", help="errors of products against float64, not times"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the benchmarks; 1 where one of our answers is wrong, or no case fits."""
+    from rich.console import Console
+    from tilework.testing import cases
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if args.accuracy:
+        from tilework.benchmarks import accuracy
+
+        return accuracy.run(console, args.isa)
+    chosen = [c for c in cases.benchmarks() if _wanted(c, args)]
+    if args.list:
+        for case in chosen:
+            console.print(case.bench.label if case.bench else "", highlight=False)
+        return 0
+    if not chosen:
+        console.print(f"no case has {args.filter!r} in its name; see tilework bench --list")
+        return 1
+    return _measure(chosen, args, console)
+
+
+def _wanted(case: Case, args: argparse.Namespace) -> bool:
+    assert case.bench is not None
+    if args.quick and not args.filter and not case.bench.quick:
+        return False
+    return args.filter.lower() in case.bench.label.lower()
+
+
+def _measure(chosen: list[Case], args: argparse.Namespace, console: object) -> int:
+    import tilework as tw
+    from rich.console import Console
+    from rich.progress import Progress
+    from tilework.benchmarks import report
+    from tilework.benchmarks.contestants import PEERS, installed
+    from tilework.benchmarks.session import Session
+
+    assert isinstance(console, Console)
+    engines = args.engines or [tw.engines.current_engine()]
+    peers = installed(PEERS if args.peers is None else args.peers)
+    kinds = [*(f"tilework:{engine}" for engine in engines), *peers]
+    seconds = args.seconds or (_QUICK_SECONDS / len(chosen) if args.quick else _CASE_SECONDS)
+    rows = []
+    about = report.machine(args.threads, args.isa, args.precision)
+    session = Session(kinds, args.threads, args.isa, args.precision, args.keep_memory_allocator)
+    with session, Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        for kind, why in session.absent.items():
+            console.print(f"{kind} takes no part: {why}", markup=False)
+        task = bar.add_task("", total=len(chosen))
+        for case in chosen:
+            bar.update(task, description=str(case))
+            rows.append(session.measure(case, seconds))
+            bar.advance(task)
+    report.show_table(rows, about, console)
+    if args.json:
+        report.write_json(args.json, rows, about, shlex.join(["tilework", *sys.argv[1:]]))
+    if args.plot:
+        from tilework.benchmarks.plot import write_plot
+
+        write_plot(args.plot, rows, about)
+    bad = [t for row in rows for t in row.times if t.ours and t.state in ("wrong", "failed")]
+    return 1 if bad else 0

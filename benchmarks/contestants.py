@@ -1,0 +1,186 @@
+"""Who takes part: each contestant turns a case and its inputs into a call without arguments."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tilework.testing.case import Case
+
+Arrays = list[np.ndarray[Any, Any]]
+Inputs = tuple[Any, ...]
+
+
+@dataclass
+class Prepared:
+    """A case ready to be timed.
+
+    `answer()` makes the call once and gives its output, then its gradients (none, when forward).
+    """
+
+    call: Callable[[], Any]
+    answer: Callable[[], Arrays]
+
+
+class Contestant:
+    """One library, or one engine of ours. `prepare` gives None for a case that it does not play."""
+
+    name: str
+    ours = False
+    device = "CPU"
+
+    def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
+        raise NotImplementedError
+
+    def running(self, case: Case) -> AbstractContextManager[None]:
+        """Held around the timed calls."""
+        return contextlib.nullcontext()
+
+
+class _TensorLibrary(Contestant):
+    """What tilework and PyTorch share: tensors, a tape, and the names."""
+
+    def __init__(self, library: Any) -> None:
+        self.library = library
+
+    def bind(self, case: Case, tensors: Inputs) -> Callable[[], Any] | None:
+        raise NotImplementedError
+
+    def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
+        share = self.library.from_numpy  # shared memory: nothing may be cached of what we can write
+        tensors = tuple(share(x) if isinstance(x, np.ndarray) else x for x in inputs)
+        leaves = []
+        if _backward(case):
+            leaves = [tensors[i].requires_grad_() for i in case.differentiable]
+        call = self.bind(case, tensors)
+        if call is None:
+            return None
+        if leaves:
+            call = _with_backward(call, leaves, share(grad))
+
+        def answer() -> Arrays:
+            with self.running(case):
+                output = call()
+            return [to_numpy(x) for x in (output, *(leaf.grad for leaf in leaves))]
+
+        return Prepared(call, answer)
+
+    @contextlib.contextmanager
+    def running(self, case: Case) -> Iterator[None]:
+        if _backward(case) or case.setup is not None:
+            yield
+        else:
+            with self.library.no_grad():
+                yield
+
+
+class Tilework(_TensorLibrary):
+    """One of our engines."""
+
+    ours = True
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(importlib.import_module("tilework"))
+        self.engine = engine
+        self.name = "tilework" if engine == "native" else f"tilework ({engine})"
+
+    def bind(self, case: Case, tensors: Inputs) -> Callable[[], Any]:
+        with self._chosen():
+            return case.bind(self.library, self.library.functional, tensors)
+
+    @contextlib.contextmanager
+    def running(self, case: Case) -> Iterator[None]:
+        with self._chosen(), super().running(case):
+            yield
+
+    @contextlib.contextmanager
+    def _chosen(self) -> Iterator[None]:
+        before = self.library.engines.current_engine()
+        if before == self.engine:
+            yield
+            return
+        self.library.use_engine(self.engine)
+        try:
+            yield
+        finally:
+            self.library.use_engine(before)
+
+
+class PyTorch(_TensorLibrary):
+    """PyTorch, eager."""
+
+    def __init__(self, threads: int, name: str = "PyTorch") -> None:
+        super().__init__(importlib.import_module("torch"))
+        self.name = name
+        self.library.set_num_threads(threads)
+        self.library.set_num_interop_threads(1)
+
+    def bind(self, case: Case, tensors: Inputs) -> Callable[[], Any] | None:
+        return None if case.peer is None else case.bind_peer(self.library, tensors)
+
+
+_NUMPY: dict[str, Callable[..., Any]] = {"matmul": np.matmul, "add": np.add}
+
+
+class NumPy(Contestant):
+    """NumPy, for the ops that are one call there."""
+
+    name = "NumPy"
+
+    def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
+        function = _NUMPY.get(case.op)
+        if function is None or _backward(case) or case.setup is not None:
+            return None
+        return Prepared(lambda: function(*inputs), lambda: [np.asarray(function(*inputs))])
+
+
+def to_numpy(x: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(x.detach().numpy() if hasattr(x, "detach") else x)
+
+
+def _backward(case: Case) -> bool:
+    return case.bench is not None and case.bench.mode == "backward"
+
+
+def _with_backward(call: Callable[[], Any], leaves: Sequence[Any], grad: Any) -> Callable[[], Any]:
+    def step() -> Any:
+        for leaf in leaves:
+            leaf.grad = None
+        output = call()
+        output.backward(grad)
+        return output
+
+    return step
+
+
+_OTHERS = {
+    "jax": ("tilework.benchmarks.jax_peer", "Jax"),
+    "onnxruntime": ("tilework.benchmarks.onnx_peer", "OnnxRuntime"),
+}
+PEERS = ("numpy", "torch", *_OTHERS)
+
+
+def installed(peers: Sequence[str]) -> list[str]:
+    """Those of `peers` that can be imported here."""
+    return [peer for peer in peers if importlib.util.find_spec(peer) is not None]
+
+
+def make(kind: str, threads: int) -> Contestant:
+    """A contestant by name: "tilework:ENGINE", "torch-keeping-memory" or one of PEERS."""
+    if kind.startswith("tilework:"):
+        return Tilework(kind.partition(":")[2])
+    if kind == "numpy":
+        return NumPy()
+    if kind == "torch":
+        return PyTorch(threads)
+    if kind == "torch-keeping-memory":
+        return PyTorch(threads, "PyTorch, keeping memory")
+    module, name = _OTHERS[kind]
+    contestant: Contestant = getattr(importlib.import_module(module), name)(threads)
+    return contestant

@@ -1,0 +1,138 @@
+"""What a run says: a table for the terminal, JSON for programs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from tilework.benchmarks.environment import worker_environment
+from tilework.benchmarks.session import Row, Times
+
+_LIBRARIES = ("tilework", "numpy", "torch", "jax", "onnxruntime", "numba")
+
+
+def machine(threads: int, isa: str | None, precision: str | None) -> dict[str, Any]:
+    """What the figures are taken on; its roof is measured in a process set up as the workers."""
+    command = [sys.executable, "-m", "tilework.hardware"]
+    env = worker_environment(threads, isa, precision)
+    answer = subprocess.run(command, env=env, capture_output=True, text=True)
+    if answer.returncode:
+        raise SystemExit(answer.stderr.strip().splitlines()[-1])
+    return {
+        **json.loads(answer.stdout),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in _LIBRARIES if _version(name)},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def show_table(rows: list[Row], about: dict[str, Any], console: Console) -> None:
+    """One line a case: our time and rate, then how many times as long each peer takes."""
+    peers = list(dict.fromkeys(t.name for row in rows for t in row.times if not t.ours))
+    engines = list(dict.fromkeys(t.name for row in rows for t in row.times if t.ours))
+    table = Table(
+        title=heading(about),
+        caption="A peer's column: its time over ours, so above 1 tilework is faster. "
+        "Medians, taken in turns.",
+    )
+    table.add_column("case", no_wrap=True)
+    table.add_column("device")
+    for engine in engines:
+        for name in (engine, "rate", "of roof"):
+            table.add_column(name, justify="right", no_wrap=True)
+    for peer in peers:
+        table.add_column(peer, justify="right")
+    table.add_column("best peer", justify="right", style="bold")
+    for row in rows:
+        cells = []
+        for engine in engines:
+            mine = _named(row, engine)
+            cells += [_time(mine), _rate(row, mine), _share(row, mine, about["roof"])]
+        mine = row.ready(ours=True)[0] if row.ready(ours=True) else None
+        table.add_row(
+            row.label,
+            row.times[0].device if row.times else "",
+            *cells,
+            *(_ratio(mine, _named(row, peer)) for peer in peers),
+            _ratio(mine, min(row.ready(ours=False), key=lambda t: t.seconds, default=None)),
+        )
+    console.print(table)
+    gpu = about["gpu"]
+    console.print(f"GPU: {gpu['name'] or 'none: ' + gpu['reason']}")
+    for row in rows:
+        for times in row.times:
+            if times.why:
+                console.print(
+                    f"{row.label}, {times.name}, {times.state}: {times.why}", markup=False
+                )
+
+
+def heading(about: dict[str, Any]) -> str:
+    """The machine in a line."""
+    precision = "" if about["precision"] == "highest" else f", {about['precision']!r} precision"
+    return f"{about['cpu']['model']}, {about['isa']}, {about['threads']} thread(s){precision}"
+
+
+def write_json(path: Path, rows: list[Row], about: dict[str, Any], command: str) -> None:
+    """Everything that was measured, in seconds."""
+    content = {"command": command, "machine": about, "rows": [row.as_json() for row in rows]}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def rate(row: Row, times: Times) -> tuple[float, str]:
+    """GFLOP/s where arithmetic bounds the case, GB/s where memory does."""
+    work, unit = (row.flops, "GFLOP/s") if row.flops else (row.bytes, "GB/s")
+    return work / times.seconds / 1e9, unit
+
+
+def _named(row: Row, name: str) -> Times | None:
+    return next((t for t in row.times if t.name == name), None)
+
+
+def _ready(times: Times | None) -> bool:
+    return times is not None and times.state == "ready"
+
+
+def _time(times: Times | None) -> str:
+    if times is None or not _ready(times):
+        return times.state.upper() if times else ""
+    for scale, unit in ((1e6, "us"), (1e3, "ms")):
+        if times.seconds * scale < 1000:
+            return f"{times.seconds * scale:.3g} {unit}"
+    return f"{times.seconds:.3g} s"
+
+
+def _rate(row: Row, times: Times | None) -> str:
+    if times is None or not _ready(times):
+        return ""
+    value, unit = rate(row, times)
+    return f"{value:.3g} {unit}"
+
+
+def _share(row: Row, times: Times | None, roof: dict[str, float] | None) -> str:
+    if times is None or roof is None or not _ready(times):
+        return ""
+    value, unit = rate(row, times)
+    limit = roof[row.dtype] if unit == "GFLOP/s" else roof["bandwidth"]
+    return f"{value * 1e9 / limit:.0%}"
+
+
+def _ratio(mine: Times | None, peer: Times | None) -> str:
+    if mine is None or peer is None or peer.state == "absent":
+        return ""
+    if not _ready(peer):
+        return peer.state
+    return f"{peer.seconds / mine.seconds:.2f}x"

@@ -1,0 +1,106 @@
+"""A process that holds contestants, and prepares, checks and times as lines of JSON tell it.
+
+`python -m tilework.benchmarks.worker THREADS KIND...`. Requests come on standard input:
+
+    {"do": "prepare", "case": LABEL, "sets": 3}   ->  one {"contestant", "state", "why"} for each
+    {"do": "sample", "contestant": i, "calls": n} ->  {"seconds": of one call}
+    {"do": "forget"}                              ->  {}
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+from tilework.benchmarks.check import check_answer
+from tilework.benchmarks.contestants import Contestant, Prepared, make
+from tilework.testing import cases
+from tilework.testing.case import Case
+
+
+class Worker:
+    """The contestants of one process, and the case they are ready for."""
+
+    def __init__(self, threads: int, kinds: list[str]) -> None:
+        self.contestants: list[Contestant] = []
+        self.absent: dict[str, str] = {}
+        for kind in kinds:
+            try:
+                self.contestants.append(make(kind, threads))
+            except ImportError as reason:
+                self.absent[kind] = str(reason)
+        self.cases = {c.bench.label: c for c in cases.benchmarks() if c.bench is not None}
+        self.case: Case | None = None
+        self.ready: dict[int, list[Prepared]] = {}
+
+    def introduce(self) -> dict[str, Any]:
+        """Who is here."""
+        who = [{"name": c.name, "ours": c.ours, "device": c.device} for c in self.contestants]
+        return {"contestants": who, "absent": self.absent}
+
+    def prepare(self, case: str, sets: int) -> list[dict[str, Any]]:
+        """Binds each contestant to `sets` inputs, and checks its first answer."""
+        self.case = self.cases[case]
+        assert self.case.bench is not None
+        inputs = [self.case.make_inputs(self.case.bench.dtype, seed) for seed in range(sets)]
+        shape = self.case.expected(inputs[0]).shape
+        rng = np.random.default_rng(0)
+        grad = np.asarray(rng.standard_normal(shape), self.case.bench.dtype)
+        self.ready = {}
+        outcome = []
+        for i, contestant in enumerate(self.contestants):
+            state, why = "ready", ""
+            try:
+                prepared = [contestant.prepare(self.case, x, grad) for x in inputs]
+                ready = [p for p in prepared if p is not None]
+                if len(ready) == sets:
+                    check_answer(self.case, inputs[0], grad, ready[0].answer(), contestant.ours)
+                    self.ready[i] = ready
+                else:
+                    state = "absent"
+            except AssertionError as reason:
+                state, why = "wrong", str(reason)
+            except Exception:
+                state, why = "failed", traceback.format_exc(limit=-3)
+            outcome.append({"contestant": i, "state": state, "why": why})
+        return outcome
+
+    def sample(self, contestant: int, calls: int) -> dict[str, float]:
+        """Seconds a call, over `calls` calls with the inputs in turn, after one untimed."""
+        assert self.case is not None
+        prepared = self.ready[contestant]
+        turns = list(itertools.islice(itertools.cycle(p.call for p in prepared), calls))
+        with self.contestants[contestant].running(self.case):
+            prepared[-1].call()
+            start = time.perf_counter()
+            for call in turns:
+                call()
+            seconds = time.perf_counter() - start
+        return {"seconds": seconds / calls}
+
+    def forget(self) -> dict[str, Any]:
+        """Lets go of the inputs."""
+        self.case, self.ready = None, {}
+        return {}
+
+
+def main() -> None:
+    threads, *kinds = sys.argv[1:]
+    # Libraries print what they like: standard output belongs to the answers alone.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    worker = Worker(int(threads), kinds)
+    print(json.dumps(worker.introduce()), file=answers)
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(getattr(worker, request.pop("do"))(**request)), file=answers)
+
+
+if __name__ == "__main__":
+    main()
