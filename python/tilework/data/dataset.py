@@ -123,7 +123,7 @@ def random_split(
     >>> [len(part) for part in random_split(TensorDataset(np.zeros(10)), [0.75, 0.25], generator=0)]
     [8, 2]
     """
-    from tilework.data.loader import as_generator
+    from tilework.data.loader import permutation
 
     total = len(dataset)
     sizes = [int(n) for n in lengths]
@@ -136,5 +136,5 @@ def random_split(
             ValueError, "random_split", f"lengths that sum to {total}, or fractions to 1",
             list(lengths), "give the last part what is left",
         )  # fmt: skip
-    order = as_generator(generator).permutation(total)
+    order = permutation(total, generator)
     return [Subset(dataset, part) for part in np.split(order, np.cumsum(sizes)[:-1])]

@@ -7,20 +7,23 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tilework import functional
 from tilework.data.dataset import Dataset, IterableDataset, collate
 from tilework.errors import error
 
+Order = NDArray[np.int64]
 
-def as_generator(source: np.random.Generator | int | None) -> np.random.Generator:
-    """A NumPy generator from a seed or, without one, from tilework's random stream."""
-    if isinstance(source, np.random.Generator):
-        return source
+
+def permutation(length: int, source: np.random.Generator | int | None) -> Order:
+    """The integers below `length`, shuffled by a NumPy generator, a seed, or tilework's seed."""
     if source is None:
-        from tilework import functional
-
-        source = functional.random_seed()
-    return np.random.Generator(np.random.PCG64(source))
+        return functional.randperm(length).numpy()  # type: ignore[no-any-return]
+    if isinstance(source, np.random.Generator):
+        return source.permutation(length)
+    # PCG64 by name: default_rng may change its generator some day, and a seed's order must not.
+    return np.random.Generator(np.random.PCG64(source)).permutation(length)
 
 
 class DataLoader:
@@ -68,7 +71,9 @@ class DataLoader:
         self.sampler = sampler
         self.collate_fn = collate_fn
         self.drop_last = drop_last
-        self.generator = generator if generator is None else as_generator(generator)
+        if isinstance(generator, int):  # made once, so that each pass has another order
+            generator = np.random.Generator(np.random.PCG64(generator))
+        self.generator = generator
 
     def __len__(self) -> int:
         if isinstance(self.dataset, IterableDataset):
@@ -86,11 +91,11 @@ class DataLoader:
             return self._stream(iter(self.dataset))
         return self._gather(self.dataset, self._order(len(self.dataset)))
 
-    def _order(self, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _order(self, length: int) -> Order:
         if self.sampler is not None:
             return np.fromiter(self.sampler, np.int64)
         if self.shuffle:
-            return as_generator(self.generator).permutation(length)
+            return permutation(length, self.generator)
         return np.arange(length)
 
     def _gather(self, dataset: Dataset, order: Any) -> Iterator[Any]:

@@ -12,6 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_CLOTHES = (
+    "T-shirt",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -38,9 +50,9 @@ class ImageSet:
 def digits() -> ImageSet:
     """1,797 handwritten digits of 8x8 pixels, which come with the package.
 
-    The test set of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI, 1998; CC BY
-    4.0). The split is fixed: a permutation by seed 0, its first 1,437 images to learn from, the
-    last 360 to judge by.
+    The test set of "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, UCI, 1998;
+    CC BY 4.0). The split is fixed: a permutation by seed 0, its first 1,437 images to learn from,
+    the last 360 to judge by.
 
     >>> digits().train_images.shape
     (1437, 1, 8, 8)
@@ -71,16 +83,14 @@ def fashion_mnist(folder: str | os.PathLike[str] = FASHION_MNIST_FOLDER) -> Imag
                 f"[fashion_mnist] expected images (N, 28, 28) and labels (N,); got {images.shape} "
                 f"and {labels.shape}: install the package dataset-fashion-mnist afresh"
             )
-        return images[:, None] / np.float32(255), labels.astype(np.int64)
+        return (images[:, None] / np.float32(255)).astype(np.float32), labels.astype(np.int64)
 
     if not folder.is_dir():
         raise FileNotFoundError(
             f"[fashion_mnist] expected its files in {folder}; got no such folder: "
             "sudo apt-get install dataset-fashion-mnist, or give the folder"
         )
-    names = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat")
-    names += ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-    return ImageSet("fashion-mnist", *part("train"), *part("t10k"), names)
+    return ImageSet("fashion-mnist", *part("train"), *part("t10k"), _CLOTHES)
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -100,6 +110,6 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     shape = tuple(int(n) for n in np.frombuffer(content[4:header], ">u4"))
     if len(content) != header + np.prod(shape, dtype=np.int64):
         raise ValueError(
-            f"[read_idx] expected {shape} bytes after the header; got {len(content) - header} in {path}"
+            f"[read_idx] expected {shape} bytes of data; got {len(content) - header} in {path}"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

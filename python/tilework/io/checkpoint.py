@@ -65,7 +65,9 @@ def _encode(value: Any, path: str, tensors: dict[str, Any]) -> Any:
         tensors[path] = value
         return {_TENSOR: path}
     if isinstance(value, Mapping):
-        entries = [(k, _encode(v, f"{path}/{k}" if path else str(k), tensors)) for k, v in value.items()]
+        entries = [
+            (k, _encode(v, f"{path}/{k}" if path else str(k), tensors)) for k, v in value.items()
+        ]
         return dict(entries) if all(isinstance(k, str) for k in value) else {_PAIRS: entries}
     if isinstance(value, (list, tuple)):
         return [_encode(v, f"{path}/{i}", tensors) for i, v in enumerate(value)]

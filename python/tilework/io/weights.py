@@ -47,7 +47,9 @@ def save(
     from safetensors.numpy import save_file
 
     # C order, because the writer takes the bytes from where the data starts and knows no strides.
-    arrays = {name: np.asarray(_array(name, value), order="C") for name, value in state_dict.items()}
+    arrays = {
+        name: np.asarray(_array(name, value), order="C") for name, value in state_dict.items()
+    }
     path = Path(path)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:

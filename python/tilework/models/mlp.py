@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from tilework import nn
@@ -23,7 +24,7 @@ class MLP(nn.Module):
     def __init__(self, sizes: Sequence[int], dropout: float = 0.0) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
             if i:
                 layers.append(nn.ReLU())
             if i and dropout:

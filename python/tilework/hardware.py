@@ -1,0 +1,99 @@
+"""This machine: its CPU, its GPU or why none, its measured roof, and who serves each op.
+
+`python -m tilework.hardware` prints it as JSON.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+from typing import Any
+
+from tilework import config, engines
+
+
+def cpu() -> dict[str, Any]:
+    """The processor as the compiled engine sees it; without that engine, its name alone."""
+    try:
+        from tilework import _native
+    except ImportError:
+        return {"model": platform.processor() or platform.machine()}
+    return dict(_native.cpu_info())
+
+
+def gpu() -> dict[str, str]:
+    """The name of the first CUDA device, or the reason why none can be used.
+
+    Asks the driver alone, which takes a tenth of a millisecond; importing cupy takes half a second.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return {"name": "", "reason": "libcuda.so.1, which comes with NVIDIA's driver, is not here"}
+    status = driver.cuInit(0)
+    if status != 0:
+        return {"name": "", "reason": f"NVIDIA's driver answers cuInit with error {status}"}
+    count = ctypes.c_int(0)
+    status = driver.cuDeviceGetCount(ctypes.byref(count))
+    if status != 0 or count.value == 0:
+        return {"name": "", "reason": f"NVIDIA's driver sees {count.value} devices ({status})"}
+    name = ctypes.create_string_buffer(256)
+    driver.cuDeviceGetName(name, len(name), 0)
+    return {"name": name.value.decode(), "reason": "tilework has no CUDA engine yet"}
+
+
+def threads() -> dict[str, Any]:
+    """How many threads kernels use, and what decided it."""
+    module = engines.engine_module()
+    if engines.current_engine() == "native":
+        return dict(module.thread_info())
+    return {"threads": config.get_num_threads(), "reason": "numba's own setting"}
+
+
+def roof() -> dict[str, float] | None:
+    """Operations (by dtype) and bytes a second, measured; None without the compiled engine."""
+    if engines.current_engine() != "native":
+        return None
+    from tilework import _native
+
+    return {
+        "float32": _native.roof_flops_float32(),
+        "float64": _native.roof_flops_float64(),
+        "bandwidth": _native.roof_bandwidth(),
+    }
+
+
+def variants() -> dict[str, dict[str, str]]:
+    """For each family of ops: the variant that serves it now, and why not a higher one."""
+    if engines.current_engine() != "native":
+        name = engines.current_engine()
+        asked = os.environ.get("TILEWORK_ENGINE") or "the compiled engine is not installed"
+        return {"every family": {"variant": name, "why": asked}}
+    module = engines.engine_module()
+    served = {}
+    for family, rows in module.variants().items():
+        at = next(i for i, row in enumerate(rows) if row["serves"])
+        why = [rows[at]["reason"], *(f"{row['name']} {row['reason']}" for row in rows[at + 1 :])]
+        served[family] = {"variant": rows[at]["name"], "why": "; ".join(why)}
+    return served
+
+
+def main() -> None:
+    print(
+        json.dumps(
+            {
+                "cpu": cpu(),
+                "gpu": gpu(),
+                "isa": config.get_isa(),
+                "threads": config.get_num_threads(),
+                "precision": config.get_float32_matmul_precision(),
+                "roof": roof(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""fit: the loop around a model, an optimiser and a loader, which can stop and go on."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from tilework import io
+from tilework.data import DataLoader
+from tilework.errors import error
+from tilework.functional import get_rng_state, set_rng_state
+from tilework.nn import Module
+from tilework.optim import Optimizer
+from tilework.tensor import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class Position:
+    """How far a run has come: whole epochs, batches of the next one, and their summed loss."""
+
+    epoch: int = 0
+    batch: int = 0
+    loss: float = 0.0
+
+
+class Interrupted(Exception):
+    """Ctrl-C ended a run at `position`; from there the checkpoint, if there is one, goes on."""
+
+    def __init__(self, position: Position) -> None:
+        super().__init__(f"interrupted in epoch {position.epoch + 1}, batch {position.batch}")
+        self.position = position
+
+
+def fit(
+    model: Module,
+    optimizer: Optimizer,
+    loss_fn: Loss,
+    loader: DataLoader,
+    epochs: int,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_batch: Callable[[Position, int], None] | None = None,
+    on_epoch: Callable[[Position, float], None] | None = None,
+) -> Position:
+    """Trains for `epochs` passes over `loader`, whose batches are (input, target).
+
+    With `checkpoint`, writes everything that the run needs to go on there after each epoch and on
+    Ctrl-C; `resume` goes on from it, to the same weights, bit for bit, as a run that was never
+    stopped, where the loader draws its order from tilework's numbers (its default).
+    `on_batch(position, batches)` and `on_epoch(position, mean_loss)` watch.
+
+    Raises Interrupted on Ctrl-C, after the batch at hand; ValueError where `resume` has nothing to
+    resume from, or where the checkpoint is damaged or another model's: the model is then as it was.
+
+    >>> import numpy as np, tilework as tw
+    >>> from tilework import nn, optim, data, functional as F
+    >>> model = nn.Linear(3, 2)
+    >>> loader = data.DataLoader(data.TensorDataset(np.ones((8, 3), "f"), np.zeros(8, int)), 4)
+    >>> fit(model, optim.SGD(model.parameters(), lr=0.1), F.cross_entropy, loader, epochs=2).epoch
+    2
+    """
+    if resume and checkpoint is None:
+        raise error(ValueError, "fit", "a checkpoint to resume from", None, "give checkpoint=PATH")
+    position = Position()
+    now: Tensor | None = None  # where the random numbers stood when the run was stopped
+    if resume and checkpoint is not None:
+        position, order, now = _restore(checkpoint, model, optimizer)
+        set_rng_state(order)
+    with _interrupts() as interrupted:
+        while position.epoch < epochs:
+            order = get_rng_state()  # what this epoch's order is drawn from
+            batches = iter(loader)  # draws the order
+            if now is not None:
+                set_rng_state(now)
+                now = None
+            for inputs, target in itertools.islice(batches, position.batch, None):
+                position.loss += _step(model, optimizer, loss_fn, inputs, target)
+                position.batch += 1
+                if on_batch is not None:
+                    on_batch(position, len(loader))
+                if interrupted.is_set():
+                    _save(checkpoint, model, optimizer, position, order)
+                    raise Interrupted(position)
+            mean = position.loss / max(1, position.batch)
+            position = Position(position.epoch + 1)
+            _save(checkpoint, model, optimizer, position, get_rng_state())
+            if on_epoch is not None:
+                on_epoch(position, mean)
+    return position
+
+
+def _step(
+    model: Module, optimizer: Optimizer, loss_fn: Loss, inputs: Tensor, target: Tensor
+) -> float:
+    optimizer.zero_grad()
+    loss = loss_fn(model(inputs), target)
+    loss.backward()
+    optimizer.step()
+    return float(loss.item())
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one ends the process's patience as usual.
+
+    A batch is never cut in two: weights, optimiser and random numbers stay of one moment.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals are the main thread's
+        return
+
+    def first(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _save(
+    path: Path | None, model: Module, optimizer: Optimizer, position: Position, order: Tensor
+) -> None:
+    if path is None:
+        return
+    io.save_checkpoint(
+        path,
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "position": asdict(position),
+            "order": order,
+            "now": get_rng_state(),
+        },
+    )
+
+
+def _restore(path: Path, model: Module, optimizer: Optimizer) -> tuple[Position, Tensor, Tensor]:
+    """Loads the checkpoint, all of it or nothing."""
+    if not path.exists():
+        raise error(
+            ValueError, "fit", "a checkpoint to resume from", f"no file {path}", "start anew"
+        )
+    tree = io.load_checkpoint(path)
+    before = model.state_dict()
+    kept = {name: value.detach().clone() for name, value in before.items()}
+    try:
+        position = Position(**tree["position"])
+        model.load_state_dict(tree["model"])
+        optimizer.load_state_dict(tree["optimizer"])
+        return position, tree["order"], tree["now"]
+    except (KeyError, TypeError, ValueError, RuntimeError) as reason:
+        model.load_state_dict(kept)
+        raise error(
+            ValueError, "fit", "a checkpoint of this model and optimiser", f"{path} ({reason})",
+            "resume with the options that it was begun with",
+        ) from reason  # fmt: skip
