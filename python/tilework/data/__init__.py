@@ -8,9 +8,16 @@ from tilework.data.dataset import (
     random_split,
 )
 from tilework.data.loader import DataLoader
-from tilework.data.sources import ImageSet, digits, fashion_mnist, read_idx
+from tilework.data.sources import (
+    FASHION_MNIST_FOLDER,
+    ImageSet,
+    digits,
+    fashion_mnist,
+    read_idx,
+)
 
 __all__ = [
+    "FASHION_MNIST_FOLDER",
     "DataLoader",
     "Dataset",
     "ImageSet",

@@ -53,7 +53,10 @@ def save(
     path = Path(path)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
+        beside.touch(exist_ok=False)
+        mode = beside.stat().st_mode  # as the umask has it: the writer's files are for the owner
         save_file(arrays, beside, metadata=dict(metadata or {}))
+        beside.chmod(mode)
         _sync(beside)
         os.replace(beside, path)
     except BaseException:

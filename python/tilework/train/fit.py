@@ -79,9 +79,9 @@ def fit(
         while position.epoch < epochs:
             order = get_rng_state()  # what this epoch's order is drawn from
             batches = iter(loader)  # draws the order
-            if now is not None:
+            if now is not None and position.batch:
                 set_rng_state(now)
-                now = None
+            now = None
             for inputs, target in itertools.islice(batches, position.batch, None):
                 position.loss += _step(model, optimizer, loss_fn, inputs, target)
                 position.batch += 1

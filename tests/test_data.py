@@ -1,0 +1,212 @@
+"""Datasets, loaders and the images that come with the package."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import data
+from tilework.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+
+
+class Squares(Dataset):
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, index):
+        return {"x": np.float32(index), "name": f"n{index}", "y": (index * index, 0.5 * index)}
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(7))
+
+
+def rows(loader):
+    return [batch[0].tolist() for batch in loader]
+
+
+def test_batches_come_in_order():
+    loader = DataLoader(TensorDataset(np.arange(7)), batch_size=3)
+    assert rows(loader) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert len(loader) == 3
+
+
+def test_drop_last():
+    loader = DataLoader(TensorDataset(np.arange(7)), batch_size=3, drop_last=True)
+    assert rows(loader) == [[0, 1, 2], [3, 4, 5]]
+    assert len(loader) == 2
+
+
+def test_no_batch_size_gives_samples():
+    samples = list(DataLoader(TensorDataset(np.arange(3)), batch_size=None))
+    assert [s[0].item() for s in samples] == [0, 1, 2]
+
+
+def test_shuffling_is_a_permutation_new_each_pass_and_seeded():
+    def passes():
+        tw.manual_seed(5)
+        loader = DataLoader(TensorDataset(np.arange(100)), batch_size=100, shuffle=True)
+        return [rows(loader)[0] for _ in range(2)]
+
+    first, second = passes()
+    assert sorted(first) == sorted(second) == list(range(100))
+    assert first != second
+    assert first != list(range(100))
+    assert passes() == [first, second]
+
+
+@pytest.mark.parametrize("make", [lambda: 3, lambda: np.random.default_rng(3)])
+def test_own_generator(make):
+    def passes():
+        loader = DataLoader(
+            TensorDataset(np.arange(50)), batch_size=50, shuffle=True, generator=make()
+        )
+        return [rows(loader)[0] for _ in range(2)]
+
+    before = tw.get_rng_state().tolist()
+    first, second = passes()
+    assert first != second
+    assert passes() == [first, second]
+    assert tw.get_rng_state().tolist() == before
+
+
+def test_sampler():
+    assert rows(DataLoader(TensorDataset(np.arange(9)), 2, sampler=[8, 0, 4])) == [[8, 0], [4]]
+
+
+def test_collating_structures():
+    batch = next(iter(DataLoader(Squares(), batch_size=3)))
+    assert batch["x"].tolist() == [0.0, 1.0, 2.0]
+    assert batch["x"].dtype == tw.float32
+    assert batch["name"] == ["n0", "n1", "n2"]
+    assert batch["y"][0].tolist() == [0, 1, 4]
+    assert batch["y"][0].dtype == tw.int64
+    assert batch["y"][1].dtype == tw.float32
+
+
+def test_collate_fn():
+    loader = DataLoader(Squares(), batch_size=2, collate_fn=lambda samples: len(samples))
+    assert list(loader) == [2, 2, 2, 1]
+
+
+def test_iterable_dataset():
+    assert [b.tolist() for b in DataLoader(Stream(), batch_size=3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert len(list(DataLoader(Stream(), batch_size=3, drop_last=True))) == 2
+    assert list(DataLoader(Stream(), batch_size=None)) == list(range(7))
+    with pytest.raises(TypeError, match="with a length"):
+        len(DataLoader(Stream()))
+
+
+def test_tensor_dataset_gathers_rows_of_any_layout():
+    images = np.asfortranarray(np.arange(24.0).reshape(4, 6))
+    labels = tw.tensor([0, 1, 2, 3])
+    x, y = TensorDataset(images, labels).batch(np.array([2, 0]))
+    np.testing.assert_array_equal(x.numpy(), images[[2, 0]])
+    assert y.tolist() == [2, 0]
+
+
+def test_subsets_nest():
+    inner = Subset(TensorDataset(np.arange(10)), [1, 3, 5, 7])
+    outer = Subset(inner, [3, 0])
+    assert [outer[i][0].item() for i in range(2)] == [7, 1]
+    assert outer.batch(np.array([1, 0]))[0].tolist() == [1, 7]
+
+
+def test_random_split_partitions():
+    parts = data.random_split(TensorDataset(np.arange(10)), [5, 3, 2], generator=1)
+    assert [len(p) for p in parts] == [5, 3, 2]
+    together = np.concatenate([p.indices for p in parts])
+    assert sorted(together) == list(range(10))
+    again = data.random_split(TensorDataset(np.arange(10)), [5, 3, 2], generator=1)
+    assert [p.indices.tolist() for p in parts] == [p.indices.tolist() for p in again]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: DataLoader(TensorDataset(np.arange(3)), batch_size=0), ValueError),
+        (lambda: DataLoader(Stream(), shuffle=True), ValueError),
+        (lambda: DataLoader(TensorDataset(np.arange(3)), shuffle=True, sampler=[0]), ValueError),
+        (lambda: TensorDataset(), ValueError),
+        (lambda: TensorDataset(np.zeros(3), np.zeros(4)), ValueError),
+        (lambda: TensorDataset(np.float32(3)), ValueError),
+        (lambda: data.random_split(TensorDataset(np.zeros(3)), [1, 1]), ValueError),
+        (lambda: data.random_split(TensorDataset(np.zeros(3)), [4, -1]), ValueError),
+    ],
+)
+def test_bad_arguments_are_named(make, kind):
+    with pytest.raises(kind, match=r"^\[\w+\] expected .*; got .*: "):
+        make()
+
+
+def test_digits_are_whole_and_the_parts_apart():
+    images = data.digits()
+    assert images.train_images.shape == (1437, 1, 8, 8)
+    assert images.test_images.shape == (360, 1, 8, 8)
+    assert images.train_images.dtype == np.float32
+    assert images.train_labels.dtype == np.int64
+    every = np.concatenate([images.train_images, images.test_images])
+    assert every.min() == 0.0
+    assert every.max() == 1.0
+    labels = np.concatenate([images.train_labels, images.test_labels])
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert 0.05 < images.majority_accuracy() < 0.2
+
+
+def test_digits_are_the_same_each_time():
+    np.testing.assert_array_equal(data.digits().test_images, data.digits().test_images)
+
+
+# --- IDX files ---
+
+
+def idx(array):
+    head = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return head + array.astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_read_idx(tmp_path, pack):
+    array = np.arange(24).reshape(2, 3, 4)
+    (tmp_path / "a").write_bytes(pack(idx(array)))
+    np.testing.assert_array_equal(data.read_idx(tmp_path / "a"), array)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0\0",
+        b"\0\0\x0d\x01\0\0\0\1\0",
+        idx(np.zeros((2, 3)))[:-1],
+        idx(np.zeros((2, 3))) + b"\0",
+        b"\0\0\x08\x03\0\0\0\1",
+        gzip.compress(idx(np.zeros((2, 3))))[:-9],
+        b"\x1f\x8bnonsense",
+        b"\0\0\x08\x04" + b"\xff" * 16,
+    ],
+)
+def test_damaged_idx_files_are_refused(tmp_path, content):
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(ValueError, match=r"\[read_idx\]"):
+        data.read_idx(tmp_path / "a")
+
+
+def test_fashion_mnist_from_files(tmp_path):
+    for name, n in (("train", 5), ("t10k", 2)):
+        images = np.full((n, 28, 28), 255)
+        (tmp_path / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+        (tmp_path / f"{name}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(n))))
+    images = data.fashion_mnist(tmp_path)
+    assert images.train_images.shape == (5, 1, 28, 28)
+    assert images.train_images.dtype == np.float32
+    assert images.test_images.max() == 1.0
+    assert images.test_labels.tolist() == [0, 1]
+
+
+def test_fashion_mnist_says_how_to_get_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
+        data.fashion_mnist(tmp_path / "nowhere")

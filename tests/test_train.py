@@ -1,0 +1,181 @@
+"""Training: it learns, it stops where it is told to, and it goes on as if it had never stopped."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import data, io, nn, optim
+from tilework import functional as F
+from tilework.models import MLP
+from tilework.train import Interrupted, accuracy, fit, mlp
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.standard_normal((50, 1, 3, 3)).astype(np.float32)
+LABELS = (IMAGES.reshape(50, 9) @ RNG.standard_normal((9, 4))).argmax(1)
+
+
+def parts(seed=1):
+    """A model with dropout, its optimiser and a shuffling loader: all that draws random numbers."""
+    tw.manual_seed(seed)
+    model = MLP([9, 16, 4], dropout=0.3)
+    loader = data.DataLoader(data.TensorDataset(IMAGES, LABELS), 8, shuffle=True)
+    return model, optim.Adam(model.parameters(), lr=1e-2), F.cross_entropy, loader
+
+
+def weights(model):
+    return {name: value.numpy().copy() for name, value in model.state_dict().items()}
+
+
+def stop_at(epoch, batch):
+    def on_batch(position, batches):
+        if (position.epoch, position.batch) == (epoch, batch):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return on_batch
+
+
+def test_fit_learns_and_reports():
+    model, optimizer, loss, loader = parts()
+    losses, seen = [], []
+    position = fit(
+        model, optimizer, loss, loader, 30,
+        on_batch=lambda p, n: seen.append((p.epoch, p.batch, n)),
+        on_epoch=lambda p, mean: losses.append(mean),
+    )  # fmt: skip
+    assert position.epoch == len(losses) == 30
+    assert seen[:8] == [(0, i + 1, 7) for i in range(7)] + [(1, 1, 7)]
+    assert losses[-1] < losses[0] / 2
+    assert accuracy(model, loader) > 0.9
+
+
+def test_the_same_seed_gives_the_same_weights():
+    runs = []
+    for _ in range(2):
+        made = parts()
+        fit(*made, 2)
+        runs.append(weights(made[0]))
+    for name, value in runs[0].items():
+        np.testing.assert_array_equal(value, runs[1][name])
+
+
+# The last batch of an epoch, its first, and one in between.
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 3), (1, 1), (1, 7), (2, 7)])
+def test_interrupted_and_resumed_is_as_never_interrupted(tmp_path, epoch, batch):
+    whole = parts()
+    whole_losses = []
+    fit(*whole, 3, on_epoch=lambda p, mean: whole_losses.append(mean))
+    path = tmp_path / "c"
+    cut = parts()
+    losses = []
+    with pytest.raises(Interrupted) as stop:
+        fit(*cut, 3, checkpoint=path, on_batch=stop_at(epoch, batch),
+            on_epoch=lambda p, mean: losses.append(mean))  # fmt: skip
+    assert (stop.value.position.epoch, stop.value.position.batch) == (epoch, batch)
+    other = parts(seed=2)
+    position = fit(*other, 3, checkpoint=path, resume=True,
+                   on_epoch=lambda p, mean: losses.append(mean))  # fmt: skip
+    assert position.epoch == 3
+    assert losses == whole_losses
+    for name, value in weights(whole[0]).items():
+        np.testing.assert_array_equal(weights(other[0])[name], value)
+
+
+def test_resuming_after_a_whole_epoch(tmp_path):
+    whole = parts()
+    fit(*whole, 4)
+    fit(*parts(), 2, checkpoint=tmp_path / "c")
+    other = parts(seed=9)
+    fit(*other, 4, checkpoint=tmp_path / "c", resume=True)
+    for name, value in weights(whole[0]).items():
+        np.testing.assert_array_equal(weights(other[0])[name], value)
+
+
+def test_the_users_own_handler_comes_back():
+    before = signal.getsignal(signal.SIGINT)
+    fit(*parts(), 1)
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(Interrupted):
+        fit(*parts(), 1, on_batch=stop_at(0, 1))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_interrupt_is_an_ordinary_one():
+    def twice(position, batches):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(*parts(), 1, on_batch=twice)
+
+
+def test_fit_runs_off_the_main_thread():
+    done = []
+    thread = threading.Thread(target=lambda: done.append(fit(*parts(), 1).epoch))
+    thread.start()
+    thread.join()
+    assert done == [1]
+
+
+def test_resuming_from_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"\[fit\].*no file"):
+        fit(*parts(), 1, checkpoint=tmp_path / "none", resume=True)
+    with pytest.raises(ValueError, match=r"\[fit\].*checkpoint=PATH"):
+        fit(*parts(), 1, resume=True)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda tree: tree.pop("optimizer"),
+        lambda tree: tree.pop("now"),
+        lambda tree: tree.update(position={"epoch": 1, "nonsense": 2}),
+        lambda tree: tree.update(model=nn.Linear(2, 2).state_dict()),
+        lambda tree: tree.update(optimizer={"state": {}, "param_groups": []}),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_leaves_the_model_as_it_was(tmp_path, spoil):
+    path = tmp_path / "c"
+    fit(*parts(), 1, checkpoint=path)
+    tree = io.load_checkpoint(path)
+    spoil(tree)
+    io.save_checkpoint(path, tree)
+    made = parts(seed=5)
+    before = weights(made[0])
+    with pytest.raises(ValueError, match=r"\[fit\].*resume with the options"):
+        fit(*made, 2, checkpoint=path, resume=True)
+    for name, value in weights(made[0]).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_accuracy_counts_and_keeps_the_mode():
+    class Fixed(nn.Module):
+        def forward(self, x):
+            assert not self.training
+            return x
+
+    logits = np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0]]
+    loader = data.DataLoader(data.TensorDataset(logits, np.array([0, 1, 2, 0, 1])), 2)
+    model = Fixed()
+    assert accuracy(model, loader) == pytest.approx(3 / 5)
+    assert model.training
+
+
+def test_digits_reach_97_percent():
+    recipe = mlp.RECIPES["digits"]
+    outcome = mlp.train_mlp(data.digits(), recipe, seed=0)
+    assert outcome.accuracy >= 0.97
+    assert outcome.majority < 0.15
+
+
+@pytest.mark.full
+@pytest.mark.skipif(
+    not data.FASHION_MNIST_FOLDER.is_dir(), reason="needs Debian's dataset-fashion-mnist"
+)
+def test_fashion_mnist_reaches_88_percent():
+    outcome = mlp.train_mlp(data.fashion_mnist(), mlp.RECIPES["fashion-mnist"], seed=0)
+    assert outcome.accuracy >= 0.88
+    assert outcome.majority == pytest.approx(0.1)
