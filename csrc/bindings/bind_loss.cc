@@ -112,7 +112,7 @@ py::tuple bind_cross_entropy_forward(py::handle logits, py::handle target, py::h
   {
     const ArrayView loss_view = view_own(loss), saved_view = view_own(saved);
     GilRelease unlocked(in.cost_ns());
-    with_type(in.dtype(), [&]<class T>() {
+    dispatch_float(in.dtype(), [&]<class T>() {
       cross_entropy_forward(in.args<T>(), loss_view.as<T>(), saved_view.as<T>());
     });
   }
@@ -150,7 +150,7 @@ py::object bind_cross_entropy_backward(py::handle grad_array, py::handle logits,
   {
     const ArrayView grad = view_own(held), dx = view_own(result);
     GilRelease unlocked(in.cost_ns());
-    with_type(in.dtype(), [&]<class T>() {
+    dispatch_float(in.dtype(), [&]<class T>() {
       cross_entropy_backward(in.args<T>(), grad.as<T>(), saved.as<T>(), dx.as<T>());
     });
   }
@@ -183,7 +183,7 @@ py::object bind_mse_forward(py::handle input, py::handle target, py::handle redu
                                                    : new_array(in.input.dtype, 0, nullptr);
   const ArrayView loss = view_own(result);
   GilRelease unlocked(in.cost_ns());
-  with_type(in.input.dtype, [&]<class T>() {
+  dispatch_float(in.input.dtype, [&]<class T>() {
     mse_forward(in.input.as<T>(), in.target.as<T>(), in.input.size(), reduction, loss.as<T>());
   });
   return result;
@@ -198,7 +198,7 @@ py::object bind_mse_backward(py::handle grad_array, py::handle input, py::handle
   py::object result = new_array_like(in.input);
   const ArrayView grad = view_own(held), dx = view_own(result);
   GilRelease unlocked(in.cost_ns());
-  with_type(in.input.dtype, [&]<class T>() {
+  dispatch_float(in.input.dtype, [&]<class T>() {
     mse_backward(grad.as<T>(), in.input.as<T>(), in.target.as<T>(), in.input.size(), reduction,
                  dx.as<T>());
   });

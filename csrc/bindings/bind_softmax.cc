@@ -31,7 +31,7 @@ py::object forward(py::handle array, int64_t axis, bool log) {
   py::object result = new_array_like(x);
   const ArrayView y = view_own(result);
   GilRelease unlocked(softmax_cost_ns(shape, x.itemsize()));
-  with_type(x.dtype, [&]<class T>() { softmax_forward(x.as<T>(), y.as<T>(), shape, log); });
+  dispatch_float(x.dtype, [&]<class T>() { softmax_forward(x.as<T>(), y.as<T>(), shape, log); });
   return result;
 }
 
@@ -48,8 +48,9 @@ py::object backward(py::handle grad_array, py::handle output_array, int64_t axis
   py::object result = new_array_like(y);
   const ArrayView dx = view_own(result);
   GilRelease unlocked(softmax_cost_ns(shape, y.itemsize()));
-  with_type(y.dtype,
-            [&]<class T>() { softmax_backward(grad.as<T>(), y.as<T>(), dx.as<T>(), shape, log); });
+  dispatch_float(y.dtype, [&]<class T>() {
+    softmax_backward(grad.as<T>(), y.as<T>(), dx.as<T>(), shape, log);
+  });
   return result;
 }
 
