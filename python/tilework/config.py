@@ -58,7 +58,7 @@ def set_num_threads(n: int) -> None:
         return
     import numba
 
-    numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
 def get_isa() -> str:

@@ -111,9 +111,9 @@ def result_type(*operands: Any) -> DType:
         held = classes[level]
         classes[level] = dtype if held is None else promote(held, dtype)
     result: DType | None = None
-    for dtype in classes:
+    for found in classes:
         if result is None:
-            result = dtype
-        elif dtype is not None and _ORDER[dtype][0] > _ORDER[result][0]:
-            result = promote(result, dtype)
+            result = found
+        elif found is not None and _ORDER[found][0] > _ORDER[result][0]:
+            result = promote(result, found)
     return float32 if result is None else result

@@ -25,7 +25,6 @@ class Storage:
     """
 
     version: int = 0  # raised by every write that tilework makes
-    rewrites: int = 0  # the writes among them that the tape has recorded
     shared: bool = False  # some view or detached twin exists
     exposed: bool = False  # user code holds a writable array on this memory
     frozen: bool = False  # nn.utils.freeze: read-only

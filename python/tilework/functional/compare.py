@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
+from tilework.autograd import wants_grad
 from tilework.errors import error
 from tilework.functional.common import operand, wrap
 from tilework.tensor import Tensor, tensor_method
@@ -257,12 +258,17 @@ def floor_divide(input: Tensor, other: Any) -> Tensor:
 
 @tensor_method("remainder", "__mod__")
 def remainder(input: Tensor, other: Any) -> Tensor:
-    """What floor_divide leaves, with the divisor's sign; no gradient. ValueError on an integer 0.
+    """What floor_divide leaves, with the divisor's sign. ValueError on an integer 0.
+
+    The gradient takes the quotient as constant.
 
     >>> tw.remainder(tw.tensor([7, -7]), 2)
     tensor([1, 1])
     """
-    return _arithmetic("remainder", np.remainder, input, other)
+    tensors = [t for t in (input, other) if isinstance(t, Tensor)]
+    if not wants_grad(*tensors):
+        return _arithmetic("remainder", np.remainder, input, other)
+    return input - floor_divide(input, other) * other
 
 
 def _rounding(function: Callable[..., Any]) -> Callable[[Tensor], Tensor]:

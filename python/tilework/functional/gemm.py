@@ -184,7 +184,7 @@ def _linear_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         matmul(grad, weight) if x._requires_grad else None,
         matmul(flat.t(), x.reshape(-1, weight.shape[1])) if weight._requires_grad else None,
         flat.sum(0) if bias is not None and bias._requires_grad else None,
-        grad,
+        grad if residual is not None and residual._requires_grad else None,
     )
 
 
@@ -237,7 +237,7 @@ def linear(
     out, saved = ops.linear_forward(x, w, b, r, activation, recorded, packed)
     y = Tensor(out)
     if recorded:
-        reads = (storage, input._storage)
+        reads: tuple[Any, ...] = (storage, input._storage)
         if saved is out:
             reads = (storage, input._storage, y._storage)
         record(y, _LINEAR, (input, weight, bias, residual), (activation, saved), reads)

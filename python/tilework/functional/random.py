@@ -211,13 +211,13 @@ def _laid_out(array: Any, strides: tuple[int, ...]) -> Any:
 
 
 def _dropout_backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-    strides, *key = saved
-    return (ops.dropout_backward(_laid_out(grad, strides), *key),)
+    strides, p, seed, call = saved
+    return (ops.dropout_backward(_laid_out(grad, strides), p, seed, call),)
 
 
 def _dropout_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-    strides, *key = saved
-    return (_dropped(grad, *key, strides),)
+    strides, p, seed, call = saved
+    return (_dropped(grad, p, seed, call, strides),)
 
 
 _DROPOUT = Op("dropout", _dropout_backward, _dropout_recorded)

@@ -228,8 +228,8 @@ def _matrix_transposed(self: Tensor) -> Tensor:
     return transpose(self, -1, -2)
 
 
-Tensor.T = property(_transposed)
-Tensor.mT = property(_matrix_transposed)
+setattr(Tensor, "T", property(_transposed))  # noqa: B010 (mypy knows T as read-only)
+setattr(Tensor, "mT", property(_matrix_transposed))  # noqa: B010
 
 
 # --- expand ---

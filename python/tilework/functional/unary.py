@@ -57,7 +57,8 @@ def _unary(op: UnaryOp, input: Any) -> Tensor:
 
 def _not_float32(op: UnaryOp, x: Tensor) -> Tensor:
     if x.dtype is dtypes.bfloat16:
-        return in_float32(_unary_of(op), x)
+        result: Tensor = in_float32(_unary_of(op), x)
+        return result
     if op.name in ("relu", "abs", "neg"):
         if x.dtype is dtypes.bool:
             raise error(TypeError, op.name, "numbers", "bools", "convert with x.long()")
@@ -114,6 +115,19 @@ def _normal_cdf(x: Tensor) -> Tensor:
     return y
 
 
+def _tanh_slope(x: Tensor) -> Tensor:
+    y = tanh(x)
+    return 1.0 - y * y
+
+
+def _exp_slope(x: Tensor) -> Tensor:
+    return exp(x)
+
+
+def _sqrt_slope(x: Tensor) -> Tensor:
+    return 0.5 / sqrt(x)
+
+
 def _gelu_slope(x: Tensor) -> Tensor:
     return _normal_cdf(x) + x * _density(x)
 
@@ -126,13 +140,13 @@ def _gelu_tanh_slope(x: Tensor) -> Tensor:
 
 RELU = UnaryOp("relu", _step)
 SIGMOID = UnaryOp("sigmoid", _sigmoid_slope)
-TANH = UnaryOp("tanh", lambda x: 1.0 - tanh(x) * tanh(x))
+TANH = UnaryOp("tanh", _tanh_slope)
 SILU = UnaryOp("silu", _silu_slope)
 GELU = UnaryOp("gelu", _gelu_slope)
 GELU_TANH = UnaryOp("gelu_tanh", _gelu_tanh_slope)
-EXP = UnaryOp("exp", lambda x: exp(x))
+EXP = UnaryOp("exp", _exp_slope)
 LOG = UnaryOp("log", lambda x: 1.0 / x)
-SQRT = UnaryOp("sqrt", lambda x: 0.5 / sqrt(x))
+SQRT = UnaryOp("sqrt", _sqrt_slope)
 ABS = UnaryOp("abs", lambda x: Tensor(np.asarray(np.sign(x._array), x.dtype)))
 NEG = UnaryOp("neg", lambda x: Tensor(np.asarray(-1.0, x.dtype)))
 
