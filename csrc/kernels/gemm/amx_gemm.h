@@ -274,6 +274,9 @@ bool suits(const GemmArgs<float>& args) {
                                      : S == 2 ? MatmulPrecision::high
                                               : MatmulPrecision::medium;
   if (args.precision != served || args.k == 0) return false;
+  // Few rows are bound by reading B, of which split values are half as long again.
+  constexpr int64_t kLeast = 16;
+  if (args.m < kLeast || args.n < kLeast) return false;
   constexpr double kSplit = 40, kPack = 10, kTile = 0.45 * kProducts<S> / kProducts<3>,
                    kSetup = 20e3;
   const bool ahead = args.packed.data && args.packed.routine->run == run<S>;
