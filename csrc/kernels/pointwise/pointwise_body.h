@@ -16,8 +16,17 @@
 namespace tilework::TW_ISA {
 namespace pointwise {
 
+// How far ahead of the loads a large input is fetched: the hardware's own fetching stops at each
+// 4 KiB page, and starts again late.
+inline constexpr int kPrefetchBytes = 2048;
+
 template <class Lanes, bool kStream>
 struct Output : Lanes {
+  template <class T>
+  TW_INLINE Vec<T> read(const T* p) const {
+    if constexpr (kStream) __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchBytes);
+    return Lanes::load(p);
+  }
   template <class T>
   TW_INLINE void write(T* p, Vec<T> v) const {
     if constexpr (kStream)
@@ -50,7 +59,7 @@ TW_INLINE void end_output(bool stream) {
 template <class T, class Op>
 void unary_forward(const T* x, T* y, int64_t n, bool stream) {
   sweep_out<T>(n, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
-    lanes.write(y + i, Op::forward(lanes.load(x + i)));
+    lanes.write(y + i, Op::forward(lanes.read(x + i)));
   });
   end_output(stream);
 }
@@ -58,8 +67,8 @@ void unary_forward(const T* x, T* y, int64_t n, bool stream) {
 template <class T, class Op, bool kReadsSaved>
 void unary_backward(const T* grad, const T* saved, T* dx, int64_t n, bool stream) {
   sweep_out<T>(n, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
-    const Vec<T> s = kReadsSaved ? lanes.load(saved + i) : Vec<T>::zero();
-    lanes.write(dx + i, Op::backward(lanes.load(grad + i), s));
+    const Vec<T> s = kReadsSaved ? lanes.read(saved + i) : Vec<T>::zero();
+    lanes.write(dx + i, Op::backward(lanes.read(grad + i), s));
   });
   end_output(stream);
 }
@@ -69,8 +78,8 @@ void binary(const T* a, const T* b, T* y, int64_t n, bool stream) {
   const Vec<T> one_a = kScalar == Scalar::a ? Vec<T>(*a) : Vec<T>::zero();
   const Vec<T> one_b = kScalar == Scalar::b ? Vec<T>(*b) : Vec<T>::zero();
   sweep_out<T>(n, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
-    const Vec<T> va = kScalar == Scalar::a ? one_a : lanes.load(a + i);
-    const Vec<T> vb = kScalar == Scalar::b ? one_b : lanes.load(b + i);
+    const Vec<T> va = kScalar == Scalar::a ? one_a : lanes.read(a + i);
+    const Vec<T> vb = kScalar == Scalar::b ? one_b : lanes.read(b + i);
     lanes.write(y + i, Op::apply(va, vb));
   });
   end_output(stream);
@@ -81,7 +90,7 @@ void bias_forward(const T* x, const T* bias, T* y, T* z, int64_t rows, int64_t c
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t at = r * cols;
     sweep_out<T>(cols, stream, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA {
-      const Vec<T> sum = lanes.load(x + at + j) + lanes.load(bias + j);
+      const Vec<T> sum = lanes.read(x + at + j) + lanes.load(bias + j);
       if (z) lanes.write(z + at + j, sum);
       lanes.write(y + at + j, activate<act>(sum));
     });
@@ -94,8 +103,8 @@ template <class T, Activation act>
 void bias_backward(const T* grad, const T* saved, T* dz, T* partial, int64_t rows, int64_t cols,
                    bool stream) {
   const auto row = [&](int64_t at, auto lanes) TW_INLINE_LAMBDA {
-    const Vec<T> s = act == Activation::none ? Vec<T>::zero() : lanes.load(saved + at);
-    const Vec<T> d = activation_gradient<act>(lanes.load(grad + at), s);
+    const Vec<T> s = act == Activation::none ? Vec<T>::zero() : lanes.read(saved + at);
+    const Vec<T> d = activation_gradient<act>(lanes.read(grad + at), s);
     lanes.write(dz + at, d);
     return d;
   };
@@ -125,7 +134,7 @@ void dropout(uint32_t threshold, T scale, uint64_t seed, uint64_t call, uint64_t
     const int64_t step = n - at < kPhiloxStep ? n - at : kPhiloxStep;
     sweep_out<T>(step, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
       const Vec<T> f = lanes.load(factor + i), zero = Vec<T>::zero();
-      lanes.write(y + at + i, select(f == zero, zero, lanes.load(x + at + i) * f));
+      lanes.write(y + at + i, select(f == zero, zero, lanes.read(x + at + i) * f));
     });
   }
   end_output(stream);
