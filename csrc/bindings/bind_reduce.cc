@@ -1,7 +1,130 @@
+// Reductions: axes are put in memory order here, and the results back into the array's own order.
+#include <algorithm>
+#include <string>
+
 #include "bindings/array.h"
+#include "bindings/checks.h"
+#include "kernels/reduce/reduce.h"
 
 namespace tilework {
+namespace {
 
-void bind_reduce(py::module_&) {}
+enum class Reduction { sum, mean, max, min };
+constexpr const char* kNames[] = {"sum", "mean", "max", "min"};
+
+// What becomes of each axis of the input.
+struct Plan {
+  bool reduced[kMaxDims] = {};
+  bool dropped[kMaxDims] = {};  // reduced, and not even an axis of size 1 is left
+};
+
+py::object run(Reduction reduction, const ArrayView& given, const Plan& plan) {
+  const py::object held =
+      is_dense(given)
+          ? py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(given.object))
+          : as_contiguous(given);
+  const ArrayView x = view_own(held);
+  int order[kMaxDims];
+  for (int i = 0; i < x.ndim; ++i) order[i] = i;
+  if (!x.c_contiguous())
+    std::stable_sort(order, order + x.ndim,
+                     [&](int i, int j) { return x.strides[i] > x.strides[j]; });
+
+  ReduceShape shape{};
+  shape.axes = x.ndim;
+  npy_intp out_shape[kMaxDims];
+  npy_intp position[kMaxDims];  // of an input axis among the output's, in memory order
+  int out_axes = 0;
+  for (int i = 0; i < x.ndim; ++i) {
+    const int axis = order[i];
+    shape.size[i] = x.shape[axis];
+    shape.reduced[i] = plan.reduced[axis];
+    if (plan.dropped[axis]) continue;
+    position[axis] = out_axes;
+    out_shape[out_axes++] = plan.reduced[axis] ? 1 : x.shape[axis];
+  }
+
+  py::object out = new_array(x.dtype, out_axes, out_shape);
+  dispatch_float(x.dtype, [&]<class T>() {
+    T* y = view_own(out).as<T>();
+    GilRelease unlocked(0.1 * static_cast<double>(x.size()) * sizeof(T));
+    if (reduction == Reduction::mean)
+      reduce_mean(shape, x.as<T>(), y);
+    else
+      reduce(reduction == Reduction::sum   ? ReduceOp::sum
+             : reduction == Reduction::max ? ReduceOp::max
+                                           : ReduceOp::min,
+             shape, x.as<T>(), y);
+  });
+
+  npy_intp permutation[kMaxDims];
+  int count = 0;
+  for (int axis = 0; axis < x.ndim; ++axis)
+    if (!plan.dropped[axis]) permutation[count++] = position[axis];
+  if (std::is_sorted(permutation, permutation + count)) return out;
+  PyArray_Dims dims = {permutation, count};
+  PyObject* turned = PyArray_Transpose(view_own(out).object, &dims);
+  if (!turned) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(turned);
+}
+
+ArrayView checked(py::handle array, const char* op) {
+  const ArrayView x = view_float(array, op, "x");
+  if (x.ndim > kMaxDims)
+    refuse(op, "expected at most 32 axes; got " + std::to_string(x.ndim) + ": reshape the array");
+  return x;
+}
+
+template <Reduction reduction>
+py::object bind(py::handle array, const py::tuple& axes, bool keepdims) {
+  constexpr const char* op = kNames[static_cast<int>(reduction)];
+  const ArrayView x = checked(array, op);
+  Plan plan;
+  for (const py::handle item : axes) {
+    const long axis = PyLong_AsLong(item.ptr());
+    if (axis == -1 && PyErr_Occurred()) throw py::error_already_set();
+    if (axis < 0 || axis >= x.ndim || plan.reduced[axis])
+      refuse(op, "expected axes that differ, each from 0 to " + std::to_string(x.ndim - 1) +
+                     "; got " + py::repr(axes).cast<std::string>() + " for shape " + shape_text(x));
+    plan.reduced[axis] = true;
+    plan.dropped[axis] = !keepdims;
+    if ((reduction == Reduction::max || reduction == Reduction::min) && x.shape[axis] == 0)
+      refuse(op, "expected at least one element along each reduced axis; got shape " +
+                     shape_text(x) + ": there is no extreme of nothing");
+  }
+  return run(reduction, x, plan);
+}
+
+py::object bind_sum_to_shape(py::handle array, const py::tuple& shape) {
+  constexpr const char* op = "sum_to_shape";
+  const ArrayView x = checked(array, op);
+  const int leading = x.ndim - static_cast<int>(shape.size());
+  Plan plan;
+  bool fits = leading >= 0;
+  for (int axis = 0; fits && axis < x.ndim; ++axis) {
+    if (axis < leading) {
+      plan.reduced[axis] = plan.dropped[axis] = true;
+      continue;
+    }
+    const long size = PyLong_AsLong(PyTuple_GET_ITEM(shape.ptr(), axis - leading));
+    if (size == -1 && PyErr_Occurred()) throw py::error_already_set();
+    plan.reduced[axis] = size == 1 && x.shape[axis] != 1;
+    fits = plan.reduced[axis] || size == x.shape[axis];
+  }
+  if (!fits)
+    refuse(op, "expected a shape that broadcasts to " + shape_text(x) + "; got " +
+                   py::repr(shape).cast<std::string>());
+  return run(Reduction::sum, x, plan);
+}
+
+}  // namespace
+
+void bind_reduce(py::module_& m) {
+  m.def("sum", &bind<Reduction::sum>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
+  m.def("mean", &bind<Reduction::mean>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
+  m.def("max", &bind<Reduction::max>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
+  m.def("min", &bind<Reduction::min>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
+  m.def("sum_to_shape", &bind_sum_to_shape, py::arg("x"), py::arg("shape"));
+}
 
 }  // namespace tilework
