@@ -96,6 +96,7 @@ def test_strided_axes(isa, dtype, log):
     for inner in (2, 3, 15, 16, 17, 67, 513, 1030):
         both_ways((4 * rng.standard_normal((3, 7, inner))).astype(dtype), 1, log)
     both_ways((4 * rng.standard_normal((2, 5000, 70))).astype(dtype), 1, log)
+    both_ways((4 * rng.standard_normal((2, 700, 784))).astype(dtype), 1, log)  # streamed
 
 
 @pytest.mark.parametrize("axis", range(4))

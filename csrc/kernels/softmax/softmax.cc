@@ -41,8 +41,8 @@ constexpr int64_t kStreamBytes = 4 << 20;
 
 template <class T>
 bool streams(const T* out, const SoftmaxShape& s) {
-  const int64_t row = s.length * static_cast<int64_t>(sizeof(T));
-  return s.outer * row >= kStreamBytes && row % 64 == 0 &&
+  const int64_t size = sizeof(T), row = (s.inner == 1 ? s.length : s.inner) * size;
+  return s.outer * s.length * s.inner * size >= kStreamBytes && row % 64 == 0 &&
          reinterpret_cast<uintptr_t>(out) % 64 == 0;
 }
 
@@ -80,15 +80,15 @@ template <class T>
 void forward(const T* x, T* y, const SoftmaxShape& s, bool log) {
   if (is_empty(s)) return;
   const double cost = softmax_cost_ns(s, sizeof(T));
+  const bool stream = streams(y, s);
   if (s.inner == 1) {
-    const bool stream = streams(y, s);
     for_each_rows(s, cost, [&, kernel = table<T>().forward_rows[log]](int64_t row, int64_t count) {
       kernel(x + row * s.length, y + row * s.length, count, s.length, stream);
     });
   } else {
     for_each_tile<T>(s, cost,
                      [&, kernel = table<T>().forward_columns[log]](int64_t at, int64_t columns) {
-                       kernel(x + at, y + at, s.length, s.inner, columns);
+                       kernel(x + at, y + at, s.length, s.inner, columns, stream);
                      });
   }
 }
@@ -97,8 +97,8 @@ template <class T>
 void backward(const T* grad, const T* y, T* dx, const SoftmaxShape& s, bool log) {
   if (is_empty(s)) return;
   const double cost = softmax_cost_ns(s, sizeof(T));
+  const bool stream = streams(dx, s);
   if (s.inner == 1) {
-    const bool stream = streams(dx, s);
     for_each_rows(s, cost, [&, kernel = table<T>().backward_rows[log]](int64_t row, int64_t count) {
       const int64_t at = row * s.length;
       kernel(grad + at, y + at, dx + at, count, s.length, stream);
@@ -106,7 +106,7 @@ void backward(const T* grad, const T* y, T* dx, const SoftmaxShape& s, bool log)
   } else {
     for_each_tile<T>(s, cost,
                      [&, kernel = table<T>().backward_columns[log]](int64_t at, int64_t columns) {
-                       kernel(grad + at, y + at, dx + at, s.length, s.inner, columns);
+                       kernel(grad + at, y + at, dx + at, s.length, s.inner, columns, stream);
                      });
   }
 }

@@ -34,15 +34,18 @@ inline constexpr int64_t kSoftmaxTile = 512;
 
 template <class T>
 struct SoftmaxTable {
-  // Rows that lie one after another. With stream, the output goes around the cache: it must be
-  // aligned to 64 bytes, row by row.
+  // With stream, the output goes around the cache, and each piece of it that a call writes begins
+  // and ends on 64 bytes.
+
+  // Rows that lie one after another.
   using ForwardRows = void(const T* x, T* y, int64_t rows, int64_t length, bool stream);
   using BackwardRows = void(const T* grad, const T* y, T* dx, int64_t rows, int64_t length,
                             bool stream);
   // `columns` neighbours, at most kSoftmaxTile, of one (length, inner) matrix.
-  using ForwardColumns = void(const T* x, T* y, int64_t length, int64_t inner, int64_t columns);
+  using ForwardColumns = void(const T* x, T* y, int64_t length, int64_t inner, int64_t columns,
+                              bool stream);
   using BackwardColumns = void(const T* grad, const T* y, T* dx, int64_t length, int64_t inner,
-                               int64_t columns);
+                               int64_t columns, bool stream);
 
   ForwardRows* forward_rows[2];  // [log]
   BackwardRows* backward_rows[2];

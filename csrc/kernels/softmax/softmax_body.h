@@ -155,8 +155,10 @@ TW_INLINE void sum_columns(T* sum, int64_t length, int64_t inner, int64_t column
   }
 }
 
-template <class T, bool kLog>
-void forward_columns(const T* x, T* y, int64_t length, int64_t inner, int64_t columns) {
+template <class T, bool kStream, bool kLog>
+void forward_columns_as(const T* x, T* y, int64_t length, int64_t inner, int64_t columns) {
+  // A streamed output cannot hold the exponentials on their way: they are computed again.
+  constexpr bool kBuffered = !kStream && !kLog;
   alignas(64) T top[kSoftmaxTile], sum[kSoftmaxTile];
   fill<T>(top, columns, RowLimits<T>::lowest);
   sweep_tile<T>(0, length, inner, columns, [&](int64_t i, int64_t c, auto lanes) TW_INLINE_LAMBDA {
@@ -164,7 +166,7 @@ void forward_columns(const T* x, T* y, int64_t length, int64_t inner, int64_t co
   });
   sum_columns(sum, length, inner, columns, [&](int64_t i, int64_t c, auto lanes) TW_INLINE_LAMBDA {
     const Vec<T> term = exp_or_zero(lanes.load(x + i) - lanes.load(top + c));
-    if constexpr (!kLog) lanes.store(y + i, term);
+    if constexpr (kBuffered) lanes.store(y + i, term);
     return term;
   });
   sweep<T>(columns, [&](int64_t c, auto lanes) TW_INLINE_LAMBDA {
@@ -173,22 +175,43 @@ void forward_columns(const T* x, T* y, int64_t length, int64_t inner, int64_t co
   });
   sweep_tile<T>(0, length, inner, columns, [&](int64_t i, int64_t c, auto lanes) TW_INLINE_LAMBDA {
     const Vec<T> s = lanes.load(sum + c);
-    lanes.store(y + i,
-                kLog ? (lanes.load(x + i) - lanes.load(top + c)) - s : lanes.load(y + i) * s);
+    Vec<T> v = lanes.load(kBuffered ? y + i : x + i);
+    if constexpr (!kBuffered) v -= lanes.load(top + c);
+    if constexpr (kLog)
+      v -= s;
+    else
+      v = (kBuffered ? v : exp_or_zero(v)) * s;
+    put<kStream>(lanes, y + i, v);
   });
+  if constexpr (kStream) stream_fence();
 }
 
 template <class T, bool kLog>
-void backward_columns(const T* grad, const T* y, T* dx, int64_t length, int64_t inner,
-                      int64_t columns) {
+void forward_columns(const T* x, T* y, int64_t length, int64_t inner, int64_t columns,
+                     bool stream) {
+  (stream ? forward_columns_as<T, true, kLog> : forward_columns_as<T, false, kLog>)(x, y, length,
+                                                                                    inner, columns);
+}
+
+template <class T, bool kStream, bool kLog>
+void backward_columns_as(const T* grad, const T* y, T* dx, int64_t length, int64_t inner,
+                         int64_t columns) {
   alignas(64) T sum[kSoftmaxTile];
   sum_columns(sum, length, inner, columns, [&](int64_t i, int64_t, auto lanes) TW_INLINE_LAMBDA {
     return backward_term<kLog>(lanes.load(grad + i), lanes.load(y + i));
   });
   sweep_tile<T>(0, length, inner, columns, [&](int64_t i, int64_t c, auto lanes) TW_INLINE_LAMBDA {
     const Vec<T> s = lanes.load(sum + c);
-    lanes.store(dx + i, backward_value<kLog>(lanes.load(grad + i), lanes.load(y + i), s));
+    put<kStream>(lanes, dx + i, backward_value<kLog>(lanes.load(grad + i), lanes.load(y + i), s));
   });
+  if constexpr (kStream) stream_fence();
+}
+
+template <class T, bool kLog>
+void backward_columns(const T* grad, const T* y, T* dx, int64_t length, int64_t inner,
+                      int64_t columns, bool stream) {
+  (stream ? backward_columns_as<T, true, kLog>
+          : backward_columns_as<T, false, kLog>)(grad, y, dx, length, inner, columns);
 }
 
 template <class T>
