@@ -30,25 +30,21 @@ TW_INLINE Part part(int64_t whole, int64_t parts, int64_t i) {
 template <class T>
 struct Blocks {
   using Shape = Tile<T>;
-  // A panel of B (kc x nr) takes two thirds of a 48 KiB L1, or all but a panel of A of 32 KiB.
-  static constexpr int64_t kc_most = 256;
-  static constexpr int64_t mc_panels_most = 168 / Shape::mr;  // of A: 172 KB of a float L2 block
-  static constexpr int64_t nc_most = 2048;
+  // Half of an L1 for a panel of A, and half of an L2 for a block of B: the other halves are for
+  // what streams by, and for the core's other hardware thread.
+  static constexpr int64_t kc_most = 1536 / sizeof(T);
+  static constexpr int64_t nc_most = (1 << 20) / sizeof(T) / kc_most / Shape::nr * Shape::nr;
 
-  int64_t k_blocks, m_panels, m_blocks, n_blocks, kc, mc, nc;
+  int64_t k_blocks, n_blocks, m_panels, kc, nc;
 
   Blocks(int64_t m, int64_t n, int64_t k) {
     k_blocks = k > 0 ? ceil_div(k, kc_most) : 1;
     kc = ceil_div(k, k_blocks);
-    m_panels = ceil_div(m, Shape::mr);
-    m_blocks = ceil_div(m_panels, mc_panels_most);
-    mc = ceil_div(m_panels, m_blocks) * Shape::mr;
-    // With one block of A each panel of B is used once, right after it is packed: one panel's room.
-    n_blocks = m_blocks == 1 ? 1 : ceil_div(n, nc_most);
+    n_blocks = ceil_div(n, nc_most);
     nc = ceil_div(ceil_div(n, n_blocks), Shape::nr) * Shape::nr;
+    m_panels = ceil_div(m, Shape::mr);
   }
-  int64_t a_elements() const { return mc * kc + Vec<T>::width; }
-  int64_t b_elements() const { return (m_blocks == 1 ? Shape::nr : nc) * kc; }
+  static constexpr int64_t a_elements(int64_t kc) { return Shape::mr * kc + Vec<T>::width; }
 };
 
 inline constexpr size_t kAlign = 64;
@@ -59,13 +55,11 @@ TW_INLINE size_t aligned_bytes(int64_t elements) {
 
 // Enough for smaller products too, whose blocks may come out larger than this one's.
 template <class T>
-size_t blocked_workspace(int64_t m, int64_t n, int64_t k) {
+size_t blocked_workspace(int64_t, int64_t n, int64_t k) {
   using Shape = Tile<T>;
   const int64_t kc = least(k, Blocks<T>::kc_most);
-  const int64_t mc = least(ceil_div(m, Shape::mr), Blocks<T>::mc_panels_most) * Shape::mr;
-  const int64_t nc = least(ceil_div(n, Shape::nr), Blocks<T>::nc_most / Shape::nr) * Shape::nr;
-  return aligned_bytes<T>(mc * kc + Vec<T>::width) +
-         aligned_bytes<T>((Blocks<T>(m, n, k).m_blocks == 1 ? Shape::nr : nc) * kc);
+  const int64_t nc = least(ceil_div(n, Shape::nr) * Shape::nr, Blocks<T>::nc_most);
+  return aligned_bytes<T>(Blocks<T>::a_elements(kc)) + aligned_bytes<T>(nc * kc);
 }
 
 template <class T>
@@ -76,9 +70,12 @@ class BlockedProduct {
   BlockedProduct(const GemmArgs<T>& args, void* workspace)
       : g_(args),
         blocks_(args.m, args.n, args.k),
-        packed_a_(static_cast<T*>(workspace)),
-        packed_b_(reinterpret_cast<T*>(static_cast<char*>(workspace) +
-                                       aligned_bytes<T>(blocks_.a_elements()))) {}
+        panel_a_(static_cast<T*>(workspace)),
+        block_b_(reinterpret_cast<T*>(static_cast<char*>(workspace) +
+                                      aligned_bytes<T>(blocks_.a_elements(blocks_.kc)))),
+        // Packing a panel of A pays when several panels of B use it; the other way round for B.
+        pack_a_(args.n > 4 * Shape::nr || (args.a_col != 1 && args.a_row != 1)),
+        pack_b_(!args.packed.data && (args.b_col != 1 || blocks_.m_panels > 2)) {}
 
   void run() {
     for (int64_t j = 0; j < g_.n; j += blocks_.nc)
@@ -87,52 +84,64 @@ class BlockedProduct {
         kc_ = least(blocks_.kc, g_.k - k_);
         add_ = kb > 0 || g_.epilogue.accumulate;
         last_ = kb + 1 == blocks_.k_blocks;
-        for (int64_t mb = 0; mb < blocks_.m_blocks; ++mb)
-          multiply_block(mb, j, least(j + blocks_.nc, g_.n));
+        multiply(j, least(j + blocks_.nc, g_.n));
       }
   }
 
  private:
-  // Rows of panel p: panels differ by one row at most, so that no short one is left at the end.
-  Part panel(int64_t p) const { return part(g_.m, blocks_.m_panels, p); }
-
-  void multiply_block(int64_t mb, int64_t n_begin, int64_t n_end) {
-    const Part panels = part(blocks_.m_panels, blocks_.m_blocks, mb);
-    const int64_t first_row = panel(panels.begin).begin;
-    for (int64_t p = panels.begin; p < panels.begin + panels.size; ++p) {
-      const Part rows = panel(p);
-      pack<T, Padding::none>(static_cast<int>(rows.size), static_cast<int>(rows.size), kc_,
-                             g_.a + rows.begin * g_.a_row + k_ * g_.a_col, g_.a_row, g_.a_col,
-                             packed_a_ + (rows.begin - first_row) * kc_);
+  void multiply(int64_t n_begin, int64_t n_end) {
+    if (!g_.packed.data) {
+      // Unless the whole block is packed, only columns that do not fill a panel are.
+      const int64_t j = pack_b_ ? n_begin : n_end - (n_end - n_begin) % Shape::nr;
+      pack_block(n_end - j, kc_, g_.b + k_ * g_.b_row + j * g_.b_col, g_.b_row, g_.b_col,
+                 block_b_ + (j - n_begin) * kc_);
     }
-    for (int64_t j = n_begin; j < n_end; j += Shape::nr) {
-      const int cols = static_cast<int>(least<int64_t>(Shape::nr, n_end - j));
-      const TileB<T> b = panel_of_b(j, n_begin, cols, mb == 0);
-      for (int64_t p = panels.begin; p < panels.begin + panels.size; ++p) {
-        const Part rows = panel(p);
+    const int64_t tiles = ceil_div(n_end - n_begin, Shape::nr);
+    for (int64_t p = 0; p < blocks_.m_panels; ++p) {
+      // Panels differ by one row at most, so that no short one is left at the end.
+      const Part rows = part(g_.m, blocks_.m_panels, p);
+      const int height = static_cast<int>(rows.size);
+      const TileA<T> a = panel_of_a(rows.begin, height);
+      const Part next = part(g_.m, blocks_.m_panels, p + 1 < blocks_.m_panels ? p + 1 : p);
+      const T* next_a = g_.a + next.begin * g_.a_row + k_ * g_.a_col;
+      for (int64_t j = n_begin; j < n_end; j += Shape::nr) {
+        const int cols = cols_at(j, n_end);
+        if (pack_a_)
+          prefetch_panel(next_a, static_cast<int>(next.size), kc_, g_.a_row, g_.a_col,
+                         (j - n_begin) / Shape::nr, tiles);
         T* c = g_.c + rows.begin * g_.c_row + j;
-        tile_kernel<T>(static_cast<int>(rows.size), cols, true)(
-            kc_, {packed_a_ + (rows.begin - first_row) * kc_, 0, 0}, b, {c, g_.c_row, cols, add_});
+        tile_kernel<T>(height, cols, pack_a_)(kc_, a, panel_of_b(j, n_begin, n_end),
+                                              {c, g_.c_row, cols, add_});
         if (last_ && g_.epilogue.changes_result())
-          finish(rows.size, cols, c, g_.c_row, epilogue_at(g_.epilogue, rows.begin, j));
+          finish(height, cols, c, g_.c_row, epilogue_at(g_.epilogue, rows.begin, j));
       }
     }
   }
 
-  TileB<T> panel_of_b(int64_t j, int64_t n_begin, int cols, bool first_use) {
+  static int cols_at(int64_t j, int64_t n_end) {
+    return static_cast<int>(least<int64_t>(Shape::nr, n_end - j));
+  }
+
+  TileA<T> panel_of_a(int64_t row, int height) {
+    const T* a = g_.a + row * g_.a_row + k_ * g_.a_col;
+    if (!pack_a_) return {a, g_.a_row, g_.a_col};
+    pack<T, Padding::none>(height, height, kc_, a, g_.a_row, g_.a_col, panel_a_);
+    return {panel_a_, 0, 0};
+  }
+
+  TileB<T> panel_of_b(int64_t j, int64_t n_begin, int64_t n_end) const {
     if (g_.packed.data)
       return {reinterpret_cast<const T*>(g_.packed.data) + j * g_.k + k_ * Shape::nr, Shape::nr};
-    T* panel = packed_b_ + (blocks_.m_blocks == 1 ? 0 : (j - n_begin) * kc_);
-    if (first_use)
-      pack<T, Padding::zero>(cols, Shape::nr, kc_, g_.b + k_ * g_.b_row + j * g_.b_col, g_.b_col,
-                             g_.b_row, panel);
-    return {panel, Shape::nr};
+    // The tile loads whole vectors: columns past the end need the zeros of a packed panel.
+    if (pack_b_ || n_end - j < Shape::nr) return {block_b_ + (j - n_begin) * kc_, Shape::nr};
+    return {g_.b + k_ * g_.b_row + j, g_.b_row};
   }
 
   const GemmArgs<T>& g_;
   const Blocks<T> blocks_;
-  T* const packed_a_;
-  T* const packed_b_;
+  T* const panel_a_;
+  T* const block_b_;
+  const bool pack_a_, pack_b_;
   int64_t k_ = 0, kc_ = 0;  // the K block at hand
   bool add_ = false, last_ = false;
 };
@@ -154,11 +163,7 @@ size_t blocked_panel_bytes(int64_t k, MatmulPrecision) {
 
 template <class T>
 void blocked_pack(const GemmArgs<T>& args, void* packed) {
-  constexpr int nr = Tile<T>::nr;
-  T* panel = static_cast<T*>(packed);
-  for (int64_t j = 0; j < args.n; j += nr, panel += args.k * nr)
-    pack<T, Padding::zero>(static_cast<int>(least<int64_t>(nr, args.n - j)), nr, args.k,
-                           args.b + j * args.b_col, args.b_col, args.b_row, panel);
+  pack_block(args.n, args.k, args.b, args.b_row, args.b_col, static_cast<T*>(packed));
 }
 
 }  // namespace tilework::TW_ISA

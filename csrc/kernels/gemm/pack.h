@@ -102,6 +102,8 @@ TW_INLINE void for_each_column(int rows, int64_t cols, const T* x, int64_t x_row
   }
 }
 
+inline constexpr int kPrefetchBytes = 1024;
+
 // What pack() does with the places from `count` to `places` of each step.
 enum class Padding { none, zero };
 
@@ -139,6 +141,45 @@ void pack(int count, int places, int64_t steps, const T* x, int64_t x_item, int6
   for (int64_t k = 0; k < steps; ++k)
     for (int i = 0; i < places; ++i)
       packed[k * places + i] = i < count ? x[i * x_item + k * x_k] : T(0);
+}
+
+// A block of B as panels of nr columns, zeros after the last column: panel p at packed + p * nr *
+// steps. Where B's columns are adjacent the block is swept row by row: a panel at a time would
+// touch a hundred bytes of each page, too little for the hardware to see a stream.
+template <class T>
+void pack_block(int64_t cols, int64_t steps, const T* x, int64_t x_k, int64_t x_col, T* packed) {
+  using V = Vec<T>;
+  constexpr int nr = Tile<T>::nr;
+  const int64_t whole = x_col == 1 ? cols / nr * nr : 0;
+  if (whole > 0)
+    for (int64_t k = 0; k < steps; ++k) {
+      const T* row = x + k * x_k;
+      T* out = packed + k * nr;
+      for (int64_t j = 0; j < whole; j += nr, out += nr * steps) {
+        __builtin_prefetch(row + j + kPrefetchBytes / sizeof(T), 0, 3);
+        __builtin_prefetch(row + j + kPrefetchBytes / sizeof(T) + V::width, 0, 3);
+        V::load(row + j).store(out);
+        V::load(row + j + V::width).store(out + V::width);
+      }
+    }
+  for (int64_t j = whole; j < cols; j += nr) {
+    const int count = static_cast<int>(cols - j < nr ? cols - j : nr);
+    pack<T, Padding::zero>(count, nr, steps, x + j * x_col, x_col, x_k, packed + j * steps);
+  }
+}
+
+// Asks for lines [begin, end) of a panel of A, counted along whichever axis is adjacent in memory:
+// a few for each tile of the panel before it, so that packing finds them near.
+template <class T>
+TW_INLINE void prefetch_panel(const T* x, int rows, int64_t steps, int64_t x_row, int64_t x_k,
+                              int64_t part, int64_t parts) {
+  constexpr int line = 64 / sizeof(T);
+  const bool along_k = x_k == 1;
+  const int64_t across = along_k ? rows : steps;  // runs, one after another
+  const int64_t lines = along_k ? (steps + line - 1) / line : 1;
+  for (int64_t i = across * part / parts; i < across * (part + 1) / parts; ++i)
+    for (int64_t l = 0; l < lines; ++l)
+      __builtin_prefetch(along_k ? x + i * x_row + l * line : x + i * x_k, 0, 2);
 }
 
 }  // namespace tilework::TW_ISA

@@ -45,6 +45,8 @@ struct TileC {
   bool add;  // to what is there, else overwrite
 };
 
+inline constexpr int kPrefetchSteps = 64;
+
 template <class T>
 using TileKernel = void (*)(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c);
 
@@ -77,9 +79,11 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
     V vb[Vectors];
 #pragma GCC unroll 2
     for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
+    // A's panel lies in L1; B streams from L2, and these requests are what hides that.
+#pragma GCC unroll 4
+    for (int j = 0; j < Vectors; ++j)
+      __builtin_prefetch(pb + kPrefetchSteps * b.row + j * V::width, 0, 3);
     pb += b.row;
-    // Packed A comes from L2, one line a step or less: ask sixteen steps ahead.
-    if constexpr (PackedA) __builtin_prefetch(packed + 16 * Rows, 0, 3);
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
       const V va = PackedA ? packed[i] : base[i / 3][(i % 3) * a.row];
