@@ -36,12 +36,12 @@ TW_INLINE Vec<T> gelu_gradient(Vec<T> grad, Vec<T> x) {
 // 2u = 2 sqrt(2 / pi) (x + 0.044715 x^3)
 template <class T>
 TW_INLINE Vec<T> gelu_tanh(Vec<T> x) {
-  const Vec<T> linear = T(1.59576912160573071176), cubic = T(0.07135481627159870);
+  const Vec<T> linear = T(1.59576912160573071176), cubic = T(0.07135481627260025);
   return x * sigmoid(x * fma(x * x, cubic, linear));
 }
 template <class T>
 TW_INLINE Vec<T> gelu_tanh_gradient(Vec<T> grad, Vec<T> x) {
-  const Vec<T> linear = T(1.59576912160573071176), cubic = T(0.07135481627159870);
+  const Vec<T> linear = T(1.59576912160573071176), cubic = T(0.07135481627260025);
   const Vec<T> square = x * x, one = T(1);
   const Vec<T> s = sigmoid(x * fma(square, cubic, linear));
   const Vec<T> slope = fma(square, cubic * Vec<T>(T(3)), linear);

@@ -201,11 +201,38 @@ void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed) {
   plan.routine->pack_panels(args, packed);
 }
 
+// Blocks of rows, cut by shape alone, each with its own sums; the sums are then summed in order.
 template <class T>
 void activation_backward(const ActivationBackwardArgs<T>& args) {
-  const GemmKernels* table = g_kernels.best().table;
-  while (!Routines<T>::activation_backward(*table)) table = table->next;
-  Routines<T>::activation_backward (*table)(args);
+  if (args.cols == 0) return;
+  const auto run = Routines<T>::activation_backward(*g_kernels.best().table);
+  constexpr int64_t kElements = 1 << 16;
+  const int64_t block_rows = std::clamp<int64_t>(kElements / args.cols, 16, 1024);
+  const int64_t blocks = (args.rows + block_rows - 1) / block_rows;
+  if (blocks <= 1) return run(args);
+  Scratch<T> sums(args.dbias ? blocks * args.cols : 1);
+  const double cost_ns = static_cast<double>(args.rows) * static_cast<double>(args.cols) / 2;
+  parallel_for(blocks, cost_ns, [&](int64_t block) {
+    ActivationBackwardArgs<T> part = args;
+    const int64_t row = block * block_rows;
+    part.rows = std::min(block_rows, args.rows - row);
+    part.grad += row * args.grad_row;
+    if (part.saved) part.saved += row * args.saved_row;
+    if (part.dz) part.dz += row * args.dz_row;
+    if (part.dbias) part.dbias = sums.get() + block * args.cols;
+    run(part);
+  });
+  if (args.dbias)
+    run({.rows = blocks,
+         .cols = args.cols,
+         .grad = sums.get(),
+         .grad_row = args.cols,
+         .saved = nullptr,
+         .saved_row = 0,
+         .activation = Activation::none,
+         .dz = nullptr,
+         .dz_row = 0,
+         .dbias = args.dbias});
 }
 
 #define TW_INSTANTIATE(T)                                                                \

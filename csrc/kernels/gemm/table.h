@@ -19,8 +19,8 @@ constexpr GemmKernels gemm_table() {
           .f32_count = kGemmRoutineCount<float>,
           .f64 = kGemmRoutines<double>,
           .f64_count = kGemmRoutineCount<double>,
-          .activation_backward_f32 = nullptr,
-          .activation_backward_f64 = nullptr,
+          .activation_backward_f32 = activation_backward<float>,
+          .activation_backward_f64 = activation_backward<double>,
           .next = nullptr};
 }
 
