@@ -229,16 +229,20 @@ def _reach(roots: Sequence[Tensor]) -> tuple[list[Tensor], dict[Tensor, Inputs]]
             raise _consumed(t)
         time = t._seq
         for p in inputs:
-            if p is not None and p._node is not None:
-                if p._seq > time:
-                    inputs = tuple(q if q is None else _rewind(q, time) for q in inputs)
-                    rewound[t] = inputs
-                    break
-        for p in inputs:
-            if p is not None and p._node is not None and p not in seen:
+            if p is None or p._node is None:
+                continue
+            if p._seq > time:
+                p = _rewind(p, time)
+                rewound[t] = tuple(q if q is None else _rewind(q, time) for q in inputs)
+                if p._node is None:
+                    continue
+            if p not in seen:
                 seen.add(p)
                 nodes.append(p)
-    nodes.sort(key=_time)
+    if len(nodes) > 2:
+        nodes.sort(key=_time)
+    else:
+        nodes.reverse()  # a root and what it was made of
     return nodes, rewound
 
 
@@ -259,20 +263,20 @@ def _walk(
     nodes: list[Tensor],
     rewound: dict[Tensor, Inputs],
     pending: dict[Tensor, Any],
-    held: frozenset[Tensor] | set[Tensor],
+    held: set[Tensor] | None,
     retain: bool,
 ) -> None:
-    """Carries the gradients in `pending` from `nodes` to the leaves under them, in arrays.
+    """Carries the gradients in `pending` from `nodes` (oldest first) to the leaves, in arrays.
 
-    Those of the leaves, and of `held`, are left in `pending`. An array there is owned by whoever takes
-    it out, except that of a held non-leaf.
+    Without `held` the leaves' go to their `grad`; with it they stay in `pending`, as those of the
+    held tensors do.
     """
     owned: set[Tensor] = set()  # their pending array is a sum made here: it may be written
     while nodes:
         t = nodes.pop()
-        grad = pending.get(t) if t in held else pending.pop(t, None)
-        if grad is None:
-            continue
+        if t not in pending:
+            continue  # an op on the way gave no gradient
+        grad = pending[t] if held and t in held else pending.pop(t)
         op, inputs, saved, reads, version = t._node
         for storage in reads:
             version -= storage.version
@@ -285,19 +289,25 @@ def _walk(
             inputs = rewound.get(t, inputs)
         if not retain:
             t._node = op.consumed
-        for p, g in zip(inputs, grads):  # noqa: B905 (strict costs a third of the loop)
+        for p, g in zip(inputs, grads):  # noqa: B905 (strict costs a tenth of the loop)
             if g is None or not p._requires_grad:
                 continue
-            before = pending.get(p)
-            if before is None:
-                if p._node is None and (g is grad or g.base is not None):
-                    g = g.copy()  # a leaf's gradient is the user's to write: no alias
+            if p._node is None and held is None:
+                # A leaf's gradient is the user's to write: no alias of another's.
+                if g is grad or g.base is not None:
+                    g = g.copy()
+                if p._grad is None:
+                    p._grad = g
+                else:
+                    _accumulate(p, g)
+            elif p not in pending:
                 pending[p] = g
-            elif p in owned and p not in held:
-                ops.accumulate_(before, g)
+            elif p in owned and p is not t:
+                ops.accumulate_(pending[p], g)
             else:
-                pending[p] = add_arrays(before, g)
-                owned.add(p)
+                pending[p] = add_arrays(pending[p], g)
+                if not (held and p in held):
+                    owned.add(p)
 
 
 def add_arrays(a: Array, b: Array) -> Array:
@@ -311,14 +321,14 @@ def _walk_recorded(
     nodes: list[Tensor],
     rewound: dict[Tensor, Inputs],
     pending: dict[Tensor, Any],
-    held: frozenset[Tensor] | set[Tensor],
+    held: set[Tensor],
 ) -> None:
     """_walk with tensors for gradients, every step of it recorded (create_graph=True)."""
     while nodes:
         t = nodes.pop()
-        grad = pending.get(t) if t in held else pending.pop(t, None)
-        if grad is None:
+        if t not in pending:
             continue
+        grad = pending[t] if t in held else pending.pop(t)
         op, inputs, saved, reads, version = t._node
         if op.differentiable is None:
             raise error(
@@ -354,13 +364,14 @@ def _seed(root: Tensor, gradient: Any) -> Array:
     """The array that a walk starts from at `root`."""
     array = root._array
     if gradient is None:
+        if not array.ndim and array.dtype in _ONES:
+            return _ONES[array.dtype]
         if array.size != 1:
             raise error(
                 RuntimeError, "backward", "a result of one element where no gradient is given",
                 f"shape {root.shape}", "reduce it (y.sum()), or pass gradient=",
             )  # fmt: skip
-        one = _ONES.get(array.dtype)
-        return one if one is not None and not array.ndim else np.ones(root.shape, array.dtype)
+        return np.ones(root.shape, array.dtype)
     seed = gradient._array if isinstance(gradient, Tensor) else np.asarray(gradient)
     if seed.shape != root.shape:
         raise error(
@@ -370,12 +381,11 @@ def _seed(root: Tensor, gradient: Any) -> Array:
     return seed if seed.dtype == array.dtype else seed.astype(array.dtype)
 
 
-def _check_root(root: Tensor) -> None:
-    if not root._requires_grad:
-        raise error(
-            RuntimeError, "backward", "a tensor that requires grad", "one that does not",
-            "make an input with requires_grad=True, outside no_grad",
-        )  # fmt: skip
+def _needs_grad() -> RuntimeError:
+    return error(
+        RuntimeError, "backward", "a tensor that requires grad", "one that does not",
+        "make an input with requires_grad=True, outside no_grad",
+    )  # fmt: skip
 
 
 @tensor_method("backward")
@@ -399,7 +409,8 @@ def backward(
     >>> x.grad
     tensor([2., 4.])
     """
-    _check_root(self)
+    if not self._requires_grad:
+        raise _needs_grad()
     seed = _seed(self, gradient)
     if self._node is None:
         _accumulate(self, seed.copy())
@@ -408,17 +419,11 @@ def backward(
     if create_graph:
         start = gradient if isinstance(gradient, Tensor) else Tensor(seed)
         recorded: dict[Tensor, Any] = {self: start}
-        _walk_recorded(nodes, rewound, recorded, frozenset())
+        _walk_recorded(nodes, rewound, recorded, set())
         for leaf, g in recorded.items():
             leaf.grad = g if leaf.grad is None else leaf.grad + g
         return
-    pending: dict[Tensor, Any] = {self: seed}
-    _walk(nodes, rewound, pending, frozenset(), bool(retain_graph))
-    for leaf, array in pending.items():
-        if leaf._grad is None:
-            leaf._grad = array
-        else:
-            _accumulate(leaf, array)
+    _walk(nodes, rewound, {self: seed}, None, bool(retain_graph))
 
 
 def _as_tuple(tensors: Tensor | Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -449,8 +454,8 @@ def grad(
         gradients: Sequence[Any] = (grad_outputs,) * len(roots)
     else:
         gradients = tuple(grad_outputs)
-    for root in (*roots, *targets):
-        _check_root(root)
+    if not all(t._requires_grad for t in (*roots, *targets)):
+        raise _needs_grad()
     pending: dict[Tensor, Any] = {}
     for root, gradient in zip(roots, gradients, strict=True):
         seed: Any = _seed(root, gradient)

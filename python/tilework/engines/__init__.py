@@ -47,10 +47,14 @@ _FIX = (
 
 
 class _Table:
-    """The functions of the engine in use. Numba's are imported at the first call of one."""
+    """The functions of the engine in use."""
+
+
+class _WaitingTable(_Table):
+    """The table before its engine is imported: the first call of a function does that."""
 
     def __getattr__(self, name: str) -> Any:
-        if name not in CONTRACT or "linear_forward" in self.__dict__:
+        if name not in CONTRACT:
             raise AttributeError(name)
         _fill(_load(_current))
         return self.__dict__[name]
@@ -73,6 +77,7 @@ def _load(name: str) -> ModuleType:
 def _fill(module: ModuleType) -> None:
     for function in CONTRACT:
         setattr(ops, function, getattr(module, function))
+    ops.__class__ = _Table  # without __getattr__, attributes cost half
 
 
 def _default() -> str:
@@ -94,7 +99,7 @@ def _default() -> str:
 if TYPE_CHECKING:
     from tilework import _native as ops  # the contract's types
 else:
-    ops = _Table()
+    ops = _WaitingTable()
 _current = "native"
 generation = 0  # counts the changes of engine, ISA and precision: packed weights are made for one
 

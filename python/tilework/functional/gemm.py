@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes, engines
+from tilework.dtypes import float32, float64
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
@@ -213,15 +214,14 @@ def linear(
         r = None if residual is None else residual._array
     except AttributeError:
         raise _not_tensors(input, weight, bias, residual) from None
-    dtype = w.dtype
+    dtype, shape, columns = w.dtype, w.shape, x.shape[-1:]
     if not (
-        w.ndim == 2
-        and x.ndim
-        and x.shape[-1] == w.shape[1]
-        and x.dtype is dtype
-        and dtype.kind == "f"
-        and (b is None or (b.dtype is dtype and b.shape == w.shape[:1]))
-        and (r is None or (r.dtype is dtype and r.shape == (*x.shape[:-1], w.shape[0])))
+        x.dtype is dtype
+        and (dtype is float32 or dtype is float64)
+        and len(shape) == 2
+        and columns == shape[1:]
+        and (b is None or (b.dtype is dtype and b.shape == shape[:1]))
+        and (r is None or (r.dtype is dtype and r.shape == (*x.shape[:-1], shape[0])))
     ):
         return _linear_other(input, weight, bias, activation, residual)
     recorded = mode.enabled and (

@@ -62,12 +62,11 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """
     x, t = operand(input, "mse_loss"), operand(target, "mse_loss", "target")
     a, b = x._array, t._array
+    _check_reduction("mse_loss", reduction)
     if a.dtype is not b.dtype or a.dtype.kind != "f" or a.shape != b.shape:
-        _check_reduction("mse_loss", reduction)
         need_float("mse_loss", x)
         away = x - t
         return _reduced(away * away, reduction)
-    _check_reduction("mse_loss", reduction)
     y = Tensor(ops.mse_forward(a, b, reduction))
     if mode.enabled and (x._requires_grad or t._requires_grad):
         record(y, _MSE, (x, t), reduction, (x._storage, t._storage))

@@ -44,7 +44,7 @@ class _Chain(Module):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return type(self)._of(list(self)[index])
-        return list(self)[int(self._at(index))]
+        return self.__dict__[list(self._names)[int(self._at(index))]]
 
     def __setitem__(self, index: int, child: Module) -> None:
         self.add_module(list(self._names)[int(self._at(index))], child)
@@ -123,12 +123,20 @@ class Sequential(_Chain):
         object.__setattr__(self, "_plan", None)
 
     def _make_plan(self) -> list[Any]:
-        """The steps of forward: modules, and (Linear, activation) pairs that run as one call."""
+        """The steps of forward: modules; and for a plain Linear, itself with the name of what to
+        fuse, which is "none" or that of the activation behind it."""
         steps: list[Any] = []
         for child in self:
             before = steps[-1] if steps else None
-            if _is_plain(before, Linear) and isinstance(child, Activation) and _is_plain(child):
-                steps[-1] = (before, child)
+            if _is_plain(child, Linear):
+                steps.append((child, "none"))
+            elif (
+                before.__class__ is tuple
+                and before[1] == "none"
+                and isinstance(child, Activation)
+                and _is_plain(child)
+            ):
+                steps[-1] = (before[0], child.fused)
             else:
                 steps.append(child)
         object.__setattr__(self, "_plan", (module_state.hooks_changed, steps))
@@ -144,7 +152,7 @@ class Sequential(_Chain):
         for step in steps:
             if step.__class__ is tuple:
                 linear, activation = step
-                input = F.linear(input, linear.weight, linear.bias, activation=activation.fused)
+                input = F.linear(input, linear.weight, linear.bias, activation=activation)
             else:
                 input = step(input)
         return input

@@ -1,0 +1,325 @@
+"""The tape: what is recorded, what backward leaves behind, and what it refuses."""
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import functional as F
+
+
+def leaf(*values):
+    return tw.tensor(values, dtype=tw.float64, requires_grad=True)
+
+
+def finite_difference(function, x, eps=1e-6):
+    """The gradient of a scalar function of an array, by central differences."""
+    grad = np.zeros_like(x)
+    for i in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[i] = eps
+        grad[i] = (function(x + step) - function(x - step)) / (2 * eps)
+    return grad
+
+
+# --- accumulation ---
+
+
+def test_gradients_add_up_over_uses_and_over_passes():
+    x = leaf(1.0, 2.0)
+    (x * 3 + x).sum().backward()
+    assert x.grad.tolist() == [4.0, 4.0]
+    x.sum().backward()
+    assert x.grad.tolist() == [5.0, 5.0]
+
+
+def test_gradients_of_two_leaves_are_never_one_array():
+    a, b = leaf(1.0), leaf(2.0)
+    seed = tw.ones(1, dtype=tw.float64)
+    (a + b).backward(seed)
+    a.grad.mul_(7)
+    assert b.grad.tolist() == [1.0]
+    assert seed.tolist() == [1.0]
+    c = leaf(1.0, 2.0)
+    c.reshape(2, 1).backward(tw.ones(2, 1, dtype=tw.float64))
+    assert c.grad._array.base is None
+
+
+def test_a_diamond_is_walked_once_a_node():
+    x = leaf(2.0)
+    y = x
+    for _ in range(40):
+        y = y + y  # 2^40 paths
+    y.sum().backward()
+    assert x.grad.tolist() == [2.0**40]
+
+
+def test_a_long_chain_needs_no_recursion():
+    x = leaf(1.0)
+    y = x
+    for _ in range(5000):
+        y = y + 1
+    y.sum().backward()
+    assert x.grad.tolist() == [1.0]
+
+
+def test_retain_grad_and_leaves():
+    x = leaf(3.0)
+    y = x * 2
+    y.retain_grad()
+    (y * y).sum().backward()
+    assert y.grad.tolist() == [12.0]
+    assert x.is_leaf
+    assert not y.is_leaf
+    plain = x * 2
+    plain.sum().backward()
+    assert plain.grad is None
+
+
+# --- memory ---
+
+
+def test_backward_frees_the_graph_without_the_collector():
+    gc.disable()
+    try:
+        x = leaf(*range(10))
+        hidden = (x * 2).exp()
+        gone = weakref.ref(hidden)
+        loss = hidden.sum()
+        del hidden
+        assert gone() is not None
+        loss.backward()
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_dropping_the_result_frees_the_graph_without_the_collector():
+    gc.disable()
+    try:
+        x = leaf(*range(10))
+        hidden = x.exp()
+        gone = weakref.ref(hidden)
+        loss = hidden.sum()
+        del hidden, loss
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+# --- refusals ---
+
+
+def test_a_consumed_graph_is_refused_and_a_retained_one_serves():
+    x = leaf(1.0)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.tolist() == [4.0]
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        y.backward()
+
+
+def test_backward_refuses_what_has_no_gradient():
+    with pytest.raises(RuntimeError, match="requires grad"):
+        tw.ones(1).sum().backward()
+    with pytest.raises(RuntimeError, match="one element"):
+        leaf(1.0, 2.0).exp().backward()
+    with pytest.raises(ValueError, match=r"shape \(2,\)"):
+        leaf(1.0, 2.0).exp().backward(tw.ones(3))
+    with pytest.raises(RuntimeError, match="float tensor"):
+        tw.tensor([1], requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.add_(1),
+        lambda x: x.detach().zero_(),
+        lambda x: x[0:1].fill_(3),
+        lambda x: x.__setitem__(0, 5.0),
+    ],
+)
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x, w: x * w,
+        lambda x, w: w / x,
+        lambda x, w: F.linear(x, w),
+        lambda x, w: w @ x.reshape(2, 1),
+        lambda x, w: F.mse_loss(x.reshape(1, 2), w),
+    ],
+)
+def test_writing_to_a_saved_tensor_is_found_out(op, write):
+    w = tw.ones(1, 2, requires_grad=True)
+    x = tw.ones(2)
+    y = op(x, w).sum()
+    write(x)
+    with pytest.raises(RuntimeError, match="in-place operation has modified"):
+        y.backward()
+
+
+@pytest.mark.parametrize("function", [tw.exp, tw.tanh, lambda x: F.softmax(x, 0), tw.sigmoid])
+def test_writing_to_a_saved_result_is_found_out(function):
+    y = function(leaf(0.5, 1.0))
+    z = (y * 2).sum()
+    with tw.no_grad():
+        y.mul_(2)
+    with pytest.raises(RuntimeError, match="in-place operation has modified"):
+        z.backward()
+
+
+def test_writing_to_what_nobody_saved_is_allowed():
+    x, w = leaf(1.0, 2.0), tw.ones(2, dtype=tw.float64)
+    y = (x + w).sum() + (x * 2).sum()
+    w.zero_()
+    y.backward()
+    assert x.grad.tolist() == [3.0, 3.0]
+
+
+# --- in place, recorded ---
+
+
+def test_an_op_before_an_in_place_op_sees_the_old_tensor():
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    before = y * 3
+    y.mul_(x)  # 2x^2
+    (before + y).sum().backward()
+    assert x.grad.tolist() == [6.0 + 4.0, 6.0 + 8.0]
+
+
+def test_assignment_passes_gradients_to_both_sides():
+    x, v = leaf(1.0, 2.0, 3.0), leaf(5.0)
+    y = x * 1
+    y[1:] = v
+    (y * tw.tensor([1.0, 10.0, 100.0], dtype=tw.float64)).sum().backward()
+    assert x.grad.tolist() == [1.0, 0.0, 0.0]
+    assert v.grad.tolist() == [110.0]
+
+
+def test_in_place_on_leaves_and_shared_views_is_refused():
+    x = leaf(1.0)
+    with pytest.raises(RuntimeError, match="leaf that requires grad"):
+        x.add_(1)
+    with tw.no_grad():
+        x.add_(1)
+    assert x.tolist() == [2.0]
+    y = x * 2
+    view = y[0:1]
+    for shared in (y, view):
+        with pytest.raises(RuntimeError, match="no view shares"):
+            shared.add_(1)
+
+
+# --- modes ---
+
+
+def test_no_grad_nests_decorates_and_is_per_thread():
+    x = leaf(1.0)
+    seen = []
+
+    @tw.no_grad()
+    def silent():
+        with tw.enable_grad():
+            inside = (x * 2).requires_grad
+        return inside, (x * 2).requires_grad
+
+    assert silent() == (True, False)
+    with tw.no_grad():
+        other = threading.Thread(target=lambda: seen.append(tw.is_grad_enabled()))
+        other.start()
+        other.join()
+        assert not tw.is_grad_enabled()
+    assert seen == [True]
+    assert tw.is_grad_enabled()
+    tw.set_grad_enabled(False)
+    assert not (x * 2).requires_grad
+    tw.set_grad_enabled(True)
+    with pytest.raises(ZeroDivisionError), tw.no_grad():
+        raise ZeroDivisionError
+    assert tw.is_grad_enabled()
+
+
+# --- autograd.grad ---
+
+
+def test_grad_leaves_attributes_alone_and_takes_non_leaves():
+    x = leaf(2.0)
+    y = x * x
+    z = (y * 3).sum()
+    gy, gx = tw.autograd.grad(z, [y, x])
+    assert (gy.tolist(), gx.tolist()) == ([3.0], [12.0])
+    assert x.grad is None
+    with pytest.raises(RuntimeError, match="allow_unused"):
+        tw.autograd.grad((x * 2).sum(), leaf(1.0))
+    assert tw.autograd.grad((x * 2).sum(), leaf(1.0), allow_unused=True) == (None,)
+
+
+DIFFERENTIABLE = {
+    "mul": lambda x: x * x * x,
+    "div": lambda x: 1 / (x * x + 1),
+    "pow": lambda x: (x * x + 1) ** 1.5,
+    "exp": lambda x: x.exp() * x,
+    "log": lambda x: (x * x + 1).log(),
+    "sqrt": lambda x: (x * x + 1).sqrt(),
+    "tanh": tw.tanh,
+    "sigmoid": tw.sigmoid,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "maximum": lambda x: tw.maximum(x * x, x) ** 2,
+    "matmul": lambda x: x @ x.t() @ x,
+    "linear": lambda x: F.linear(x, x * 2, x[:, 0], activation="tanh"),
+    "sum": lambda x: x.sum(0) * x,
+    "mean": lambda x: x.mean(1, keepdim=True) ** 3,
+    "var": lambda x: x.var(1),
+    "amax": lambda x: (x * x).amax(1) ** 2,
+    "logsumexp": lambda x: x.logsumexp(1),
+    "mse": lambda x: F.mse_loss(x * x, x),
+    "index": lambda x: (x[1:] * x[:2])[:, [0, 0, 1]] ** 2,
+    "gather": lambda x: x.gather(1, tw.tensor([[0], [1], [0]])) ** 3,
+    "cat": lambda x: tw.cat([x * x, x**3], 1).permute(1, 0)[1:].reshape(-1) ** 2,
+    "where": lambda x: tw.where(x > 0, x * x, x**3),
+    "expand": lambda x: (x * x)[:1].expand(4, 4) * x[0],
+    "clamp": lambda x: (x.clamp(-0.5, 0.5) * x) ** 2,
+    "cumsum": lambda x: (x * x).cumsum(1) ** 2,
+    "pad": lambda x: F.pad(x * x, (1, 1)) ** 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_second_gradients_agree_with_finite_differences(name):
+    function = DIFFERENTIABLE[name]
+    start = np.random.default_rng(3).uniform(0.2, 0.9, (3, 4)) * [[1], [-1], [1]]
+
+    def penalty(x):
+        (g,) = tw.autograd.grad(function(x).sum(), x, create_graph=True)
+        return (g * g).sum()
+
+    def at(array):
+        return penalty(tw.tensor(array, requires_grad=True)).item()
+
+    x = tw.tensor(start, requires_grad=True)
+    penalty(x).backward()
+    wanted = finite_difference(at, start)
+    # Central differences of step h err by h^2 times the third derivative, and eps / h times the value.
+    limit = 1e-6 * max(1.0, np.abs(wanted).max()) * 10
+    np.testing.assert_allclose(x.grad.numpy(), wanted, rtol=0, atol=limit)
+
+
+def test_create_graph_refuses_by_name():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(RuntimeError, match="create_graph=True.*softmax"):
+        tw.autograd.grad(F.softmax(x, 0).exp().sum(), x, create_graph=True)
+
+
+def test_gradient_penalty_reaches_grad_attributes():
+    x = leaf(2.0)
+    (x**3).sum().backward(create_graph=True)
+    assert x.grad.requires_grad
+    x.grad.sum().backward()
+    assert x.grad.tolist() == [3 * 4.0 + 6 * 2.0]

@@ -1,0 +1,177 @@
+"""Tensor itself: what it tells, how it converts, copies and compares."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import nn
+
+
+def test_reading_shape_dtype_and_numbers():
+    x = tw.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert x.shape == (2, 3)
+    assert x.size() == (2, 3)
+    assert x.size(-1) == 3
+    assert (x.ndim, x.dim(), x.numel(), len(x)) == (2, 2, 6, 2)
+    assert x.stride() == (3, 1)
+    assert x.T.stride() == (1, 3)
+    assert x.is_contiguous()
+    assert not x.T.is_contiguous()
+    assert x.tolist() == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    assert [row.tolist() for row in x] == x.tolist()
+    assert x[1, 2].item() == 6.0
+    assert float(x[0, 0]) == 1.0
+    assert int(x[1, 0]) == 4
+    assert bool(tw.tensor([0.5]))
+    assert list(range(5))[tw.tensor(2)] == 2
+    assert f"{tw.tensor(1.25):.1f}" == "1.2"
+
+
+@pytest.mark.parametrize("convert", [bool, float, int, tw.Tensor.item])
+def test_a_tensor_of_many_elements_is_no_number(convert):
+    with pytest.raises(ValueError, match=r"one element; got shape \(2,\)"):
+        convert(tw.zeros(2))
+
+
+def test_zero_axes_have_no_length_and_no_items():
+    with pytest.raises(TypeError, match="0-d"):
+        len(tw.tensor(1.0))
+    with pytest.raises(TypeError, match="0-d"):
+        iter(tw.tensor(1.0))
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (lambda: tw.tensor([1.0, 2.5]), "tensor([1.0, 2.5])"),
+        (lambda: tw.tensor([1, 2]), "tensor([1, 2])"),
+        (lambda: tw.tensor([1.0], dtype=tw.float64), "tensor([1.], dtype=float64)"),
+        (lambda: tw.tensor([1.0], dtype=tw.bfloat16), "tensor([1.], dtype=bfloat16)"),
+        (lambda: tw.tensor(3.0, requires_grad=True), "tensor(3., requires_grad=True)"),
+        (lambda: tw.ones(1, requires_grad=True).exp(), "tensor([2.7183], grad_fn=<exp>)"),
+        (lambda: tw.zeros(0, 3), "tensor([], size=(0, 3))"),
+    ],
+)
+def test_repr(made, text):
+    assert repr(made()) == text
+
+
+def test_equality_is_elementwise_and_hash_is_identity():
+    x, y = tw.tensor([1, 2]), tw.tensor([1, 3])
+    assert (x == y).tolist() == [True, False]
+    assert (x != y).tolist() == [False, True]
+    assert (x < 2).tolist() == [True, False]
+    assert len({x, y, x}) == 2
+    assert (x == None) is False  # noqa: E711
+    assert x is not None
+
+
+def test_tensor_copies_and_from_numpy_shares():
+    array = np.zeros(2, np.float32)
+    copied, shared = tw.tensor(array), tw.from_numpy(array)
+    array[0] = 1
+    assert copied.tolist() == [0.0, 0.0]
+    assert shared.tolist() == [1.0, 0.0]
+
+
+def test_numpy_shares_and_marks_the_storage_as_exposed():
+    x = tw.zeros(2)
+    view = x[:1]
+    assert not x._storage.exposed
+    x.numpy()[0] = 5
+    assert view.item() == 5
+    assert view._storage.exposed
+    for expose in (np.asarray, np.from_dlpack):
+        y = tw.zeros(2)
+        expose(y)
+        assert y._storage.exposed
+    with pytest.raises(RuntimeError, match=r"detach\(\)"):
+        tw.zeros(1, requires_grad=True).numpy()
+
+
+def test_arrays_and_tensors_mix_in_arithmetic():
+    a = np.array([1.0, 2.0], np.float32)
+    x = tw.tensor([3.0, 4.0])
+    for mixed in (a + x, x + a):
+        assert isinstance(mixed, tw.Tensor)
+        assert mixed.tolist() == [4.0, 6.0]
+    assert (np.float32(2) * x).tolist() == [6.0, 8.0]
+    assert np.array(x, dtype=np.float64).dtype == np.float64
+
+
+def test_strangers_are_refused():
+    with pytest.raises(TypeError):
+        tw.zeros(2) + "a"
+    with pytest.raises(TypeError):
+        {} * tw.zeros(2)
+
+
+@pytest.mark.parametrize("through", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("dtype", [tw.float32, tw.bfloat16, tw.int64])
+def test_copies_keep_values_dtype_and_kind(through, dtype):
+    x = tw.tensor([[1, 2], [3, 4]], dtype=dtype)
+    y = through(x)
+    assert y.dtype is x.dtype  # hot paths compare by identity
+    assert tw.equal(x, y)
+    y.zero_()
+    assert x.tolist() == [[1, 2], [3, 4]]
+    if dtype is tw.float32:
+        p = through(nn.Parameter(x))
+        assert isinstance(p, nn.Parameter)
+        assert p.requires_grad
+
+
+def test_deepcopy_keeps_ties_and_refuses_results():
+    p = tw.ones(1, requires_grad=True)
+    a, b = copy.deepcopy([p, p])
+    assert a is b
+    with pytest.raises(RuntimeError, match="leaf"):
+        copy.deepcopy(p * 2)
+    with pytest.raises(RuntimeError, match="leaf"):
+        pickle.dumps(p * 2)
+
+
+def test_views_share_memory_and_version():
+    x = tw.zeros(2, 3)
+    views = [x[0], x.T, x.reshape(6), x.detach(), x.unsqueeze(0), x.expand(4, 2, 3)]
+    x.add_(1)
+    assert all(v._version == x._version == 1 for v in views)
+    views[0].zero_()
+    assert x._version == 2
+    assert x.tolist() == [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+    assert x.clone()._version == 0
+
+
+def test_in_place_writes():
+    x = tw.tensor([1.0, 2.0, 3.0])
+    same = x
+    x += 1
+    x *= 2
+    x -= tw.tensor([0.0, 1.0, 2.0])
+    x /= 2
+    assert x is same
+    assert x.tolist() == [2.0, 2.5, 3.0]
+    x[1:] = tw.tensor([7, 8])
+    x[tw.tensor([True, False, False])] = -1
+    assert x.tolist() == [-1.0, 7.0, 8.0]
+    assert x.fill_(3).copy_(tw.tensor([1, 2, 3])).tolist() == [1.0, 2.0, 3.0]
+    assert x._version == 8
+
+
+def test_in_place_writes_keep_shape_and_dtype():
+    with pytest.raises(TypeError, match=r"\[add_\].*int64"):
+        tw.tensor([1]).add_(0.5)
+    with pytest.raises(ValueError, match=r"\[add_\].*\(1,\)"):
+        tw.zeros(1).add_(tw.zeros(3))
+    with pytest.raises(RuntimeError, match="frozen or expanded"):
+        tw.zeros(1).expand(3).add_(1)
+
+
+def test_bad_indices_name_the_op():
+    with pytest.raises(IndexError, match=r"\[index\] expected an index within \(2,\)"):
+        tw.zeros(2)[5]
+    with pytest.raises(ValueError, match=r"\[setitem\]"):
+        tw.zeros(2)[:] = tw.zeros(3)
