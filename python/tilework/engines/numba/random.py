@@ -85,7 +85,12 @@ def normal(shape: tuple[int, ...], dtype: str, seed: int, call: int) -> Array:
     else:
         words = _long_words(2 * pairs, seed, call)
         u, t = ((words[::2] >> 12) + 0.5) * 2.0**-52, (words[1::2] >> 11) * 2.0**-53
-    radius, angle = np.sqrt(-2.0 * np.log(u)), 2.0 * math.pi * t
+    # Quarter turns come off exactly: near a zero of sine or cosine the angle's rounding would show.
+    quarters = np.rint(4.0 * t)
+    angle = 2.0 * math.pi * (t - quarters / 4.0)
+    c, s, which = np.cos(angle), np.sin(angle), quarters.astype(np.int64) % 4
+    radius = np.sqrt(-2.0 * np.log(u))
     out = np.empty(2 * pairs, dtype)
-    out[::2], out[1::2] = radius * np.cos(angle), radius * np.sin(angle)
+    out[::2] = radius * np.choose(which, [c, -s, -c, s])
+    out[1::2] = radius * np.choose(which, [s, c, -s, -c])
     return out[:n].reshape(shape)
