@@ -87,6 +87,8 @@ class Tilework(_TensorLibrary):
 
     def __init__(self, engine: str) -> None:
         super().__init__(importlib.import_module("tilework"))
+        if engine not in self.library.engines.available_engines():
+            raise ImportError(f"the engine {engine!r} is not installed")
         self.engine = engine
         self.name = "tilework" if engine == "native" else f"tilework ({engine})"
 

@@ -320,7 +320,9 @@ def array(value):
 def run(model, inputs):
     """The model's outputs for NumPy inputs, as tensors."""
     values = {"": None}
-    values |= {t.name: tw.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
+    values |= {
+        t.name: tw.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer
+    }
     names = (i.name for i in model.graph.input)
     values |= {n: tw.from_numpy(np.array(array(x))) for n, x in zip(names, inputs, strict=False)}
     for node in model.graph.node:

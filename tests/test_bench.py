@@ -1,0 +1,117 @@
+"""The benchmark suite: it times, it checks before it times, and it says so when an answer is wrong."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import cli
+from tilework.benchmarks import check, environment, report, session
+from tilework.benchmarks.contestants import NumPy, Tilework
+from tilework.benchmarks.worker import Worker
+from tilework.testing import cases
+
+CASES = {c.bench.label: c for c in cases.benchmarks()}
+SMALL = CASES["gemm 64x64x64"]
+
+
+def test_labels_are_unique_and_quick_is_a_part():
+    assert len(CASES) == len(cases.benchmarks())
+    assert 5 <= sum(c.bench.quick for c in CASES.values()) < len(CASES)
+
+
+def test_a_run_writes_table_json_and_plot(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    arguments = ["bench", "--filter", "gemm 64x64x64", "--peers", "numpy", "--seconds", "0.05"]
+    arguments += ["--json", str(tmp_path / "b.json"), "--plot", str(tmp_path / "b.png")]
+    assert cli.main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "gemm 64x64x64" in text
+    assert "GPU: " in text
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert found["machine"]["threads"] == 1
+    (row,) = found["rows"]
+    assert [t["state"] for t in row["times"]] == ["ready", "ready"]
+    for times in row["times"]:
+        assert 0 < times["low"] <= times["seconds"] <= times["high"] < 1
+        assert times["rounds"] >= session.MIN_ROUNDS
+    assert (tmp_path / "b.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_two_threads_put_each_library_in_its_own_process():
+    with session.Session([f"tilework:{tw.engines.current_engine()}", "numpy"], threads=2) as two:
+        assert [len(w.contestants) for w in two.workers] == [1, 1]
+        row = two.measure(SMALL, 0.02)
+    assert [t.state for t in row.times] == ["ready", "ready"]
+
+
+def test_a_missing_library_is_told_and_left_out():
+    with session.Session(["numpy", "tilework:nonsense"]) as one:
+        assert list(one.absent) == ["tilework:nonsense"]
+
+
+@pytest.mark.parametrize("label", [c.bench.label for c in CASES.values() if c.bench.quick])
+def test_answers_of_quick_cases_are_right(label):
+    """What --quick would refuse to time, without timing it."""
+    worker = Worker(1, [f"tilework:{tw.engines.current_engine()}", "numpy"])
+    for outcome in worker.prepare(label, sets=2):
+        assert outcome["state"] in ("ready", "absent"), outcome["why"]
+    assert worker.sample(0, 2)["seconds"] > 0
+
+
+def gradients(label="linear+gelu 32@768x3072 backward"):
+    case = CASES[label]
+    inputs = case.make_inputs("float32")
+    grad = np.random.default_rng(0).standard_normal(case.expected(inputs).shape).astype("f")
+    contestant = Tilework(tw.engines.current_engine())
+    prepared = contestant.prepare(case, inputs, grad)
+    return case, inputs, grad, prepared.answer()
+
+
+def test_wrong_answers_and_gradients_are_seen():
+    case, inputs, grad, answer = gradients()
+    check.check_answer(case, inputs, grad, answer, ours=True)
+    for position in range(len(answer)):
+        for spoil in (lambda a: a * np.float32(1.001), np.zeros_like, lambda a: a + a.std() * np.float32(0.01)):  # fmt: skip
+            wrong = list(answer)
+            wrong[position] = spoil(answer[position])
+            with pytest.raises(AssertionError, match="linear_gelu"):
+                check.check_answer(case, inputs, grad, wrong, ours=True)
+
+
+def test_a_wrong_contestant_is_not_timed(monkeypatch):
+    spoilt = dataclasses.replace(SMALL, reference=lambda a, b: np.matmul(a, b) + 1)
+    monkeypatch.setattr(cases, "benchmarks", lambda: (spoilt,))
+    worker = Worker(1, ["numpy"])
+    (outcome,) = worker.prepare(SMALL.bench.label, sets=1)
+    assert outcome["state"] == "wrong"
+    assert "elements are off" in outcome["why"]
+    assert worker.ready == {}
+
+
+def test_numpy_plays_only_what_it_has():
+    inputs = SMALL.make_inputs("float32")
+    grad = np.zeros((64, 64), "f")
+    assert NumPy().prepare(SMALL, inputs, grad) is not None
+    assert NumPy().prepare(CASES["gelu 4096x3072"], inputs, grad) is None
+
+
+def test_environment_holds_everybody_to_the_same(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--mine")
+    env = environment.worker_environment(1, "avx2", "high")
+    assert env["TILEWORK_ISA"] == env["ATEN_CPU_CAPABILITY"] == "avx2"
+    assert env["ONEDNN_MAX_CPU_ISA"] == env["MKL_ENABLE_INSTRUCTIONS"] == "AVX2"
+    assert env["TILEWORK_PRECISION"] == "high"
+    assert env["XLA_FLAGS"].split()[0] == "--mine"
+    assert {env[k] for k in env if k.endswith("_NUM_THREADS")} == {"1"}
+    assert "TILEWORK_ISA" not in environment.worker_environment(2)
+
+
+def test_rates_and_shares():
+    row = session.Row("x", "gemm", "matmul", "forward", "float32", flops=2e9, bytes=1e6)
+    times = session.Times("tilework", True, "CPU", "ready", seconds=0.01)
+    assert report.rate(row, times) == (pytest.approx(200.0), "GFLOP/s")
+    row.flops = 0
+    assert report.rate(row, times) == (pytest.approx(0.1), "GB/s")

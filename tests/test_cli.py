@@ -1,0 +1,123 @@
+"""The command line as a person meets it: in a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import tilework as tw
+from tilework import cli, hardware, io
+
+
+def tilework(*arguments, cwd=None, env=None):
+    return subprocess.run(
+        [sys.executable, "-m", "tilework", *arguments],
+        capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, timeout=300,
+    )  # fmt: skip
+
+
+def test_version_and_help():
+    assert tilework("--version").stdout == f"tilework {tw.__version__}\n"
+    text = tilework("--help").stdout
+    assert all(command in text for command in ("info", "bench", "train"))
+
+
+@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("train",), ("train", "cnn")])
+def test_bad_usage_ends_with_2(arguments):
+    done = tilework(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+
+
+def test_the_parser_is_light():
+    code = "import sys, tilework.cli; print([m for m in ('numpy', 'rich', 'numba') if m in sys.modules])"
+    # tilework's own __init__ imports NumPy; what the command line adds is argparse.
+    before = (
+        "import sys, tilework; print([m for m in ('numpy', 'rich', 'numba') if m in sys.modules])"
+    )
+    out = [subprocess.run([sys.executable, "-c", c], capture_output=True, text=True) for c in (code, before)]  # fmt: skip
+    assert out[0].stdout == out[1].stdout
+
+
+def test_info_tells_everything():
+    found = json.loads(tilework("info", "--json").stdout)
+    assert found["settings"]["version"] == tw.__version__
+    assert found["cpu"]["model"]
+    assert bool(found["gpu"]["name"]) != found["gpu"]["reason"].startswith(("libcuda", "NVIDIA"))
+    assert found["threads"]["threads"] >= 1
+    assert found["variants"]
+    for row in found["variants"].values():
+        assert row["variant"]
+        assert row["why"]
+
+
+def test_info_is_a_table_for_people():
+    text = tilework("info").stdout
+    assert "GPU" in text
+    assert "variant" in text
+
+
+def test_gpu_asks_the_driver_without_a_word(capfd):
+    start = time.perf_counter()
+    answer = hardware.gpu()
+    assert time.perf_counter() - start < 1.0
+    assert answer["name"] or answer["reason"]
+    out, err = capfd.readouterr()
+    assert out == err == ""
+
+
+def test_an_isa_that_cannot_run_is_a_sentence():
+    done = tilework("info", env={"TILEWORK_ISA": "sparkle"})
+    assert done.returncode != 0
+    assert "sparkle" in done.stderr
+
+
+def test_train_prints_accuracy_and_writes_weights(tmp_path):
+    output = tmp_path / "w.safetensors"
+    done = tilework("train", "mlp", "--epochs", "2", "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    said = re.search(
+        r"held-out accuracy ([\d.]+)%, 360 images \(([\d.]+)% by the majority", done.stdout
+    )
+    assert said, done.stdout
+    assert float(said[1]) > 80 > float(said[2])
+    assert io.load(output)["layers.0.weight"].shape[1] == 64
+    assert os.listdir(tmp_path) == ["w.safetensors"]
+    assert "\x1b" not in done.stdout  # no terminal, no bar
+
+
+def test_training_stopped_by_ctrl_c_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "tilework", "train", "mlp", "--output", "w.st", "--seed", "3"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    lines = [process.stdout.readline() for _ in range(2)]  # two epochs
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, lines
+    again = re.search(r"go on with: tilework (train mlp .*)", rest)
+    assert again, rest
+    done = tilework(*again[1].split(), "--epochs", "4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole = tilework(
+        *command[3:8][:2], "--output", "v.st", "--seed", "3", "--epochs", "4", cwd=tmp_path
+    )
+    assert whole.returncode == 0, whole.stderr
+    resumed, straight = io.load(tmp_path / "w.st"), io.load(tmp_path / "v.st")
+    for name, value in straight.items():
+        assert resumed[name].tolist() == value.tolist()
+
+
+def test_resuming_from_nothing_is_a_sentence(tmp_path):
+    done = tilework("train", "mlp", "--resume", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tilework: [fit] expected a checkpoint")
+
+
+def test_main_returns_its_status(capsys):
+    assert cli.main(["bench", "--list", "--filter", "no such case"]) == 0
+    assert cli.main(["bench", "--filter", "no such case"]) == 1
+    assert "no such case" in capsys.readouterr().out

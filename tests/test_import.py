@@ -1,0 +1,53 @@
+"""Importing tilework is quick, and brings nothing heavy along."""
+
+import statistics
+import subprocess
+import sys
+
+HEAVY = ["numba", "llvmlite", "cupy", "matplotlib", "rich", "safetensors", "torch", "jax", "scipy"]
+
+
+def modules_after(statement):
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_nothing_heavy_comes_along():
+    assert not modules_after("import tilework, tilework.cli") & set(HEAVY)
+
+
+def test_submodules_are_light_too():
+    everything = (
+        "import tilework.nn, tilework.optim, tilework.functional, tilework.data, tilework.io"
+    )
+    assert not modules_after(everything) & set(HEAVY)
+
+
+def seconds_beyond_numpy():
+    """One process: NumPy and ml_dtypes first, then the clock, then tilework.
+
+    The clock is the process's own: other processes must not count, and nothing here waits.
+    """
+    code = (
+        "import time, numpy, ml_dtypes\n"
+        "start = time.process_time()\n"
+        "import tilework\n"
+        "print(time.process_time() - start)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def test_import_time():
+    """Below 0.1 s beyond NumPy's own: the median of nine processes, after one to warm the disk.
+
+    A busy machine may be slow in one median; a regression is slow in all three.
+    """
+    seconds_beyond_numpy()
+    medians = []
+    for _ in range(3):
+        medians.append(statistics.median(seconds_beyond_numpy() for _ in range(9)))
+        if medians[-1] < 0.1:
+            return
+    raise AssertionError(f"import takes {medians} s beyond NumPy's own; 0.1 is allowed")
