@@ -1,1 +1,1 @@
-"""tilework's tests; they run from the installed package too: python -m pytest --pyargs tilework.tests."""
+"""The tests; the installed package has them too: python -m pytest --pyargs tilework.tests."""

@@ -36,7 +36,7 @@ def bits(array):
 
 def test_round_trip(tmp_path):
     path = tmp_path / "w.safetensors"
-    io.save({name: tw.from_numpy(a.copy(order="K")) if a.flags.writeable else a for name, a in ARRAYS.items()}, path)  # fmt: skip
+    io.save({n: tw.from_numpy(a) if a.flags.writeable else a for n, a in ARRAYS.items()}, path)
     loaded = io.load(path)
     assert loaded.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
@@ -101,6 +101,10 @@ def file_of(header, data=b""):
     return struct.pack("<Q", len(text)) + text + data
 
 
+def entry(shape, start, end, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
 HOSTILE = {
     "nothing": b"",
     "short": b"\x01\x02",
@@ -108,26 +112,16 @@ HOSTILE = {
     "header of 2**64 - 1": b"\xff" * 8 + b"{}",
     "no JSON": file_of(b"not json at all!"),
     "a list": file_of([]),
-    "past the end": file_of({"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, b"\0" * 8),
-    "shape of another size": file_of(
-        {"a": {"dtype": "F32", "shape": [5], "data_offsets": [0, 16]}}, b"\0" * 16
-    ),
-    "backwards": file_of({"a": {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]}}, b"\0" * 16),
-    "overlap": file_of(
-        {
-            "a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
-            "b": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
-        },
-        b"\0" * 16,
-    ),
-    "overflowing shape": file_of(
-        {"a": {"dtype": "F32", "shape": [1 << 62, 4], "data_offsets": [0, 0]}}
-    ),
-    "negative shape": file_of({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, b"\0" * 4),
-    "unknown dtype": file_of({"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
-    "float8": file_of({"a": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}, b"\0" * 4),
-    "trailing": file_of({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 9),
-}  # fmt: skip
+    "past the end": file_of({"a": entry([4], 0, 16)}, b"\0" * 8),
+    "shape of another size": file_of({"a": entry([5], 0, 16)}, b"\0" * 16),
+    "backwards": file_of({"a": entry([4], 16, 0)}, b"\0" * 16),
+    "overlap": file_of({"a": entry([4], 0, 16), "b": entry([4], 0, 16)}, b"\0" * 16),
+    "overflowing shape": file_of({"a": entry([1 << 62, 4], 0, 0)}),
+    "negative shape": file_of({"a": entry([-1], 0, 4)}, b"\0" * 4),
+    "unknown dtype": file_of({"a": entry([1], 0, 4, "F99")}, b"\0" * 4),
+    "float8": file_of({"a": entry([4], 0, 4, "F8_E4M3")}, b"\0" * 4),
+    "trailing": file_of({"a": entry([1], 0, 4)}, b"\0" * 9),
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -10,6 +10,13 @@ import pytest
 
 import tilework as tw
 
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/performance.md",
+    "docs/training.md",
+    "docs/environment.md",
+]
 SOURCE = Path(__file__).resolve().parent.parent  # the checkout, where that is what is tested
 
 
@@ -51,7 +58,7 @@ def test_commands_exist():
 
 
 @pytest.mark.skipif(not (SOURCE / "README.md").is_file(), reason="an installed package has no docs")
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/performance.md", "docs/training.md", "docs/environment.md"])  # fmt: skip
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     path = SOURCE / page
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
