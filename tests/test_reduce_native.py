@@ -20,7 +20,7 @@ def isa(request):
 
 
 def check_sum(actual, x, axes, keepdims=False):
-    """Chains of 32 additions in a tree: each adds at most log2(n) + 32 halves of eps of |x|'s sum."""
+    """Chains of 32 additions in a tree: log2(n) + 32 halves of an eps of the sum of |x|."""
     exact = np.sum(x.astype(np.longdouble), axis=axes, keepdims=keepdims)
     magnitude = np.sum(np.abs(x.astype(np.longdouble)), axis=axes, keepdims=keepdims)
     depth = 32 + np.log2(max(x.size, 2))

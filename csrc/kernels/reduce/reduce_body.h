@@ -13,6 +13,7 @@ namespace tilework::TW_ISA {
 namespace reduction {
 
 struct Sum {
+  static constexpr bool kAdds = true;
   template <class T>
   static TW_INLINE Vec<T> start() {
     return Vec<T>::zero();
@@ -23,6 +24,7 @@ struct Sum {
   }
 };
 struct Max {
+  static constexpr bool kAdds = false;
   template <class T>
   static TW_INLINE Vec<T> start() {
     return T(-__builtin_inf());
@@ -34,6 +36,7 @@ struct Max {
   static TW_INLINE auto combine(auto a, auto b) { return a != a || a > b ? a : b; }
 };
 struct Min {
+  static constexpr bool kAdds = false;
   template <class T>
   static TW_INLINE Vec<T> start() {
     return T(__builtin_inf());
@@ -63,9 +66,11 @@ TW_INLINE Vec<T> eight(const T* p, int64_t stride, Load load) {
   return Op::combine(Op::combine(a, b), Op::combine(c, d));
 }
 
-// The lanes of a vector, by halves, in memory: the registers' own shuffles do not know NaN.
+// The lanes of a vector, by halves. The extremes go through memory: the registers' own min and max
+// do not know NaN.
 template <class Op, class T>
 TW_INLINE T across(Vec<T> v) {
+  if constexpr (Op::kAdds) return reduce_add(v);
   T lane[Vec<T>::width];
   v.store(lane);
   for (int half = Vec<T>::width / 2; half > 0; half /= 2)
@@ -100,6 +105,13 @@ Vec<T> row(const T* x, int64_t n) {
 
 template <class T, class Op>
 void rows(const T* x, T* y, int64_t rows, int64_t n) {
+  // A short row is one masked load, without the trees.
+  if (n <= Vec<T>::width) {
+    const PartVector<T> lanes{static_cast<int>(n)};
+    for (int64_t r = 0; r < rows; ++r)
+      y[r] = across<Op>(lanes.load_or(x + r * n, Op::template start<T>()));
+    return;
+  }
   for (int64_t r = 0; r < rows; ++r) y[r] = across<Op>(row<T, Op>(x + r * n, n));
 }
 
