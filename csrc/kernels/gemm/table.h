@@ -3,11 +3,19 @@
 
 #include "kernels/gemm/blocked.h"
 #include "kernels/gemm/kernels.h"
+#include "kernels/gemm/narrow.h"
+#include "kernels/gemm/vectors.h"
 
 namespace tilework::TW_ISA {
 
 template <class T>
 inline constexpr GemmRoutine<T> kGemmRoutines[] = {
+    {"dots", dots_suit<T>, Tile<T>::mr, Tile<T>::nr, dots_workspace<T>, dots_run<T>, nullptr,
+     nullptr},
+    {"rows", rows_suit<T>, Tile<T>::mr, Tile<T>::nr, rows_workspace<T>, rows_run<T>, nullptr,
+     nullptr},
+    {"narrow", narrow_suits<T>, Tile<T>::nr, Tile<T>::mr, narrow_workspace<T>, narrow_run<T>,
+     nullptr, nullptr},
     {"blocked", blocked_suits<T>, Tile<T>::mr, Tile<T>::nr, blocked_workspace<T>, blocked_run<T>,
      blocked_panel_bytes<T>, blocked_pack<T>},
 };

@@ -1,0 +1,71 @@
+// A few rows times a matrix that is adjacent along k (a small batch through a linear layer):
+// computed as C^T = B^T A^T, with the tile's rows down B and its columns across the batch.
+//
+// Packing B would cost as much as the product does, since few rows use it. This way B is read once,
+// from where it lies, by broadcasts that need no transposition; what is transposed is A and each
+// tile of C, which are small. An element's arithmetic is the blocked product's.
+#pragma once
+
+#include "kernels/gemm/blocked.h"
+
+namespace tilework::TW_ISA {
+
+template <class T>
+bool narrow_suits(const GemmArgs<T>& g) {
+  return !g.packed.data && g.b_row == 1 && g.m <= 2 * Tile<T>::nr && g.k >= 64 &&
+         g.n >= 4 * Tile<T>::mr;
+}
+
+template <class T>
+size_t narrow_workspace(int64_t m, int64_t, int64_t k) {
+  using Shape = Tile<T>;
+  return aligned_bytes<T>(ceil_div(m, Shape::nr) * Shape::nr * k) +
+         aligned_bytes<T>(Shape::mr * Shape::nr);
+}
+
+// Adds or stores the transpose of a tile (height rows of B x width of A) to C.
+template <class T>
+TW_INLINE void put_transposed(const GemmArgs<T>& g, const T* tile, int height, int width, T* c) {
+  using V = Vec<T>;
+  for (int i = 0; i < height; i += V::width) {
+    const int lanes = least(height - i, V::width);
+    for_each_column(lanes, width, tile + i * Tile<T>::nr, Tile<T>::nr, [&](int64_t j, V v) {
+      T* at = c + j * g.c_row + i;
+      if (g.epilogue.accumulate) v = V::load_partial(at, lanes) + v;
+      v.store_partial(at, lanes);
+    });
+  }
+}
+
+template <class T>
+void narrow_run(const GemmArgs<T>& g, void* workspace) {
+  using Shape = Tile<T>;
+  T* batch = static_cast<T*>(workspace);  // A^T in panels
+  T* tile = reinterpret_cast<T*>(static_cast<char*>(workspace) +
+                                 aligned_bytes<T>(ceil_div(g.m, Shape::nr) * Shape::nr * g.k));
+  pack_block(g.m, g.k, g.a, g.a_col, g.a_row, batch);
+  const Blocks<T> blocks(g.n, g.m, g.k);
+  constexpr int64_t kPanelsAFinish = 8;  // the epilogue runs over that many panels' columns of C
+  int64_t finished = 0;
+  for (int64_t p = 0; p < blocks.m_panels; ++p) {
+    const Part rows = part(g.n, blocks.m_panels, p);
+    const int height = static_cast<int>(rows.size);
+    for (int64_t i = 0; i < g.m; i += Shape::nr) {
+      const int width = static_cast<int>(least<int64_t>(Shape::nr, g.m - i));
+      const int whole = width > Shape::width ? Shape::nr : Shape::width;  // in full vectors
+      for (int64_t k = 0; k < g.k; k += blocks.kc)
+        tile_kernel<T>(height, whole, false)(
+            least(blocks.kc, g.k - k), {g.b + rows.begin * g.b_col + k, g.b_col, 1},
+            {batch + i * g.k + k * Shape::nr, Shape::nr}, {tile, Shape::nr, whole, k > 0});
+      put_transposed(g, tile, height, width, g.c + i * g.c_row + rows.begin);
+    }
+    const int64_t end = rows.begin + rows.size;
+    if (g.epilogue.changes_result() &&
+        ((p + 1) % kPanelsAFinish == 0 || p + 1 == blocks.m_panels)) {
+      finish(g.m, end - finished, g.c + finished, g.c_row, epilogue_at(g.epilogue, 0, finished));
+      finished = end;
+    }
+  }
+}
+
+}  // namespace tilework::TW_ISA
