@@ -40,7 +40,7 @@ static_assert(sizeof(Configuration) == 64);
 
 }  // namespace tilework::TW_ISA::tiles
 
-#if defined(__AMX_BF16__)
+#if defined(__AMX_BF16__) || defined(__AMXBF16__)  // the latter: clang before 15
 
 namespace tilework::TW_ISA::tiles {
 
