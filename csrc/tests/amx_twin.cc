@@ -131,6 +131,7 @@ std::vector<float> run(const Routine& routine, const Product& p, const Tune& tun
   if (tune) tune(args);
   const Aligned workspace(routine.workspace_bytes(p.m(), p.n(), p.k()));
   routine.run(args, workspace.data);
+  CHECK(twin::tiles::state.config.palette == 0);  // nothing stays configured
   std::vector<float> dense;
   for (int64_t i = 0; i < p.m(); ++i)
     for (int64_t j = 0; j < c_row; ++j) {
@@ -237,6 +238,7 @@ void accuracy() {
       {"B nearly all zero", normal, sparse(0.02)},
       {"both mostly zero", sparse(0.2), sparse(0.3)},
       {"denormal times large", scaled(1e-42f), scaled(1e10f)},
+      {"low slices denormal", scaled(1e-32f), scaled(1e10f)},
       {"small products", scaled(1e-18f), scaled(1e-18f)},
   };
   for (const Kind& kind : kinds)

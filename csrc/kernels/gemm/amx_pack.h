@@ -155,7 +155,9 @@ __attribute__((noinline)) void pack_step(const Operand& in, uint16_t* out, Watch
     x = turned;
     line_stride = 32;
   }
-  split_step<S, side>(x, line_stride, out, watch);
+  Watch local = watch;  // in registers: stores to `out` might alias the other
+  split_step<S, side>(x, line_stride, out, local);
+  watch = local;
 }
 
 TW_INLINE void fetch(const float* x, int64_t line_stride, int lines) {
@@ -187,23 +189,30 @@ void sweep_a(const Operand& in, const Panels<S>& out, int64_t block, int64_t pan
   }
 }
 
-// Whole steps of whole panels of B whose rows lie along memory. A pair of rows is read to its end,
-// across all panels: reads run on, and are asked for 1 KB ahead, where the hardware's own
-// prefetching stops at each page and starts slowly.
+// Whole steps of whole panels of B whose rows lie along memory. Rows are read to their end, across
+// all panels: reads run on, and are asked for 1 KB ahead, where the hardware's own prefetching
+// stops at each page and starts slowly. Pairs of rows go together, so that a Watch is fetched and
+// put back less often.
 template <int S>
 void sweep_b(const Operand& in, const Panels<S>& out, int64_t block, int64_t panels, int64_t steps,
              Watch* watches) {
   constexpr int64_t kAhead = 256;
+  constexpr int kPairs = 4;
+  const int64_t row = in.k_stride, partner = 16 * in.k_stride;
   for (int64_t s = 0; s < steps; ++s)
-    for (int j = 0; j < 16; ++j) {
-      const float* x = in.x + (s * kStep + j) * in.k_stride;
-      const float* y = x + 16 * in.k_stride;
+    for (int j = 0; j < 16; j += kPairs) {
+      const float* x = in.x + (s * kStep + j) * row;
       uint16_t* line = out.steps(0, block) + s * out.kStepWords + j * 32;
-      for (int64_t p = 0; p < panels; ++p, x += kPanel, y += kPanel, line += out.stride / 2) {
-        fetch(x + kAhead, y - x, 2);
+      for (int64_t p = 0; p < panels; ++p, x += kPanel, line += out.stride / 2) {
+        fetch(x + kAhead, row, kPairs);
+        fetch(x + partner + kAhead, row, kPairs);
         Watch watch = watches[p];
-        split_line<S>(_mm512_loadu_ps(x), _mm512_loadu_ps(y), line, watch);
-        split_line<S>(_mm512_loadu_ps(x + 16), _mm512_loadu_ps(y + 16), line + kTileWords, watch);
+        for (int pair = 0; pair < kPairs; ++pair)
+          for (int half = 0; half < 2; ++half) {
+            const float* at = x + pair * row + half * 16;
+            split_line<S>(_mm512_loadu_ps(at), _mm512_loadu_ps(at + partner),
+                          line + half * kTileWords + pair * 32, watch);
+          }
         watches[p] = watch;
       }
     }
