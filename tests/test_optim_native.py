@@ -252,3 +252,25 @@ def test_against_torch(name, dtype):
             tail = [d["lr"], *d["betas"], d["eps"], d["weight_decay"], kind == "AdamW"]
             native.adam_step([p], [g], [state[0]], [state[1]], maxima, step, *tail, d["maximize"])
     check(p, theirs.detach().numpy(), dtype, 7 * 4)
+
+
+@pytest.mark.parametrize(("dtype", "steps"), [(np.float32, 1200), (np.float64, 7200)])
+def test_averages_vanish_before_they_are_denormal(isa, dtype, steps):
+    """A unit that stops firing sends zeros: its averages decay, and denormals are slow."""
+    rng = np.random.default_rng(0)
+    start, grad = normal(rng, 37, dtype), normal(rng, 37, dtype)
+    adam, sgd = start.copy(), start.copy()
+    m, v, b = (np.zeros(37, dtype) for _ in range(3))
+    options = {**ADAM, "decoupled": False, "maximize": False}
+    expected = [a.astype(np.float64) for a in (start, m, v)]
+    for step in range(1, steps + 1):
+        g = grad if step == 1 else np.zeros(37, dtype)
+        native.adam_step([adam], [g], [m], [v], None, step, *options.values())
+        native.sgd_step([sgd], [g], [b], step == 1, 0.1, 0.9, 0.0, 0.0, False, False)
+        *expected, _ = adam_reference(expected[0], g, *expected[1:], None, step=step, **options)
+    for average in (m, b):
+        assert not average.any()
+    smallest = np.finfo(dtype).tiny
+    assert (v[v != 0] >= smallest).all()
+    # Rounding errors of a sum of steps: those after the first hundred are nothing.
+    check(adam, expected[0], dtype, 100 * (np.abs(start) + options["lr"]).max())

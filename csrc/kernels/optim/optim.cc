@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <type_traits>
 
 #include "base/thread_pool.h"
@@ -53,6 +54,11 @@ void for_each_chunk(const Tensor* tensors, size_t count, double ns_per_element, 
                });
 }
 
+// Some 2^26 times the smallest normal number: a decaying average passes through [this, denormal) in
+// many steps, so it cannot slip by.
+template <class T>
+constexpr double kVanished = double{std::numeric_limits<T>::min()} * (1 << 26);
+
 template <class T>
 void sgd_step_of(const SgdTensor<T>* tensors, size_t count, const SgdOptions& o) {
   const SgdFactors<T> f = {.grad_sign = T(o.maximize ? -1 : 1),
@@ -61,7 +67,8 @@ void sgd_step_of(const SgdTensor<T>* tensors, size_t count, const SgdOptions& o)
                            .grad_share = T(1 - o.dampening),
                            .first = o.first,
                            .nesterov = o.nesterov,
-                           .lr = T(o.lr)};
+                           .lr = T(o.lr),
+                           .vanished = T(kVanished<T>)};
   const auto update = table<T>().sgd;
   for_each_chunk(tensors, count, 0.05 * sizeof(T),
                  [&](const auto& t, int64_t begin, int64_t end) { update(t, f, begin, end); });
@@ -71,6 +78,7 @@ template <class T>
 void adam_step_of(const AdamTensor<T>* tensors, size_t count, const AdamOptions& o) {
   const double correction1 = 1 - std::pow(o.beta1, o.step);
   const double correction2 = 1 - std::pow(o.beta2, o.step);
+  const double squared_eps = std::ldexp(o.eps, -30) * std::ldexp(o.eps, -30);
   const AdamFactors<T> f = {.grad_sign = T(o.maximize ? -1 : 1),
                             .decay = T(o.decoupled ? 0 : o.weight_decay),
                             .param_scale = T(o.decoupled ? 1 - o.lr * o.weight_decay : 1),
@@ -79,7 +87,10 @@ void adam_step_of(const AdamTensor<T>* tensors, size_t count, const AdamOptions&
                             .square = T(1 - o.beta2),
                             .root_scale = T(1 / std::sqrt(correction2)),
                             .eps = T(o.eps),
-                            .step_size = T(o.lr / correction1)};
+                            .step_size = T(o.lr / correction1),
+                            // Relative to eps, which is what they are divided by or added to here.
+                            .vanished = T(std::min(kVanished<T>, std::ldexp(o.eps, -60))),
+                            .vanished_sq = T(std::min(kVanished<T>, squared_eps))};
   const auto update = table<T>().adam;
   for_each_chunk(tensors, count, 0.1 * sizeof(T),
                  [&](const auto& t, int64_t begin, int64_t end) { update(t, f, begin, end); });

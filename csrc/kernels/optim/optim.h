@@ -54,6 +54,7 @@ struct SgdFactors {
   T momentum, grad_share;  // buffer = momentum * buffer + grad_share * g; the first step's is g
   bool first, nesterov;    // nesterov steps along g + momentum * buffer
   T lr;
+  T vanished;  // see AdamFactors
 };
 
 template <class T>
@@ -64,6 +65,10 @@ struct AdamFactors {
   T beta2, square;     // v = beta2 * v + square * g * g
   T root_scale, eps;   // denominator = root_scale * sqrt(v) + eps
   T step_size;
+  // Averages below these become zero: far too small to move a parameter, they would go on decaying
+  // into denormals, each of which costs a microcode assist. A unit that no longer fires (a dead
+  // ReLU) gets there within a thousand steps, and made a step fifteen times slower.
+  T vanished, vanished_sq;
 };
 
 template <class T>

@@ -20,6 +20,12 @@ TW_INLINE Vec<T> effective_grad(const T* grad, Vec<T> param, const Factors& f, a
   return g;
 }
 
+// An average, or zero where it is below `vanished`. NaN stays.
+template <class T>
+TW_INLINE Vec<T> unless_vanished(Vec<T> average, T vanished) {
+  return select(abs(average) < Vec<T>(vanished), Vec<T>::zero(), average);
+}
+
 enum class Momentum { none, first, later };
 
 template <class T, Momentum kMomentum, bool kNesterov, bool kDecay>
@@ -33,7 +39,8 @@ void sgd(const SgdTensor<T>& t, const SgdFactors<T>& f, int64_t begin, int64_t e
     if constexpr (kMomentum != Momentum::none) {
       Vec<T> b = g;
       if constexpr (kMomentum == Momentum::later)
-        b = fma(lanes.load(buffer + i), Vec<T>(f.momentum), g * Vec<T>(f.grad_share));
+        b = unless_vanished(
+            fma(lanes.load(buffer + i), Vec<T>(f.momentum), g * Vec<T>(f.grad_share)), f.vanished);
       lanes.store(buffer + i, b);
       g = kNesterov ? fma(b, Vec<T>(f.momentum), g) : b;
     }
@@ -75,8 +82,9 @@ void adam(const AdamTensor<T>& t, const AdamFactors<T>& f, int64_t begin, int64_
   sweep<T>(end - begin, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
     const Vec<T> p = lanes.load(param + i);
     const Vec<T> g = effective_grad<kDecay>(grad + i, p, f, lanes);
-    const Vec<T> m = lerp(lanes.load(exp_avg + i), g, f.lerp);
-    Vec<T> v = fma(g * Vec<T>(f.square), g, lanes.load(exp_avg_sq + i) * Vec<T>(f.beta2));
+    const Vec<T> m = unless_vanished(lerp(lanes.load(exp_avg + i), g, f.lerp), f.vanished);
+    Vec<T> v = unless_vanished(
+        fma(g * Vec<T>(f.square), g, lanes.load(exp_avg_sq + i) * Vec<T>(f.beta2)), f.vanished_sq);
     lanes.store(exp_avg + i, m);
     lanes.store(exp_avg_sq + i, v);
     if constexpr (kAmsgrad) {
