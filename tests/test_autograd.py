@@ -313,7 +313,7 @@ def test_second_gradients_agree_with_finite_differences(name):
 
 def test_create_graph_refuses_by_name():
     x = leaf(1.0, 2.0)
-    with pytest.raises(RuntimeError, match="create_graph=True.*softmax"):
+    with pytest.raises(RuntimeError, match=r"create_graph=True\).*softmax"):
         tw.autograd.grad(F.softmax(x, 0).exp().sum(), x, create_graph=True)
 
 

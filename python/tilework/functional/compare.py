@@ -271,22 +271,46 @@ def remainder(input: Tensor, other: Any) -> Tensor:
     return input - floor_divide(input, other) * other
 
 
-def _rounding(function: Callable[..., Any]) -> Callable[[Tensor], Tensor]:
-    def method(input: Tensor) -> Tensor:
-        x = operand(input, function.__name__)
-        return wrap(np.asarray(function(x._array), x.dtype))
-
-    return method
+def _rounded(op: str, function: Callable[..., Any], input: Any) -> Tensor:
+    x = operand(input, op)
+    return wrap(np.asarray(function(x._array), x.dtype))
 
 
-sign = tensor_method("sign")(_rounding(np.sign))
-floor = tensor_method("floor")(_rounding(np.floor))
-ceil = tensor_method("ceil")(_rounding(np.ceil))
-round = tensor_method("round")(_rounding(np.round))
-for _method, _what in (
-    (sign, "-1, 0 or 1 by the sign; no gradient."),
-    (floor, "Rounded down; no gradient."),
-    (ceil, "Rounded up; no gradient."),
-    (round, "Rounded to the nearest, halves to even; no gradient."),
-):
-    _method.__doc__ = _what
+@tensor_method()
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1 by the sign, in the input's dtype; no gradient.
+
+    >>> tw.sign(tw.tensor([-2.0, 0.0]))
+    tensor([-1.,  0.])
+    """
+    return _rounded("sign", np.sign, input)
+
+
+@tensor_method()
+def floor(input: Tensor) -> Tensor:
+    """Rounded down, in the input's dtype; no gradient.
+
+    >>> tw.floor(tw.tensor([-1.5]))
+    tensor([-2.])
+    """
+    return _rounded("floor", np.floor, input)
+
+
+@tensor_method()
+def ceil(input: Tensor) -> Tensor:
+    """Rounded up, in the input's dtype; no gradient.
+
+    >>> tw.ceil(tw.tensor([1.5]))
+    tensor([2.])
+    """
+    return _rounded("ceil", np.ceil, input)
+
+
+@tensor_method()
+def round(input: Tensor) -> Tensor:
+    """Rounded to the nearest, halves to even, in the input's dtype; no gradient.
+
+    >>> tw.round(tw.tensor([0.5, 1.5]))
+    tensor([0., 2.])
+    """
+    return _rounded("round", np.round, input)

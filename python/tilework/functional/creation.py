@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -33,11 +34,11 @@ def _dtype_of_data(data: Any) -> dtypes.DType | None:
             flat.extend(part)
         else:
             leaves.append(part)
-    if not leaves:
-        return dtypes.float32
-    if all(hasattr(leaf, "dtype") for leaf in leaves):
-        return dtypes.result_type(*leaves)
-    return dtypes.result_type(*(leaf.item() if hasattr(leaf, "item") else leaf for leaf in leaves))
+    kinds = {
+        dtypes.check(leaf.dtype, "tensor") if hasattr(leaf, "dtype") else dtypes.of_number(leaf)
+        for leaf in leaves
+    }
+    return functools.reduce(dtypes.promote, kinds) if kinds else dtypes.float32
 
 
 def tensor(

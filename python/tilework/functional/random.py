@@ -61,7 +61,11 @@ def manual_seed(seed: int) -> None:
 
 
 def initial_seed() -> int:
-    """The seed in use."""
+    """The seed in use.
+
+    >>> tw.manual_seed(7); tw.initial_seed()
+    7
+    """
     return _generator.peek()[0]
 
 
@@ -87,7 +91,10 @@ def get_rng_state() -> Tensor:
 
 
 def set_rng_state(new_state: Tensor) -> None:
-    """Goes on from a state of get_rng_state. ValueError on another thing."""
+    """Goes on from a state of get_rng_state. ValueError on another thing.
+
+    >>> tw.set_rng_state(tw.get_rng_state())
+    """
     state = operand(new_state, "set_rng_state", "new_state")
     if state.shape != (2,) or state.dtype != dtypes.int64:
         raise error(

@@ -322,8 +322,8 @@ def std(
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over `dim`, computed without overflow. TypeError on integers.
 
-    >>> tw.logsumexp(tw.tensor([1000.0, 1000.0]), 0)
-    tensor(1000.6931)
+    >>> tw.logsumexp(tw.tensor([0.0, 0.0]), 0)
+    tensor(0.6931)
     """
     x = operand(input, "logsumexp")
     need_float("logsumexp", x)

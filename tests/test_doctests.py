@@ -1,0 +1,42 @@
+"""The examples in the docstrings run, and every public function has one."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import functional as F
+from tilework import nn, optim
+
+MODULES = [
+    "tilework",
+    *(
+        f"tilework.{name}"
+        for name in ("autograd", "config", "dtypes", "errors", "tensor", "engines")
+    ),
+    *(
+        module.name
+        for package in (F, nn, optim)
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    ),
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    importlib.import_module(name)
+    module = importlib.sys.modules[name]
+    names = {"tw": tw, "F": F, "nn": nn, "optim": optim, "np": np, **vars(module)}
+    failed, _ = doctest.testmod(module, globs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert not failed
+
+
+@pytest.mark.parametrize("name", F.__all__)
+def test_every_function_has_an_example(name):
+    text = inspect.getdoc(getattr(F, name))
+    assert text
+    assert ">>>" in text

@@ -1,0 +1,205 @@
+"""Optimisers: their arithmetic against the papers' formulas, groups, state, schedules."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import nn, optim
+from tilework.optim import lr_scheduler
+
+STEPS = 5
+SHAPES = [(3, 4), (7,), ()]
+
+
+def start(dtype):
+    rng = np.random.default_rng(0)
+    params = [nn.Parameter(tw.tensor(rng.standard_normal(s), dtype=dtype)) for s in SHAPES]
+    grads = [[rng.standard_normal(s) for s in SHAPES] for _ in range(STEPS)]
+    return params, grads
+
+
+def sgd(p, grads, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False, maximize=False):
+    velocity = None
+    for g in grads:
+        g = (-g if maximize else g) + weight_decay * p
+        if momentum:
+            velocity = g if velocity is None else momentum * velocity + (1 - dampening) * g
+            g = g + momentum * velocity if nesterov else velocity
+        p = p - lr * g
+    return p
+
+
+def adam(
+    p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, maximize=False,
+    decoupled=False,
+):  # fmt: skip
+    m = v = top = np.zeros_like(p)
+    for t, g in enumerate(grads, 1):
+        g = -g if maximize else g
+        if decoupled:
+            p = p * (1 - lr * weight_decay)
+        else:
+            g = g + weight_decay * p
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g * g
+        top = np.maximum(top, v)
+        root = np.sqrt((top if amsgrad else v) / (1 - betas[1] ** t))
+        p = p - lr * (m / (1 - betas[0] ** t)) / (root + eps)
+    return p
+
+
+def adamw(p, grads, lr, weight_decay=1e-2, **options):
+    return adam(p, grads, lr, weight_decay=weight_decay, decoupled=True, **options)
+
+
+CASES = [
+    (optim.SGD, sgd, {"lr": 0.1}),
+    (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
+    (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "maximize": True}),
+    (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    (optim.Adam, adam, {"lr": 0.1}),
+    (optim.Adam, adam, {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
+    (optim.Adam, adam, {"lr": 0.1, "amsgrad": True, "maximize": True}),
+    (optim.AdamW, adamw, {"lr": 0.1}),
+    (optim.AdamW, adamw, {"lr": 0.1, "weight_decay": 0.5, "amsgrad": True}),
+]
+
+
+@pytest.mark.parametrize("dtype", [tw.float32, tw.float64])
+@pytest.mark.parametrize(("kind", "formula", "options"), CASES)
+def test_steps_follow_the_formula(kind, formula, options, dtype):
+    params, grads = start(dtype)
+    before = [p.detach().double().numpy().copy() for p in params]
+    optimiser = kind(params, **options)
+    for step in grads:
+        for p, g in zip(params, step, strict=True):
+            p.grad = tw.tensor(g, dtype=dtype)
+        optimiser.step()
+    for i, p in enumerate(params):
+        rounded = [np.asarray(step[i].astype(dtype), np.float64) for step in grads]
+        wanted = formula(before[i], rounded, **options)
+        # A step rounds about ten times, each by eps of numbers no larger than the parameter and lr.
+        limit = 16 * STEPS * np.finfo(dtype).eps * (1 + np.abs(wanted).max())
+        np.testing.assert_allclose(p.detach().double().numpy(), wanted, rtol=0, atol=limit)
+        assert p._version == STEPS
+
+
+def test_bfloat16_parameters_keep_state_in_float32():
+    p = nn.Parameter(tw.ones(3, dtype=tw.bfloat16))
+    optimiser = optim.Adam([p], lr=0.5)
+    p.grad = tw.ones(3, dtype=tw.bfloat16)
+    optimiser.step()
+    assert p.tolist() == [0.5, 0.5, 0.5]
+    assert optimiser.state[p]["exp_avg"].dtype == tw.float32
+
+
+def test_parameters_without_gradient_stay_and_steps_count_apart():
+    a, b = nn.Parameter(tw.ones(2)), nn.Parameter(tw.ones(2))
+    optimiser = optim.Adam([a, b], lr=0.1)
+    a.grad = tw.ones(2)
+    optimiser.step()
+    assert b.tolist() == [1.0, 1.0]
+    assert b not in optimiser.state
+    b.grad = tw.ones(2)
+    optimiser.step()
+    assert (optimiser.state[a]["step"], optimiser.state[b]["step"]) == (2, 1)
+    wanted = adam(np.ones(2), [np.ones(2)], 0.1)
+    np.testing.assert_allclose(b.tolist(), wanted, rtol=4 * np.finfo(np.float32).eps)
+    optimiser.step()
+    assert (optimiser.state[a]["step"], optimiser.state[b]["step"]) == (3, 2)
+
+
+def test_groups_have_their_own_options_and_mixed_dtypes_work():
+    a = nn.Parameter(tw.zeros(1))
+    b = nn.Parameter(tw.zeros(1, dtype=tw.float64))
+    c = nn.Parameter(tw.zeros(1))
+    optimiser = optim.SGD([{"params": [a, b]}, {"params": c, "lr": 1.0}], lr=0.5)
+    for p in (a, b, c):
+        p.grad = tw.ones(1, dtype=p.dtype)
+    optimiser.step()
+    assert [p.item() for p in (a, b, c)] == [-0.5, -0.5, -1.0]
+    optimiser.param_groups[0]["lr"] = 0.25
+    optimiser.step()
+    assert a.item() == -0.75
+
+
+def test_zero_grad_and_closures():
+    p = nn.Parameter(tw.ones(1))
+    optimiser = optim.SGD([p], lr=1.0)
+
+    def closure():
+        optimiser.zero_grad()
+        loss = (p * 2).sum()
+        loss.backward()
+        return loss
+
+    with tw.no_grad():
+        assert optimiser.step(closure).item() == 2.0
+    assert p.item() == -1.0
+    optimiser.zero_grad(set_to_none=False)
+    assert p.grad.tolist() == [0.0]
+    optimiser.zero_grad()
+    assert p.grad is None
+
+
+@pytest.mark.parametrize("options", [{"momentum": 0.9}, {}])
+def test_state_round_trips(options):
+    params, grads = start(tw.float64)
+    kind = optim.SGD if options else optim.Adam
+    optimiser = kind(params, lr=0.1, **options)
+    resumed = None
+    for i, step in enumerate(grads):
+        if i == 2:
+            twins = copy.deepcopy(params)
+            resumed = kind(twins, lr=9.0, **options)
+            resumed.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+        for p, g in zip(params, step, strict=True):
+            p.grad = tw.tensor(g)
+        optimiser.step()
+        if resumed is not None:
+            for p, g in zip(twins, step, strict=True):
+                p.grad = tw.tensor(g)
+            resumed.step()
+    assert all(tw.equal(p, q) for p, q in zip(params, twins, strict=True))
+
+
+def test_bad_arguments_are_refused():
+    p = nn.Parameter(tw.ones(1))
+    for bad in ({"lr": -1}, {"lr": 1, "betas": (1.0, 0.9)}, {"lr": 1, "eps": -1}):
+        with pytest.raises(ValueError, match=r"\[Adam\] expected"):
+            optim.Adam([p], **bad)
+    with pytest.raises(ValueError, match="nesterov"):
+        optim.SGD([p], nesterov=True)
+    with pytest.raises(ValueError, match="each once"):
+        optim.SGD([p, p])
+    with pytest.raises(ValueError, match="leaves"):
+        optim.SGD([p * 2])
+    with pytest.raises(ValueError, match="got none"):
+        optim.SGD([])
+    with pytest.raises(TypeError, match="one Tensor"):
+        optim.SGD(p)
+    with pytest.raises(ValueError, match="groups of"):
+        optim.SGD([p]).load_state_dict(optim.SGD([tw.ones(1), tw.ones(1)]).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        (lambda o: lr_scheduler.StepLR(o, 2, gamma=0.1), [1, 1, 0.1, 0.1, 0.01]),
+        (lambda o: lr_scheduler.CosineAnnealingLR(o, 4, eta_min=0.2), [1, 0.8828427, 0.6, 0.3171573, 0.2]),
+        (lambda o: lr_scheduler.LambdaLR(o, lambda e: 0.5**e), [1, 0.5, 0.25, 0.125, 0.0625]),
+    ],
+)  # fmt: skip
+def test_schedules(make, wanted):
+    optimiser = optim.SGD([tw.ones(1)], lr=1.0)
+    schedule = make(optimiser)
+    rates = []
+    for _ in wanted:
+        rates.append(optimiser.param_groups[0]["lr"])
+        schedule.step()
+    np.testing.assert_allclose(rates, wanted, rtol=1e-6)
+    resumed = make(optim.SGD([tw.ones(1)], lr=1.0))
+    resumed.load_state_dict(schedule.state_dict())
+    assert resumed.get_last_lr() == schedule.get_last_lr()
