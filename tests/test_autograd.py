@@ -306,7 +306,8 @@ def test_second_gradients_agree_with_finite_differences(name):
     x = tw.tensor(start, requires_grad=True)
     penalty(x).backward()
     wanted = finite_difference(at, start)
-    # Central differences of step h err by h^2 times the third derivative, and eps / h times the value.
+    # Central differences of step h err by h^2 times the third derivative, and eps / h times the
+    # value.
     limit = 1e-6 * max(1.0, np.abs(wanted).max()) * 10
     np.testing.assert_allclose(x.grad.numpy(), wanted, rtol=0, atol=limit)
 

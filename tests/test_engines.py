@@ -15,7 +15,7 @@ STUB = Path(tw.__file__).with_name("_native.pyi")
 
 
 def stub_functions():
-    """The contract: the stub's functions from the first family on; above stand native's controls."""
+    """The contract: the stub's functions from the first family on, below native's controls."""
     text = STUB.read_text()
     first = text[: text.index("# --- gemm ---")].count("\n")
     nodes = ast.parse(text).body

@@ -230,7 +230,8 @@ def test_initialisers_have_their_variance(make, variance):
     tw.manual_seed(1)
     w = make(tw.empty(200, 300)).double()
     n = w.numel()
-    # The sample mean errs by sqrt(variance / n), the sample variance by at most sqrt(2 / n) of itself.
+    # The sample mean errs by sqrt(variance / n), the sample variance by at most sqrt(2 / n) of
+    # itself.
     assert abs(w.mean().item()) < 5 * math.sqrt(variance / n)
     assert abs(w.var().item() / variance - 1) < 5 * math.sqrt(2 / n)
 

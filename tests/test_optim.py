@@ -188,7 +188,10 @@ def test_bad_arguments_are_refused():
     ("make", "wanted"),
     [
         (lambda o: lr_scheduler.StepLR(o, 2, gamma=0.1), [1, 1, 0.1, 0.1, 0.01]),
-        (lambda o: lr_scheduler.CosineAnnealingLR(o, 4, eta_min=0.2), [1, 0.8828427, 0.6, 0.3171573, 0.2]),
+        (
+            lambda o: lr_scheduler.CosineAnnealingLR(o, 4, eta_min=0.2),
+            [1, 0.8828427, 0.6, 0.3171573, 0.2],
+        ),
         (lambda o: lr_scheduler.LambdaLR(o, lambda e: 0.5**e), [1, 0.5, 0.25, 0.125, 0.0625]),
     ],
 )  # fmt: skip

@@ -119,8 +119,8 @@ class enable_grad(_Switch):
 class Op:
     """How gradients flow back through one op.
 
-    `backward(grad, inputs, saved)` works on arrays and gives one array (or None) an input, each fresh
-    or made of `grad`. `differentiable` does the same with tensors and recorded ops: it serves
+    `backward(grad, inputs, saved)` works on arrays and gives one array (or None) an input, each
+    fresh or made of `grad`. `differentiable` does the same with tensors and recorded ops: it serves
     create_graph=True, and ordinary passes too where no `backward` is given.
     """
 
@@ -400,8 +400,8 @@ def backward(
     `gradient` (this tensor's shape) may be left out where it has one element. The graph is consumed
     unless `retain_graph`; with `create_graph` the gradients are on the tape themselves.
 
-    Raises RuntimeError where nothing requires grad, where the graph was consumed, where a saved tensor
-    was written since, and (create_graph) where an op's backward cannot be recorded.
+    Raises RuntimeError where nothing requires grad, where the graph was consumed, where a saved
+    tensor was written since, and (create_graph) where an op's backward cannot be recorded.
 
     >>> import tilework as tw
     >>> x = tw.tensor([1.0, 2.0], requires_grad=True)
@@ -440,8 +440,8 @@ def grad(
 ) -> tuple[Tensor | None, ...]:
     """The gradients of `outputs` with respect to `inputs`; no `grad` attribute is touched.
 
-    `create_graph` records the gradients, so that they can be differentiated again. An input that the
-    outputs do not depend on is a RuntimeError, or None with `allow_unused`.
+    `create_graph` records the gradients, so that they can be differentiated again. An input that
+    the outputs do not depend on is a RuntimeError, or None with `allow_unused`.
 
     >>> import tilework as tw
     >>> x = tw.tensor(3.0, requires_grad=True)

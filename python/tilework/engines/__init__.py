@@ -77,7 +77,7 @@ def _load(name: str) -> ModuleType:
 def _fill(module: ModuleType) -> None:
     for function in CONTRACT:
         setattr(ops, function, getattr(module, function))
-    ops.__class__ = _Table  # without __getattr__, attributes cost half
+    object.__setattr__(ops, "__class__", _Table)  # without __getattr__, attributes cost half
 
 
 def _default() -> str:
@@ -128,8 +128,8 @@ def changed() -> None:
 def use_engine(name: str) -> None:
     """Puts the engine `name` to work ("native" or "numba") for all threads.
 
-    Raises ValueError on an unknown name, ImportError (with the fix) where the engine is not installed.
-    The environment variable TILEWORK_ENGINE does the same at import.
+    Raises ValueError on an unknown name, ImportError (with the fix) where the engine is not
+    installed. The environment variable TILEWORK_ENGINE does the same at import.
     """
     global _current
     if name not in _MODULES:

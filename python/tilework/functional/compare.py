@@ -268,7 +268,8 @@ def remainder(input: Tensor, other: Any) -> Tensor:
     tensors = [t for t in (input, other) if isinstance(t, Tensor)]
     if not wants_grad(*tensors):
         return _arithmetic("remainder", np.remainder, input, other)
-    return input - floor_divide(input, other) * other
+    rest: Tensor = input - floor_divide(input, other) * other
+    return rest
 
 
 def _rounded(op: str, function: Callable[..., Any], input: Any) -> Tensor:

@@ -46,8 +46,8 @@ def tensor(
 ) -> Tensor:
     """A tensor with a copy of `data`: nested lists, a number, an array, or a tensor.
 
-    Python floats become float32, integers int64, bools bool; arrays keep their dtype. TypeError on a
-    dtype that is none of ours, ValueError on ragged lists.
+    Python floats become float32, integers int64, bools bool; arrays keep their dtype. TypeError on
+    a dtype that is none of ours, ValueError on ragged lists.
 
     >>> tw.tensor([1, 2]).dtype, tw.tensor([1.0, 2]).dtype
     (dtype('int64'), dtype('float32'))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes, engines
-from tilework.dtypes import float32, float64
 from tilework.autograd import Op, mode, record
+from tilework.dtypes import float32, float64
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import in_float32
@@ -202,8 +202,8 @@ def linear(
 ) -> Tensor:
     """activation(input @ weight.T + bias + residual) in one pass: (..., K), (N, K), (N,), (..., N).
 
-    `activation` is "none", "relu", "gelu", "gelu_tanh", "silu", "tanh" or "sigmoid". All of one float
-    dtype (TypeError). ValueError where shapes disagree.
+    `activation` is "none", "relu", "gelu", "gelu_tanh", "silu", "tanh" or "sigmoid". All of one
+    float dtype (TypeError). ValueError where shapes disagree.
 
     >>> F.linear(tw.ones(1, 2), tw.tensor([[1.0, -3.0]]), activation="relu")
     tensor([[0.]])

@@ -163,8 +163,8 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     x = operand(input, "index_select")
     if index.ndim > 1 or dtypes.is_float(index.dtype):
         raise error(
-            ValueError, "index_select", "a 1-D index of integers", f"{index.shape} of {index.dtype}",
-            "flatten it, convert with index.long()",
+            ValueError, "index_select", "a 1-D index of integers",
+            f"{index.shape} of {index.dtype}", "flatten it, convert with index.long()",
         )  # fmt: skip
     at = axis("index_select", dim, x.ndim)
     return _index(x, (slice(None),) * at + (index._array.reshape(-1),))

@@ -30,8 +30,8 @@ def check_writable(op: str, x: Tensor) -> None:
         )  # fmt: skip
     if mode.enabled and x._requires_grad and x._node is None:
         raise error(
-            RuntimeError, op, "no write to a leaf that requires grad", "one, while ops are recorded",
-            "write under tilework.no_grad()",
+            RuntimeError, op, "no write to a leaf that requires grad",
+            "one, while ops are recorded", "write under tilework.no_grad()",
         )  # fmt: skip
 
 

@@ -100,8 +100,9 @@ def cross_entropy(
 ) -> Tensor:
     """The negative log probability of the target class under softmax(input).
 
-    input (N, C), (C,) or (N, C, d1, ...); target of int64 without the C axis, or of input's shape and
-    dtype (probabilities). `weight` (C,) scales classes; "mean" then divides by the weights in play.
+    input (N, C), (C,) or (N, C, d1, ...); target of int64 without the C axis, or of input's shape
+    and dtype (probabilities). `weight` (C,) scales classes; "mean" then divides by the weights in
+    play.
 
     Raises ValueError where shapes disagree or a class is out of range, TypeError on dtypes.
 
@@ -286,10 +287,11 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    """-(t log s + (1 - t) log(1 - s)) with s = sigmoid(input), without overflow; one shape for both.
+    """-(t log s + (1 - t) log(1 - s)) with s = sigmoid(input), without overflow; one shape for
+    both.
 
-    `pos_weight` scales the first term, `weight` the whole; both broadcast. ValueError where the shapes
-    differ.
+    `pos_weight` scales the first term, `weight` the whole; both broadcast. ValueError where the
+    shapes differ.
 
     >>> F.binary_cross_entropy_with_logits(tw.tensor([0.0]), tw.tensor([1.0]))
     tensor(0.6931)

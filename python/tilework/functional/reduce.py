@@ -36,7 +36,8 @@ def _with_axes(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]
 
 def _sum_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]._array
-    # A dense array: the next backward reads it many times, a broadcast view would be walked by steps.
+    # A dense array: the next backward reads it many times, a broadcast view would be walked by
+    # steps.
     out = np.empty_like(x)
     out[...] = grad.reshape(_with_axes(x.shape, saved))
     return (out,)

@@ -112,7 +112,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
             ValueError, "flatten", "start_dim <= end_dim", (start_dim, end_dim), "swap them"
         )
     shape = x.shape
-    return reshape(x, shape[:start] + (math.prod(shape[start : end + 1]),) + shape[end + 1 :])
+    return reshape(x, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
 @tensor_method()

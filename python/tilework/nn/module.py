@@ -1,7 +1,8 @@
 """Module: the base of layers and networks.
 
-Parameters, buffers and children are plain attributes; a module keeps beside them only their names and
-kinds, in the order of registration, so that reading `layer.weight` costs what any attribute costs.
+Parameters, buffers and children are plain attributes; a module keeps beside them only their names
+and kinds, in the order of registration, so that reading `layer.weight` costs what any attribute
+costs.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class Module:
         return output
 
     def register_forward_hook(self, hook: Hook) -> RemovableHandle:
-        """Calls hook(module, args, output) after forward; what it returns (but None) is the output."""
+        """Calls hook(module, args, output) after forward; what it returns, if anything, is the
+        output."""
         return self._register_hook("_forward_hooks", hook)
 
     def register_forward_pre_hook(self, hook: Hook) -> RemovableHandle:
@@ -253,9 +255,7 @@ class Module:
 
     def _state(self) -> dict[str, Tensor]:
         """What is saved, by dotted name; tied tensors under each of their names."""
-        state: dict[str, Tensor] = {}
-        for name, value in self._own("parameter", "buffer"):
-            state[name] = value
+        state: dict[str, Tensor] = dict(self._own("parameter", "buffer"))
         for name, child in self.named_children():
             state.update((f"{name}.{key}", value) for key, value in child._state().items())
         return state
@@ -269,8 +269,8 @@ class Module:
     ) -> IncompatibleKeys:
         """Copies a state into the module: of tensors, NumPy arrays, or a live PyTorch state_dict.
 
-        With `strict` every key must match. ValueError lists all missing, unexpected and mismatched keys,
-        and the module stays as it was.
+        With `strict` every key must match. ValueError lists all missing, unexpected and mismatched
+        keys, and the module stays as it was.
         """
         own = self._state()
         missing = [name for name in own if name not in state_dict]

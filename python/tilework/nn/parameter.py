@@ -9,7 +9,8 @@ from tilework.tensor import Tensor, describe
 
 
 class Parameter(Tensor):
-    """A leaf on the memory of `data` (a Tensor), with requires_grad set; TypeError on another thing.
+    """A leaf on the memory of `data` (a Tensor), with requires_grad set; TypeError on another
+    thing.
 
     >>> nn.Parameter(tw.ones(2))
     Parameter containing:

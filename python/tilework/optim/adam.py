@@ -12,8 +12,8 @@ from tilework.optim.optimizer import Batch, Group, Optimizer, check_range
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015), with AMSGrad (Reddi et al. 2018) on request.
 
-    PyTorch's arguments, defaults and arithmetic; `weight_decay` is added to the gradient. One engine
-    call updates all parameters. ValueError on values out of range.
+    PyTorch's arguments, defaults and arithmetic; `weight_decay` is added to the gradient. One
+    engine call updates all parameters. ValueError on values out of range.
 
     >>> w = tw.ones(1, requires_grad=True)
     >>> (w * 2).sum().backward()
@@ -75,7 +75,8 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): p shrinks by lr * weight_decay.
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): p shrinks by lr *
+    weight_decay.
 
     >>> optim.AdamW([tw.ones(1, requires_grad=True)]).defaults["weight_decay"]
     0.01

@@ -1,4 +1,4 @@
-"""What optimisers share: parameter groups, state, and one engine call for all parameters of a step."""
+"""What optimisers share: parameter groups, state, one engine call for all parameters of a step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Batch:
 
 
 class Optimizer:
-    """The base of optimisers: a subclass says its state (`_slots`) and its engine call (`_update`)."""
+    """The base: a subclass says its kinds of state (`_slots`) and its engine call (`_update`)."""
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor):

@@ -11,7 +11,8 @@ from tilework.optim.optimizer import Batch, Group, Optimizer, check_range
 
 
 class SGD(Optimizer):
-    """p -= lr * (grad + weight_decay * p), with momentum and Nesterov's form (Sutskever et al. 2013).
+    """p -= lr * (grad + weight_decay * p), with momentum and Nesterov's form (Sutskever et al.
+    2013).
 
     PyTorch's arguments, defaults and arithmetic. ValueError on values out of range, and on nesterov
     without momentum or with dampening.
