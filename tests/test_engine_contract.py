@@ -1,0 +1,152 @@
+"""Every engine offers the contract of _native.pyi: its names, its arguments, and its arrays' layouts."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tilework
+from tilework import engines
+from tilework.testing.inputs import LAYOUTS, laid_out, normal
+
+STUB = ast.parse((Path(tilework.__file__).parent / "_native.pyi").read_text(encoding="utf-8"))
+SIGNATURES = {
+    node.name: [argument.arg for argument in node.args.args]
+    for node in STUB.body
+    if isinstance(node, ast.FunctionDef)
+}
+SHAPE = (2, 5, 3, 7)
+
+
+@pytest.fixture(params=["native", "numba"])
+def engine(request):
+    if request.param not in engines.available_engines():
+        pytest.skip(f"the {request.param} engine is not installed here")
+    return engines.engine_module(request.param)
+
+
+def strides(x):
+    """In elements, of the axes whose stride means anything."""
+    return [s // x.itemsize for s, n in zip(x.strides, x.shape, strict=True) if n != 1]
+
+
+def is_dense(x):
+    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
+    return x.transpose(order).flags.c_contiguous
+
+
+def test_offers_every_function(engine):
+    for name in engines.CONTRACT:
+        assert hasattr(engine, name)
+
+
+def test_arguments_are_the_stubs():
+    numba = pytest.importorskip("tilework.engines.numba", reason="numba is not installed here")
+    for name in engines.CONTRACT:
+        if name in SIGNATURES:
+            assert list(inspect.signature(getattr(numba, name)).parameters) == SIGNATURES[name]
+
+
+def test_engines_name_the_same_ops():
+    if len(engines.available_engines()) < 2:
+        pytest.skip("one engine alone is installed here")
+    native, numba = engines.engine_module("native"), engines.engine_module("numba")
+    assert dict(native.UNARY_OPS) == numba.UNARY_OPS
+    assert set(native.BINARY_OPS) == set(numba.BINARY_OPS)
+
+
+def test_every_op_has_a_case():
+    from tilework.testing.cases import of_family
+
+    known = {case.op for case in of_family("pointwise")}
+    module = engines.engine_module()
+    assert set(module.UNARY_OPS) | set(module.BINARY_OPS) <= known
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_outputs_are_fresh_and_in_the_dense_layout_of_the_input(engine, layout, dtype):
+    x = laid_out(np.abs(normal(np.random.default_rng(0), dtype, *SHAPE)) + 1, layout)
+    saved = engine.unary_forward("gelu", x)
+    outputs = {
+        "unary": saved,
+        "unary_backward": engine.unary_backward("gelu", saved, x),
+        "binary": engine.binary_forward("add", x, x),
+        "with a number": engine.binary_forward("mul", x, 2.0),
+        "bias": engine.bias_activation_forward(x, np.ones(SHAPE[-1], dtype), "gelu", False)[0],
+        "dropout": engine.dropout_forward(x, 0.5, 1, 2),
+        "softmax": engine.softmax_forward(x, 1, False),
+        "mse": engine.mse_forward(x, x, "none"),
+    }
+    dense = is_dense(x)
+    for name, y in outputs.items():
+        assert is_dense(y), name
+        assert y.dtype == x.dtype, name
+        assert not np.shares_memory(y, x), name
+        if dense:
+            assert strides(y) == strides(x), name
+        else:
+            assert y.flags.c_contiguous, name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:-1])
+def test_matmul_writes_and_adds_to_out(engine, layout):
+    rng = np.random.default_rng(0)
+    a, b = normal(rng, "float64", 5, 7), normal(rng, "float64", 7, 9)
+    out = laid_out(np.ones((5, 9)), layout)
+    assert engine.matmul(a, b, out) is out
+    np.testing.assert_allclose(out, a @ b, rtol=1e-12, atol=1e-12)
+    assert engine.matmul(a, b, out, True) is out
+    np.testing.assert_allclose(out, 2 * (a @ b), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:-1])
+def test_accumulate_adds_in_place(engine, layout):
+    x = laid_out(np.ones(SHAPE, np.float32), layout)
+    source = np.arange(x.size, dtype=np.float32).reshape(SHAPE)
+    engine.accumulate_(x, source)
+    np.testing.assert_array_equal(x, 1 + source)
+
+
+@pytest.mark.parametrize(
+    "activation", ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"]
+)
+def test_saves_what_the_backward_wants(engine, activation):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (normal(rng, "float64", *shape) for shape in ((4, 6), (5, 6), (5,)))
+    z = x @ weight.T + bias
+    for y, saved in (
+        engine.linear_forward(x, weight, bias, None, activation, True),
+        engine.bias_activation_forward(x @ weight.T, bias, activation, True),
+    ):
+        if activation == "none":
+            assert saved is None
+        elif engine.UNARY_OPS[activation] == "output":
+            np.testing.assert_array_equal(saved, y)
+        else:
+            np.testing.assert_allclose(saved, z, rtol=1e-12, atol=1e-12)
+    assert engine.linear_forward(x, weight, bias, None, activation, False)[1] is None
+
+
+def test_linear_backward_gives_what_is_asked_for(engine):
+    rng = np.random.default_rng(0)
+    grad, x, weight = (normal(rng, "float64", *shape) for shape in ((4, 5), (4, 6), (5, 6)))
+    wanted = (grad @ weight, grad.T @ x, grad.sum(0), grad)
+    for asked in np.ndindex(2, 2, 2, 2):
+        found = engine.linear_backward(grad, x, weight, None, "none", *map(bool, asked))
+        for ask, value, right in zip(asked, found, wanted, strict=True):
+            if ask:
+                np.testing.assert_allclose(value, right, rtol=1e-12, atol=1e-12)
+            else:
+                assert value is None
+
+
+def test_packed_weights_give_the_same(engine):
+    rng = np.random.default_rng(0)
+    x, weight = normal(rng, "float32", 33, 70), normal(rng, "float32", 90, 70)
+    packed = engine.pack_weight(weight)
+    plain, _ = engine.linear_forward(x, weight, None, None, "none", False)
+    through, _ = engine.linear_forward(x, weight, None, None, "none", False, packed)
+    np.testing.assert_allclose(through, plain, rtol=0, atol=70**0.5 * 4 * np.finfo("f4").eps * 20)

@@ -1,0 +1,100 @@
+"""The compiled engine's promise: one answer, to the bit, whatever the threads, alignment or call."""
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import engines
+from tilework.testing.cases import all_cases, benchmarks
+from tilework.testing.cases.pointwise import UNARY
+from tilework.testing.inputs import laid_out
+from tilework.testing.runner import TARGETS, failure, forward, gradients, running_on
+
+pytestmark = pytest.mark.skipif(
+    "native" not in engines.available_engines(), reason="the compiled engine is not built here"
+)
+THREADS = (2, 3, 4)
+
+
+def bits(arrays):
+    return [np.ascontiguousarray(x).tobytes() for x in arrays]
+
+
+def answers(case, inputs):
+    """The output, and the gradients of a case that has any."""
+    found = [forward(case, inputs)]
+    return bits([*found, *gradients(case, inputs)] if case.differentiable else found)
+
+
+@pytest.fixture
+def native():
+    threads = tw.get_num_threads()
+    with running_on(next(t for t in reversed(TARGETS) if t.isa and not t.refusal())):
+        yield
+        tw.set_num_threads(threads)
+
+
+def check_threads(case):
+    inputs = case.make_inputs(case.dtypes[0])
+    tw.set_num_threads(1)
+    alone = answers(case, inputs)
+    for n in THREADS:
+        tw.set_num_threads(n)
+        assert answers(case, inputs) == alone, f"{case} differs on {n} threads"
+
+
+# Cases large enough for threads to share: what is timed, and the long ones.
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(c, id=str(c), marks=() if c.bench.quick else pytest.mark.full)
+        for c in benchmarks()
+    ],
+)
+def test_threads_do_not_change_results(native, case):
+    check_threads(case)
+
+
+def test_threads_do_not_change_long_vectors(native):
+    long = [c for c in all_cases() if c.quick and "00003" in c.label]
+    assert len(long) > 10
+    assert not [line for c in long if (line := failure(check_threads, c))]
+
+
+def test_alignment_does_not_change_results(native):
+    def check(case):
+        inputs = case.make_inputs(case.dtypes[0])
+        moved = [
+            laid_out(x, "misaligned")
+            if isinstance(x, np.ndarray) and x.flags.c_contiguous and x.dtype.kind == "f"
+            else x
+            for x in inputs
+        ]
+        assert answers(case, tuple(moved)) == answers(case, inputs), case
+
+    cases = [c for c in all_cases() if c.quick and not c.writes and c.family != "random"]
+    assert not [line for c in cases if (line := failure(check, c))]
+
+
+@pytest.mark.parametrize("op", UNARY)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_element_does_not_depend_on_its_place(native, op, dtype):
+    """Tails run the arithmetic of full vectors: an element's result is its own."""
+    function = UNARY[op]
+    x = function.values(np.random.default_rng(0), dtype, 97)
+    whole = function.call(tw, tw.functional, tw.from_numpy(x)).numpy()
+    for start, stop in ((0, n) for n in range(1, 70)):
+        part = function.call(tw, tw.functional, tw.from_numpy(x[start:stop])).numpy()
+        assert part.tobytes() == whole[start:stop].tobytes()
+    for start in range(1, 40):
+        part = function.call(tw, tw.functional, tw.from_numpy(x[start:])).numpy()
+        assert part.tobytes() == whole[start:].tobytes()
+
+
+def test_rows_of_a_product_do_not_depend_on_their_number(native):
+    """A batch's answers are each row's own, as long as the same path of the kernel serves it."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((64, 300), (300, 70)))
+    whole = tw.matmul(tw.from_numpy(a), tw.from_numpy(b)).numpy()
+    again = tw.matmul(tw.from_numpy(a), tw.from_numpy(b)).numpy()
+    assert whole.tobytes() == again.tobytes()

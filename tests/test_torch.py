@@ -1,0 +1,103 @@
+"""PyTorch as a judge, where it is installed: values, gradients and refusals of the functional API."""
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import functional as F
+from tilework.testing.case import as_float64
+from tilework.testing.cases import FAMILIES, of_family
+from tilework.testing.runner import cotangent, failure, forward, gradients
+from tilework.testing.tolerance import assert_close, eps
+
+torch = pytest.importorskip("torch", reason="PyTorch, the judge here, is not installed")
+
+OPS = [
+    pytest.param(family, op, id=f"{family}-{op}")
+    for family in FAMILIES
+    for op in dict.fromkeys(c.op for c in of_family(family) if c.peer is not None and c.quick)
+]
+
+
+def to_torch(inputs, requires_grad=()):
+    """Copies: PyTorch has no negative strides."""
+    tensors = tuple(
+        torch.from_numpy(np.array(x)) if isinstance(x, np.ndarray) else x for x in inputs
+    )
+    for i in requires_grad:
+        tensors[i].requires_grad_(True)
+    return tensors
+
+
+def check_values(case):
+    """In float64, where both are far more accurate than the bound for float32."""
+    inputs = case.make_inputs("float64")
+    theirs = case.bind_peer(torch, to_torch(inputs))().detach().numpy()
+    ours = forward(case, case.make_inputs("float64"))
+    assert ours.dtype == theirs.dtype
+    with np.errstate(all="ignore"):
+        bound = case.tolerance("float64", case.expected(inputs), *as_float64(inputs))
+    assert_close(ours, theirs, 2 * bound, str(case))
+
+
+def check_gradients(case):
+    inputs = case.make_inputs("float64")
+    tensors = to_torch(inputs, case.differentiable)
+    out = case.bind_peer(torch, tensors)()
+    out.backward(torch.from_numpy(cotangent(case, out.detach().numpy())))
+    for i, ours in zip(case.differentiable, gradients(case, inputs), strict=True):
+        theirs = tensors[i].grad.numpy()
+        bound = 64 * max(inputs[i].size, 1) ** 0.5 * eps("float64")
+        assert_close(
+            ours, theirs, bound * (1 + np.abs(theirs).max(initial=0)), f"{case} gradient {i}"
+        )
+
+
+@pytest.mark.parametrize(("family", "op"), OPS)
+def test_same_values_and_gradients(family, op):
+    cases = [c for c in of_family(family) if c.op == op and c.quick and "float64" in c.dtypes]
+    found = [failure(check_values, c) for c in cases]
+    found += [failure(check_gradients, c) for c in cases if c.differentiable]
+    assert not [line for line in found if line]
+
+
+# --- refusals ---
+
+X, Y, V, N = (3, 4), (4, 5), (4,), (2, 3)
+# The call, as both spell it; the shapes of its float tensors; the class that ours raises.
+BAD_CALLS = {
+    "matmul of other depths": (lambda tw, F, a, b: tw.matmul(a, b), (X, X), ValueError),
+    "matmul of other batches": (lambda tw, F, a, b: tw.matmul(a, b), ((2, 3, 4), (3, 4, 5)), ValueError),
+    "matmul of numbers": (lambda tw, F, a, b: tw.matmul(a, b), ((), ()), ValueError),
+    "linear of another width": (lambda tw, F, x, w: F.linear(x, w), (X, Y), ValueError),
+    "linear with a long bias": (lambda tw, F, x, w, b: F.linear(x, w, b), (X, (5, 4), (6,)), ValueError),
+    "add of other shapes": (lambda tw, F, a, b: a + b, (X, N), ValueError),
+    "mse of other shapes": (lambda tw, F, a, b: F.mse_loss(a, b), (X, N), ValueError),
+    "mse with a strange reduction": (
+        lambda tw, F, a, b: F.mse_loss(a, b, reduction="median"), (X, X), ValueError),
+    "softmax of a missing axis": (lambda tw, F, x: F.softmax(x, dim=2), (X,), IndexError),
+    "sum over a missing axis": (lambda tw, F, x: tw.sum(x, dim=5), (X,), IndexError),
+    "amax of nothing": (lambda tw, F, x: tw.amax(x, dim=0), ((0, 3),), (ValueError, IndexError)),
+    "gelu with a strange word": (lambda tw, F, x: F.gelu(x, approximate="sinh"), (X,), ValueError),
+    "dropout past one": (lambda tw, F, x: F.dropout(x, 1.5), (X,), ValueError),
+    "cross entropy of many labels": (
+        lambda tw, F, x: F.cross_entropy(x, tw.tensor([0, 1])), (X,), ValueError),
+    "cross entropy of a class too far": (
+        lambda tw, F, x: F.cross_entropy(x, tw.tensor([0, 1, 4])), (X,), (ValueError, IndexError)),
+    "reshape to another size": (lambda tw, F, x: x.reshape(5, 3), (X,), ValueError),
+    "an index too far": (lambda tw, F, x: x[7], (X,), IndexError),
+    "transpose of a missing axis": (lambda tw, F, x: x.transpose(0, 2), (X,), IndexError),
+    "cat of other shapes": (lambda tw, F, a, b: tw.cat([a, b]), (X, (2, 5)), ValueError),
+    "backward of many": (lambda tw, F, x: (x * 2).backward(), (X,), RuntimeError),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_both_refuse(name):
+    call, shapes, ours = BAD_CALLS[name]
+    with pytest.raises((RuntimeError, ValueError, TypeError, IndexError)):
+        call(torch, torch.nn.functional, *(torch.ones(s, requires_grad=True) for s in shapes))
+    tensors = [tw.ones(*s, requires_grad=True) for s in shapes]
+    with pytest.raises(ours, match=r"^\[\w+\] expected .*; got .*: .") as found:
+        call(tw, F, *tensors)
+    assert len(str(found.value)) < 400
