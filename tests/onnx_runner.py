@@ -1,4 +1,4 @@
-"""Runs ONNX graphs by tilework's functions: enough of the standard for its own node tests to judge us.
+"""Runs ONNX graphs by tilework's functions: enough of the standard for its tests to judge us.
 
 `OPS` maps an operator to a function `(attributes, *inputs)` on tensors; an input left out is None.
 """
@@ -180,7 +180,6 @@ def cross_entropy(attributes, scores, labels, weights=None):
 
 
 def negative_log_likelihood(attributes, x, labels, weights=None):
-    # log-softmax leaves log-probabilities alone, but ONNX's inputs are not normalised: pick by hand.
     classes = x.shape[1]
     ignore = attributes.get("ignore_index")
     flat = x.movedim(1, -1).reshape(-1, classes)

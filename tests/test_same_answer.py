@@ -1,4 +1,4 @@
-"""The compiled engine's promise: one answer, to the bit, whatever the threads, alignment or call."""
+"""The compiled engine's promise: one answer, to the bit, whatever the threads or alignment."""
 
 import numpy as np
 import pytest
@@ -89,12 +89,3 @@ def test_an_element_does_not_depend_on_its_place(native, op, dtype):
     for start in range(1, 40):
         part = function.call(tw, tw.functional, tw.from_numpy(x[start:])).numpy()
         assert part.tobytes() == whole[start:].tobytes()
-
-
-def test_rows_of_a_product_do_not_depend_on_their_number(native):
-    """A batch's answers are each row's own, as long as the same path of the kernel serves it."""
-    rng = np.random.default_rng(0)
-    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((64, 300), (300, 70)))
-    whole = tw.matmul(tw.from_numpy(a), tw.from_numpy(b)).numpy()
-    again = tw.matmul(tw.from_numpy(a), tw.from_numpy(b)).numpy()
-    assert whole.tobytes() == again.tobytes()

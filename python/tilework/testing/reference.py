@@ -107,7 +107,7 @@ def philox_normal(count: int, dtype: str, seed: int, call: int) -> Array:
 
 
 def _of_turns(t: Array) -> tuple[Array, Array]:
-    """cos and sin of 2 pi t: quarter turns, taken off exactly, keep the zeros' neighbours accurate."""
+    """cos and sin of 2 pi t: quarter turns come off exactly, for accuracy beside the zeros."""
     quarters = np.rint(4.0 * t)
     angle = 2.0 * math.pi * (t - quarters / 4.0)
     c, s = np.cos(angle), np.sin(angle)

@@ -12,6 +12,7 @@ from tilework.engines.numba.random import drop, key
 
 SQRT_HALF = 0.5**0.5
 INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
 GELU_SCALE, GELU_CUBIC = math.sqrt(2.0 / math.pi), 0.044715
 
 Elementwise = Callable[..., Any]  # (*arrays, out=array)
@@ -83,6 +84,36 @@ def _gelu_tanh_gradient(grad: float, x: float) -> float:
     return grad * s * (1.0 + x * (1.0 - s) * slope)
 
 
+@elementwise(1)
+def _erf(x: float) -> float:
+    return math.erf(x)
+
+
+@elementwise(2)
+def _erf_gradient(grad: float, x: float) -> float:
+    return grad * TWO_OVER_SQRT_PI * math.exp(-x * x)
+
+
+@elementwise(1)
+def _rsqrt(x: float) -> float:
+    return 1.0 / math.sqrt(x)
+
+
+@elementwise(2)
+def _rsqrt_gradient(grad: float, y: float) -> float:
+    return -0.5 * grad * y * y * y
+
+
+@elementwise(2)
+def _reciprocal_gradient(grad: float, y: float) -> float:
+    return -grad * y * y
+
+
+@elementwise(2)
+def _square_gradient(grad: float, x: float) -> float:
+    return 2.0 * grad * x
+
+
 @elementwise(2)
 def _sqrt_gradient(grad: float, y: float) -> float:
     return 0.5 * grad / y
@@ -105,6 +136,10 @@ _UNARY: dict[str, tuple[str, Elementwise, Elementwise]] = {
     "exp": ("output", np.exp, np.multiply),
     "log": ("input", np.log, np.divide),
     "sqrt": ("output", np.sqrt, _sqrt_gradient),
+    "rsqrt": ("output", _rsqrt, _rsqrt_gradient),
+    "reciprocal": ("output", np.reciprocal, _reciprocal_gradient),
+    "square": ("input", np.square, _square_gradient),
+    "erf": ("input", _erf, _erf_gradient),
     "abs": ("input", np.abs, _abs_gradient),
     "neg": ("none", np.negative, lambda grad, saved, out: np.negative(grad, out=out)),
 }
