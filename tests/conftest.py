@@ -1,10 +1,15 @@
 """The tests' own options: without --full, what is marked `full` is left out."""
 
+from contextlib import suppress
+
 import pytest
+
+from tilework.testing.plugin import add_options
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="the whole sweep, not the selection")
+    with suppress(ValueError):  # the installed plugin has added it
+        add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
