@@ -25,6 +25,41 @@ def finite_difference(function, x, eps=1e-6):
     return grad
 
 
+# --- checks ---
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: F.linear(tw.ones(2, 3), tw.ones(4, 5)), ValueError, r"\(\.\.\., K=5\)"),
+        (lambda: F.linear(tw.ones(2, 3), tw.ones(4, 3), tw.ones(3)), ValueError, r"bias \(4,\)"),
+        (lambda: F.linear(tw.ones(3), tw.ones(4, 3).double()), TypeError, "one float dtype"),
+        (lambda: F.linear(np.ones(3), tw.ones(4, 3)), TypeError, "Tensors for input"),
+        (lambda: F.linear(tw.ones(3), tw.ones(4, 3), activation="elu"), ValueError, "'elu'"),
+        (lambda: F.bias_activation(tw.ones(2, 3), tw.ones(2)), ValueError, r"bias \(3,\)"),
+        (lambda: tw.ones(2, 3) @ tw.ones(2, 3), ValueError, r"K=3"),
+        (lambda: tw.ones(2, 2, 3) @ tw.ones(3, 3, 1), ValueError, "leading axes"),
+        (lambda: tw.ones(2) + tw.ones(3), ValueError, r"\[add\].*broadcast"),
+        (lambda: tw.ones(2).sum(2), IndexError, r"\[sum\] expected dim between -2 and 1|-1 and 0"),
+        (lambda: tw.ones(0).max(), ValueError, "at least one element"),
+        (lambda: tw.tensor([1]).mean(), TypeError, r"\[mean\].*float"),
+        (lambda: F.softmax(tw.tensor([1]), 0), TypeError, "float dtype"),
+        (lambda: F.cross_entropy(tw.ones(2, 3), tw.tensor([0, 3])), ValueError, r"\[0, 3\)"),
+        (lambda: F.cross_entropy(tw.ones(2, 3), tw.tensor([0])), ValueError, r"target \(2,\)"),
+        (lambda: F.dropout(tw.ones(1), 1.5), ValueError, r"p in \[0, 1\]"),
+        (lambda: F.mse_loss(tw.ones(1), tw.ones(1), "avg"), ValueError, '"mean"'),
+        (lambda: tw.ones(4).reshape(3), ValueError, r"4 elements"),
+        (lambda: tw.ones(2, 3).t().view(6), ValueError, "use reshape"),
+        (lambda: tw.cat([tw.ones(1, 2), tw.ones(1, 3)]), ValueError, r"\(1, 2\), \(1, 3\)"),
+        (lambda: tw.tensor([[1], [1, 2]]), ValueError, "rectangular"),
+        (lambda: tw.zeros(1, device="cuda"), ValueError, 'device "cpu"'),
+    ],
+)  # fmt: skip
+def test_bad_input_names_the_op_and_the_remedy(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
+
+
 # --- accumulation ---
 
 
@@ -274,6 +309,7 @@ DIFFERENTIABLE = {
     "maximum": lambda x: tw.maximum(x * x, x) ** 2,
     "matmul": lambda x: x @ x.t() @ x,
     "linear": lambda x: F.linear(x, x * 2, x[:, 0], activation="tanh"),
+    "bias_activation": lambda x: F.bias_activation(x, x[0] * 2, "gelu"),
     "sum": lambda x: x.sum(0) * x,
     "mean": lambda x: x.mean(1, keepdim=True) ** 3,
     "var": lambda x: x.var(1),

@@ -211,6 +211,17 @@ def test_sequential_honours_hooks_subclasses_and_changes():
     assert len(net[1:]) == 2
 
 
+def test_sequential_follows_a_changed_formula():
+    net = nn.Sequential(nn.Linear(2, 2), nn.GELU())
+    x = tw.ones(1, 2)
+    net(x)
+    net[1].approximate = "tanh"
+    # One formula in one dtype, fused or not: a few roundings apart.
+    limit = 8 * np.finfo(np.float32).eps
+    exact = F.gelu(net[0](x), approximate="tanh")
+    assert (net(x) - exact).abs().max().item() <= limit * exact.abs().max().item()
+
+
 # --- initialisers ---
 
 

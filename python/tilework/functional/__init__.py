@@ -142,6 +142,7 @@ from tilework.functional.softmax import (
 )
 from tilework.functional.unary import (
     abs,
+    bias_activation,
     exp,
     gelu,
     log,
@@ -169,6 +170,7 @@ __all__ = [
     "argsort",
     "as_tensor",
     "bernoulli",
+    "bias_activation",
     "binary_cross_entropy_with_logits",
     "bmm",
     "broadcast_to",

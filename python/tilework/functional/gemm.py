@@ -15,7 +15,7 @@ from tilework.errors import error
 from tilework.functional.cast import in_float32
 from tilework.functional.common import operand
 from tilework.functional.pointwise import to_shape_of
-from tilework.functional.unary import ACTIVATIONS
+from tilework.functional.unary import ACTIVATIONS, check_activation
 from tilework.tensor import Tensor, tensor_method
 
 Inputs = tuple[Any, ...]
@@ -224,6 +224,7 @@ def linear(
         and (r is None or (r.dtype is dtype and r.shape == (*x.shape[:-1], shape[0])))
     ):
         return _linear_other(input, weight, bias, activation, residual)
+    check_activation("linear", activation)
     recorded = mode.enabled and (
         weight._requires_grad
         or input._requires_grad

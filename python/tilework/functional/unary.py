@@ -280,3 +280,61 @@ def rsqrt(input: Tensor) -> Tensor:
     tensor([0.5])
     """
     return 1.0 / sqrt(input)
+
+
+# --- bias and activation in one pass ---
+
+
+def _bias_backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    activation, kept = saved
+    return ops.bias_activation_backward(grad, kept, activation)
+
+
+def _bias_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    x, bias = inputs
+    activation = saved[0]
+    dz = grad if activation == "none" else grad * ACTIVATIONS[activation].slope(x + bias)
+    return dz, dz.sum_to_size(bias.shape)
+
+
+_BIAS_ACTIVATION = Op("bias_activation", _bias_backward, _bias_recorded)
+
+
+def check_activation(op: str, activation: str) -> None:
+    """ValueError on a name that no kernel fuses."""
+    if activation != "none" and activation not in ACTIVATIONS:
+        known = ", ".join(("none", *ACTIVATIONS))
+        raise error(ValueError, op, f"activation among {known}", repr(activation), "name one")
+
+
+def bias_activation(input: Tensor, bias: Tensor, activation: str = "relu") -> Tensor:
+    """activation(input + bias) in one pass, with bias (N,) along the input's last axis.
+
+    `activation` is one of those of F.linear. Both of one float dtype (TypeError); ValueError where
+    the shapes disagree.
+
+    >>> F.bias_activation(tw.tensor([[1.0, -3.0]]), tw.ones(2))
+    tensor([[2., 0.]])
+    """
+    x, b = operand(input, "bias_activation"), operand(bias, "bias_activation", "bias")
+    check_activation("bias_activation", activation)
+    if not x.ndim or b.shape != x.shape[-1:]:
+        raise error(
+            ValueError, "bias_activation", f"bias {x.shape[-1:]} beside input {x.shape}", b.shape,
+            "give one number for each place of the last axis",
+        )  # fmt: skip
+    if b.dtype != x.dtype or not dtypes.is_float(x.dtype):
+        raise error(
+            TypeError, "bias_activation", "one float dtype", f"{x.dtype} and {b.dtype}",
+            "convert with x.to(bias.dtype)",
+        )  # fmt: skip
+    if x.dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(bias_activation, x, b, activation)
+        return result
+    recorded = mode.enabled and (x._requires_grad or b._requires_grad)
+    out, kept = ops.bias_activation_forward(x._array, b._array, activation, recorded)
+    y = Tensor(out)
+    if recorded:
+        reads = (y._storage,) if kept is out else ()
+        record(y, _BIAS_ACTIVATION, (x, b), (activation, kept), reads)
+    return y

@@ -53,7 +53,11 @@ class GELU(Activation):
         super().__init__()
         F.gelu(F.zeros(1), approximate)  # checks the word
         self.approximate = approximate
-        self.fused = "gelu" if approximate == "none" else "gelu_tanh"
+
+    @property
+    def fused(self) -> str:  # type: ignore[override]
+        """The name of the formula in use."""
+        return "gelu" if self.approximate == "none" else "gelu_tanh"
 
     def forward(self, input: Tensor) -> Tensor:
         """F.gelu(input, approximate)."""

@@ -123,20 +123,20 @@ class Sequential(_Chain):
         object.__setattr__(self, "_plan", None)
 
     def _make_plan(self) -> list[Any]:
-        """The steps of forward: modules; and for a plain Linear, itself with the name of what to
-        fuse, which is "none" or that of the activation behind it."""
+        """The steps of forward: modules; and for a plain Linear, itself with the activation behind
+        it, or what stands for none."""
         steps: list[Any] = []
         for child in self:
             before = steps[-1] if steps else None
             if _is_plain(child, Linear):
-                steps.append((child, "none"))
+                steps.append((child, _NO_ACTIVATION))
             elif (
                 before.__class__ is tuple
-                and before[1] == "none"
+                and before[1] is _NO_ACTIVATION
                 and isinstance(child, Activation)
                 and _is_plain(child)
             ):
-                steps[-1] = (before[0], child.fused)
+                steps[-1] = (before[0], child)
             else:
                 steps.append(child)
         object.__setattr__(self, "_plan", (module_state.hooks_changed, steps))
@@ -152,10 +152,17 @@ class Sequential(_Chain):
         for step in steps:
             if step.__class__ is tuple:
                 linear, activation = step
-                input = F.linear(input, linear.weight, linear.bias, activation=activation)
+                input = F.linear(input, linear.weight, linear.bias, activation=activation.fused)
             else:
                 input = step(input)
         return input
+
+
+class _NoActivation:
+    fused = "none"
+
+
+_NO_ACTIVATION = _NoActivation()
 
 
 def _is_plain(module: Any, kind: type | None = None) -> bool:
