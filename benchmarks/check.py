@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from tilework.testing.case import Case, as_float64
 from tilework.testing.tolerance import assert_close, eps
 

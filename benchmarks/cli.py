@@ -7,6 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from rich.console import Console
+
 from tilework.benchmarks.environment import ISAS
 from tilework.testing.case import Case
 
@@ -51,14 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the benchmarks; 1 where one of our answers is wrong, or no case fits."""
-    from rich.console import Console
+
     from tilework.testing import cases
 
     console = Console(width=None if sys.stdout.isatty() else 200)
     if args.accuracy:
-        from tilework.benchmarks import accuracy
-
-        return accuracy.run(console, args.isa)
+        return _accuracy(args, console)
     chosen = [c for c in cases.benchmarks() if _wanted(c, args)]
     if args.list:
         for case in chosen:
@@ -70,6 +70,17 @@ def run(args: argparse.Namespace) -> int:
     return _measure(chosen, args, console)
 
 
+def _accuracy(args: argparse.Namespace, console: Console) -> int:
+    import tilework as tw
+    from tilework.benchmarks import accuracy
+
+    if args.isa:
+        tw.set_isa(args.isa)
+    if args.precision:
+        tw.set_float32_matmul_precision(args.precision)
+    return accuracy.run(console)
+
+
 def _wanted(case: Case, args: argparse.Namespace) -> bool:
     assert case.bench is not None
     if args.quick and not args.filter and not case.bench.quick:
@@ -77,15 +88,14 @@ def _wanted(case: Case, args: argparse.Namespace) -> bool:
     return args.filter.lower() in case.bench.label.lower()
 
 
-def _measure(chosen: list[Case], args: argparse.Namespace, console: object) -> int:
-    import tilework as tw
-    from rich.console import Console
+def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> int:
     from rich.progress import Progress
+
+    import tilework as tw
     from tilework.benchmarks import report
     from tilework.benchmarks.contestants import PEERS, installed
     from tilework.benchmarks.session import Session
 
-    assert isinstance(console, Console)
     engines = args.engines or [tw.engines.current_engine()]
     peers = installed(PEERS if args.peers is None else args.peers)
     kinds = [*(f"tilework:{engine}" for engine in engines), *peers]

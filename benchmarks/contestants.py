@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from tilework.testing.case import Case
 
 Arrays = list[np.ndarray[Any, Any]]

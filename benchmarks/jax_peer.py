@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from tilework.benchmarks.contestants import Contestant, Inputs, Prepared, to_numpy
 from tilework.testing.case import Case
 

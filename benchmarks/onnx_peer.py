@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from tilework.benchmarks.contestants import Contestant, Inputs, Prepared
 from tilework.testing.case import Case
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
 from tilework.benchmarks.environment import worker_environment
 from tilework.benchmarks.session import Row, Times
 

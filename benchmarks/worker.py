@@ -18,6 +18,7 @@ import traceback
 from typing import Any
 
 import numpy as np
+
 from tilework.benchmarks.check import check_answer
 from tilework.benchmarks.contestants import Contestant, Prepared, make
 from tilework.testing import cases

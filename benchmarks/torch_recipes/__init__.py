@@ -1,0 +1,1 @@
+"""The recipes of tilework.train in PyTorch, to compare accuracies with."""
