@@ -6,68 +6,75 @@ from typing import Any
 
 import numpy as np
 
+import tilework as tw
 from tilework.testing.case import Case, as_float64
 from tilework.testing.tolerance import assert_close, eps
 
 Array = np.ndarray[Any, Any]
 
+# A peer may be less accurate than we are (PyTorch's gelu is); another function must not pass.
+PEERS_ALLOWANCE = 64.0
 
-def check_answer(
-    case: Case, inputs: tuple[Any, ...], grad: Array, answer: list[Array], ours: bool
-) -> None:
-    """AssertionError where the output or a gradient is wrong."""
-    expected = case.expected(inputs)
-    if case.family == "random" and not ours:  # the peers' generators give other numbers
-        assert answer[0].shape == expected.shape, f"{case}: shape {answer[0].shape}"
-        return
-    dtype = case.bench.dtype if case.bench else "float32"
-    bound = case.tolerance(dtype, expected, *as_float64(inputs))
-    assert_close(answer[0], expected, bound * (_loosened() if ours else 1.0), str(case))
-    for position, gradient in zip(case.differentiable, answer[1:], strict=False):
-        check_gradient(case, inputs, grad, position, gradient, _loosened() if ours else 1.0)
+# What "high" (16 bits of each number) and "medium" (8) give up beside float32's 24.
+_PRECISIONS = {"highest": 1.0, "high": 2.0**8, "medium": 2.0**16}
 
 
-def _loosened() -> float:
-    """What "high" (16 bits of each number) and "medium" (8) give up beside float32's 24."""
-    import tilework as tw
+class Judge:
+    """The right answer to one case at one set of inputs, worked out once for all contestants."""
 
-    return {"highest": 1.0, "high": 2.0**8, "medium": 2.0**16}[tw.get_float32_matmul_precision()]
+    def __init__(self, case: Case, inputs: tuple[Any, ...]) -> None:
+        assert case.bench is not None
+        self._case = case
+        self._wide = as_float64(inputs)
+        self._expected = case.expected(inputs)
+        self._bound = case.tolerance(case.bench.dtype, self._expected, *self._wide)
+        rng = np.random.default_rng(0)
+        self.grad = np.asarray(rng.standard_normal(self._expected.shape), case.bench.dtype)
+        self._along: dict[int, tuple[Array, Array]] = {}
+
+    def check(self, answer: list[Array], ours: bool) -> None:
+        """AssertionError where the output, answer[0], or a gradient, the rest, is wrong."""
+        output, *gradients = answer
+        if self._case.family == "random" and not ours:  # the peers' generators give other numbers
+            assert output.shape == self._expected.shape, f"{self._case}: shape {output.shape}"
+            return
+        loosened = _PRECISIONS[tw.get_float32_matmul_precision()] if ours else PEERS_ALLOWANCE
+        assert_close(output, self._expected, self._bound * loosened, str(self._case))
+        for position, gradient in zip(self._case.differentiable, gradients, strict=False):
+            self._check_gradient(position, gradient, loosened)
+
+    def _check_gradient(self, position: int, gradient: Array, loosened: float) -> None:
+        """Holds the gradient along one random direction against a central difference in float64.
+
+        A direction of normal numbers leaves a wrong gradient no room but chance, at the price of
+        two evaluations of the reference. Both sides are sums with random signs: each term errs by
+        eps of a magnitude near its own, times the growth of a sum as long as the longest axis, and
+        ten standard deviations of that are allowed.
+        """
+        direction, terms = self._difference(position)
+        actual = gradient.astype(np.float64) * direction
+        scale = np.sqrt(np.sum(actual**2)) + np.sqrt(np.sum(terms**2))
+        growth = np.sqrt(max(gradient.shape, default=1))
+        bound = (10 * loosened * eps(str(gradient.dtype)) * growth + _STEP) * scale
+        off = abs(float(actual.sum() - terms.sum()))
+        if not off <= bound:
+            raise AssertionError(
+                f"{self._case}: the gradient of input {position} is off by {off:.3g} along a "
+                f"random direction, where {bound:.3g} is allowed"
+            )
+
+    def _difference(self, position: int) -> tuple[Array, Array]:
+        """A direction, and the terms of the output's derivative along it times the gradient."""
+        if position not in self._along:
+            wide = list(self._wide)
+            direction = np.random.default_rng(position).standard_normal(wide[position].shape)
+            sides = []
+            for sign in (1.0, -1.0):
+                wide[position] = self._wide[position] + sign * _STEP * direction
+                sides.append(self._case.reference(*wide))
+            self._along[position] = direction, (sides[0] - sides[1]) / (2 * _STEP) * self.grad
+        return self._along[position]
 
 
-def check_gradient(
-    case: Case,
-    inputs: tuple[Any, ...],
-    grad: Array,
-    position: int,
-    gradient: Array,
-    loosened: float = 1.0,
-) -> None:
-    """Holds the gradient along one random direction against a central difference in float64.
-
-    A direction of normal numbers leaves a wrong gradient no room but chance, at the price of two
-    evaluations of the reference. The step h balances the difference's own errors: h^2 of the third
-    derivative against the float64 rounding over h.
-    """
-    wide = list(as_float64(inputs))
-    x = wide[position]
-    direction = np.random.default_rng(position).standard_normal(x.shape)
-    h = float(np.finfo(np.float64).eps ** (1 / 3))
-    sides = []
-    for sign in (1.0, -1.0):
-        wide[position] = x + sign * h * direction
-        sides.append(case.reference(*wide))
-    terms = (sides[0] - sides[1]) / (2 * h) * grad
-    actual = gradient.astype(np.float64) * direction
-    # Both sides are sums with random signs: each term errs by eps of a magnitude near its own, the
-    # gradient's by a product's length more. Ten standard deviations of that.
-    scale = np.sqrt(np.sum(actual**2)) + np.sqrt(np.sum(terms**2))
-    bound = (
-        10 * loosened * eps(str(gradient.dtype)) * np.sqrt(max(x.shape, default=1)) * scale
-        + h * scale
-    )
-    difference = abs(float(actual.sum() - terms.sum()))
-    if not difference <= bound:
-        raise AssertionError(
-            f"{case}: the gradient of input {position} is off by {difference:.3g} along a random "
-            f"direction, where {bound:.3g} is allowed"
-        )
+# Balances the central difference's own errors: h^2 of the third derivative, rounding over h.
+_STEP = float(np.finfo(np.float64).eps ** (1 / 3))

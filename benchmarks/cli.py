@@ -13,7 +13,7 @@ from tilework.benchmarks.environment import ISAS
 from tilework.testing.case import Case
 
 # The budget of --quick, a minute, less what start-up, checks and JIT take.
-_QUICK_SECONDS, _CASE_SECONDS = 25.0, 3.0
+_QUICK_SECONDS, _CASE_SECONDS = 15.0, 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from tilework.benchmarks.environment import worker_environment
 from tilework.benchmarks.session import Row, Times
 
+Roof = dict[str, float] | None
 _LIBRARIES = ("tilework", "numpy", "torch", "jax", "onnxruntime", "numba")
 
 
@@ -61,7 +62,7 @@ def show_table(rows: list[Row], about: dict[str, Any], console: Console) -> None
         cells = []
         for engine in engines:
             mine = _named(row, engine)
-            cells += [_time(mine), _rate(row, mine), _share(row, mine, about["roof"])]
+            cells += [_time(mine), *_rate(row, mine, about["roof"])]
         mine = row.ready(ours=True)[0] if row.ready(ours=True) else None
         table.add_row(
             row.label,
@@ -93,10 +94,18 @@ def write_json(path: Path, rows: list[Row], about: dict[str, Any], command: str)
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def rate(row: Row, times: Times) -> tuple[float, str]:
-    """GFLOP/s where arithmetic bounds the case, GB/s where memory does."""
-    work, unit = (row.flops, "GFLOP/s") if row.flops else (row.bytes, "GB/s")
-    return work / times.seconds / 1e9, unit
+def rate(row: Row, times: Times, roof: Roof) -> tuple[float, str, float | None]:
+    """GFLOP/s where arithmetic bounds the case, GB/s where memory does, and the share of that roof.
+
+    What bounds a case is what would take longer at the machine's limit; without a measured limit,
+    arithmetic, if there is any.
+    """
+    arithmetic = row.flops > 0
+    if roof is not None:
+        arithmetic = row.flops / roof[row.dtype] > row.bytes / roof["bandwidth"]
+    speed = (row.flops if arithmetic else row.bytes) / times.seconds
+    limit = None if roof is None else roof[row.dtype if arithmetic else "bandwidth"]
+    return speed / 1e9, "GFLOP/s" if arithmetic else "GB/s", limit and speed / limit
 
 
 def _named(row: Row, name: str) -> Times | None:
@@ -116,19 +125,11 @@ def _time(times: Times | None) -> str:
     return f"{times.seconds:.3g} s"
 
 
-def _rate(row: Row, times: Times | None) -> str:
+def _rate(row: Row, times: Times | None, roof: Roof) -> tuple[str, str]:
     if times is None or not _ready(times):
-        return ""
-    value, unit = rate(row, times)
-    return f"{value:.3g} {unit}"
-
-
-def _share(row: Row, times: Times | None, roof: dict[str, float] | None) -> str:
-    if times is None or roof is None or not _ready(times):
-        return ""
-    value, unit = rate(row, times)
-    limit = roof[row.dtype] if unit == "GFLOP/s" else roof["bandwidth"]
-    return f"{value * 1e9 / limit:.0%}"
+        return "", ""
+    value, unit, share = rate(row, times, roof)
+    return f"{value:.3g} {unit}", "" if share is None else f"{share:.0%}"
 
 
 def _ratio(mine: Times | None, peer: Times | None) -> str:

@@ -17,9 +17,7 @@ import time
 import traceback
 from typing import Any
 
-import numpy as np
-
-from tilework.benchmarks.check import check_answer
+from tilework.benchmarks.check import Judge
 from tilework.benchmarks.contestants import Contestant, Prepared, make
 from tilework.testing import cases
 from tilework.testing.case import Case
@@ -50,18 +48,16 @@ class Worker:
         self.case = self.cases[case]
         assert self.case.bench is not None
         inputs = [self.case.make_inputs(self.case.bench.dtype, seed) for seed in range(sets)]
-        shape = self.case.expected(inputs[0]).shape
-        rng = np.random.default_rng(0)
-        grad = np.asarray(rng.standard_normal(shape), self.case.bench.dtype)
+        judge = Judge(self.case, inputs[0])
         self.ready = {}
         outcome = []
         for i, contestant in enumerate(self.contestants):
             state, why = "ready", ""
             try:
-                prepared = [contestant.prepare(self.case, x, grad) for x in inputs]
+                prepared = [contestant.prepare(self.case, x, judge.grad) for x in inputs]
                 ready = [p for p in prepared if p is not None]
                 if len(ready) == sets:
-                    check_answer(self.case, inputs[0], grad, ready[0].answer(), contestant.ours)
+                    judge.check(ready[0].answer(), contestant.ours)
                     self.ready[i] = ready
                 else:
                     state = "absent"

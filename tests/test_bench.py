@@ -64,10 +64,9 @@ def test_answers_of_quick_cases_are_right(label):
 def gradients(label="linear+gelu 32@768x3072 backward"):
     case = CASES[label]
     inputs = case.make_inputs("float32")
-    grad = np.random.default_rng(0).standard_normal(case.expected(inputs).shape).astype("f")
+    judge = check.Judge(case, inputs)
     contestant = Tilework(tw.engines.current_engine())
-    prepared = contestant.prepare(case, inputs, grad)
-    return case, inputs, grad, prepared.answer()
+    return judge, contestant.prepare(case, inputs, judge.grad).answer()
 
 
 SPOILS = (
@@ -78,14 +77,14 @@ SPOILS = (
 
 
 def test_wrong_answers_and_gradients_are_seen():
-    case, inputs, grad, answer = gradients()
-    check.check_answer(case, inputs, grad, answer, ours=True)
+    judge, answer = gradients()
+    judge.check(answer, ours=True)
     for position in range(len(answer)):
         for spoil in SPOILS:
             wrong = list(answer)
             wrong[position] = spoil(answer[position])
             with pytest.raises(AssertionError, match="linear_gelu"):
-                check.check_answer(case, inputs, grad, wrong, ours=True)
+                judge.check(wrong, ours=True)
 
 
 def test_a_wrong_contestant_is_not_timed(monkeypatch):
@@ -119,6 +118,8 @@ def test_environment_holds_everybody_to_the_same(monkeypatch):
 def test_rates_and_shares():
     row = session.Row("x", "gemm", "matmul", "forward", "float32", flops=2e9, bytes=1e6)
     times = session.Times("tilework", True, "CPU", "ready", seconds=0.01)
-    assert report.rate(row, times) == (pytest.approx(200.0), "GFLOP/s")
-    row.flops = 0
-    assert report.rate(row, times) == (pytest.approx(0.1), "GB/s")
+    roof = {"float32": 400e9, "bandwidth": 1e9}
+    assert report.rate(row, times, roof) == (pytest.approx(200.0), "GFLOP/s", pytest.approx(0.5))
+    assert report.rate(row, times, None) == (pytest.approx(200.0), "GFLOP/s", None)
+    row.bytes = 8e6
+    assert report.rate(row, times, roof) == (pytest.approx(0.8), "GB/s", pytest.approx(0.8))

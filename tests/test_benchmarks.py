@@ -4,11 +4,10 @@ For following one's own changes over time; `tilework bench` compares with other 
 ordinary test run each call is made once, and its answer asserted.
 """
 
-import numpy as np
 import pytest
 
 import tilework as tw
-from tilework.benchmarks.check import check_answer
+from tilework.benchmarks.check import Judge
 from tilework.benchmarks.contestants import Tilework
 from tilework.testing import cases
 
@@ -23,11 +22,10 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 def test_time(benchmark, case):
     inputs = case.make_inputs(case.bench.dtype)
-    shape = case.expected(inputs).shape
-    grad = np.asarray(np.random.default_rng(0).standard_normal(shape), case.bench.dtype)
+    judge = Judge(case, inputs)
     contestant = Tilework(tw.engines.current_engine())
-    prepared = contestant.prepare(case, inputs, grad)
-    check_answer(case, inputs, grad, prepared.answer(), ours=True)
+    prepared = contestant.prepare(case, inputs, judge.grad)
+    judge.check(prepared.answer(), ours=True)
     with contestant.running(case):
         if benchmark.enabled and not benchmark.disabled:
             benchmark(prepared.call)

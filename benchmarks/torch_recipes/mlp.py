@@ -2,8 +2,8 @@
 
     python -m tilework.benchmarks.torch_recipes.mlp [--data digits] [--seeds 3] [--validation]
 
-Data, split, network, initialisation scheme, optimiser and epochs are the recipe's on both sides; the
-random numbers are each library's own. With --validation, training goes over the first 80 % of the
+Data, split, network, initialisers, optimiser and epochs are the recipe's on both sides; the random
+numbers are each library's own. With --validation, training goes over the first 80 % of the
 training part and accuracy is of its rest: that is what a recipe is chosen by.
 """
 
