@@ -103,12 +103,11 @@ class BlockedProduct {
       const int height = static_cast<int>(rows.size);
       const TileA<T> a = panel_of_a(rows.begin, height);
       const Part next = part(g_.m, blocks_.m_panels, p + 1 < blocks_.m_panels ? p + 1 : p);
-      const T* next_a = g_.a + next.begin * g_.a_row + k_ * g_.a_col;
+      PanelPrefetch<T> prefetch(g_.a + next.begin * g_.a_row + k_ * g_.a_col, next.size, kc_,
+                                g_.a_row, g_.a_col, pack_a_ ? tiles : 0);
       for (int64_t j = n_begin; j < n_end; j += Shape::nr) {
         const int cols = cols_at(j, n_end);
-        if (pack_a_)
-          prefetch_panel(next_a, static_cast<int>(next.size), kc_, g_.a_row, g_.a_col,
-                         (j - n_begin) / Shape::nr, tiles);
+        prefetch.next();
         T* c = g_.c + rows.begin * g_.c_row + j;
         tile_kernel<T>(height, cols, pack_a_)(kc_, a, panel_of_b(j, n_begin, n_end),
                                               {c, g_.c_row, cols, add_});

@@ -168,18 +168,29 @@ void pack_block(int64_t cols, int64_t steps, const T* x, int64_t x_k, int64_t x_
   }
 }
 
-// Asks for lines [begin, end) of a panel of A, counted along whichever axis is adjacent in memory:
-// a few for each tile of the panel before it, so that packing finds them near.
+// Asks for a panel of A while the one before it is in use, a few lines at each of `times` calls, so
+// that packing finds it near. Lines run along whichever axis is adjacent in memory.
 template <class T>
-TW_INLINE void prefetch_panel(const T* x, int rows, int64_t steps, int64_t x_row, int64_t x_k,
-                              int64_t part, int64_t parts) {
-  constexpr int line = 64 / sizeof(T);
-  const bool along_k = x_k == 1;
-  const int64_t across = along_k ? rows : steps;  // runs, one after another
-  const int64_t lines = along_k ? (steps + line - 1) / line : 1;
-  for (int64_t i = across * part / parts; i < across * (part + 1) / parts; ++i)
-    for (int64_t l = 0; l < lines; ++l)
-      __builtin_prefetch(along_k ? x + i * x_row + l * line : x + i * x_k, 0, 2);
-}
+class PanelPrefetch {
+ public:
+  TW_INLINE PanelPrefetch(const T* x, int64_t rows, int64_t steps, int64_t x_row, int64_t x_k,
+                          int64_t times)
+      : x_(x), along_k_(x_k == 1), stride_(along_k_ ? x_row : x_k) {
+    constexpr int line = 64 / sizeof(T);
+    runs_ = times == 0 ? 0 : along_k_ ? rows : steps;
+    lines_ = along_k_ ? (steps + line - 1) / line : 1;
+    each_ = times == 0 ? 0 : (runs_ + times - 1) / times;
+  }
+  TW_INLINE void next() {
+    for (int64_t end = done_ + each_ < runs_ ? done_ + each_ : runs_; done_ < end; ++done_)
+      for (int64_t l = 0; l < lines_; ++l)
+        __builtin_prefetch(reinterpret_cast<const char*>(x_ + done_ * stride_) + l * 64, 0, 2);
+  }
+
+ private:
+  const T* x_;
+  bool along_k_;
+  int64_t stride_, runs_, lines_, each_, done_ = 0;
+};
 
 }  // namespace tilework::TW_ISA

@@ -60,11 +60,16 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
     for (int j = 0; j < Vectors; ++j) sum[i][j] = V::zero();
 
   // C is wanted when the loop ends; ask for it before the loop starts.
+  T* out = c.data;
 #pragma GCC unroll 16
-  for (int i = 0; i < Rows; ++i) {
-    __builtin_prefetch(c.data + i * c.row, 1, 3);
-    __builtin_prefetch(c.data + i * c.row + c.cols - 1, 1, 3);
+  for (int i = 0; i < Rows; ++i, out += c.row) {
+    __builtin_prefetch(out, 1, 3);
+    __builtin_prefetch(out + c.cols - 1, 1, 3);
   }
+  // Without this the compiler keeps every row's address in registers, and so on the stack, from
+  // here to the end: too dear where k is short.
+  out = c.data;
+  __asm__("" : "+r"(out));
 
   // Three rows share a base pointer: base, base + row, base + 2 * row are all x86 addressing modes,
   // so that fourteen rows need five pointers.
@@ -100,20 +105,20 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
 
   if (c.cols == Vectors * V::width) {
 #pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i)
+    for (int i = 0; i < Rows; ++i, out += c.row)
 #pragma GCC unroll 2
       for (int j = 0; j < Vectors; ++j) {
-        T* p = c.data + i * c.row + j * V::width;
+        T* p = out + j * V::width;
         if (c.add) sum[i][j] = V::load(p) + sum[i][j];
         sum[i][j].store(p);
       }
   } else {
     const int last = c.cols - (Vectors - 1) * V::width;  // lanes of the last vector in use
 #pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i)
+    for (int i = 0; i < Rows; ++i, out += c.row)
 #pragma GCC unroll 2
       for (int j = 0; j < Vectors; ++j) {
-        T* p = c.data + i * c.row + j * V::width;
+        T* p = out + j * V::width;
         const int lanes = j + 1 < Vectors ? V::width : last;
         if (c.add) sum[i][j] = V::load_partial(p, lanes) + sum[i][j];
         sum[i][j].store_partial(p, lanes);
