@@ -52,13 +52,13 @@ def test_a_missing_library_is_told_and_left_out():
         assert list(one.absent) == ["tilework:nonsense"]
 
 
-@pytest.mark.parametrize("label", [c.bench.label for c in CASES.values() if c.bench.quick])
-def test_answers_of_quick_cases_are_right(label):
-    """What --quick would refuse to time, without timing it."""
+def test_a_worker_prepares_samples_and_forgets():
     worker = Worker(1, [f"tilework:{tw.engines.current_engine()}", "numpy"])
-    for outcome in worker.prepare(label, sets=2):
-        assert outcome["state"] in ("ready", "absent"), outcome["why"]
+    label = "DQN 4-128-128-2 step, batch 64"
+    assert [o["state"] for o in worker.prepare(label, sets=2)] == ["ready", "absent"]
     assert worker.sample(0, 2)["seconds"] > 0
+    assert worker.forget() == {}
+    assert worker.ready == {}
 
 
 def gradients(label="linear+gelu 32@768x3072 backward"):
