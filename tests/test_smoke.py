@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tilework as tw
-from tilework import nn, optim
 from tilework import functional as F
+from tilework import nn, optim
 from tilework.testing.tolerance import eps, growth
 
 RNG = np.random.default_rng(0)

@@ -1,12 +1,11 @@
 """The engine contract: every engine offers these functions, with these names and arguments.
 
-Arrays in, arrays out; shapes and dtypes are checked one floor up, in `functional`. Arrays may have any
-strides; float arguments share one dtype, float32 or float64. Outputs are fresh and dense.
+Arrays in, arrays out; shapes and dtypes are checked one floor up, in `functional`. Arrays may have
+any strides; float arguments share one dtype, float32 or float64. Outputs are fresh and dense.
 """
 
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -39,11 +38,14 @@ class PackedWeight:
 
 def pack_weight(weight: Array) -> PackedWeight: ...
 
-# a (..., M, K) @ b (..., K, N), leading axes broadcast. With out, writes (or adds) there and returns it.
+# a (..., M, K) @ b (..., K, N), leading axes broadcast. With out, writes (or adds) there and
+# returns it.
 def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Array: ...
 
-# activation(x @ weight.T + bias + residual); x (..., K), weight (N, K), bias (N,), residual (..., N).
-# With save, the second result is what linear_backward needs of the activation: the output itself (relu,
+# activation(x @ weight.T + bias + residual); x (..., K), weight (N, K), bias (N,), residual (...,
+# N).
+# With save, the second result is what linear_backward needs of the activation: the output itself
+# (relu,
 # tanh, sigmoid), the pre-activation (gelu, gelu_tanh, silu), or None ("none").
 def linear_forward(
     x: Array,
@@ -55,7 +57,8 @@ def linear_forward(
     packed: PackedWeight | None = None,
 ) -> tuple[Array, Array | None]: ...
 
-# (dx, dweight, dbias, dz): each None where it was not asked for; dz is the gradient before the activation
+# (dx, dweight, dbias, dz): each None where it was not asked for; dz is the gradient before the
+# activation
 # (the residual's), asked for by need_residual.
 def linear_backward(
     grad: Array,
@@ -88,7 +91,8 @@ def bias_activation_backward(
     grad: Array, saved: Array | None, activation: str
 ) -> tuple[Array, Array]: ...
 
-# Element p (in dense memory order) is kept where its Philox word >= round(p_drop * 2**32), times 1 / (1 - p_drop).
+# Element p (in dense memory order) is kept where its Philox word >= round(p_drop * 2**32), times 1
+# / (1 - p_drop).
 def dropout_forward(x: Array, p: float, seed: int, call: int) -> Array: ...
 def dropout_backward(grad: Array, p: float, seed: int, call: int) -> Array: ...
 def accumulate_(destination: Array, source: Array) -> None: ...
@@ -98,6 +102,7 @@ def sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...
 def mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...
 def max(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...
 def min(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...
+
 # The gradient of broadcasting: sums x down to `shape`.
 def sum_to_shape(x: Array, shape: tuple[int, ...]) -> Array: ...
 
@@ -126,6 +131,7 @@ def cross_entropy_backward(
     reduction: str,
 ) -> Array: ...
 def mse_forward(input: Array, target: Array, reduction: str) -> Array: ...
+
 # The gradient of input; target's is its negative.
 def mse_backward(grad: Array, input: Array, target: Array, reduction: str) -> Array: ...
 
