@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <fstream>
-#include <mutex>
 #include <stdexcept>
 
 #if defined(__x86_64__)
@@ -68,20 +67,21 @@ std::string model_name() {
 
 std::atomic<int> g_forced{-1};  // -1: the best
 std::atomic<int> g_generation{0};
-std::once_flag g_environment_read;
 
 int parse(const std::string& name, const char* source) {
   if (name.empty() || name == "auto") return -1;
+  const std::string prefix = std::string("[") + source + "] expected ",
+                    best = isa_name(cpu_info().best);
   for (int i = 0; i < kIsaCount; ++i)
     if (name == kNames[i]) {
-      if (static_cast<Isa>(i) > cpu_info().best)
-        throw std::runtime_error(std::string("[") + source + "] '" + name +
-                                 "' cannot run on this machine; the best here is '" +
-                                 isa_name(cpu_info().best) + "'");
-      return i;
+      if (static_cast<Isa>(i) <= cpu_info().best) return i;
+      const std::string why = i == static_cast<int>(Isa::amx) ? cpu_info().amx_refusal : "";
+      throw std::invalid_argument(prefix + "an ISA that runs on this machine, " + best +
+                                  " at best; got '" + name +
+                                  "': " + (why.empty() ? "this CPU lacks it" : why));
     }
-  throw std::invalid_argument(std::string("[") + source + "] unknown ISA '" + name +
-                              "'; expected generic, avx2, avx512, amx or auto");
+  throw std::invalid_argument(prefix + "generic, avx2, avx512, amx or auto; got '" + name +
+                              "': name one of them");
 }
 
 }  // namespace
@@ -112,10 +112,18 @@ const CpuInfo& cpu_info() {
 const char* isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
 
 Isa active_isa() {
-  std::call_once(g_environment_read, [] {
-    if (const char* name = std::getenv("TILEWORK_ISA"); name && g_forced.load() < 0)
+  // Not std::call_once: an exception does not survive the C library's pthread_once where the
+  // unwinder is linked statically, as in the wheel. A static that throws is tried again.
+  [[maybe_unused]] static const bool environment_read = [] {
+    const char* name = std::getenv("TILEWORK_ISA");
+    if (!name || g_forced.load() >= 0) return true;
+    try {
       g_forced.store(parse(name, "TILEWORK_ISA"));
-  });
+    } catch (const std::invalid_argument& error) {
+      throw std::runtime_error(error.what());  // no argument of the call at hand is to blame
+    }
+    return true;
+  }();
   const int forced = g_forced.load(std::memory_order_relaxed);
   return forced < 0 ? cpu_info().best : static_cast<Isa>(forced);
 }

@@ -29,7 +29,7 @@ const char* isa_name(Isa isa);
 // Throws std::runtime_error where TILEWORK_ISA names an unknown ISA or one that cannot run here.
 Isa active_isa();
 
-// Throws std::invalid_argument on an unknown name, std::runtime_error on one that cannot run here.
+// Throws std::invalid_argument on an unknown name, and on one that cannot run here.
 // "" or "auto" returns to the best.
 void set_isa(const std::string& name);
 
