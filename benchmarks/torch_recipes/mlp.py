@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import statistics
 import time
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,8 @@ def torch_mlp(images: ImageSet, recipe: mlp.Recipe, seed: int) -> float:
     for _ in range(recipe.epochs):
         for batch in torch.randperm(len(train)).split(recipe.batch_size):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(train[batch]), labels[batch]).backward()
+            loss: Any = nn.functional.cross_entropy(model(train[batch]), labels[batch])
+            loss.backward()
             optimizer.step()
     model.eval()
     with torch.no_grad():
