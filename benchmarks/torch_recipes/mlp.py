@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def main() -> None:
     images, recipe = mlp.SOURCES[args.data](), mlp.RECIPES[args.data]
     if args.validation:
         images = validation_part(images)
-    sides = {
+    sides: dict[str, Callable[[int], float]] = {
         "tilework": lambda seed: mlp.train_mlp(images, recipe, seed).accuracy,
         "PyTorch": lambda seed: torch_mlp(images, recipe, seed),
     }
