@@ -114,6 +114,17 @@ def test_retain_grad_and_leaves():
     assert plain.grad is None
 
 
+@pytest.mark.parametrize("step", [tw.floor, tw.ceil, tw.round, tw.sign])
+def test_steps_pass_zeros_on(step):
+    x = leaf(0.5, -1.5)
+    y = step(x)
+    assert y.grad_fn == step.__name__
+    (y * x).sum().backward(create_graph=True)
+    assert x.grad.tolist() == y.tolist()
+    (dx,) = tw.autograd.grad(step(x).sum(), x)
+    assert dx.tolist() == [0.0, 0.0]
+
+
 # --- memory ---
 
 

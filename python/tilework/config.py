@@ -151,17 +151,18 @@ def show_config() -> None:
 
 
 def from_environment() -> None:
-    """Applies what the environment asks for beyond what the engines read themselves."""
+    """Applies what the environment asks for where the engine does not do that itself."""
     if os.environ.get("TILEWORK_PRECISION"):
         set_float32_matmul_precision(os.environ["TILEWORK_PRECISION"])
     threads = os.environ.get("TILEWORK_NUM_THREADS")
-    if threads:
-        if not threads.isdigit() or int(threads) < 1:
-            raise error(
-                ValueError,
-                "TILEWORK_NUM_THREADS",
-                "a whole number from 1",
-                repr(threads),
-                "set one",
-            )
+    if not threads:
+        return
+    module = _native()
+    if module is not None:
+        module.num_threads()  # reads the variable: a wrong one fails now, not in the first kernel
+    elif threads.isdigit() and int(threads):
         set_num_threads(int(threads))
+    else:
+        raise error(
+            ValueError, "TILEWORK_NUM_THREADS", "a whole number from 1", repr(threads), "set one"
+        )

@@ -1,14 +1,17 @@
-"""Comparisons, logic, and integer arithmetic: NumPy's, one line each; no gradients."""
+"""Comparisons, logic, rounding and integer arithmetic: NumPy's, one line each.
+
+Only what gives floats of floats is recorded, and its gradient is zero.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tilework import dtypes
-from tilework.autograd import wants_grad
+from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
 from tilework.functional.common import operand, wrap
 from tilework.tensor import Tensor, tensor_method
@@ -272,14 +275,26 @@ def remainder(input: Tensor, other: Any) -> Tensor:
     return rest
 
 
+def _flat(grad: Any, inputs: Sequence[Tensor], saved: Any) -> Sequence[Any]:
+    return (np.zeros_like(grad),)
+
+
+def _flat_recorded(grad: Tensor, inputs: Sequence[Tensor], saved: Any) -> Sequence[Tensor]:
+    return (Tensor(np.zeros_like(grad._array)),)
+
+
+_STEPS = {name: Op(name, _flat, _flat_recorded) for name in ("sign", "floor", "ceil", "round")}
+
+
 def _rounded(op: str, function: Callable[..., Any], input: Any) -> Tensor:
     x = operand(input, op)
-    return wrap(np.asarray(function(x._array), x.dtype))
+    y = wrap(np.asarray(function(x._array), x.dtype))
+    return record(y, _STEPS[op], (x,)) if wants_grad(x) else y
 
 
 @tensor_method()
 def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1 by the sign, in the input's dtype; no gradient.
+    """-1, 0 or 1 by the sign, in the input's dtype; the gradient is zero.
 
     >>> tw.sign(tw.tensor([-2.0, 0.0]))
     tensor([-1.,  0.])
@@ -289,7 +304,7 @@ def sign(input: Tensor) -> Tensor:
 
 @tensor_method()
 def floor(input: Tensor) -> Tensor:
-    """Rounded down, in the input's dtype; no gradient.
+    """Rounded down, in the input's dtype; the gradient is zero.
 
     >>> tw.floor(tw.tensor([-1.5]))
     tensor([-2.])
@@ -299,7 +314,7 @@ def floor(input: Tensor) -> Tensor:
 
 @tensor_method()
 def ceil(input: Tensor) -> Tensor:
-    """Rounded up, in the input's dtype; no gradient.
+    """Rounded up, in the input's dtype; the gradient is zero.
 
     >>> tw.ceil(tw.tensor([1.5]))
     tensor([2.])
@@ -309,7 +324,7 @@ def ceil(input: Tensor) -> Tensor:
 
 @tensor_method()
 def round(input: Tensor) -> Tensor:
-    """Rounded to the nearest, halves to even, in the input's dtype; no gradient.
+    """Rounded to the nearest, halves to even, in the input's dtype; the gradient is zero.
 
     >>> tw.round(tw.tensor([0.5, 1.5]))
     tensor([0., 2.])

@@ -72,13 +72,14 @@ def load(path: StrPath) -> dict[str, Tensor]:
 
 def load_with_metadata(path: StrPath) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads a safetensors file: its tensors, and its text metadata."""
-    from safetensors import SafetensorError, deserialize
+    import safetensors
 
+    deserialize: Any = safetensors.deserialize  # no release declares its types
     content = Path(path).read_bytes()
     try:
         entries = deserialize(content)
         metadata = _metadata(content)
-    except (SafetensorError, ValueError) as reason:
+    except (safetensors.SafetensorError, ValueError) as reason:
         raise error(
             ValueError, "io.load", "a whole safetensors file", f"{path} ({reason})",
             "copy or save it again",
