@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accuracy", action="store_true", help="errors of products against float64, not times"
     )
+    parser.add_argument(
+        "--footprint", action="store_true", help="import time, disk and memory, not times"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
     if args.accuracy:
         return _accuracy(args, console)
+    if args.footprint:
+        from tilework.benchmarks import footprint
+
+        return footprint.run(console)
     chosen = [c for c in cases.benchmarks() if _wanted(c, args)]
     if args.list:
         for case in chosen:

@@ -8,7 +8,7 @@ import pytest
 
 import tilework as tw
 from tilework import cli
-from tilework.benchmarks import check, environment, report, session
+from tilework.benchmarks import check, environment, footprint, report, session
 from tilework.benchmarks.contestants import NumPy, Tilework
 from tilework.benchmarks.worker import Worker
 from tilework.testing import cases
@@ -123,3 +123,11 @@ def test_rates_and_shares():
     assert report.rate(row, times, None) == (pytest.approx(200.0), "GFLOP/s", None)
     row.bytes = 8e6
     assert report.rate(row, times, roof) == (pytest.approx(0.8), "GB/s", pytest.approx(0.8))
+
+
+def test_footprint_of_our_own():
+    found = footprint.measure("tilework")
+    assert 0 < found.import_seconds < 60
+    assert 1e5 < found.disk_bytes < 100e6
+    # At the least the weights, their gradients and Adam's two averages, in float32.
+    assert found.step_bytes > 4 * 4 * (784 * 2048 + 2048 * 2048)
