@@ -84,6 +84,28 @@ def test_interrupted_and_resumed_is_as_never_interrupted(tmp_path, epoch, batch)
         np.testing.assert_array_equal(weights(other[0])[name], value)
 
 
+def test_resuming_a_dataset_that_draws_numbers_itself(tmp_path):
+    class Noisy(data.Dataset):
+        def __len__(self):
+            return len(LABELS)
+
+        def __getitem__(self, index):
+            return IMAGES[index] + 0.1 * tw.randn(1, 3, 3).numpy(), LABELS[index]
+
+    def noisy_parts(seed):
+        model, optimizer, loss, _ = parts(seed)
+        return model, optimizer, loss, data.DataLoader(Noisy(), 8, shuffle=True)
+
+    whole = noisy_parts(1)
+    fit(*whole, 1)
+    with pytest.raises(Interrupted):
+        fit(*noisy_parts(1), 1, checkpoint=tmp_path / "c", on_batch=stop_at(0, 3))
+    resumed = noisy_parts(2)
+    fit(*resumed, 1, checkpoint=tmp_path / "c", resume=True)
+    for name, value in weights(whole[0]).items():
+        np.testing.assert_array_equal(weights(resumed[0])[name], value)
+
+
 def test_resuming_after_a_whole_epoch(tmp_path):
     whole = parts()
     fit(*whole, 4)

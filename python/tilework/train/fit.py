@@ -79,10 +79,12 @@ def fit(
         while position.epoch < epochs:
             order = get_rng_state()  # what this epoch's order is drawn from
             batches = iter(loader)  # draws the order
+            for _ in itertools.islice(batches, position.batch):
+                pass  # a resumed epoch's; a dataset may draw numbers for its samples too
             if now is not None and position.batch:
                 set_rng_state(now)
             now = None
-            for inputs, target in itertools.islice(batches, position.batch, None):
+            for inputs, target in batches:
                 position.loss += _step(model, optimizer, loss_fn, inputs, target)
                 position.batch += 1
                 if on_batch is not None:
