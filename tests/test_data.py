@@ -210,3 +210,12 @@ def test_fashion_mnist_from_files(tmp_path):
 def test_fashion_mnist_says_how_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="apt-get install dataset-fashion-mnist"):
         data.fashion_mnist(tmp_path / "nowhere")
+
+
+def test_a_tensor_dataset_takes_what_tensor_takes():
+    data = TensorDataset([[1.0, 2.0]], [3])
+    assert [part.dtype for part in data[0]] == [tw.float32, tw.int64]
+    with pytest.raises(TypeError, match="float16"):
+        TensorDataset(np.zeros(3, np.float16))
+    array = np.zeros(3, np.float32)
+    assert TensorDataset(array).tensors[0]._storage.exposed  # the caller may still write to it

@@ -8,15 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework import functional
 from tilework.errors import error
 from tilework.tensor import Tensor
 
 Indices = NDArray[np.int64]
-
-
-def as_tensor(value: Any) -> Tensor:
-    """`value` as a tensor, sharing its memory where it is an array already."""
-    return value if isinstance(value, Tensor) else Tensor(np.asarray(value))
 
 
 def collate(samples: Sequence[Any]) -> Any:
@@ -74,7 +70,7 @@ class TensorDataset(Dataset):
     """
 
     def __init__(self, *tensors: Any) -> None:
-        self.tensors = tuple(as_tensor(t) for t in tensors)
+        self.tensors = tuple(functional.as_tensor(t) for t in tensors)
         lengths = [t.shape[0] if t.shape else None for t in self.tensors]
         if not lengths or None in lengths or len(set(lengths)) != 1:
             raise error(
