@@ -122,6 +122,10 @@ class Sequential(_Chain):
     def _replan(self) -> None:
         object.__setattr__(self, "_plan", None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A plan's generation counts this process's hooks: elsewhere it could seem to be in date.
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+
     def _make_plan(self) -> list[Any]:
         """The steps of forward: modules; and for a plain Linear, itself with the activation behind
         it, or what stands for none."""

@@ -23,7 +23,8 @@ from tilework.tensor import Storage, Tensor
 M = TypeVar("M", bound="Module")
 Hook = Callable[..., Any]
 
-# Raised when a module gets or loses a hook: fused plans (containers.Sequential) are made anew.
+# Raised when a module gets or loses a hook, or a forward of its own: fused plans
+# (containers.Sequential) are made anew.
 hook_generation = itertools.count(1)
 hooks_changed = 0
 
@@ -133,6 +134,8 @@ class Module:
             names[name] = "module"
         elif name in names:
             self._check_replacement(name, names[name], value)
+        elif name == "forward":
+            _count_hooks()
         object.__setattr__(self, name, value)
 
     def _check_replacement(self, name: str, kind: str, value: Any) -> None:
@@ -147,6 +150,8 @@ class Module:
     def __delattr__(self, name: str) -> None:
         self._names.pop(name, None)
         object.__delattr__(self, name)
+        if name == "forward":
+            _count_hooks()
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Registers a parameter, or the place of one (None)."""
@@ -392,8 +397,8 @@ def _as_array(name: str, value: Any) -> Any:
         return value._array
     if not isinstance(value, np.ndarray) and hasattr(value, "detach"):
         value = value.detach().cpu()
-        if str(value.dtype).endswith("bfloat16"):  # NumPy cannot take it, float32 holds it exactly
-            value = value.float()
+        if str(value.dtype) in ("torch.bfloat16", "torch.float16"):
+            value = value.float()  # float32 holds both exactly; NumPy lacks one, tilework the other
         value = value.numpy()
     try:
         array = np.asarray(value)
