@@ -124,6 +124,37 @@ def test_copies_keep_values_dtype_and_kind(through, dtype):
         assert p.requires_grad
 
 
+def test_a_shallow_copy_shares_memory_and_version():
+    x = tw.tensor([1.0, 2.0])
+    twin = copy.copy(x)
+    twin.add_(1)
+    assert x.tolist() == [2.0, 3.0]
+    assert x._version == twin._version == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [(range(3), tw.int64), ([range(2), (True, 0.5)], tw.float32), ([], tw.float32)],
+)
+def test_plain_sequences_follow_pytorchs_dtypes(data, dtype):
+    assert tw.tensor(data).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "word"),
+    [
+        (None, TypeError, "NoneType"),
+        ([1.0, "2"], TypeError, "str"),
+        (1j, TypeError, "complex"),
+        (2**70, ValueError, "int64"),
+        ([[1], [2, 3]], ValueError, "rectangular"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(data, kind, word):
+    with pytest.raises(kind, match=rf"\[tensor\] .*{word}"):
+        tw.tensor(data)
+
+
 def test_deepcopy_keeps_ties_and_refuses_results():
     p = tw.ones(1, requires_grad=True)
     a, b = copy.deepcopy([p, p])
@@ -168,6 +199,22 @@ def test_in_place_writes_keep_shape_and_dtype():
         tw.zeros(1).add_(tw.zeros(3))
     with pytest.raises(RuntimeError, match="frozen or expanded"):
         tw.zeros(1).expand(3).add_(1)
+
+
+@pytest.mark.parametrize("op", ["split", "chunk", "narrow", "unbind"])
+def test_no_axis_to_cut(op):
+    arguments = {"split": (1,), "chunk": (1,), "narrow": (0, 0, 1), "unbind": ()}
+    with pytest.raises(ValueError, match=rf"\[{op}\] .*0-d"):
+        getattr(tw.tensor(1.0), op)(*arguments[op])
+
+
+def test_a_0d_tensor_has_one_axis_to_move():
+    assert tw.tensor(1.0).movedim(0, -1).shape == ()
+
+
+def test_logsumexp_of_nothing_is_the_log_of_zero():
+    assert tw.logsumexp(tw.zeros(2, 0), 1).tolist() == [-np.inf, -np.inf]
+    assert tw.logsumexp(tw.zeros(0, 2), 1, keepdim=True).shape == (0, 1)
 
 
 def test_bad_indices_name_the_op():

@@ -281,6 +281,13 @@ class Tensor:
 
     # --- copies ---
 
+    def __copy__(self) -> Tensor:
+        """A leaf on the same memory, and the same version of it."""
+        twin = _rebuild(type(self), self._array, self._requires_grad)
+        self._storage.shared = True
+        twin._storage = self._storage
+        return twin
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._node is not None:
             raise error(

@@ -22,23 +22,34 @@ def finish(array: Any, requires_grad: bool, device: str, op: str) -> Tensor:
     return made.requires_grad_() if requires_grad else made
 
 
+_NESTS = (list, tuple, range)
+
+
 def _dtype_of_data(data: Any) -> dtypes.DType | None:
-    """What plain numbers get by PyTorch's rule; None where the data carries its own dtype."""
+    """What plain numbers get by PyTorch's rule; None where the data carries its own dtype.
+    TypeError on what is no number."""
     if isinstance(data, (Tensor, np.ndarray)) or hasattr(data, "__array__"):
         return None
     flat: list[Any] = [data]
     leaves: list[Any] = []
     while flat:
         part = flat.pop()
-        if isinstance(part, (list, tuple)):
+        if isinstance(part, _NESTS):
             flat.extend(part)
         else:
             leaves.append(part)
-    kinds = {
-        dtypes.check(leaf.dtype, "tensor") if hasattr(leaf, "dtype") else dtypes.of_number(leaf)
-        for leaf in leaves
-    }
+    kinds = {_dtype_of_leaf(leaf) for leaf in leaves}
     return functools.reduce(dtypes.promote, kinds) if kinds else dtypes.float32
+
+
+def _dtype_of_leaf(leaf: Any) -> dtypes.DType:
+    if hasattr(leaf, "dtype"):
+        return dtypes.check(leaf.dtype, "tensor")
+    if isinstance(leaf, (bool, int, float)):
+        return dtypes.of_number(leaf)
+    raise error(
+        TypeError, "tensor", "real numbers", type(leaf).__name__, "convert each to int or float"
+    )
 
 
 def tensor(
@@ -47,14 +58,16 @@ def tensor(
     """A tensor with a copy of `data`: nested lists, a number, an array, or a tensor.
 
     Python floats become float32, integers int64, bools bool; arrays keep their dtype. TypeError on
-    a dtype that is none of ours, ValueError on ragged lists.
+    a dtype that is none of ours and on what is no number, ValueError on ragged lists and on
+    integers beyond the dtype.
 
     >>> tw.tensor([1, 2]).dtype, tw.tensor([1.0, 2]).dtype
     (dtype('int64'), dtype('float32'))
     """
     if isinstance(data, Tensor):
         data = data._array
-    wanted = _dtype_of_data(data) if dtype is None else dtypes.check(dtype, "tensor")
+    found = _dtype_of_data(data)
+    wanted = found if dtype is None else dtypes.check(dtype, "tensor")
     if isinstance(data, (list, tuple)):
         data = _numbers(data)
     try:
@@ -62,6 +75,10 @@ def tensor(
     except ValueError as reason:
         raise error(
             ValueError, "tensor", "a rectangular nest of numbers", reason, "pad the rows"
+        ) from None
+    except OverflowError as reason:
+        raise error(
+            ValueError, "tensor", f"numbers that {wanted} holds", reason, "use a wider dtype"
         ) from None
     return finish(dtypes.canonical(array, "tensor"), requires_grad, device, "tensor")
 

@@ -328,6 +328,8 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """
     x = operand(input, "logsumexp")
     need_float("logsumexp", x)
+    if 0 in [x.shape[i] for i in axes("logsumexp", dim, x.ndim)]:
+        return sum(x.exp(), dim, keepdim).log()  # the log of an empty sum
     top = amax(x.detach(), dim, keepdim=True)
     top = top.masked_fill(Tensor(np.isinf(top._array)), 0.0)  # inf - inf would be NaN
     total = sum((x - top).exp(), dim, keepdim=True).log() + top

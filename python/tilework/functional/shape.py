@@ -213,8 +213,9 @@ def movedim(input: Tensor, source: int, destination: int) -> Tensor:
     """
     x = operand(input, "movedim")
     order = list(range(x.ndim))
-    moved = order.pop(axis("movedim", source, x.ndim))
-    order.insert(axis("movedim", destination, x.ndim), moved)
+    start, end = axis("movedim", source, x.ndim), axis("movedim", destination, x.ndim)
+    if order:
+        order.insert(end, order.pop(start))
     return permute(x, tuple(order))
 
 
@@ -363,6 +364,12 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return cat([unsqueeze(t, dim) for t in tensors], dim)
 
 
+def _axis_to_cut(op: str, x: Tensor, dim: int) -> int:
+    if not x.ndim:
+        raise error(ValueError, op, "a tensor with an axis", "a 0-d tensor", "x.reshape(1) has one")
+    return axis(op, dim, x.ndim)
+
+
 @tensor_method()
 def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Views: pieces of one length (the last may be shorter), or of the lengths given.
@@ -373,7 +380,7 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
     (tensor([0, 1]), tensor([2, 3]), tensor([4]))
     """
     x = operand(input, "split")
-    at = axis("split", dim, x.ndim)
+    at = _axis_to_cut("split", x, dim)
     total = x.shape[at]
     lengths = split_size_or_sections
     if isinstance(lengths, int):
@@ -401,8 +408,9 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """
     if chunks < 1:
         raise error(ValueError, "chunk", "at least one chunk", chunks, "raise it")
-    length = operand(input, "chunk").shape[axis("chunk", dim, input.ndim)]
-    return split(input, max(1, -(-length // chunks)), dim)
+    x = operand(input, "chunk")
+    length = x.shape[_axis_to_cut("chunk", x, dim)]
+    return split(x, max(1, -(-length // chunks)), dim)
 
 
 @tensor_method()
@@ -412,8 +420,9 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     >>> tw.eye(2).unbind()
     (tensor([1., 0.]), tensor([0., 1.]))
     """
-    at = axis("unbind", dim, input.ndim)
-    return tuple(squeeze(narrow(input, at, i, 1), at) for i in range(input.shape[at]))
+    x = operand(input, "unbind")
+    at = _axis_to_cut("unbind", x, dim)
+    return tuple(squeeze(narrow(x, at, i, 1), at) for i in range(x.shape[at]))
 
 
 @tensor_method()
@@ -424,7 +433,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     tensor([1, 2])
     """
     x = operand(input, "narrow")
-    at = axis("narrow", dim, x.ndim)
+    at = _axis_to_cut("narrow", x, dim)
     if not 0 <= start <= start + length <= x.shape[at]:
         raise error(
             ValueError, "narrow", f"a range within {x.shape[at]}", (start, start + length),
