@@ -131,7 +131,8 @@ def test_leading_axes_broadcast(isa, lead_a, lead_b, shape):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
-    "shape", [(15, 33, 17), (1, 40, 64), (40, 1, 64), (20, 50, 0), (30, 40, 800)]
+    "shape",
+    [(15, 33, 17), (1, 40, 64), (40, 1, 64), (20, 50, 0), (30, 40, 800), (40, 300, 800)],
 )
 def test_out_and_accumulate(isa, shape, layout, dtype):
     a, b = operands(*shape, dtype)
@@ -270,7 +271,9 @@ def test_a_one_axis_input_is_one_row(isa):
     np.testing.assert_allclose(y, x[0] @ weight.T + bias, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("shape", [(32, 100, 64), (5, 33, 700), (1, 10, 20), (40, 2, 12)])
+@pytest.mark.parametrize(
+    "shape", [(32, 100, 64), (5, 33, 700), (1, 10, 20), (40, 2, 12), (40, 300, 400)]
+)
 def test_packed_weights_follow_isa_and_precision(shape):
     x, weight, bias, _ = layer(*shape, np.float32)
     packed = native.pack_weight(weight)

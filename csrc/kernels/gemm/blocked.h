@@ -33,14 +33,14 @@ struct Blocks {
   // Half of an L1 for a panel of A, and half of an L2 for a block of B: the other halves are for
   // what streams by, and for the core's other hardware thread.
   static constexpr int64_t kc_most = 1536 / sizeof(T);
-  static constexpr int64_t nc_most = (1 << 20) / sizeof(T) / kc_most / Shape::nr * Shape::nr;
+  static constexpr int64_t b_most = (1 << 20) / sizeof(T);
 
   int64_t k_blocks, n_blocks, m_panels, kc, nc;
 
   Blocks(int64_t m, int64_t n, int64_t k) {
     k_blocks = k > 0 ? ceil_div(k, kc_most) : 1;
     kc = ceil_div(k, k_blocks);
-    n_blocks = ceil_div(n, nc_most);
+    n_blocks = ceil_div(n, b_most / (kc > 0 ? kc : 1));
     nc = ceil_div(ceil_div(n, n_blocks), Shape::nr) * Shape::nr;
     m_panels = ceil_div(m, Shape::mr);
   }
@@ -53,13 +53,19 @@ TW_INLINE size_t aligned_bytes(int64_t elements) {
   return (elements * sizeof(T) + kAlign - 1) / kAlign * kAlign;
 }
 
+// Few rows use each element of B too seldom to pay for its packing: A is packed whole instead, and
+// B read where it lies.
+inline constexpr int64_t kFewPanels = 5;
+
 // Enough for smaller products too, whose blocks may come out larger than this one's.
 template <class T>
-size_t blocked_workspace(int64_t, int64_t n, int64_t k) {
+size_t blocked_workspace(int64_t m, int64_t n, int64_t k) {
   using Shape = Tile<T>;
   const int64_t kc = least(k, Blocks<T>::kc_most);
-  const int64_t nc = least(ceil_div(n, Shape::nr) * Shape::nr, Blocks<T>::nc_most);
-  return aligned_bytes<T>(Blocks<T>::a_elements(kc)) + aligned_bytes<T>(nc * kc);
+  const int64_t b =
+      least(ceil_div(n, Shape::nr) * Shape::nr * kc, Blocks<T>::b_most + Shape::nr * kc);
+  return aligned_bytes<T>(Blocks<T>::a_elements(kc) * least(ceil_div(m, Shape::mr), kFewPanels)) +
+         aligned_bytes<T>(b);
 }
 
 template <class T>
@@ -72,10 +78,13 @@ class BlockedProduct {
         blocks_(args.m, args.n, args.k),
         panel_a_(static_cast<T*>(workspace)),
         block_b_(reinterpret_cast<T*>(static_cast<char*>(workspace) +
-                                      aligned_bytes<T>(blocks_.a_elements(blocks_.kc)))),
+                                      aligned_bytes<T>(blocks_.a_elements(blocks_.kc) *
+                                                       least(blocks_.m_panels, kFewPanels)))),
         // Packing a panel of A pays when several panels of B use it; the other way round for B.
         pack_a_(args.n > 4 * Shape::nr || (args.a_col != 1 && args.a_row != 1)),
-        pack_b_(!args.packed.data && (args.b_col != 1 || blocks_.m_panels > 2)) {}
+        few_rows_(blocks_.m_panels <= kFewPanels && pack_a_ &&
+                  (args.packed.data || args.b_col == 1)),
+        pack_b_(!args.packed.data && !few_rows_ && (args.b_col != 1 || blocks_.m_panels > 2)) {}
 
   void run() {
     for (int64_t j = 0; j < g_.n; j += blocks_.nc)
@@ -84,35 +93,65 @@ class BlockedProduct {
         kc_ = least(blocks_.kc, g_.k - k_);
         add_ = kb > 0 || g_.epilogue.accumulate;
         last_ = kb + 1 == blocks_.k_blocks;
-        multiply(j, least(j + blocks_.nc, g_.n));
+        if (few_rows_)
+          multiply_few_rows(j, least(j + blocks_.nc, g_.n));
+        else
+          multiply(j, least(j + blocks_.nc, g_.n));
       }
   }
 
  private:
+  // Every panel of A meets a strip of B before the next strip does; meanwhile that one is asked
+  // for. Its lines lie a row of B apart, where the hardware sees no stream.
+  void multiply_few_rows(int64_t n_begin, int64_t n_end) {
+    if (!g_.packed.data) pack_b(n_end - (n_end - n_begin) % Shape::nr, n_begin, n_end);
+    for (int64_t p = 0; p < blocks_.m_panels; ++p) {
+      const Part rows = part(g_.m, blocks_.m_panels, p);
+      panel_of_a(rows.begin, static_cast<int>(rows.size), panel_a_ + p * blocks_.a_elements(kc_));
+    }
+    for (int64_t j = n_begin; j < n_end; j += Shape::nr) {
+      TileB<T> b = panel_of_b(j, n_begin, n_end);
+      const T* next =
+          n_end - j >= 2 * Shape::nr ? panel_of_b(j + Shape::nr, n_begin, n_end).data : nullptr;
+      for (int64_t p = 0; p < blocks_.m_panels; ++p) {
+        b.later = next && p < 2 ? next + p * Shape::width : nullptr;
+        const Part rows = part(g_.m, blocks_.m_panels, p);
+        compute(rows, j, n_end, {panel_a_ + p * blocks_.a_elements(kc_), 0, 0}, b);
+      }
+    }
+  }
+
+  // One tile of C.
+  TW_INLINE void compute(const Part& rows, int64_t j, int64_t n_end, TileA<T> a, TileB<T> b) {
+    const int height = static_cast<int>(rows.size);
+    const int cols = cols_at(j, n_end);
+    T* c = g_.c + rows.begin * g_.c_row + j;
+    tile_kernel<T>(height, cols, pack_a_)(kc_, a, b, {c, g_.c_row, cols, add_});
+    if (last_ && g_.epilogue.changes_result())
+      finish(height, cols, c, g_.c_row, epilogue_at(g_.epilogue, rows.begin, j));
+  }
+
+  void pack_b(int64_t j, int64_t n_begin, int64_t n_end) {
+    pack_block(n_end - j, kc_, g_.b + k_ * g_.b_row + j * g_.b_col, g_.b_row, g_.b_col,
+               block_b_ + (j - n_begin) * kc_);
+  }
+
   void multiply(int64_t n_begin, int64_t n_end) {
     if (!g_.packed.data) {
       // Unless the whole block is packed, only columns that do not fill a panel are.
-      const int64_t j = pack_b_ ? n_begin : n_end - (n_end - n_begin) % Shape::nr;
-      pack_block(n_end - j, kc_, g_.b + k_ * g_.b_row + j * g_.b_col, g_.b_row, g_.b_col,
-                 block_b_ + (j - n_begin) * kc_);
+      pack_b(pack_b_ ? n_begin : n_end - (n_end - n_begin) % Shape::nr, n_begin, n_end);
     }
     const int64_t tiles = ceil_div(n_end - n_begin, Shape::nr);
     for (int64_t p = 0; p < blocks_.m_panels; ++p) {
       // Panels differ by one row at most, so that no short one is left at the end.
       const Part rows = part(g_.m, blocks_.m_panels, p);
-      const int height = static_cast<int>(rows.size);
-      const TileA<T> a = panel_of_a(rows.begin, height);
+      const TileA<T> a = panel_of_a(rows.begin, static_cast<int>(rows.size), panel_a_);
       const Part next = part(g_.m, blocks_.m_panels, p + 1 < blocks_.m_panels ? p + 1 : p);
       PanelPrefetch<T> prefetch(g_.a + next.begin * g_.a_row + k_ * g_.a_col, next.size, kc_,
                                 g_.a_row, g_.a_col, pack_a_ ? tiles : 0);
       for (int64_t j = n_begin; j < n_end; j += Shape::nr) {
-        const int cols = cols_at(j, n_end);
         prefetch.next();
-        T* c = g_.c + rows.begin * g_.c_row + j;
-        tile_kernel<T>(height, cols, pack_a_)(kc_, a, panel_of_b(j, n_begin, n_end),
-                                              {c, g_.c_row, cols, add_});
-        if (last_ && g_.epilogue.changes_result())
-          finish(height, cols, c, g_.c_row, epilogue_at(g_.epilogue, rows.begin, j));
+        compute(rows, j, n_end, a, panel_of_b(j, n_begin, n_end));
       }
     }
   }
@@ -121,11 +160,11 @@ class BlockedProduct {
     return static_cast<int>(least<int64_t>(Shape::nr, n_end - j));
   }
 
-  TileA<T> panel_of_a(int64_t row, int height) {
+  TileA<T> panel_of_a(int64_t row, int height, T* packed) {
     const T* a = g_.a + row * g_.a_row + k_ * g_.a_col;
     if (!pack_a_) return {a, g_.a_row, g_.a_col};
-    pack<T, Padding::none>(height, height, kc_, a, g_.a_row, g_.a_col, panel_a_);
-    return {panel_a_, 0, 0};
+    pack<T, Padding::none>(height, height, kc_, a, g_.a_row, g_.a_col, packed);
+    return {packed, 0, 0};
   }
 
   TileB<T> panel_of_b(int64_t j, int64_t n_begin, int64_t n_end) const {
@@ -140,7 +179,7 @@ class BlockedProduct {
   const Blocks<T> blocks_;
   T* const panel_a_;
   T* const block_b_;
-  const bool pack_a_, pack_b_;
+  const bool pack_a_, few_rows_, pack_b_;
   int64_t k_ = 0, kc_ = 0;  // the K block at hand
   bool add_ = false, last_ = false;
 };

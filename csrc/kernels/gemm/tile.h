@@ -35,6 +35,8 @@ template <class T>
 struct TileB {
   const T* data;
   int64_t row;  // elements from one k to the next
+  // What a later tile reads: a line of each step is asked for into L2. Null: nothing.
+  const T* later = nullptr;
 };
 
 template <class T>
@@ -79,6 +81,8 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
   for (int i = 0; i < kBases; ++i) base[i] = a.data + 3 * i * a.row;
   const T* packed = a.data;
   const T* pb = b.data;
+  const T* later = b.later ? b.later : b.data;
+  const int64_t later_row = b.later ? b.row : 0;
 
   for (int64_t step = 0; step < k; ++step) {
     V vb[Vectors];
@@ -88,7 +92,9 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
 #pragma GCC unroll 4
     for (int j = 0; j < Vectors; ++j)
       __builtin_prefetch(pb + kPrefetchSteps * b.row + j * V::width, 0, 3);
+    __builtin_prefetch(later, 0, 2);
     pb += b.row;
+    later += later_row;
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
       const V va = PackedA ? packed[i] : base[i / 3][(i % 3) * a.row];
