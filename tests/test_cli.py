@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -50,12 +49,11 @@ def test_info_is_a_table_for_people():
     text = tilework("info").stdout
     assert "GPU" in text
     assert "variant" in text
+    assert "TILEWORK_ISA" in text
 
 
 def test_gpu_asks_the_driver_without_a_word(capfd):
-    start = time.perf_counter()
     answer = hardware.gpu()
-    assert time.perf_counter() - start < 1.0
     assert answer["name"] or answer["reason"]
     out, err = capfd.readouterr()
     assert out == err == ""
@@ -84,6 +82,7 @@ def test_train_prints_accuracy_and_writes_weights(tmp_path):
 
 def test_training_stopped_by_ctrl_c_says_how_to_go_on(tmp_path):
     command = [sys.executable, "-m", "tilework", "train", "mlp", "--output", "w.st", "--seed", "3"]
+    command += ["--epochs", "10000"]  # more than it gets to before the signal comes
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     lines = [process.stdout.readline() for _ in range(2)]  # two epochs
     process.send_signal(signal.SIGINT)
@@ -91,9 +90,10 @@ def test_training_stopped_by_ctrl_c_says_how_to_go_on(tmp_path):
     assert process.returncode == 130, lines
     again = re.search(r"go on with: tilework (train mlp .*)", rest)
     assert again, rest
-    done = tilework(*again[1].split(), "--epochs", "4", cwd=tmp_path)
+    last = str(int(re.search(r"interrupted in epoch (\d+)", rest)[1]) + 1)
+    done = tilework(*again[1].split(), "--epochs", last, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    straight = ("--output", "v.st", "--seed", "3", "--epochs", "4")
+    straight = ("--output", "v.st", "--seed", "3", "--epochs", last)
     whole = tilework("train", "mlp", *straight, cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     resumed = io.load(tmp_path / "w.st")
@@ -105,6 +105,14 @@ def test_resuming_from_nothing_is_a_sentence(tmp_path):
     done = tilework("train", "mlp", "--resume", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("tilework: [fit] expected a checkpoint")
+
+
+def test_train_refuses_what_it_could_not_finish(tmp_path, capsys):
+    assert cli.main(["train", "mlp", "--epochs", "0", "--output", str(tmp_path / "w")]) == 2
+    assert "[train] expected epochs from 1; got 0" in capsys.readouterr().err
+    assert cli.main(["train", "mlp", "--output", str(tmp_path / "none" / "w")]) == 2
+    assert "[train] expected a folder for --output" in capsys.readouterr().err
+    assert not os.listdir(tmp_path)
 
 
 def test_main_returns_its_status(capsys):

@@ -155,6 +155,12 @@ def test_resuming_from_nothing_is_refused(tmp_path):
         lambda tree: tree.pop("optimizer"),
         lambda tree: tree.pop("now"),
         lambda tree: tree.update(position={"epoch": 1, "nonsense": 2}),
+        lambda tree: tree["position"].update(epoch="x"),
+        lambda tree: tree.update(order=None),
+        lambda tree: tree.update(now=tw.ones(3)),
+        lambda tree: tree["optimizer"].update(state=[]),
+        lambda tree: tree["optimizer"]["state"].update({0: None}),
+        lambda tree: tree["optimizer"]["state"].update({99: {}}),
         lambda tree: tree.update(model=nn.Linear(2, 2).state_dict()),
         lambda tree: tree.update(optimizer={"state": {}, "param_groups": []}),
     ],
@@ -166,9 +172,11 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_model_as_it_was(tmp_path, spo
     spoil(tree)
     io.save_checkpoint(path, tree)
     made = parts(seed=5)
-    before = weights(made[0])
+    before, numbers = weights(made[0]), tw.get_rng_state().tolist()
     with pytest.raises(ValueError, match=r"\[fit\].*resume with the options"):
         fit(*made, 2, checkpoint=path, resume=True)
+    assert tw.get_rng_state().tolist() == numbers
+    assert not made[1].state
     for name, value in weights(made[0]).items():
         np.testing.assert_array_equal(value, before[name])
 

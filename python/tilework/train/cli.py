@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Trains, and prints the held-out accuracy beside the majority class's."""
     import tilework as tw
     from tilework import io
+    from tilework.errors import error
     from tilework.train import mlp
     from tilework.train.fit import Interrupted
     from tilework.train.progress import watching
@@ -42,6 +43,12 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = output.with_name(output.name + ".checkpoint")
     recipe, images = mlp.RECIPES[args.data], mlp.SOURCES[args.data]()
     epochs = recipe.epochs if args.epochs is None else args.epochs
+    if epochs < 1:
+        raise error(ValueError, "train", "epochs from 1", epochs, "raise --epochs")
+    if not output.parent.is_dir():
+        raise error(
+            ValueError, "train", "a folder for --output", f"no {output.parent}", "make it first"
+        )
     start = time.perf_counter()
     try:
         with watching(console, epochs) as watcher:

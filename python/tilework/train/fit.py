@@ -73,8 +73,7 @@ def fit(
     position = Position()
     now: Tensor | None = None  # where the random numbers stood when the run was stopped
     if resume and checkpoint is not None:
-        position, order, now = _restore(checkpoint, model, optimizer)
-        set_rng_state(order)
+        position, now = _restore(checkpoint, model, optimizer)
     with _interrupts() as interrupted:
         while position.epoch < epochs:
             order = get_rng_state()  # what this epoch's order is drawn from
@@ -150,22 +149,27 @@ def _save(
     )
 
 
-def _restore(path: Path, model: Module, optimizer: Optimizer) -> tuple[Position, Tensor, Tensor]:
-    """Loads the checkpoint, all of it or nothing."""
+def _restore(path: Path, model: Module, optimizer: Optimizer) -> tuple[Position, Tensor]:
+    """Loads the checkpoint, all of it or nothing; the random numbers stand where the epoch's order
+    is drawn from. Gives the position, and where the numbers stood when the run was stopped."""
     if not path.exists():
         raise error(
             ValueError, "fit", "a checkpoint to resume from", f"no file {path}", "start anew"
         )
     tree = io.load_checkpoint(path)
-    before = model.state_dict()
-    kept = {name: value.detach().clone() for name, value in before.items()}
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    numbers = get_rng_state()
     try:
-        position = Position(**tree["position"])
+        saved = tree["position"]
+        position = Position(int(saved["epoch"]), int(saved["batch"]), float(saved["loss"]))
+        for state in (tree["now"], tree["order"]):
+            set_rng_state(state)
         model.load_state_dict(tree["model"])
-        optimizer.load_state_dict(tree["optimizer"])
-        return position, tree["order"], tree["now"]
-    except (KeyError, TypeError, ValueError, RuntimeError) as reason:
-        model.load_state_dict(kept)
+        optimizer.load_state_dict(tree["optimizer"])  # the last, as it is all or nothing itself
+        return position, tree["now"]
+    except Exception as reason:  # a file may hold any tree, and fail anywhere
+        model.load_state_dict(weights)
+        set_rng_state(numbers)
         raise error(
             ValueError, "fit", "a checkpoint of this model and optimiser", f"{path} ({reason})",
             "resume with the options that it was begun with",
