@@ -126,6 +126,8 @@ def test_what_is_no_array_is_refused():
     net = nn.Linear(1, 1)
     with pytest.raises(TypeError, match="an array under 'bias'"):
         net.load_state_dict({"weight": np.zeros((1, 1)), "bias": ["a"]})
+    with pytest.raises(TypeError, match="names mapped to tensors; got list"):
+        net.load_state_dict([np.zeros((1, 1))])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])

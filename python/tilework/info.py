@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     about.add_row("GPU", gpu["name"] or f"none: {gpu['reason']}")
     for part in ("settings", "cpu", "threads", "memory pool"):
         for name, value in found[part].items():
-            about.add_row(f"{part}: {name}".replace("_", " "), _text(name, value))
+            shown = name if name.isupper() else name.replace("_", " ")  # variables by their names
+            about.add_row(f"{part}: {shown}", _text(name, value))
     console.print(about)
     served = Table("ops", "variant", "why", title="Who serves each family of ops")
     for family, row in found["variants"].items():

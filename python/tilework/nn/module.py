@@ -277,6 +277,11 @@ class Module:
         With `strict` every key must match. ValueError lists all missing, unexpected and mismatched
         keys, and the module stays as it was.
         """
+        if not isinstance(state_dict, Mapping):
+            raise error(
+                TypeError, "load_state_dict", "names mapped to tensors",
+                type(state_dict).__name__, "pass the result of state_dict() or io.load()",
+            )  # fmt: skip
         own = self._state()
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -289,7 +294,7 @@ class Module:
         faults = [f"mismatched: {'; '.join(mismatched)}"] if mismatched else []
         if strict:
             faults += [f"missing: {', '.join(missing)}"] if missing else []
-            faults += [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
+            faults += [f"unexpected: {', '.join(map(str, unexpected))}"] if unexpected else []
         if faults:
             raise error(
                 ValueError, "load_state_dict", f"the state of a {type(self).__name__}",
@@ -405,8 +410,8 @@ def _as_array(name: str, value: Any) -> Any:
         dtypes.check(array.dtype, "load_state_dict")
     except (TypeError, ValueError) as reason:
         raise error(
-            TypeError, "load_state_dict", f"an array under {name!r}", f"{type(value).__name__}",
-            "pass tensors or arrays",
+            TypeError, "load_state_dict", f"an array under {name!r}",
+            f"{type(value).__name__} ({reason})", "pass tensors or arrays of a dtype named here",
         ) from reason  # fmt: skip
     return array
 
