@@ -97,7 +97,7 @@ def test_state_round_trips_and_raises_the_version():
     a, b = Net(), Net()
     before = b.scale._version
     assert b.load_state_dict(a.state_dict()) == ([], [])
-    assert b.scale._version == before + 1
+    assert b.scale._version > before
     for name, value in a.state_dict().items():
         assert tw.equal(value, b.state_dict()[name])
     a.eval(), b.eval()

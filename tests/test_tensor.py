@@ -168,10 +168,13 @@ def test_deepcopy_keeps_ties_and_refuses_results():
 def test_views_share_memory_and_version():
     x = tw.zeros(2, 3)
     views = [x[0], x.T, x.reshape(6), x.detach(), x.unsqueeze(0), x.expand(4, 2, 3)]
+    assert x._version == 0
     x.add_(1)
-    assert all(v._version == x._version == 1 for v in views)
+    first = x._version
+    assert first > 0
+    assert all(v._version == first for v in views)
     views[0].zero_()
-    assert x._version == 2
+    assert x._version > first
     assert x.tolist() == [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     assert x.clone()._version == 0
 
@@ -189,7 +192,27 @@ def test_in_place_writes():
     x[tw.tensor([True, False, False])] = -1
     assert x.tolist() == [-1.0, 7.0, 8.0]
     assert x.fill_(3).copy_(tw.tensor([1, 2, 3])).tolist() == [1.0, 2.0, 3.0]
-    assert x._version == 8
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.__iadd__(1),
+        lambda x: x.__imul__(2),
+        lambda x: x.__isub__(1),
+        lambda x: x.__itruediv__(2),
+        lambda x: x.__setitem__(0, 7),
+        lambda x: x.fill_(3),
+        lambda x: x.copy_(tw.zeros(2)),
+        lambda x: x.normal_(),
+    ],
+)
+def test_every_write_raises_the_version(write):
+    x = tw.ones(2)
+    for _ in range(2):
+        before = x._version
+        write(x)
+        assert x._version > before
 
 
 def test_in_place_writes_keep_shape_and_dtype():

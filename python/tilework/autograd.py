@@ -1,9 +1,8 @@
 """The tape: grad mode, recording, and the walk back.
 
 A tensor made by a recorded op holds its node: the op, the input tensors, what the op saved, and the
-storages that its backward will read with the sum of their versions (versions only grow, so the sum
-is unchanged only where none was written). There are no closures and no cycles: activations die with
-the walk, by reference count.
+storages that its backward will read, which must not have been written since. There are no closures
+and no cycles: activations die with the walk, by reference count.
 
 The walk is iterative. It goes in the order of recording, backwards, and clears each node as it is
 consumed. An in-place op gives its tensor a newer node; an op recorded earlier reaches the older one
@@ -12,8 +11,8 @@ by comparing times (`_rewind`).
 
 from __future__ import annotations
 
-import itertools
 import threading
+from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from operator import attrgetter
@@ -23,7 +22,7 @@ import numpy as np
 
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.tensor import Storage, Tensor, tensor_method
+from tilework.tensor import Storage, Tensor, next_time, tensor_method
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = Any
@@ -31,8 +30,8 @@ Inputs = tuple[Any, ...]
 ArrayBackward = Callable[[Array, Inputs, Any], Sequence[Any]]
 TensorBackward = Callable[[Tensor, Inputs, Any], Sequence[Any]]
 
-_next_time = itertools.count(1).__next__
 _time = attrgetter("_seq")
+_new = object.__new__
 
 
 # --- grad mode ---
@@ -134,7 +133,7 @@ class Op:
     ) -> None:
         self.name = name
         self.differentiable = differentiable
-        self.consumed = (self, None, None, (), 0)  # the node that a walk leaves behind
+        self.consumed = (self, None, None, ())  # the node that a walk leaves behind
         if backward is None:
             if differentiable is None:
                 raise ValueError(f"the op {name} needs a backward")
@@ -162,12 +161,25 @@ def record(
     y: Tensor, op: Op, inputs: Inputs, saved: Any = None, reads: tuple[Storage, ...] = ()
 ) -> Tensor:
     """Puts `y` on the tape as the result of `op`, whose backward reads the memory of `reads`."""
-    version = 0
-    for storage in reads:
-        version += storage.version
-    y._node = (op, inputs, saved, reads, version)
-    y._seq = _next_time()
+    y._node = (op, inputs, saved, reads)
+    y._seq = next_time()
     y._requires_grad = True
+    return y
+
+
+def recorded(
+    array: Array, storage: Storage, op: Op, inputs: Inputs, saved: Any, reads: tuple[Storage, ...]
+) -> Tensor:
+    """record(Tensor(array, storage), ...) at two thirds of the price, for the ops that networks are
+    made of."""
+    y = _new(Tensor)
+    y._array = array
+    y._storage = storage
+    y._requires_grad = True
+    y._retain = False
+    y._node = (op, inputs, saved, reads)
+    y._seq = next_time()
+    y._grad = None
     return y
 
 
@@ -191,13 +203,17 @@ def overwrite(x: Tensor, before: Tensor, now: Tensor) -> None:
 # --- the walk ---
 
 
-def _rewind(tensor: Tensor, time: int) -> Tensor:
-    """The tensor as it was at `time`: before the in-place ops recorded since."""
+def _rewind(tensor: Tensor, time: int, consumed: dict[Tensor, Tensor]) -> Tensor:
+    """The tensor as it was at `time`: before the in-place ops recorded since. `consumed` says what
+    was before those that the walk itself has consumed."""
     while tensor._seq > time:
         inputs = tensor._node[1]
-        if inputs is None:
+        if inputs is not None:
+            tensor = inputs[0]
+        elif tensor in consumed:
+            tensor = consumed[tensor]
+        else:
             raise _consumed(tensor)
-        tensor = inputs[0]
     return tensor
 
 
@@ -217,80 +233,79 @@ def _written(op: Op) -> RuntimeError:
     )  # fmt: skip
 
 
-def _reach(roots: Sequence[Tensor]) -> tuple[list[Tensor], dict[Tensor, Inputs]]:
-    """Every recorded tensor under `roots`, oldest first; and the inputs of those whose recorded
-    inputs were since overwritten, as they were."""
+def _made_of(t: Tensor) -> Inputs:
+    """The inputs of the op that made `t`, as they were when it was recorded."""
+    inputs = t._node[1]
+    if inputs is None:
+        raise _consumed(t)
+    time = t._seq
+    return tuple(p if p is None else _rewind(p, time, {}) for p in inputs)
+
+
+def _reach(roots: Sequence[Tensor]) -> list[Tensor]:
+    """Every recorded tensor under `roots`, oldest first."""
     nodes = list(dict.fromkeys(t for t in roots if t._node is not None))
     seen = set(nodes)
-    rewound: dict[Tensor, Inputs] = {}
     for t in nodes:
-        inputs = t._node[1]
-        if inputs is None:
-            raise _consumed(t)
-        time = t._seq
-        for p in inputs:
-            if p is None or p._node is None:
-                continue
-            if p._seq > time:
-                p = _rewind(p, time)
-                rewound[t] = tuple(q if q is None else _rewind(q, time) for q in inputs)
-                if p._node is None:
-                    continue
-            if p not in seen:
+        for p in _made_of(t):
+            if p is not None and p._node is not None and p not in seen:
                 seen.add(p)
                 nodes.append(p)
-    if len(nodes) > 2:
-        nodes.sort(key=_time)
-    else:
-        nodes.reverse()  # a root and what it was made of
-    return nodes, rewound
+    nodes.sort(key=_time)
+    return nodes
 
 
-def _prune(
-    nodes: list[Tensor], rewound: dict[Tensor, Inputs], targets: set[Tensor]
-) -> list[Tensor]:
+def _prune(nodes: list[Tensor], targets: set[Tensor]) -> list[Tensor]:
     """The nodes, oldest first, from which some target can be reached."""
     useful = set(targets)
     kept = []
     for t in nodes:
-        if any(p in useful for p in rewound.get(t, t._node[1])):
+        if any(p in useful for p in _made_of(t)):
             useful.add(t)
             kept.append(t)
     return kept
 
 
 def _walk(
-    nodes: list[Tensor],
-    rewound: dict[Tensor, Inputs],
+    due: list[Tensor],
     pending: dict[Tensor, Any],
-    held: set[Tensor] | None,
     retain: bool,
+    held: set[Tensor] | None = None,
+    kept: frozenset[Tensor] = frozenset(),
 ) -> None:
-    """Carries the gradients in `pending` from `nodes` (oldest first) to the leaves, in arrays.
+    """Carries the gradients in `pending` to the leaves, in arrays.
 
-    Without `held` the leaves' go to their `grad`; with it they stay in `pending`, as those of the
-    held tensors do.
+    `due` are the recorded tensors among them, oldest first. The newest is always the next: what it
+    was made of is older, so by the time of its turn all of its gradient has arrived.
+
+    Without `held` the leaves' gradients go to their `grad`. With it the walk goes over the tensors
+    in `kept` alone, and the gradients of `held` stay in `pending`.
     """
     owned: set[Tensor] = set()  # their pending array is a sum made here: it may be written
-    while nodes:
-        t = nodes.pop()
-        if t not in pending:
-            continue  # an op on the way gave no gradient
+    before: dict[Tensor, Tensor] = {}  # what tensors were before an overwrite consumed here
+    while due:
+        t = due.pop()
         grad = pending[t] if held and t in held else pending.pop(t)
-        op, inputs, saved, reads, version = t._node
+        op, inputs, saved, reads = t._node
+        if inputs is None:
+            raise _consumed(t)
+        time = t._seq
         for storage in reads:
-            version -= storage.version
-        if version:
-            raise _written(op)
+            if storage.version > time:
+                raise _written(op)
         if t._retain:
             _accumulate(t, grad.copy())
         grads = op.backward(grad, inputs, saved)
-        if rewound:
-            inputs = rewound.get(t, inputs)
         if not retain:
             t._node = op.consumed
+            if op is _OVERWRITE:
+                before[t] = inputs[0]
         for p, g in zip(inputs, grads):  # noqa: B905 (strict costs a tenth of the loop)
-            if g is None or not p._requires_grad:
+            if g is None:
+                continue
+            if p._seq > time:
+                p = _rewind(p, time, before)
+            if not p._requires_grad or (held is not None and p not in held and p not in kept):
                 continue
             if p._node is None and held is None:
                 # A leaf's gradient is the user's to write: no alias of another's.
@@ -302,7 +317,13 @@ def _walk(
                     _accumulate(p, g)
             elif p not in pending:
                 pending[p] = g
-            elif p in owned and p is not t:
+                if p._node is None or (held is not None and p not in kept):
+                    continue
+                if not due or p._seq > due[-1]._seq:
+                    due.append(p)
+                else:
+                    insort(due, p, key=_time)
+            elif p in owned:
                 ops.accumulate_(pending[p], g)
             else:
                 pending[p] = add_arrays(pending[p], g)
@@ -317,31 +338,27 @@ def add_arrays(a: Array, b: Array) -> Array:
     return np.add(a, b)
 
 
-def _walk_recorded(
-    nodes: list[Tensor],
-    rewound: dict[Tensor, Inputs],
-    pending: dict[Tensor, Any],
-    held: set[Tensor],
-) -> None:
-    """_walk with tensors for gradients, every step of it recorded (create_graph=True)."""
+def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Tensor]) -> None:
+    """Carries gradients from `nodes` (oldest first) in tensors, every step of it recorded
+    (create_graph=True): they all stay in `pending` but those of nodes that are not in `held`."""
     while nodes:
         t = nodes.pop()
         if t not in pending:
             continue
         grad = pending[t] if t in held else pending.pop(t)
-        op, inputs, saved, reads, version = t._node
+        op, inputs, saved, reads = t._node
         if op.differentiable is None:
             raise error(
                 RuntimeError, "backward", "ops whose backward can be recorded (create_graph=True)",
                 op.name, "build the function from matmul, pointwise ops and reductions",
             )  # fmt: skip
-        if sum(storage.version for storage in reads) != version:
+        if any(storage.version > t._seq for storage in reads):
             raise _written(op)
         with enable_grad():
             if t._retain:
                 t.grad = grad if t.grad is None else t.grad + grad
             grads = op.differentiable(grad, inputs, saved)
-            for p, g in zip(rewound.get(t, inputs), grads, strict=True):
+            for p, g in zip(_made_of(t), grads, strict=True):
                 if g is not None and p._requires_grad:
                     pending[p] = pending[p] + g if p in pending else g
 
@@ -415,15 +432,14 @@ def backward(
     if self._node is None:
         _accumulate(self, seed.copy())
         return
-    nodes, rewound = _reach((self,))
     if create_graph:
         start = gradient if isinstance(gradient, Tensor) else Tensor(seed)
-        recorded: dict[Tensor, Any] = {self: start}
-        _walk_recorded(nodes, rewound, recorded, set())
-        for leaf, g in recorded.items():
+        on_tape: dict[Tensor, Any] = {self: start}
+        _walk_recorded(_reach((self,)), on_tape, set())
+        for leaf, g in on_tape.items():
             leaf.grad = g if leaf.grad is None else leaf.grad + g
         return
-    _walk(nodes, rewound, {self: seed}, None, bool(retain_graph))
+    _walk([self], {self: seed}, bool(retain_graph))
 
 
 def _as_tuple(tensors: Tensor | Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -463,13 +479,13 @@ def grad(
             seed = gradient if isinstance(gradient, Tensor) else Tensor(seed)
         held_seed = pending.get(root)
         pending[root] = seed if held_seed is None else held_seed + seed
-    nodes, rewound = _reach(roots)
     held = set(targets)
-    nodes = _prune(nodes, rewound, held)
+    kept = _prune(_reach(roots), held)
     if create_graph:
-        _walk_recorded(nodes, rewound, pending, held)
+        _walk_recorded(kept, pending, held)
     else:
-        _walk(nodes, rewound, pending, held, bool(retain_graph))
+        due = [t for t in kept if t in pending]
+        _walk(due, pending, bool(retain_graph), held, frozenset(kept))
     results: list[Tensor | None] = []
     for t in targets:
         found = pending.get(t)

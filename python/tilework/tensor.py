@@ -7,6 +7,7 @@ The tensor is the node of the tape, and knows no op by name: `functional` attach
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,14 +18,18 @@ from tilework.errors import error
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# One clock for recordings and writes: an op that was recorded before the last write to what its
+# backward reads has lost it.
+next_time = itertools.count(1).__next__
+
 
 class Storage:
-    """What the views of one piece of memory share: the number of writes, and who can reach it.
+    """What the views of one piece of memory share: when it was written, and who can reach it.
 
     The attributes' defaults are the class's, which makes a fresh storage the cheapest of objects.
     """
 
-    version: int = 0  # raised by every write that tilework makes
+    version: int = 0  # the time of the last write that tilework made; 0: none yet
     shared: bool = False  # some view or detached twin exists
     exposed: bool = False  # user code holds a writable array on this memory
     frozen: bool = False  # nn.utils.freeze: read-only
@@ -56,7 +61,7 @@ class Tensor:
         self._requires_grad = False
         self._retain = False
         self._node = None  # autograd.Node; None for a leaf
-        self._seq = 0  # grows with the time of recording; 0 for a leaf
+        self._seq = 0  # the time of recording; 0 for a leaf
         self._grad = None  # an ndarray until somebody asks for `grad`, then a Tensor
 
     # --- what it is ---

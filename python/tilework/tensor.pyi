@@ -6,6 +6,8 @@ from typing import Any, Final, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+def next_time() -> builtins.int: ...
+
 class Storage:
     version: int
     shared: bool

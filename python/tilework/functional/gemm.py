@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes, engines
-from tilework.autograd import Op, mode, record
+from tilework.autograd import Op, mode, record, recorded
 from tilework.dtypes import float32, float64
 from tilework.engines import ops
 from tilework.errors import error
@@ -16,7 +16,7 @@ from tilework.functional.cast import in_float32
 from tilework.functional.common import operand
 from tilework.functional.pointwise import to_shape_of
 from tilework.functional.unary import ACTIVATIONS, check_activation
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Storage, Tensor, tensor_method
 
 Inputs = tuple[Any, ...]
 
@@ -208,6 +208,13 @@ def linear(
     >>> F.linear(tw.ones(1, 2), tw.tensor([[1.0, -3.0]]), activation="relu")
     tensor([[0.]])
     """
+    return fused_linear(input, weight, bias, activation, residual)
+
+
+def fused_linear(
+    input: Tensor, weight: Tensor, bias: Tensor | None, activation: str, residual: Tensor | None
+) -> Tensor:
+    """linear() for the layers: by position, which is the cheaper call."""
     try:
         x, w = input._array, weight._array
         b = None if bias is None else bias._array
@@ -225,24 +232,23 @@ def linear(
     ):
         return _linear_other(input, weight, bias, activation, residual)
     check_activation("linear", activation)
-    recorded = mode.enabled and (
+    taped = (
         weight._requires_grad
         or input._requires_grad
         or (bias is not None and bias._requires_grad)
         or (residual is not None and residual._requires_grad)
-    )
-    storage = weight._storage
+    ) and mode.enabled
+    read = weight._storage
     packed = None
-    if storage.packed is not None or storage.frozen or not recorded:
+    if not taped or read.packed is not None or read.frozen:
         packed = _packed(weight)
-    out, saved = ops.linear_forward(x, w, b, r, activation, recorded, packed)
-    y = Tensor(out)
-    if recorded:
-        reads: tuple[Any, ...] = (storage, input._storage)
-        if saved is out:
-            reads = (storage, input._storage, y._storage)
-        record(y, _LINEAR, (input, weight, bias, residual), (activation, saved), reads)
-    return y
+    out, saved = ops.linear_forward(x, w, b, r, activation, taped, packed)
+    if not taped:
+        return Tensor(out)
+    own = Storage()
+    reads = (read, input._storage, own) if saved is out else (read, input._storage)
+    inputs = (input, weight, bias, residual)
+    return recorded(out, own, _LINEAR, inputs, (activation, saved), reads)
 
 
 class _Packed:
@@ -314,9 +320,5 @@ def _linear_other(
             TypeError, "linear", "one float dtype", ", ".join(map(str, found)),
             "convert with x.to(weight.dtype)",
         )  # fmt: skip
-    result: Tensor = in_float32(_linear_positional, input, weight, bias, residual, activation)
+    result: Tensor = in_float32(fused_linear, input, weight, bias, activation, residual)
     return result
-
-
-def _linear_positional(x: Tensor, w: Tensor, b: Any, r: Any, activation: str) -> Tensor:
-    return linear(x, w, b, activation=activation, residual=r)

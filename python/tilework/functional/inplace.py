@@ -18,7 +18,7 @@ from tilework.functional.common import operand
 from tilework.functional.indexing import plain_key
 from tilework.functional.pointwise import add, div, mul, sub
 from tilework.functional.random import rand, randn
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, next_time, tensor_method
 
 
 def check_writable(op: str, x: Tensor) -> None:
@@ -37,7 +37,7 @@ def check_writable(op: str, x: Tensor) -> None:
 
 def written(x: Tensor) -> None:
     """Says that the memory of `x` was just written."""
-    x._storage.version += 1
+    x._storage.version = next_time()
 
 
 def _write(op: str, x: Tensor, function: Callable[[Tensor], Tensor], *sources: Any) -> Tensor:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
-from tilework.autograd import Op, mode, record
+from tilework.autograd import Op, mode, record, recorded
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import need_float, operand
 from tilework.functional.softmax import log_softmax
-from tilework.tensor import Tensor
+from tilework.tensor import Storage, Tensor
 
 Inputs = tuple[Any, ...]
 
@@ -60,17 +60,20 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     >>> F.mse_loss(tw.tensor([1.0, 3.0]), tw.tensor([1.0, 1.0]))
     tensor(2.)
     """
-    x, t = operand(input, "mse_loss"), operand(target, "mse_loss", "target")
+    x, t = input, target
+    if not (isinstance(x, Tensor) and isinstance(t, Tensor)):
+        x, t = operand(x, "mse_loss"), operand(t, "mse_loss", "target")
     a, b = x._array, t._array
+    dtype = a.dtype
     _check_reduction("mse_loss", reduction)
-    if a.dtype is not b.dtype or a.dtype.kind != "f" or a.shape != b.shape:
+    if dtype is not b.dtype or dtype.kind != "f" or a.shape != b.shape:
         need_float("mse_loss", x)
         away = x - t
         return _reduced(away * away, reduction)
-    y = Tensor(ops.mse_forward(a, b, reduction))
-    if mode.enabled and (x._requires_grad or t._requires_grad):
-        record(y, _MSE, (x, t), reduction, (x._storage, t._storage))
-    return y
+    y = ops.mse_forward(a, b, reduction)
+    if (x._requires_grad or t._requires_grad) and mode.enabled:
+        return recorded(y, Storage(), _MSE, (x, t), reduction, (x._storage, t._storage))
+    return Tensor(y)
 
 
 # --- cross entropy ---

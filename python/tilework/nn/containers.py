@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tilework import functional as F
 from tilework.errors import error
+from tilework.functional.gemm import fused_linear
 from tilework.nn import module as module_state
 from tilework.nn.activation import Activation
 from tilework.nn.linear import Linear
@@ -156,7 +156,7 @@ class Sequential(_Chain):
         for step in steps:
             if step.__class__ is tuple:
                 linear, activation = step
-                input = F.linear(input, linear.weight, linear.bias, activation=activation.fused)
+                input = fused_linear(input, linear.weight, linear.bias, activation.fused, None)
             else:
                 input = step(input)
         return input

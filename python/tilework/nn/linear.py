@@ -7,6 +7,7 @@ from typing import Any
 
 from tilework import functional as F
 from tilework.dtypes import float32
+from tilework.functional.gemm import fused_linear
 from tilework.nn import init
 from tilework.nn.module import Module
 from tilework.nn.parameter import Parameter
@@ -47,7 +48,7 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """input (..., in_features) to (..., out_features)."""
-        return F.linear(input, self.weight, self.bias)
+        return fused_linear(input, self.weight, self.bias, "none", None)
 
     def extra_repr(self) -> str:
         """The sizes, as PyTorch prints them."""

@@ -10,7 +10,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import enable_grad
 from tilework.errors import error
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, next_time
 
 Group = dict[str, Any]
 Array = Any
@@ -96,13 +96,11 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            grads: list[Array] = []
-            for p in group["params"]:
-                g = p._grad
-                if g is None:
-                    self._step_some(group)
-                    break
-                grads.append(g if g.__class__ is np.ndarray else g._array)
+            held = [p._grad for p in group["params"]]
+            try:
+                grads = [g if g.__class__ is np.ndarray else g._array for g in held]
+            except AttributeError:  # of None: asking first costs a tenth of a small step
+                self._step_some(group)
             else:
                 self._step_all(group, grads)
         return loss
@@ -168,9 +166,9 @@ class Optimizer:
             self._update(batch, wide, [g.astype(np.float32) for g in grads], group)
             for a, w in zip(arrays, wide, strict=True):
                 a[...] = w
-        step = batch.step
+        now, step = next_time(), batch.step
         for p in batch.params:
-            p._storage.version += 1
+            p._storage.version = now
         for state in batch.states:
             state["step"] = step
 
