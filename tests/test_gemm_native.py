@@ -6,18 +6,13 @@ import math
 import numpy as np
 import pytest
 
+from tilework.testing.isas import runnable
+
 native = pytest.importorskip("tilework._native", reason="tests the compiled engine")
 
-ISAS = [row["name"] for row in native.variants()["gemm"] if row["runs"] and row["name"] != "amx"]
+FAMILY = "gemm"  # whose variants the fixture `isa` goes over
 DTYPES = [np.float32, np.float64]
 ACTIVATIONS = ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"]
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    native.set_isa(request.param)
-    yield request.param
-    native.set_isa("auto")
 
 
 @pytest.fixture
@@ -279,13 +274,16 @@ def test_packed_weights_follow_isa_and_precision(shape):
     packed = native.pack_weight(weight)
     assert packed.nbytes >= weight.nbytes
     try:
-        for isa_name, precision in itertools.product(ISAS, ["highest", "high"]):
+        for isa_name, precision in itertools.product(runnable(FAMILY), ["highest", "high"]):
             native.set_isa(isa_name)
             native.set_matmul_precision(precision)
             y, _ = native.linear_forward(x, weight, bias, None, "relu", False, packed)
             z = x.astype(np.float64) @ weight.T + bias
             error = np.abs(y - np.maximum(z, 0))
-            assert (error <= bound(x, weight.T, shape[2], np.float32, np.abs(bias))).all()
+            allowed = bound(x, weight.T, shape[2], np.float32, np.abs(bias))
+            if precision == "high":  # the products it drops: three of 2^-16 each
+                allowed += 3 * 2.0**-16 * (np.abs(x) @ np.abs(weight.T))
+            assert (error <= allowed).all()
     finally:
         native.set_isa("auto")
         native.set_matmul_precision("highest")

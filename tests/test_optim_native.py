@@ -7,17 +7,9 @@ import pytest
 
 native = pytest.importorskip("tilework._native", reason="the compiled engine is not built here")
 
-ISAS = ["generic", "avx2", "avx512", "amx"]
-ISAS = ISAS[: ISAS.index(native.cpu_info()["best_isa"]) + 1]
+FAMILY = "optim"  # whose variants the fixture `isa` goes over
 DTYPES = [np.float32, np.float64]
 ADAM = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.0}
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    native.set_isa(request.param)
-    yield request.param
-    native.set_isa("auto")
 
 
 def sgd_reference(p, g, b, *, first, lr, momentum, dampening, weight_decay, nesterov, maximize):

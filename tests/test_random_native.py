@@ -5,17 +5,10 @@ import pytest
 
 native = pytest.importorskip("tilework._native", reason="the compiled engine is not built here")
 
-ISAS = ["generic", "avx2", "avx512", "amx"]
-ISAS = ISAS[: ISAS.index(native.cpu_info()["best_isa"]) + 1]
+FAMILY = "random"  # whose variants the fixture `isa` goes over
+pytestmark = pytest.mark.usefixtures("isa")
 LENGTHS = [*range(70), 127, 128, 129, 16383, 16384, 16385, 50_001]
 SEED, CALL = 0x9E3779B97F4A7C15, (1 << 40) + 3
-
-
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request):
-    native.set_isa(request.param)
-    yield request.param
-    native.set_isa("auto")
 
 
 def philox_words(n, seed, call):

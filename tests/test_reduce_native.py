@@ -7,16 +7,8 @@ import pytest
 
 native = pytest.importorskip("tilework._native", reason="the compiled engine is not built here")
 
-ISAS = ["generic", "avx2", "avx512", "amx"]
-ISAS = ISAS[: ISAS.index(native.cpu_info()["best_isa"]) + 1]
+FAMILY = "reduce"  # whose variants the fixture `isa` goes over
 DTYPES = [np.float32, np.float64]
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    native.set_isa(request.param)
-    yield request.param
-    native.set_isa("auto")
 
 
 def check_sum(actual, x, axes, keepdims=False):

@@ -7,8 +7,7 @@ import pytest
 
 native = pytest.importorskip("tilework._native", reason="the compiled engine is not built here")
 
-ISAS = ["generic", "avx2", "avx512", "amx"]
-ISAS = ISAS[: ISAS.index(native.cpu_info()["best_isa"]) + 1]
+FAMILY = "pointwise"  # whose variants the fixture `isa` goes over
 BOUNDS = {  # ulp: float32, float64
     "exp": (1.5, 1.5),
     "log": (1.5, 1.5),
@@ -22,13 +21,6 @@ DOMAINS = {
     np.float64: {"exp": (-746, 710), "tanh": (-21, 21), "sigmoid": (-746, 50), "erf": (-6.5, 6.5)},
 }
 LONG_DOUBLE_IS_WIDER = np.finfo(np.longdouble).eps < np.finfo(np.float64).eps
-
-
-@pytest.fixture(params=ISAS)
-def isa(request):
-    native.set_isa(request.param)
-    yield request.param
-    native.set_isa("auto")
 
 
 def exact_erf(x):

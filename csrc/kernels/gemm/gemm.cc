@@ -205,7 +205,9 @@ void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed) {
 template <class T>
 void activation_backward(const ActivationBackwardArgs<T>& args) {
   if (args.cols == 0) return;
-  const auto run = Routines<T>::activation_backward(*g_kernels.best().table);
+  const GemmKernels* table = g_kernels.best().table;
+  while (!Routines<T>::activation_backward(*table)) table = table->next;
+  const auto run = Routines<T>::activation_backward(*table);
   constexpr int64_t kElements = 1 << 16;
   const int64_t block_rows = std::clamp<int64_t>(kElements / args.cols, 16, 1024);
   const int64_t blocks = (args.rows + block_rows - 1) / block_rows;

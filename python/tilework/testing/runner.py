@@ -18,9 +18,13 @@ import tilework as tw
 from tilework import engines
 from tilework import functional as F
 from tilework.testing.case import Array, Case, as_float64
+from tilework.testing.isas import runnable
 from tilework.testing.tolerance import assert_close, eps, growth
 
-ISAS: tuple[str, ...] = ("generic", "avx2", "avx512", "amx")
+# Those of a wheel, which are skipped by name where they cannot run; and what else this build has.
+ISAS: tuple[str, ...] = tuple(
+    dict.fromkeys(["generic", "avx2", "avx512", "amx", *runnable("gemm")])
+)
 DIRECTIONS = 3
 
 
@@ -44,13 +48,13 @@ class Target:
         if not self.isa:
             return ""
         best = engines.engine_module("native").cpu_info()["best_isa"]
-        if ISAS.index(self.isa) > ISAS.index(best):
+        if self.isa not in runnable("gemm"):
             return f"this CPU and system allow {best} at most, not {self.isa}"
         return ""
 
     def serves(self, family: str) -> bool:
         """Whether the target has kernels of its own for a family: AMX computes products alone."""
-        return self.isa != "amx" or family in ("gemm", "step")
+        return self.isa not in ("amx", "twin") or family in ("gemm", "step")
 
 
 TARGETS: tuple[Target, ...] = (*(Target("native", isa) for isa in ISAS), Target("numba"))
