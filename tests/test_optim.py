@@ -1,6 +1,7 @@
 """Optimisers: their arithmetic against the papers' formulas, groups, state, schedules."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -207,3 +208,19 @@ def test_schedules(make, wanted):
     resumed = make(optim.SGD([tw.ones(1)], lr=1.0))
     resumed.load_state_dict(schedule.state_dict())
     assert resumed.get_last_lr() == schedule.get_last_lr()
+
+
+@pytest.mark.parametrize("through", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copied_optimiser_goes_its_own_way(through):
+    p = nn.Parameter(tw.ones(3))
+    optimiser = optim.Adam([p], lr=0.1)
+    p.grad = tw.ones(3)
+    optimiser.step()
+    twin = through(optimiser)
+    assert not twin._plans  # they are keyed by ids that another group may come to bear
+    (q,) = twin.param_groups[0]["params"]
+    p.grad = q.grad = tw.ones(3)
+    twin.step()
+    assert not tw.equal(q, p)
+    optimiser.step()
+    assert tw.equal(q, p)

@@ -50,6 +50,12 @@ class Optimizer:
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            **self.__dict__,
+            "_plans": {},
+        }  # keyed by this process's ids, which a copy's are not
+
     def __repr__(self) -> str:
         lines = []
         for i, group in enumerate(self.param_groups):
