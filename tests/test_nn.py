@@ -300,6 +300,14 @@ def test_frozen_weights_are_read_only_and_packed():
     assert layer.weight.requires_grad
 
 
+def test_frozen_weights_stay_so_in_another_dtype():
+    layer = nn.utils.freeze(nn.Linear(4, 4)).double()
+    with pytest.raises(RuntimeError, match="unfreeze"):
+        layer.weight.zero_()
+    assert not layer.weight.numpy().flags.writeable
+    assert nn.utils.unfreeze(layer).weight.requires_grad
+
+
 def test_packed_weights_follow_every_write():
     layer = nn.Linear(64, 128, bias=False)
     x = tw.ones(1, 64)

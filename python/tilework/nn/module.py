@@ -420,7 +420,10 @@ def _convert(t: Tensor, dtype: dtypes.DType) -> None:
     """Another float dtype for a tensor that modules and optimisers hold by identity."""
     if not dtypes.is_float(t.dtype) or t.dtype == dtype:
         return
+    frozen = t._storage.frozen
     t._array = t._array.astype(dtype)
+    t._array.flags.writeable = not frozen
     t._storage = Storage()
+    t._storage.frozen = frozen
     if t._grad is not None:
         t.grad = Tensor(t.grad._array.astype(dtype))  # type: ignore[union-attr]
