@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+import tilework as tw
 from tilework.testing import reference
 from tilework.testing.case import as_float64
 from tilework.testing.cases import FAMILIES, all_cases, of_family
+from tilework.testing.runner import TARGETS, running_on
 from tilework.testing.tolerance import assert_close, eps, growth
 
 QUICK = [c for c in all_cases() if c.quick]
@@ -17,6 +19,14 @@ def bound_of(case, dtype):
     with np.errstate(all="ignore"):
         bound = case.tolerance(dtype, expected, *as_float64(inputs))
     return expected, np.broadcast_to(bound, expected.shape)
+
+
+@pytest.mark.skipif(bool(TARGETS[1].refusal()), reason="ISAs are the compiled engine's")
+def test_a_run_held_to_an_isa_stays_held():
+    with running_on(TARGETS[0]):
+        with running_on(TARGETS[1]):
+            pass
+        assert tw.get_isa() == TARGETS[0].isa
 
 
 def test_labels_are_unique():

@@ -69,8 +69,8 @@ def get_isa() -> str:
 
 
 def set_isa(name: str) -> None:
-    """Forces an instruction set. ValueError where this processor cannot run it, or on the numba
-    engine.
+    """Forces an instruction set, or with "auto" takes the best again. ValueError where this
+    processor cannot run it, or on the numba engine.
 
     TILEWORK_ISA does the same at import.
     """

@@ -63,16 +63,17 @@ TARGETS: tuple[Target, ...] = (*(Target("native", isa) for isa in ISAS), Target(
 @contextmanager
 def running_on(target: Target) -> Iterator[None]:
     """Puts a target to work, and what was at work before back afterwards."""
-    before = engines.current_engine()
+    engine = engines.current_engine()
     tw.use_engine(target.engine)
+    isa = tw.get_isa()  # perhaps what TILEWORK_ISA holds the whole run to
     try:
         if target.isa:
             tw.set_isa(target.isa)
         yield
     finally:
         if target.isa:
-            tw.set_isa("auto")
-        tw.use_engine(before)
+            tw.set_isa(isa)
+        tw.use_engine(engine)
 
 
 # --- running one ---
