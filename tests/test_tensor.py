@@ -129,7 +129,7 @@ def test_a_shallow_copy_shares_memory_and_version():
     twin = copy.copy(x)
     twin.add_(1)
     assert x.tolist() == [2.0, 3.0]
-    assert x._version == twin._version == 1
+    assert x._version == twin._version > 0
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,7 @@ def _prune(nodes: list[Tensor], targets: set[Tensor]) -> list[Tensor]:
 def _walk(
     due: list[Tensor],
     pending: dict[Tensor, Any],
-    retain: bool,
+    retain: bool | None,
     held: set[Tensor] | None = None,
     kept: frozenset[Tensor] = frozenset(),
 ) -> None:
@@ -303,11 +303,9 @@ def _walk(
         for p, g in zip(inputs, grads):  # noqa: B905 (strict costs a tenth of the loop)
             if g is None:
                 continue
-            if p._seq > time:
-                p = _rewind(p, time, before)
-            if not p._requires_grad or (held is not None and p not in held and p not in kept):
-                continue
-            if p._node is None and held is None:
+            if held is None and p._node is None:
+                if not p._requires_grad:
+                    continue
                 # A leaf's gradient is the user's to write: no alias of another's.
                 if g is grad or g.base is not None:
                     g = g.copy()
@@ -315,7 +313,12 @@ def _walk(
                     p._grad = g
                 else:
                     _accumulate(p, g)
-            elif p not in pending:
+                continue
+            if p._seq > time:
+                p = _rewind(p, time, before)
+            if not p._requires_grad or (held is not None and p not in held and p not in kept):
+                continue
+            if p not in pending:
                 pending[p] = g
                 if p._node is None or (held is not None and p not in kept):
                     continue
@@ -439,7 +442,7 @@ def backward(
         for leaf, g in on_tape.items():
             leaf.grad = g if leaf.grad is None else leaf.grad + g
         return
-    _walk([self], {self: seed}, bool(retain_graph))
+    _walk([self], {self: seed}, retain_graph)
 
 
 def _as_tuple(tensors: Tensor | Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -485,7 +488,7 @@ def grad(
         _walk_recorded(kept, pending, held)
     else:
         due = [t for t in kept if t in pending]
-        _walk(due, pending, bool(retain_graph), held, frozenset(kept))
+        _walk(due, pending, retain_graph, held, frozenset(kept))
     results: list[Tensor | None] = []
     for t in targets:
         found = pending.get(t)

@@ -221,17 +221,19 @@ def fused_linear(
         r = None if residual is None else residual._array
     except AttributeError:
         raise _not_tensors(input, weight, bias, residual) from None
-    dtype, shape, columns = w.dtype, w.shape, x.shape[-1:]
+    dtype, shape = w.dtype, w.shape
     if not (
         x.dtype is dtype
         and (dtype is float32 or dtype is float64)
         and len(shape) == 2
-        and columns == shape[1:]
-        and (b is None or (b.dtype is dtype and b.shape == shape[:1]))
+        and x.ndim
+        and x.shape[-1] == shape[1]
+        and (b is None or (b.dtype is dtype and b.ndim == 1 and b.size == shape[0]))
         and (r is None or (r.dtype is dtype and r.shape == (*x.shape[:-1], shape[0])))
     ):
         return _linear_other(input, weight, bias, activation, residual)
-    check_activation("linear", activation)
+    if activation != "none" and activation not in ACTIVATIONS:
+        check_activation("linear", activation)
     taped = (
         weight._requires_grad
         or input._requires_grad

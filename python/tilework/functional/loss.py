@@ -61,9 +61,11 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     tensor(2.)
     """
     x, t = input, target
-    if not (isinstance(x, Tensor) and isinstance(t, Tensor)):
+    try:
+        a, b = x._array, t._array
+    except AttributeError:
         x, t = operand(x, "mse_loss"), operand(t, "mse_loss", "target")
-    a, b = x._array, t._array
+        a, b = x._array, t._array
     dtype = a.dtype
     _check_reduction("mse_loss", reduction)
     if dtype is not b.dtype or dtype.kind != "f" or a.shape != b.shape:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tilework import dtypes
 from tilework.autograd import enable_grad
@@ -102,9 +103,10 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            held = [p._grad for p in group["params"]]
             try:
-                grads = [g if g.__class__ is np.ndarray else g._array for g in held]
+                grads = [
+                    g if (g := p._grad).__class__ is ndarray else g._array for p in group["params"]
+                ]
             except AttributeError:  # of None: asking first costs a tenth of a small step
                 self._step_some(group)
             else:
@@ -173,9 +175,8 @@ class Optimizer:
             for a, w in zip(arrays, wide, strict=True):
                 a[...] = w
         now, step = next_time(), batch.step
-        for p in batch.params:
+        for p, state in zip(batch.params, batch.states):  # noqa: B905 (a list of pairs split)
             p._storage.version = now
-        for state in batch.states:
             state["step"] = step
 
     def _update(self, batch: Batch, params: list[Array], grads: list[Array], group: Group) -> None:
