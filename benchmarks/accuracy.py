@@ -18,7 +18,7 @@ from tilework.benchmarks.contestants import installed
 
 Array = np.ndarray[Any, Any]
 SEEDS = 20
-ROWS, COLUMNS = 64, 64
+ROWS, COLUMNS = 128, 128  # enough for every variant to serve
 DEPTHS = (256, 1024, 4096, 16384)
 
 
