@@ -384,8 +384,9 @@ def _seed(root: Tensor, gradient: Any) -> Array:
     """The array that a walk starts from at `root`."""
     array = root._array
     if gradient is None:
-        if not array.ndim and array.dtype in _ONES:
-            return _ONES[array.dtype]
+        one = None if array.ndim else _ONES.get(array.dtype)
+        if one is not None:
+            return one
         if array.size != 1:
             raise error(
                 RuntimeError, "backward", "a result of one element where no gradient is given",

@@ -103,12 +103,16 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            try:
-                grads = [
-                    g if (g := p._grad).__class__ is ndarray else g._array for p in group["params"]
-                ]
-            except AttributeError:  # of None: asking first costs a tenth of a small step
-                self._step_some(group)
+            grads: list[Array] = []
+            for p in group["params"]:
+                g = p._grad
+                if g.__class__ is ndarray:  # as backward() leaves it
+                    grads.append(g)
+                elif g is not None:
+                    grads.append(g._array)
+                else:
+                    self._step_some(group)
+                    break
             else:
                 self._step_all(group, grads)
         return loss
@@ -175,8 +179,9 @@ class Optimizer:
             for a, w in zip(arrays, wide, strict=True):
                 a[...] = w
         now, step = next_time(), batch.step
-        for p, state in zip(batch.params, batch.states):  # noqa: B905 (a list of pairs split)
+        for p in batch.params:
             p._storage.version = now
+        for state in batch.states:
             state["step"] = step
 
     def _update(self, batch: Batch, params: list[Array], grads: list[Array], group: Group) -> None:
