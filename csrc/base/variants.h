@@ -3,13 +3,13 @@
 // A family lists its variants once, in variants.inc, one line each:
 //     TW_VARIANT(avx512, Isa::avx512, 2)      // namespace and name, ISA needed, rank
 // and each variant's file defines `extern const <Family>Kernels <family>_kernels` in its namespace.
-// The driver keeps `constinit const VariantTable g_variants(kVariants);` and, so that `tilework
-// info` can tell of it, `const VariantListing g_listing("<family>", g_variants);`.
+// The driver makes its table of them, g_variants, by including base/family.inc.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "base/cpu.h"
@@ -45,6 +45,15 @@ class VariantTable {
     return *chosen;
   }
   const Table* operator->() const { return best().table; }
+
+  // Its kernels for float or double, where a family has a table for each.
+  template <class T>
+  const auto& of() const {
+    if constexpr (std::is_same_v<T, float>)
+      return best().table->f32;
+    else
+      return best().table->f64;
+  }
 
   const Variant<Table>* begin() const { return variants_; }
   const Variant<Table>* end() const { return variants_ + N; }

@@ -7,24 +7,12 @@
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
+#define TW_FAMILY gemm
+#define TW_KERNELS GemmKernels
+#include "base/family.inc"
+
 namespace tilework {
-
-#define TW_VARIANT(name, needs, rank)    \
-  namespace name {                       \
-  extern const GemmKernels gemm_kernels; \
-  }
-#include "kernels/gemm/variants.inc"
-#undef TW_VARIANT
-
 namespace {
-
-#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::gemm_kernels},
-constexpr Variant<GemmKernels> kVariants[] = {
-#include "kernels/gemm/variants.inc"
-};
-#undef TW_VARIANT
-constinit const VariantTable g_kernels(kVariants);
-const VariantListing g_listing("gemm", g_kernels);
 
 std::atomic<MatmulPrecision> g_precision{MatmulPrecision::highest};
 
@@ -46,7 +34,7 @@ struct Routines<double> {
 // The first routine that `accepts`; null where none does.
 template <class T, class Accepts>
 const GemmRoutine<T>* find_routine(Accepts&& accepts) {
-  for (const GemmKernels* table = g_kernels.best().table; table; table = table->next) {
+  for (const GemmKernels* table = g_variants.best().table; table; table = table->next) {
     const GemmRoutine<T>* routine = Routines<T>::first(*table);
     for (int i = 0; i < Routines<T>::count(*table); ++i)
       if (accepts(routine[i])) return routine + i;
@@ -205,7 +193,7 @@ void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed) {
 template <class T>
 void activation_backward(const ActivationBackwardArgs<T>& args) {
   if (args.cols == 0) return;
-  const GemmKernels* table = g_kernels.best().table;
+  const GemmKernels* table = g_variants.best().table;
   while (!Routines<T>::activation_backward(*table)) table = table->next;
   const auto run = Routines<T>::activation_backward(*table);
   constexpr int64_t kElements = 1 << 16;

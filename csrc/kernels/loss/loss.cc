@@ -1,38 +1,17 @@
 #include "kernels/loss/loss.h"
 
 #include <algorithm>
-#include <type_traits>
 
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
+#define TW_FAMILY loss
+#define TW_KERNELS LossKernels
+#include "base/family.inc"
+
 namespace tilework {
-
-#define TW_VARIANT(name, needs, rank)    \
-  namespace name {                       \
-  extern const LossKernels loss_kernels; \
-  }
-#include "kernels/loss/variants.inc"
-#undef TW_VARIANT
-
 namespace {
-
-#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::loss_kernels},
-constexpr Variant<LossKernels> kVariants[] = {
-#include "kernels/loss/variants.inc"
-};
-#undef TW_VARIANT
-constinit const VariantTable g_variants(kVariants);
-const VariantListing g_listing("loss", g_variants);
-
-template <class T>
-const LossTable<T>& table() {
-  if constexpr (std::is_same_v<T, float>)
-    return g_variants->f32;
-  else
-    return g_variants->f64;
-}
 
 constexpr int64_t kTaskElements = 16384;
 
@@ -75,7 +54,7 @@ void cross_entropy_forward_of(const CrossEntropyArgs<T>& args, T* loss, T* saved
   const bool each = args.reduction == Reduction::none;
   const Scratch<T> scratch(each ? 0 : static_cast<size_t>(args.rows));
   T* losses = each ? loss : scratch.get();
-  const auto kernel = table<T>().cross_entropy_forward;
+  const auto kernel = g_variants.of<T>().cross_entropy_forward;
   for_each_block(args.rows, rows_per_task(args),
                  cross_entropy_cost_ns(args.rows, args.classes, sizeof(T)),
                  [&](int64_t begin, int64_t end) { kernel(args, begin, end, losses, saved); });
@@ -104,7 +83,7 @@ void cross_entropy_backward_of(const CrossEntropyArgs<T>& args, const T* grad, c
       .weight_sum = args.weight ? static_cast<T>(sum(args.weight, args.classes))
                                 : static_cast<T>(args.classes),
       .stream = streams(args, dx)};
-  const auto kernel = table<T>().cross_entropy_backward;
+  const auto kernel = g_variants.of<T>().cross_entropy_backward;
   for_each_block(
       args.rows, rows_per_task(args), cross_entropy_cost_ns(args.rows, args.classes, sizeof(T)),
       [&](int64_t begin, int64_t end) { kernel(args, gradient, begin, end, saved, dx); });
@@ -115,14 +94,15 @@ void mse_forward_of(const T* a, const T* b, int64_t n, Reduction reduction, T* l
   const double cost = mse_cost_ns(n, sizeof(T));
   if (reduction == Reduction::none) {
     for_each_block(n, kTaskElements, cost, [&](int64_t begin, int64_t end) {
-      table<T>().squares(a + begin, b + begin, end - begin, loss + begin);
+      g_variants.of<T>().squares(a + begin, b + begin, end - begin, loss + begin);
     });
     return;
   }
   const int64_t blocks = (n + kTaskElements - 1) / kTaskElements;
   const Scratch<T> parts(static_cast<size_t>(blocks));
   for_each_block(n, kTaskElements, cost, [&](int64_t begin, int64_t end) {
-    parts.get()[begin / kTaskElements] = table<T>().square_sum(a + begin, b + begin, end - begin);
+    parts.get()[begin / kTaskElements] =
+        g_variants.of<T>().square_sum(a + begin, b + begin, end - begin);
   });
   const double total = sum(parts.get(), blocks);
   *loss = static_cast<T>(reduction == Reduction::mean ? total / static_cast<double>(n) : total);
@@ -132,7 +112,7 @@ template <class T>
 void mse_backward_of(const T* grad, const T* a, const T* b, int64_t n, Reduction reduction, T* dx) {
   const bool each = reduction == Reduction::none;
   const T scale = static_cast<T>(reduction == Reduction::mean ? 2 / static_cast<double>(n) : 2);
-  const auto kernel = table<T>().mse_backward[each];
+  const auto kernel = g_variants.of<T>().mse_backward[each];
   for_each_block(n, kTaskElements, mse_cost_ns(n, sizeof(T)), [&](int64_t begin, int64_t end) {
     kernel(a + begin, b + begin, end - begin, scale, each ? grad + begin : grad, dx + begin);
   });

@@ -3,37 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <type_traits>
 
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
+#define TW_FAMILY optim
+#define TW_KERNELS OptimKernels
+#include "base/family.inc"
+
 namespace tilework {
-
-#define TW_VARIANT(name, needs, rank)      \
-  namespace name {                         \
-  extern const OptimKernels optim_kernels; \
-  }
-#include "kernels/optim/variants.inc"
-#undef TW_VARIANT
-
 namespace {
-
-constexpr Variant<OptimKernels> kVariants[] = {
-#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::optim_kernels},
-#include "kernels/optim/variants.inc"
-#undef TW_VARIANT
-};
-constinit const VariantTable g_variants(kVariants);
-const VariantListing g_listing("optim", g_variants);
-
-template <class T>
-const OptimTable<T>& table() {
-  if constexpr (std::is_same_v<T, float>)
-    return g_variants->f32;
-  else
-    return g_variants->f64;
-}
 
 // Elements of one task: with four arrays, 256 KiB of float32, which lies in any L2.
 constexpr int64_t kChunk = 16384;
@@ -69,7 +48,7 @@ void sgd_step_of(const SgdTensor<T>* tensors, size_t count, const SgdOptions& o)
                            .nesterov = o.nesterov,
                            .lr = T(o.lr),
                            .vanished = T(kVanished<T>)};
-  const auto update = table<T>().sgd;
+  const auto update = g_variants.of<T>().sgd;
   for_each_chunk(tensors, count, 0.05 * sizeof(T),
                  [&](const auto& t, int64_t begin, int64_t end) { update(t, f, begin, end); });
 }
@@ -91,7 +70,7 @@ void adam_step_of(const AdamTensor<T>* tensors, size_t count, const AdamOptions&
                             // Relative to eps, which is what they are divided by or added to here.
                             .vanished = T(std::min(kVanished<T>, std::ldexp(o.eps, -60))),
                             .vanished_sq = T(std::min(kVanished<T>, squared_eps))};
-  const auto update = table<T>().adam;
+  const auto update = g_variants.of<T>().adam;
   for_each_chunk(tensors, count, 0.1 * sizeof(T),
                  [&](const auto& t, int64_t begin, int64_t end) { update(t, f, begin, end); });
 }

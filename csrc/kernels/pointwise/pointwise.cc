@@ -3,38 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <type_traits>
 
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
+#define TW_FAMILY pointwise
+#define TW_KERNELS PointwiseKernels
+#include "base/family.inc"
+
 namespace tilework {
-
-#define TW_VARIANT(name, needs, rank)              \
-  namespace name {                                 \
-  extern const PointwiseKernels pointwise_kernels; \
-  }
-#include "kernels/pointwise/variants.inc"
-#undef TW_VARIANT
-
 namespace {
-
-constexpr Variant<PointwiseKernels> kVariants[] = {
-#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::pointwise_kernels},
-#include "kernels/pointwise/variants.inc"
-#undef TW_VARIANT
-};
-constinit const VariantTable g_variants(kVariants);
-const VariantListing g_listing("pointwise", g_variants);
-
-template <class T>
-const PointwiseTable<T>& table() {
-  if constexpr (std::is_same_v<T, float>)
-    return g_variants->f32;
-  else
-    return g_variants->f64;
-}
 
 // A task's share: 64 KiB an array, which L2 holds for any op here; a multiple of every vector.
 template <class T>
@@ -121,7 +100,7 @@ void binary_run(const typename PointwiseTable<T>::Binary (&kernels)[3], int64_t 
 // Cuts one long inner run, or counts through the outer axes.
 template <class T>
 void binary_strided(BinaryOp op, const BinaryShape& m, const T* a, const T* b, T* y) {
-  const auto& kernels = table<T>().binary[static_cast<int>(op)];
+  const auto& kernels = g_variants.of<T>().binary[static_cast<int>(op)];
   const int inner = m.axes - 1;
   const int64_t cols = m.size[inner];
   int64_t rows = 1;
@@ -175,7 +154,7 @@ bool streams_rows(int64_t rows, int64_t cols, const T* y, const T* z = nullptr) 
 
 template <class T>
 void unary_forward(UnaryOp op, const T* x, T* y, int64_t n) {
-  const auto kernel = table<T>().unary_forward[static_cast<int>(op)];
+  const auto kernel = g_variants.of<T>().unary_forward[static_cast<int>(op)];
   const bool stream = streams(n, y);
   for_each_chunk<T>(n, kNsPerByte, [&](int64_t begin, int64_t count) {
     kernel(x + begin, y + begin, count, stream);
@@ -184,7 +163,7 @@ void unary_forward(UnaryOp op, const T* x, T* y, int64_t n) {
 
 template <class T>
 void unary_backward(UnaryOp op, const T* grad, const T* saved, T* dx, int64_t n) {
-  const auto kernel = table<T>().unary_backward[static_cast<int>(op)];
+  const auto kernel = g_variants.of<T>().unary_backward[static_cast<int>(op)];
   const bool stream = streams(n, dx);
   for_each_chunk<T>(n, kNsPerByte, [&](int64_t begin, int64_t count) {
     kernel(grad + begin, saved + begin, dx + begin, count, stream);
@@ -205,7 +184,7 @@ void binary_forward(BinaryOp op, const BinaryShape& shape, const T* a, const T* 
 template <class T>
 void bias_activation_forward(Activation act, int64_t rows, int64_t cols, const T* x, const T* bias,
                              T* y, T* z) {
-  const auto kernel = table<T>().bias_forward[static_cast<int>(act)];
+  const auto kernel = g_variants.of<T>().bias_forward[static_cast<int>(act)];
   const bool stream = streams_rows(rows, cols, y, z);
   const int64_t step = rows_of_task<T>(cols);
   parallel_for((rows + step - 1) / step, kNsPerByte * sizeof(T) * static_cast<double>(rows * cols),
@@ -219,7 +198,7 @@ void bias_activation_forward(Activation act, int64_t rows, int64_t cols, const T
 template <class T>
 void bias_activation_backward(Activation act, int64_t rows, int64_t cols, const T* grad,
                               const T* saved, T* dz, T* dbias) {
-  const auto kernel = table<T>().bias_backward[static_cast<int>(act)];
+  const auto kernel = g_variants.of<T>().bias_backward[static_cast<int>(act)];
   const bool stream = streams_rows(rows, cols, dz);
   const int64_t step = rows_of_task<T>(cols),
                 tasks = std::max<int64_t>((rows + step - 1) / step, 1);
@@ -232,7 +211,7 @@ void bias_activation_backward(Activation act, int64_t rows, int64_t cols, const 
            std::min(step, rows - begin), cols, stream);
   });
   // Pairs, pairs of pairs, ...: one tree, whatever thread summed each block.
-  const auto add = table<T>().binary[static_cast<int>(BinaryOp::add)][0];
+  const auto add = g_variants.of<T>().binary[static_cast<int>(BinaryOp::add)][0];
   for (int64_t gap = 1; gap < tasks; gap *= 2)
     for (int64_t i = 0; i + gap < tasks; i += 2 * gap)
       add(sums + i * cols, sums + (i + gap) * cols, sums + i * cols, cols, false);
@@ -246,7 +225,7 @@ void dropout(double p, uint64_t seed, uint64_t call, const T* x, T* y, int64_t n
     std::fill_n(y, n, T(0));
     return;
   }
-  const auto kernel = table<T>().dropout;
+  const auto kernel = g_variants.of<T>().dropout;
   const bool stream = streams(n, y);
   for_each_chunk<T>(n, 2 * kNsPerByte, [&](int64_t begin, int64_t count) {
     kernel(static_cast<uint32_t>(threshold), T(1 / (1 - p)), seed, call,

@@ -5,24 +5,12 @@
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
+#define TW_FAMILY random
+#define TW_KERNELS RandomKernels
+#include "base/family.inc"
+
 namespace tilework {
-
-#define TW_VARIANT(name, needs, rank)        \
-  namespace name {                           \
-  extern const RandomKernels random_kernels; \
-  }
-#include "kernels/random/variants.inc"
-#undef TW_VARIANT
-
 namespace {
-
-constexpr Variant<RandomKernels> kVariants[] = {
-#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::random_kernels},
-#include "kernels/random/variants.inc"
-#undef TW_VARIANT
-};
-constinit const VariantTable g_variants(kVariants);
-const VariantListing g_listing("random", g_variants);
 
 // Elements of one task: 64 KiB of float32, some ten microseconds of the cheapest fill.
 constexpr int64_t kChunk = 16384;

@@ -2,38 +2,17 @@
 
 #include <algorithm>
 #include <cstring>
-#include <type_traits>
 
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
+#define TW_FAMILY reduce
+#define TW_KERNELS ReduceKernels
+#include "base/family.inc"
+
 namespace tilework {
-
-#define TW_VARIANT(name, needs, rank)        \
-  namespace name {                           \
-  extern const ReduceKernels reduce_kernels; \
-  }
-#include "kernels/reduce/variants.inc"
-#undef TW_VARIANT
-
 namespace {
-
-constexpr Variant<ReduceKernels> kVariants[] = {
-#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::reduce_kernels},
-#include "kernels/reduce/variants.inc"
-#undef TW_VARIANT
-};
-constinit const VariantTable g_variants(kVariants);
-const VariantListing g_listing("reduce", g_variants);
-
-template <class T>
-const ReduceTable<T>& table() {
-  if constexpr (std::is_same_v<T, float>)
-    return g_variants->f32;
-  else
-    return g_variants->f64;
-}
 
 constexpr double kNsPerByte = 0.06;         // a core's share of memory, reading alone
 constexpr int64_t kTaskElements = 1 << 14;  // less is not worth a task of its own
@@ -57,7 +36,7 @@ ReduceShape merged(const ReduceShape& s) {
 // results are reduced again.
 template <class T>
 void reduce_middle(ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T* x, T* y) {
-  const ReduceTable<T>& kernels = table<T>();
+  const ReduceTable<T>& kernels = g_variants.of<T>();
   const auto rows = kernels.rows[static_cast<int>(op)];
   const auto columns = kernels.columns[static_cast<int>(op)];
   const int64_t block = inner == 1 ? kRowBlock : kColumnBlock;

@@ -7,24 +7,12 @@
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
+#define TW_FAMILY roof
+#define TW_KERNELS RoofKernels
+#include "base/family.inc"
+
 namespace tilework {
-
-#define TW_VARIANT(name, needs, rank)    \
-  namespace name {                       \
-  extern const RoofKernels roof_kernels; \
-  }
-#include "kernels/roof/variants.inc"
-#undef TW_VARIANT
-
 namespace {
-
-#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::roof_kernels},
-constexpr Variant<RoofKernels> kVariants[] = {
-#include "kernels/roof/variants.inc"
-};
-#undef TW_VARIANT
-constinit const VariantTable g_variants(kVariants);
-const VariantListing g_listing("roof", g_variants);
 
 constexpr int kAttempts = 15;       // the best counts: a roof is what nothing disturbed
 constexpr int64_t kSteps = 200000;  // about a millisecond at one multiply-add a cycle and chain

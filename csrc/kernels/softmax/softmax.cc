@@ -1,37 +1,16 @@
 #include "kernels/softmax/softmax.h"
 
 #include <algorithm>
-#include <type_traits>
 
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
+#define TW_FAMILY softmax
+#define TW_KERNELS SoftmaxKernels
+#include "base/family.inc"
+
 namespace tilework {
-
-#define TW_VARIANT(name, needs, rank)          \
-  namespace name {                             \
-  extern const SoftmaxKernels softmax_kernels; \
-  }
-#include "kernels/softmax/variants.inc"
-#undef TW_VARIANT
-
 namespace {
-
-#define TW_VARIANT(name, needs, rank) {#name, needs, rank, &name::softmax_kernels},
-constexpr Variant<SoftmaxKernels> kVariants[] = {
-#include "kernels/softmax/variants.inc"
-};
-#undef TW_VARIANT
-constinit const VariantTable g_variants(kVariants);
-const VariantListing g_listing("softmax", g_variants);
-
-template <class T>
-const SoftmaxTable<T>& table() {
-  if constexpr (std::is_same_v<T, float>)
-    return g_variants->f32;
-  else
-    return g_variants->f64;
-}
 
 constexpr int64_t kTaskElements = 16384;
 
@@ -82,14 +61,16 @@ void forward(const T* x, T* y, const SoftmaxShape& s, bool log) {
   const double cost = softmax_cost_ns(s, sizeof(T));
   const bool stream = streams(y, s);
   if (s.inner == 1) {
-    for_each_rows(s, cost, [&, kernel = table<T>().forward_rows[log]](int64_t row, int64_t count) {
-      kernel(x + row * s.length, y + row * s.length, count, s.length, stream);
-    });
+    for_each_rows(s, cost,
+                  [&, kernel = g_variants.of<T>().forward_rows[log]](int64_t row, int64_t count) {
+                    kernel(x + row * s.length, y + row * s.length, count, s.length, stream);
+                  });
   } else {
-    for_each_tile<T>(s, cost,
-                     [&, kernel = table<T>().forward_columns[log]](int64_t at, int64_t columns) {
-                       kernel(x + at, y + at, s.length, s.inner, columns, stream);
-                     });
+    for_each_tile<T>(
+        s, cost,
+        [&, kernel = g_variants.of<T>().forward_columns[log]](int64_t at, int64_t columns) {
+          kernel(x + at, y + at, s.length, s.inner, columns, stream);
+        });
   }
 }
 
@@ -99,15 +80,17 @@ void backward(const T* grad, const T* y, T* dx, const SoftmaxShape& s, bool log)
   const double cost = softmax_cost_ns(s, sizeof(T));
   const bool stream = streams(dx, s);
   if (s.inner == 1) {
-    for_each_rows(s, cost, [&, kernel = table<T>().backward_rows[log]](int64_t row, int64_t count) {
-      const int64_t at = row * s.length;
-      kernel(grad + at, y + at, dx + at, count, s.length, stream);
-    });
+    for_each_rows(s, cost,
+                  [&, kernel = g_variants.of<T>().backward_rows[log]](int64_t row, int64_t count) {
+                    const int64_t at = row * s.length;
+                    kernel(grad + at, y + at, dx + at, count, s.length, stream);
+                  });
   } else {
-    for_each_tile<T>(s, cost,
-                     [&, kernel = table<T>().backward_columns[log]](int64_t at, int64_t columns) {
-                       kernel(grad + at, y + at, dx + at, s.length, s.inner, columns, stream);
-                     });
+    for_each_tile<T>(
+        s, cost,
+        [&, kernel = g_variants.of<T>().backward_columns[log]](int64_t at, int64_t columns) {
+          kernel(grad + at, y + at, dx + at, s.length, s.inner, columns, stream);
+        });
   }
 }
 
