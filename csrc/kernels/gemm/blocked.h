@@ -30,10 +30,10 @@ TW_INLINE Part part(int64_t whole, int64_t parts, int64_t i) {
 template <class T>
 struct Blocks {
   using Shape = Tile<T>;
-  // Half of an L1 for a panel of A, and half of an L2 for a block of B: the other halves are for
-  // what streams by, and for the core's other hardware thread.
+  // Half of an L1 for a panel of A, and five eighths of an L2 for a block of B: the rest is for
+  // what streams by. Each block of B packs A anew, which is why B's are as wide as that.
   static constexpr int64_t kc_most = 1536 / sizeof(T);
-  static constexpr int64_t b_most = (1 << 20) / sizeof(T);
+  static constexpr int64_t b_most = (5 << 18) / sizeof(T);
 
   int64_t k_blocks, n_blocks, m_panels, kc, nc;
 
