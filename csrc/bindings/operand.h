@@ -1,0 +1,75 @@
+// Arrays as the kernels of matrix products walk them: pointers and strides in elements.
+#pragma once
+
+#include <string>
+
+#include "bindings/checks.h"
+
+namespace tilework {
+
+// The dtype of the first argument is every other's.
+inline void require_dtype(const ArrayView& a, DType dtype, const char* op, const char* argument) {
+  if (a.dtype != dtype)
+    throw py::type_error(std::string("[") + op + "] expected `" + argument + "` of dtype " +
+                         dtype_name(dtype) + ", as the first argument is; got " +
+                         dtype_name(a.dtype) + ": convert one of them");
+}
+
+// An array that kernels can walk: held so that a packed copy, where one was needed, lives on.
+struct Operand {
+  py::object holder;
+  ArrayView v;
+
+  explicit Operand(const ArrayView& x) : v(x) {}
+  // Strides that are no multiple of an element (a field of a structured array) have no place in a
+  // kernel: such an array is copied.
+  static Operand strided(const ArrayView& x) {
+    for (int i = 0; i < x.ndim; ++i)
+      if (x.strides[i] % x.itemsize() != 0) return contiguous(x);
+    return Operand(x);
+  }
+  static Operand contiguous(const ArrayView& x) {
+    Operand result(x);
+    result.holder = as_contiguous(x);
+    result.v = view_own(result.holder);
+    return result;
+  }
+  int64_t stride(int axis) const { return v.strides[axis] / v.itemsize(); }
+};
+
+// (..., C) as rows of one stride; copied where its leading axes do not fold into one.
+struct Rows {
+  Operand array;
+  int64_t rows, cols, row_stride, col_stride;
+
+  Rows(const ArrayView& x, bool unit_columns) : array(Operand::strided(x)) {
+    if (!fold() || (unit_columns && col_stride != 1 && cols > 1)) {
+      array = Operand::contiguous(x);
+      fold();
+    }
+  }
+
+ private:
+  bool fold() {
+    const ArrayView& v = array.v;
+    cols = v.shape[v.ndim - 1];
+    col_stride = cols > 1 ? array.stride(v.ndim - 1) : 1;
+    rows = 1;
+    row_stride = cols;
+    for (int i = v.ndim - 1; i-- > 0;) {
+      if (v.shape[i] == 1) continue;
+      if (rows == 1)
+        row_stride = array.stride(i);
+      else if (array.stride(i) != rows * row_stride)
+        return v.size() == 0;
+      rows *= v.shape[i];
+    }
+    if (v.size() == 0) {  // any strides will do, but the count of rows must be right
+      rows = 1;
+      for (int i = 0; i + 1 < v.ndim; ++i) rows *= v.shape[i];
+    }
+    return true;
+  }
+};
+
+}  // namespace tilework
