@@ -224,3 +224,26 @@ def test_a_copied_optimiser_goes_its_own_way(through):
     assert not tw.equal(q, p)
     optimiser.step()
     assert tw.equal(q, p)
+
+
+def test_groups_and_state_may_be_edited_between_steps():
+    p, q = nn.Parameter(tw.ones(2)), nn.Parameter(tw.ones(2))
+    optimiser = optim.Adam([p], lr=0.5)
+    group = optimiser.param_groups[0]
+
+    def step():
+        p.grad = q.grad = tw.ones(2)
+        optimiser.step()
+
+    step()
+    group["params"][0] = q
+    step()
+    # With one gradient at every step, each of Adam's is lr long, but for its eps and rounding.
+    off = 4 * (1e-8 + float(np.finfo(np.float32).eps))
+    assert p.tolist() == q.tolist() == pytest.approx([0.5, 0.5], abs=off)
+    group["params"].append(p)
+    step()
+    assert p.tolist() == q.tolist() == pytest.approx([0.0, 0.0], abs=off)
+    optimiser.state.clear()
+    step()
+    assert [held["step"] for held in optimiser.state.values()] == [1, 1]

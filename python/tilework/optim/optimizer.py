@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Optimizer:
         self.defaults = defaults
         self.state: dict[Tensor, dict[str, Any]] = {}
         self.param_groups: list[Group] = []
-        self._plans: dict[int, list[Batch]] = {}
+        self._plans: dict[int, tuple[list[Tensor], list[Batch]]] = {}
         given = list(params)
         if not given:
             raise error(ValueError, type(self).__name__, "parameters", "none", "pass some")
@@ -119,13 +120,23 @@ class Optimizer:
 
     def _step_all(self, group: Group, grads: list[Array]) -> None:
         """A step in which every parameter has a gradient: its plan is kept."""
-        plan = self._plans.get(id(group))
-        if plan is None:
-            plan = self._plans[id(group)] = self._plan(group["params"], group)
+        params = group["params"]
+        held = self._plans.get(id(group))
+        if held is None or not self._holds(*held, params):
+            held = self._plans[id(group)] = (list(params), self._plan(params, group))
+        plan = held[1]
         if len(plan) == 1:
             self._run(plan[0], grads, group)
         else:
-            self._run_each(plan, dict(zip(group["params"], grads, strict=True)), group)
+            self._run_each(plan, dict(zip(params, grads, strict=True)), group)
+
+    def _holds(self, planned: list[Tensor], plan: list[Batch], params: list[Tensor]) -> bool:
+        """Whether a plan is still of these parameters and this state: users edit both."""
+        return (
+            len(planned) == len(params)
+            and all(map(is_, planned, params))
+            and (not plan or self.state.get(planned[0]) is plan[0].states[0])
+        )
 
     def _step_some(self, group: Group) -> None:
         """A step in which some parameters have no gradient: they and their state stay."""
