@@ -64,6 +64,15 @@ def test_assignments_are_checked():
         Hasty()
 
 
+@pytest.mark.parametrize("register", ["register_parameter", "register_buffer", "add_module"])
+def test_only_the_kind_of_thing_is_registered(register):
+    module = nn.Module()
+    with pytest.raises(TypeError, match=rf"\[{register}\] .* or None; got ndarray"):
+        getattr(module, register)("name", np.zeros(2))
+    getattr(module, register)("name", None)
+    assert not module.state_dict()
+
+
 def test_repr_is_pytorchs():
     torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
     theirs = torch.nn.Sequential(

@@ -156,18 +156,21 @@ class Module:
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Registers a parameter, or the place of one (None)."""
         self._check_name(name)
+        self._check_kind("register_parameter", param, Parameter)
         self._names[name] = "parameter"
         object.__setattr__(self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Registers a tensor that is part of the state but not trained."""
         self._check_name(name)
+        self._check_kind("register_buffer", tensor, Tensor)
         self._names[name] = "buffer" if persistent else "hidden"
         object.__setattr__(self, name, tensor)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Registers a child under a name."""
         self._check_name(name)
+        self._check_kind("add_module", module, Module)
         self._names[name] = "module"
         object.__setattr__(self, name, module)
 
@@ -178,6 +181,13 @@ class Module:
         if not name or "." in name or taken:
             raise error(
                 KeyError, type(self).__name__, "a free name without dots", repr(name), "rename it"
+            )
+
+    @staticmethod
+    def _check_kind(op: str, value: Any, kind: type) -> None:
+        if value is not None and not isinstance(value, kind):
+            raise error(
+                TypeError, op, f"a {kind.__name__} or None", type(value).__name__, "wrap it first"
             )
 
     # --- what it holds ---
