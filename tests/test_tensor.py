@@ -245,3 +245,19 @@ def test_bad_indices_name_the_op():
         tw.zeros(2)[5]
     with pytest.raises(ValueError, match=r"\[setitem\]"):
         tw.zeros(2)[:] = tw.zeros(3)
+
+
+def test_sizes_are_whole_numbers():
+    for make in (
+        lambda: tw.zeros(2.5),
+        lambda: tw.ones(4).reshape("4"),
+        lambda: tw.ones(4).view(tw.int32),
+    ):
+        with pytest.raises(TypeError, match="expected whole numbers"):
+            make()
+    assert tw.zeros(np.int64(2), tw.tensor(3)).shape == (2, 3)
+
+
+def test_data_takes_a_tensor():
+    with pytest.raises(TypeError, match=r"\[data\] expected a Tensor; got ndarray"):
+        tw.ones(2).data = np.zeros(2)

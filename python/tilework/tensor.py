@@ -268,6 +268,8 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise error(TypeError, "data", "a Tensor", type(value).__name__, "wrap it")
         self._array, self._storage = value._array, value._storage
         self._storage.shared = True
 

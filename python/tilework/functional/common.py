@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,10 @@ def need_float(op: str, x: Tensor, name: str = "input") -> None:
 
 
 def sizes(op: str, size: tuple[Any, ...]) -> tuple[int, ...]:
-    """A shape given as f(2, 3) or as f((2, 3))."""
+    """A shape given as f(2, 3) or as f((2, 3)). TypeError on what is no whole number."""
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = tuple(size[0])
-    return tuple(int(n) for n in size)
+    try:
+        return tuple(map(index, size))
+    except TypeError:
+        raise error(TypeError, op, "whole numbers", size, "give lengths or axes as ints") from None
