@@ -125,7 +125,11 @@ def test_the_users_own_handler_comes_back():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_second_interrupt_is_an_ordinary_one():
+def test_a_second_interrupt_is_an_ordinary_one(request):
+    # A process started in the background of a script ignores SIGINT, and Python leaves it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def twice(position, batches):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)

@@ -103,7 +103,7 @@ def laid_out(x: Array, layout: str) -> Array:
             return np.asfortranarray(x)
         return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
     if layout == "misaligned":
-        return _misaligned(x)
+        return placed(x, x.itemsize)
     if layout == "expanded":
         return np.broadcast_to(x[..., :1], x.shape) if x.ndim and x.shape[-1] else x
     if layout == "reversed":
@@ -121,9 +121,14 @@ def laid_out(x: Array, layout: str) -> Array:
     return view
 
 
-def _misaligned(x: Array) -> Array:
-    room = np.empty(x.nbytes + 128, np.uint8)
-    start = -room.ctypes.data % 64 + x.itemsize
+def placed(x: Array, offset: int) -> Array:
+    """A contiguous copy that begins `offset` bytes past a 64-byte boundary.
+
+    >>> placed(np.ones(3), 8).ctypes.data % 64
+    8
+    """
+    room = np.empty(x.nbytes + 64 + offset, np.uint8)
+    start = -room.ctypes.data % 64 + offset
     out = room[start : start + x.nbytes].view(x.dtype).reshape(x.shape)
     out[...] = x
     return out
