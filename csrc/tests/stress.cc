@@ -156,6 +156,14 @@ void stays_bounded(unsigned seed) {
   pool_set_limit(before);
 }
 
+// AddressSanitizer's own allocator (that of gcc 12) takes no care of fork: a child made while
+// another thread is inside it waits for that thread's lock for ever.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kForkIsSafe = false;
+#else
+constexpr bool kForkIsSafe = true;
+#endif
+
 // A child made while other threads use both pools must be able to use them, and end.
 void fork_while_running(unsigned seed) {
   std::atomic<bool> stop{false};
@@ -200,7 +208,7 @@ int main(int argc, char** argv) {
     parallel_for(8, kAlwaysShare, [&](int64_t i) { changing_sizes(seed + i); });
     cross_thread_frees(seed);
     stays_bounded(seed);
-    fork_while_running(seed);
+    if (kForkIsSafe) fork_while_running(seed);
   }
   CHECK(pool_stats().in_use_bytes == 0);
   // While this returns, workers spin or sleep: the end of the process must not wait for them.
