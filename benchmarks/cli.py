@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ours: native, numba (default: the one in use)",
     )
     parser.add_argument(
-        "--peers", nargs="*", metavar="PEER", help="numpy, torch, jax, onnxruntime (default: all)"
+        "--peers",
+        nargs="*",
+        metavar="PEER",
+        help="numpy, torch, torch-channels-last, jax, onnxruntime (default: these), torch-compiled",
     )
     parser.add_argument(
         "--keep-memory-allocator",

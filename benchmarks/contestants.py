@@ -53,8 +53,12 @@ class _TensorLibrary(Contestant):
     def bind(self, case: Case, tensors: Inputs) -> Callable[[], Any] | None:
         raise NotImplementedError
 
+    def share(self, x: np.ndarray[Any, Any]) -> Any:
+        """A tensor on x's memory: nothing may be cached of what somebody else can write."""
+        return self.library.from_numpy(x)
+
     def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
-        share = self.library.from_numpy  # shared memory: nothing may be cached of what we can write
+        share = self.share
         tensors = tuple(share(x) if isinstance(x, np.ndarray) else x for x in inputs)
         leaves = []
         if _backward(case):
@@ -118,14 +122,37 @@ class Tilework(_TensorLibrary):
 class PyTorch(_TensorLibrary):
     """PyTorch, eager."""
 
-    def __init__(self, threads: int, name: str = "PyTorch") -> None:
+    def __init__(self, threads: int, name: str) -> None:
         super().__init__(importlib.import_module("torch"))
         self.name = name
         self.library.set_num_threads(threads)
-        self.library.set_num_interop_threads(1)
+        if self.library.get_num_interop_threads() != 1:  # PyTorch takes it once a process
+            self.library.set_num_interop_threads(1)
 
     def bind(self, case: Case, tensors: Inputs) -> Callable[[], Any] | None:
         return None if case.peer is None else case.bind_peer(self.library, tensors)
+
+
+class ChannelsLast(PyTorch):
+    """PyTorch, given its images in the layout that its faster kernels want."""
+
+    def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
+        images = any(isinstance(x, np.ndarray) and x.ndim == 4 for x in inputs)
+        return super().prepare(case, inputs, grad) if images else None
+
+    def share(self, x: np.ndarray[Any, Any]) -> Any:
+        tensor = super().share(x)
+        if x.ndim != 4:
+            return tensor
+        return tensor.contiguous(memory_format=self.library.channels_last)
+
+
+class Compiled(PyTorch):
+    """PyTorch through torch.compile; what it cannot compile, it does not play."""
+
+    def bind(self, case: Case, tensors: Inputs) -> Callable[[], Any] | None:
+        call = super().bind(case, tensors)
+        return None if call is None or case.setup is not None else self.library.compile(call)
 
 
 _NUMPY: dict[str, Callable[..., Any]] = {"matmul": np.matmul, "add": np.add}
@@ -166,24 +193,30 @@ _OTHERS = {
     "jax": ("tilework.benchmarks.jax_peer", "Jax"),
     "onnxruntime": ("tilework.benchmarks.onnx_peer", "OnnxRuntime"),
 }
-PEERS = ("numpy", "torch", *_OTHERS)
+_PYTORCH: dict[str, tuple[type[PyTorch], str]] = {
+    "torch": (PyTorch, "PyTorch"),
+    "torch-channels-last": (ChannelsLast, "PyTorch, channels last"),
+    "torch-compiled": (Compiled, "PyTorch, compiled"),
+    "torch-keeping-memory": (PyTorch, "PyTorch, keeping memory"),
+}
+# Who plays unless told otherwise; "torch-compiled" takes a minute a case, so it waits to be asked.
+PEERS = ("numpy", "torch", "torch-channels-last", *_OTHERS)
 
 
 def installed(peers: Sequence[str]) -> list[str]:
     """Those of `peers` that can be imported here."""
-    return [peer for peer in peers if importlib.util.find_spec(peer) is not None]
+    return [p for p in peers if importlib.util.find_spec("torch" if p in _PYTORCH else p)]
 
 
 def make(kind: str, threads: int) -> Contestant:
-    """A contestant by name: "tilework:ENGINE", "torch-keeping-memory" or one of PEERS."""
+    """A contestant by name: "tilework:ENGINE", "torch-keeping-memory", or a peer's."""
     if kind.startswith("tilework:"):
         return Tilework(kind.partition(":")[2])
     if kind == "numpy":
         return NumPy()
-    if kind == "torch":
-        return PyTorch(threads)
-    if kind == "torch-keeping-memory":
-        return PyTorch(threads, "PyTorch, keeping memory")
+    if kind in _PYTORCH:
+        variant, name = _PYTORCH[kind]
+        return variant(threads, name)
     module, name = _OTHERS[kind]
     contestant: Contestant = getattr(importlib.import_module(module), name)(threads)
     return contestant

@@ -9,7 +9,7 @@ import pytest
 import tilework as tw
 from tilework import cli
 from tilework.benchmarks import check, environment, footprint, report, session
-from tilework.benchmarks.contestants import NumPy, Tilework
+from tilework.benchmarks.contestants import NumPy, Tilework, make
 from tilework.benchmarks.worker import Worker
 from tilework.testing import cases
 
@@ -102,6 +102,19 @@ def test_numpy_plays_only_what_it_has():
     grad = np.zeros((64, 64), "f")
     assert NumPy().prepare(SMALL, inputs, grad) is not None
     assert NumPy().prepare(CASES["gelu 4096x3072"], inputs, grad) is None
+
+
+def test_pytorch_plays_in_both_layouts():
+    torch = pytest.importorskip("torch")
+    two = make("torch", 1), make("torch-channels-last", 1)
+    x = np.zeros((2, 3, 4, 5), "f")
+    assert [c.share(x).is_contiguous(memory_format=torch.channels_last) for c in two] == [
+        False,
+        True,
+    ]
+    inputs = SMALL.make_inputs("float32")
+    played = [c.prepare(SMALL, inputs, np.zeros((64, 64), "f")) is not None for c in two]
+    assert played == [True, False]  # a product has no images
 
 
 def test_environment_holds_everybody_to_the_same(monkeypatch):
