@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tilework as tw
-from tilework import nn, optim
+from tilework import engines, nn, optim
 from tilework.optim import lr_scheduler
 
 STEPS = 5
@@ -247,3 +247,26 @@ def test_groups_and_state_may_be_edited_between_steps():
     optimiser.state.clear()
     step()
     assert [held["step"] for held in optimiser.state.values()] == [1, 1]
+
+
+@pytest.mark.parametrize("engine", engines.available_engines())
+@pytest.mark.parametrize("kind", [optim.Adam, lambda p: optim.SGD(p, momentum=0.9)])
+def test_a_dead_unit_leaves_no_denormals(kind, engine):
+    """Its gradients are zero: averages that go on decaying end as denormals, which are slow."""
+    before = engines.current_engine()
+    tw.use_engine(engine)
+    try:
+        p = nn.Parameter(tw.ones(37))
+        optimiser = kind([p])
+        p.grad = tw.full((37,), 1e-3)
+        optimiser.step()
+        p.grad = tw.zeros(37)
+        for _ in range(1200):
+            optimiser.step()
+    finally:
+        tw.use_engine(before)
+    averages = [x for x in optimiser.state[p].values() if isinstance(x, tw.Tensor)]
+    assert averages
+    assert averages[0].tolist() == [0.0] * 37
+    for average in averages:
+        assert all(x == 0 or x >= float(np.finfo(np.float32).tiny) for x in average.tolist())

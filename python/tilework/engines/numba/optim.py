@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from tilework.engines.numba.compiled import jit, quiet
 from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
 
@@ -23,6 +25,21 @@ def _in_step(*arrays: Array) -> Iterator[list[Array]]:
             x[...] = own
 
 
+# Averages below a limit become zero: far too small to move a parameter, they would go on decaying
+# into denormals, which cost a microcode assist each. The limit lies 2^26 above the smallest normal
+# number, so that no decay slips past it. csrc/kernels/optim has the same rule, and the same limits.
+
+
+def _vanished(dtype: Any) -> float:
+    return float(np.finfo(dtype).tiny) * 2.0**26
+
+
+@jit
+def _unless_vanished(average: Any, vanished: Any) -> Any:
+    """NaN stays."""
+    return average * 0 if abs(average) < vanished else average
+
+
 # Scalars come in the parameters' dtype: a float64 one would promote every product.
 
 
@@ -38,6 +55,7 @@ def _sgd(
     weight_decay: Any,
     nesterov: bool,
     sign: Any,
+    vanished: Any,
 ) -> None:
     """fresh: the new gradient's share in the momentum, 1 - dampening."""
     for i in range(p.size):
@@ -45,7 +63,10 @@ def _sgd(
         if weight_decay != 0:
             d += weight_decay * p[i]
         if momentum != 0:
-            buffer[i] = d if first else momentum * buffer[i] + fresh * d
+            if first:
+                buffer[i] = d
+            else:
+                buffer[i] = _unless_vanished(momentum * buffer[i] + fresh * d, vanished)
             d = d + momentum * buffer[i] if nesterov else buffer[i]
         p[i] -= lr * d
 
@@ -78,6 +99,7 @@ def sgd_step(
                 real(weight_decay),
                 nesterov,
                 real(-1.0 if maximize else 1.0),
+                real(_vanished(param.dtype)),
             )
 
 
@@ -98,14 +120,16 @@ def _adam(
     shrink: Any,
     weight_decay: Any,
     sign: Any,
+    vanished: Any,
+    vanished_sq: Any,
 ) -> None:
     """fresh1, fresh2: 1 - beta. shrink: AdamW's factor on the parameter, 1 for Adam."""
     for i in range(p.size):
         d = sign * g[i]
         if weight_decay != 0:
             d += weight_decay * p[i]
-        m[i] += fresh1 * (d - m[i])
-        v[i] = beta2 * v[i] + fresh2 * d * d
+        m[i] = _unless_vanished(m[i] + fresh1 * (d - m[i]), vanished)
+        v[i] = _unless_vanished(beta2 * v[i] + fresh2 * d * d, vanished_sq)
         second = v[i]
         if amsgrad:
             second = v_max[i] = max(v_max[i], second)
@@ -133,6 +157,9 @@ def adam_step(
     shrink, decay = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
         real = param.dtype.type
+        # Relative to eps, which is what they are divided by or added to here.
+        vanished = min(_vanished(param.dtype), eps * 2.0**-60)
+        vanished_sq = min(_vanished(param.dtype), (eps * 2.0**-30) ** 2)
         largest = () if max_exp_avg_sqs is None else (max_exp_avg_sqs[i],)
         with _in_step(param, grad, exp_avgs[i], exp_avg_sqs[i], *largest) as (p, g, m, v, *v_max):
             _adam(
@@ -151,4 +178,6 @@ def adam_step(
                 real(shrink),
                 real(decay),
                 real(-1.0 if maximize else 1.0),
+                real(vanished),
+                real(vanished_sq),
             )
