@@ -1,10 +1,12 @@
 """Where training data comes from: datasets, loaders, and images that need no download."""
 
+from tilework.data import augment
 from tilework.data.dataset import (
     Dataset,
     IterableDataset,
     Subset,
     TensorDataset,
+    TransformedDataset,
     random_split,
 )
 from tilework.data.loader import DataLoader
@@ -24,6 +26,8 @@ __all__ = [
     "IterableDataset",
     "Subset",
     "TensorDataset",
+    "TransformedDataset",
+    "augment",
     "digits",
     "fashion_mnist",
     "random_split",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,32 @@ class Subset(Dataset):
 
     def batch(self, indices: Indices) -> Any:
         return self.dataset.batch(self.indices[indices])
+
+
+class TransformedDataset(Dataset):
+    """The samples of `dataset`, which are tuples, as `transform(*sample)` makes them.
+
+    A transform sees whole batches: samples stacked along a first axis.
+
+    >>> pairs = TensorDataset(np.zeros((4, 1, 8, 8)), np.arange(4))
+    >>> doubled = TransformedDataset(pairs, lambda images, labels: (images + 1, labels * 2))
+    >>> doubled.batch([1, 3])[1], doubled[3][0].shape
+    (tensor([2, 6]), (1, 8, 8))
+    """
+
+    def __init__(self, dataset: Dataset, transform: Callable[..., Any]) -> None:
+        self.dataset = dataset
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return tuple(member[0] for member in self.batch(np.array([index])))
+
+    def batch(self, indices: Indices) -> tuple[Tensor, ...]:
+        made: tuple[Tensor, ...] = self.transform(*self.dataset.batch(indices))
+        return made
 
 
 def random_split(

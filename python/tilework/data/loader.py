@@ -14,16 +14,22 @@ from tilework.data.dataset import Dataset, IterableDataset, collate
 from tilework.errors import error
 
 Order = NDArray[np.int64]
+Source = np.random.Generator | int | None
 
 
-def permutation(length: int, source: np.random.Generator | int | None) -> Order:
+def numpy_generator(source: np.random.Generator | int) -> np.random.Generator:
+    """The generator itself, or one of a seed."""
+    if isinstance(source, np.random.Generator):
+        return source
+    # PCG64 by name: default_rng may change its generator some day, and a seed's numbers must not.
+    return np.random.Generator(np.random.PCG64(source))
+
+
+def permutation(length: int, source: Source) -> Order:
     """The integers below `length`, shuffled by a NumPy generator, a seed, or tilework's seed."""
     if source is None:
         return functional.randperm(length).numpy()  # type: ignore[no-any-return]
-    if isinstance(source, np.random.Generator):
-        return source.permutation(length)
-    # PCG64 by name: default_rng may change its generator some day, and a seed's order must not.
-    return np.random.Generator(np.random.PCG64(source)).permutation(length)
+    return numpy_generator(source).permutation(length)
 
 
 class DataLoader:
@@ -50,7 +56,7 @@ class DataLoader:
         sampler: Iterable[int] | None = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         drop_last: bool = False,
-        generator: np.random.Generator | int | None = None,
+        generator: Source = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise error(
@@ -71,9 +77,8 @@ class DataLoader:
         self.sampler = sampler
         self.collate_fn = collate_fn
         self.drop_last = drop_last
-        if isinstance(generator, int):  # made once, so that each pass has another order
-            generator = np.random.Generator(np.random.PCG64(generator))
-        self.generator = generator
+        # Made once, so that each pass has another order.
+        self.generator = None if generator is None else numpy_generator(generator)
 
     def __len__(self) -> int:
         if isinstance(self.dataset, IterableDataset):
