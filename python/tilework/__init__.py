@@ -42,6 +42,7 @@ from tilework.functional import *  # noqa: F403
 from tilework.tensor import Tensor
 
 from tilework import nn, optim  # isort: skip (they stand on all of the above)
+from tilework.nn.summary import summary  # isort: skip
 
 config.from_environment()
 
@@ -80,6 +81,7 @@ __all__ = [
     "set_memory_limit",
     "set_num_threads",
     "show_config",
+    "summary",
     "uint8",
     "use_engine",
 ]
