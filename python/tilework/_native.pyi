@@ -72,6 +72,71 @@ def linear_backward(
     need_residual: bool = False,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]: ...
 
+# --- conv ---
+# Images x (N, C, H, W), weight (O, C / groups, KH, KW), in any strides. padding is where the first
+# window starts, (top, left); outside of x everything is zero, and out_size says how many windows
+# there are. y and dx have dense strides of the engine's choice; dweight is laid out as weight where
+# that is dense in (O, I, KH, KW) or in (KH, KW, I, O) order. saved as for linear_forward.
+def conv_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    residual: Array | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    out_size: tuple[int, int],
+    activation: str,
+    save: bool,
+) -> tuple[Array, Array | None]: ...
+
+# (dx, dweight, dbias, dz), as linear_backward's.
+def conv_backward(
+    grad: Array,
+    x: Array,
+    weight: Array,
+    saved: Array | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    activation: str,
+    need_x: bool,
+    need_weight: bool,
+    need_bias: bool,
+    need_residual: bool = False,
+) -> tuple[Array | None, Array | None, Array | None, Array | None]: ...
+
+# The transposed twin: weight (C, O / groups, KH, KW). padding is cut from the start of the full
+# output; out_size cuts its end, or extends it by what no window reaches.
+def conv_transpose_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    out_size: tuple[int, int],
+    activation: str,
+    save: bool,
+) -> tuple[Array, Array | None]: ...
+def conv_transpose_backward(
+    grad: Array,
+    x: Array,
+    weight: Array,
+    saved: Array | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    activation: str,
+    need_x: bool,
+    need_weight: bool,
+    need_bias: bool,
+) -> tuple[Array | None, Array | None, Array | None]: ...
+
 # --- pointwise ---
 # What unary_backward wants as `saved` for each op: "input", "output" or "none".
 UNARY_OPS: Final[dict[str, str]]

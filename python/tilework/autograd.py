@@ -308,7 +308,7 @@ def _walk(
                     continue
                 # A leaf's gradient is the user's to write: no alias of another's.
                 if g is grad or g.base is not None:
-                    g = g.copy()
+                    g = g.copy("K")  # the layout may be the leaf's own
                 if p._grad is None:
                     p._grad = g
                 else:

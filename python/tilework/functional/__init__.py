@@ -28,6 +28,12 @@ from tilework.functional.compare import (
     round,
     sign,
 )
+from tilework.functional.conv import (
+    conv1d,
+    conv2d,
+    conv_transpose1d,
+    conv_transpose2d,
+)
 from tilework.functional.creation import (
     arange,
     as_tensor,
@@ -74,6 +80,7 @@ from tilework.functional.loss import (
     nll_loss,
     smooth_l1_loss,
 )
+from tilework.functional.pad import pad
 from tilework.functional.pointwise import (
     add,
     div,
@@ -125,7 +132,6 @@ from tilework.functional.shape import (
     flatten,
     movedim,
     narrow,
-    pad,
     permute,
     reshape,
     split,
@@ -181,6 +187,10 @@ __all__ = [
     "clone",
     "concat",
     "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cross_entropy",
     "cumsum",
     "div",

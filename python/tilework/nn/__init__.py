@@ -4,6 +4,7 @@ from tilework import functional
 from tilework.nn import init, utils
 from tilework.nn.activation import GELU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from tilework.nn.containers import ModuleDict, ModuleList, Sequential
+from tilework.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from tilework.nn.linear import Dropout, Flatten, Identity, Linear
 from tilework.nn.loss import (
     BCEWithLogitsLoss,
@@ -20,6 +21,10 @@ from tilework.nn.parameter import Parameter
 __all__ = [
     "GELU",
     "BCEWithLogitsLoss",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

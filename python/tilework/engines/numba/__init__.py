@@ -4,6 +4,12 @@ It serves NumPy arrays where the compiled extension is missing, under the engine
 `tilework/_native.pyi`. Importing it imports Numba.
 """
 
+from tilework.engines.numba.conv import (
+    conv_backward,
+    conv_forward,
+    conv_transpose_backward,
+    conv_transpose_forward,
+)
 from tilework.engines.numba.gemm import (
     PackedWeight,
     linear_backward,
@@ -43,6 +49,10 @@ __all__ = [
     "bias_activation_backward",
     "bias_activation_forward",
     "binary_forward",
+    "conv_backward",
+    "conv_forward",
+    "conv_transpose_backward",
+    "conv_transpose_forward",
     "cross_entropy_backward",
     "cross_entropy_forward",
     "dropout_backward",

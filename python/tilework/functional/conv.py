@@ -1,0 +1,413 @@
+"""Convolutions and their transposed twins, with what is fused into them.
+
+Three maps, each linear in both of its arguments and each the gradient of the other two: the
+convolution (x, weight) -> y, its transposed twin (y, weight) -> x, and the correlation
+(y, x) -> weight. So every gradient is one of them again, and all can be differentiated without end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record, recorded
+from tilework.dtypes import float32, float64
+from tilework.engines import ops
+from tilework.errors import error
+from tilework.functional.cast import cast
+from tilework.functional.conv_shapes import Geometry, Pair, conv_plan, transpose_plan
+from tilework.functional.unary import ACTIVATIONS, check_activation
+from tilework.tensor import Storage, Tensor
+
+Inputs = tuple[Any, ...]
+Size = int | Sequence[int]
+
+
+# --- the three maps, over images (N, C, H, W) ---
+
+
+def _conv_gradients(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, weight, bias, residual = inputs
+    (stride, padding, dilation, groups), activation, z = saved
+    return ops.conv_backward(
+        grad,
+        x._array,
+        weight._array,
+        z,
+        stride,
+        padding,
+        dilation,
+        groups,
+        activation,
+        x._requires_grad,
+        weight._requires_grad,
+        bias is not None and bias._requires_grad,
+        residual is not None and residual._requires_grad,
+    )
+
+
+def _conv_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, weight, bias, residual = inputs
+    geometry, activation, _ = saved
+    if activation != "none":
+        z = _conv(x, weight, bias, residual, geometry, _image(grad), "none")
+        grad = grad * ACTIVATIONS[activation].slope(z)
+    return (
+        _transpose(grad, weight, None, geometry, _image(x), "none") if x._requires_grad else None,
+        _correlation(grad, x, weight, geometry) if weight._requires_grad else None,
+        grad.sum((0, 2, 3)) if bias is not None and bias._requires_grad else None,
+        grad if residual is not None and residual._requires_grad else None,
+    )
+
+
+_CONV = Op("conv", _conv_gradients, _conv_recorded)
+
+
+def _transpose_gradients(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, weight, bias = inputs
+    (stride, padding, dilation, groups), activation, z = saved
+    return ops.conv_transpose_backward(
+        grad,
+        x._array,
+        weight._array,
+        z,
+        stride,
+        padding,
+        dilation,
+        groups,
+        activation,
+        x._requires_grad,
+        weight._requires_grad,
+        bias is not None and bias._requires_grad,
+    )
+
+
+def _transpose_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, weight, bias = inputs
+    geometry, activation, _ = saved
+    if activation != "none":
+        z = _transpose(x, weight, bias, geometry, _image(grad), "none")
+        grad = grad * ACTIVATIONS[activation].slope(z)
+    return (
+        _conv(grad, weight, None, None, geometry, _image(x), "none") if x._requires_grad else None,
+        _correlation(x, grad, weight, geometry) if weight._requires_grad else None,
+        grad.sum((0, 2, 3)) if bias is not None and bias._requires_grad else None,
+    )
+
+
+_TRANSPOSE = Op("conv_transpose", _transpose_gradients, _transpose_recorded)
+
+
+def _correlation_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    y, x = inputs
+    return (
+        _conv(x, grad, None, None, saved, _image(y), "none") if y._requires_grad else None,
+        _transpose(y, grad, None, saved, _image(x), "none") if x._requires_grad else None,
+    )
+
+
+_CORRELATION = Op("conv_weight", differentiable=_correlation_recorded)
+
+
+def _image(x: Tensor) -> Pair:
+    height, width = x._array.shape[2:]
+    return height, width
+
+
+def _taped(*tensors: Tensor | None) -> bool:
+    return mode.enabled and any(t is not None and t._requires_grad for t in tensors)
+
+
+def _conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    geometry: Geometry,
+    out_size: Pair,
+    activation: str,
+) -> Tensor:
+    taped = _taped(x, weight, bias, residual)
+    stride, padding, dilation, groups = geometry
+    y, saved = ops.conv_forward(
+        x._array,
+        weight._array,
+        None if bias is None else bias._array,
+        None if residual is None else residual._array,
+        stride,
+        padding,
+        dilation,
+        groups,
+        out_size,
+        activation,
+        taped,
+    )
+    if not taped:
+        return Tensor(y)
+    return _on_tape(y, _CONV, (x, weight, bias, residual), geometry, activation, saved)
+
+
+def _transpose(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    out_size: Pair,
+    activation: str,
+) -> Tensor:
+    taped = _taped(x, weight, bias)
+    stride, padding, dilation, groups = geometry
+    y, saved = ops.conv_transpose_forward(
+        x._array,
+        weight._array,
+        None if bias is None else bias._array,
+        stride,
+        padding,
+        dilation,
+        groups,
+        out_size,
+        activation,
+        taped,
+    )
+    if not taped:
+        return Tensor(y)
+    return _on_tape(y, _TRANSPOSE, (x, weight, bias), geometry, activation, saved)
+
+
+def _on_tape(
+    y: Any, op: Op, inputs: Inputs, geometry: Geometry, activation: str, saved: Any
+) -> Tensor:
+    own = Storage()
+    reads = (inputs[0]._storage, inputs[1]._storage)
+    return recorded(
+        y, own, op, inputs, (geometry, activation, saved), (*reads, own) if saved is y else reads
+    )
+
+
+def _correlation(y: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """The gradient of a weight like this one."""
+    stride, padding, dilation, groups = geometry
+    _, found, _, _ = ops.conv_backward(
+        y._array, x._array, weight._array, None, stride, padding, dilation, groups, "none",
+        False, True, False,
+    )  # fmt: skip
+    assert found is not None
+    w = Tensor(found)
+    if _taped(y, x):
+        record(w, _CORRELATION, (y, x), geometry, (y._storage, x._storage))
+    return w
+
+
+# --- the public functions ---
+
+
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: str | Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    *,
+    activation: str = "none",
+    residual: Tensor | None = None,
+) -> Tensor:
+    """conv2d along one axis: (N, C_in, L) or (C_in, L), (C_out, C_in / groups, K), (C_out,).
+
+    >>> F.conv1d(tw.ones(1, 2, 5), tw.ones(3, 2, 3), padding=1).shape
+    (1, 3, 5)
+    """
+    settings = (_plain(stride), _plain(padding), _plain(dilation), groups)
+    return _in_general("conv1d", conv_plan, settings, input, weight, bias, activation, residual)
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: str | Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    *,
+    activation: str = "none",
+    residual: Tensor | None = None,
+) -> Tensor:
+    """activation(input * weight + bias + residual), * being the cross-correlation of images.
+
+    input (N, C_in, H, W) or (C_in, H, W), weight (C_out, C_in / groups, KH, KW), bias (C_out,),
+    residual as the output: (N, C_out, OH, OW). An axis of length L gives
+    (L + 2 padding - dilation (K - 1) - 1) // stride + 1; padding="same" (with stride 1) keeps L,
+    and "valid" is 0. The activations are those of F.linear. All of one float dtype (TypeError);
+    ValueError where channels, groups or sizes disagree, or the window does not fit the input.
+
+    >>> image, weight = tw.ones(1, 3, 8, 8), tw.ones(4, 3, 3, 3)
+    >>> F.conv2d(image, weight, stride=2, padding=1).shape
+    (1, 4, 4, 4)
+    """
+    return fused_conv2d(
+        input,
+        weight,
+        bias,
+        _plain(stride),
+        _plain(padding),
+        _plain(dilation),
+        groups,
+        activation,
+        residual,
+    )
+
+
+def fused_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    activation: str,
+    residual: Tensor | None,
+) -> Tensor:
+    """conv2d() for the layers: by position, which is the cheaper call; tuples, not lists."""
+    settings = (stride, padding, dilation, groups)
+    try:
+        x, w = input._array, weight._array
+        plain = (
+            x.ndim == 4
+            and residual is None
+            and x.dtype is w.dtype
+            and (w.dtype is float32 or w.dtype is float64)
+            and (
+                bias is None or (bias._array.dtype is w.dtype and bias._array.shape == w.shape[:1])
+            )
+            and (activation == "none" or activation in ACTIVATIONS)
+        )
+    except AttributeError:
+        plain = False
+    if not plain:
+        return _in_general("conv2d", conv_plan, settings, input, weight, bias, activation, residual)
+    geometry, out_size = conv_plan("conv2d", x.shape, w.shape, *settings)
+    return _conv(input, weight, bias, None, geometry, out_size, activation)
+
+
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+    *,
+    activation: str = "none",
+) -> Tensor:
+    """conv_transpose2d along one axis: (N, C_in, L) or (C_in, L), (C_in, C_out / groups, K).
+
+    >>> F.conv_transpose1d(tw.ones(1, 2, 5), tw.ones(2, 3, 4), stride=2, padding=1).shape
+    (1, 3, 10)
+    """
+    settings = (_plain(stride), _plain(padding), _plain(output_padding), groups, _plain(dilation))
+    return _in_general(
+        "conv_transpose1d", transpose_plan, settings, input, weight, bias, activation
+    )
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+    *,
+    activation: str = "none",
+) -> Tensor:
+    """The gradient of conv2d's input as a layer: each element spreads a kernel over the output.
+
+    input (N, C_in, H, W) or (C_in, H, W), weight (C_in, C_out / groups, KH, KW), bias (C_out,). An
+    axis of length L gives (L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1.
+    Errors as conv2d's; ValueError where output_padding reaches both stride and dilation.
+
+    >>> F.conv_transpose2d(tw.ones(1, 2, 4, 4), tw.ones(2, 3, 4, 4), stride=2, padding=1).shape
+    (1, 3, 8, 8)
+    """
+    settings = (_plain(stride), _plain(padding), _plain(output_padding), groups, _plain(dilation))
+    return _in_general(
+        "conv_transpose2d", transpose_plan, settings, input, weight, bias, activation
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A list as a tuple: plans are looked up by it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _in_general(
+    op: str,
+    plan: Any,
+    settings: tuple[Any, ...],
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """Any rank, with or without a batch, and bfloat16; or an error."""
+    _check_tensors(op, input, weight, bias, residual)
+    rank = int(op[-2])
+    batched = input.ndim != rank + 1
+    shape = input.shape if batched else (1, *input.shape)
+    geometry, out_size = plan(op, shape, weight.shape, *settings)
+    outputs = weight.shape[0] if plan is conv_plan else weight.shape[1] * geometry[3]
+    out_shape = (*shape[:1], outputs, *out_size[2 - rank :])[0 if batched else 1 :]
+    _check_others(op, bias, residual, outputs, out_shape)
+    check_activation(op, activation)
+
+    def image(t: Tensor, whole: bool) -> Tensor:
+        t = _widened(t if whole else t.unsqueeze(0))
+        return t if rank == 2 else t.unsqueeze(2)
+
+    x, w = image(input, batched), image(weight, True)
+    b = None if bias is None else _widened(bias)
+    if plan is conv_plan:
+        r = None if residual is None else image(residual, batched)
+        y = _conv(x, w, b, r, geometry, out_size, activation)
+    else:
+        y = _transpose(x, w, b, geometry, out_size, activation)
+    y = y if rank == 2 else y.squeeze(2)
+    return cast(y if batched else y.squeeze(0), input.dtype)
+
+
+def _widened(x: Tensor) -> Tensor:
+    return cast(x, float32) if x.dtype is dtypes.bfloat16 else x
+
+
+def _check_tensors(op: str, *given: Any) -> None:
+    """TypeError unless all are Tensors of one float dtype, those after the second perhaps None."""
+    if not all(isinstance(t, Tensor) or (t is None and i > 1) for i, t in enumerate(given)):
+        kinds = ", ".join(type(t).__name__ for t in given)
+        raise error(
+            TypeError, op, "Tensors for input, weight, bias and residual (the last two or None)",
+            kinds, "wrap arrays: tilework.tensor(...)",
+        )  # fmt: skip
+    found = [t.dtype for t in given if t is not None]
+    if any(d != found[0] for d in found) or not dtypes.is_float(found[0]):
+        raise error(
+            TypeError, op, "one float dtype", ", ".join(map(str, found)),
+            "convert with x.to(weight.dtype)",
+        )  # fmt: skip
+
+
+def _check_others(
+    op: str, bias: Any, residual: Any, outputs: int, out_shape: tuple[int, ...]
+) -> None:
+    if bias is not None and bias.shape != (outputs,):
+        raise error(ValueError, op, f"bias ({outputs},)", bias.shape, "give one an output channel")
+    if residual is not None and residual.shape != out_shape:
+        raise error(ValueError, op, f"residual {out_shape}", residual.shape, "expand it first")
