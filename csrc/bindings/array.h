@@ -12,6 +12,9 @@
 #endif
 #define PY_ARRAY_UNIQUE_SYMBOL tilework_ARRAY_API
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
+// The oldest NumPy that pyproject.toml allows. The headers of NumPy 2.2, the last for Python 3.10,
+// else speak to a NumPy so old that its arrays have no mem_handler.
+#define NPY_TARGET_VERSION NPY_1_25_API_VERSION
 #include <numpy/arrayobject.h>
 
 #include "base/types.h"
