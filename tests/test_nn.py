@@ -364,3 +364,25 @@ def test_a_network_learns():
         loss.backward()
         optimiser.step()
     assert (net(x).argmax(1) == target).float().mean().item() > 0.97
+
+
+def test_dropout_in_place_writes_its_input():
+    for model in (nn.Dropout(0.5, inplace=True), nn.Dropout(0.5)):
+        tw.manual_seed(3)
+        x = tw.ones(100)
+        y = model(x)
+        assert (y is x) is model.inplace
+        assert set(y.tolist()) == {0.0, 2.0}
+        assert tw.equal(x, y) is model.inplace
+        assert model.eval()(x) is x
+
+
+def test_dropout_in_place_keeps_gradients():
+    start = tw.ones(50, requires_grad=True)
+    x = start * 3
+    y = nn.Dropout(0.5, inplace=True)(x)
+    assert y is x
+    y.sum().backward()
+    assert start.grad.tolist() == y.tolist()  # 3 * (0 or 2)
+    with pytest.raises(RuntimeError, match="leaf that requires grad"):
+        F.dropout(start, 0.5, inplace=True)

@@ -238,9 +238,10 @@ def _dropped(x: Tensor, p: float, seed: int, call: int, strides: Any = None) -> 
     return y
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zeros with probability p, the rest scaled by 1 / (1 - p); the input itself unless `training`.
 
+    `inplace` writes the result over the input, which saves memory only where nothing is recorded.
     The mask is made of random numbers in the kernel, and again in the backward: it takes no memory.
     ValueError where p is outside [0, 1], TypeError on integers. (Srivastava et al. 2014.)
 
@@ -253,7 +254,10 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     need_float("dropout", x)
     if not training or p == 0.0:
         return x
+    if inplace:
+        result: Tensor = x.copy_(dropout(x, p))
+        return result
     if x.dtype is dtypes.bfloat16:
-        result: Tensor = in_float32(dropout, x, p)
+        result = in_float32(dropout, x, p)
         return result
     return _dropped(x, float(p), *_generator.next())

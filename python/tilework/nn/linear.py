@@ -95,7 +95,9 @@ class Flatten(Module):
 
 
 class Dropout(Module):
-    """F.dropout while training, nothing in evaluation. ValueError where p is outside [0, 1].
+    """F.dropout while training, nothing in evaluation; `inplace` writes over the input.
+
+    ValueError where p is outside [0, 1].
 
     >>> nn.Dropout(0.5).eval()(tw.ones(2))
     tensor([1., 1.])
@@ -109,7 +111,7 @@ class Dropout(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """The input with elements dropped."""
-        return F.dropout(input, self.p, self.training)
+        return F.dropout(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """The probability."""
