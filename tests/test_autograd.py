@@ -290,6 +290,35 @@ def test_no_grad_nests_decorates_and_is_per_thread():
     assert tw.is_grad_enabled()
 
 
+def test_switches_decorate_without_brackets():
+    x = leaf(1.0)
+
+    @tw.no_grad
+    def silent(a, *, b):
+        """What it does."""
+        return (x * a * b).requires_grad
+
+    @tw.enable_grad
+    def loud():
+        return (x * 2).requires_grad
+
+    assert silent(2, b=3) is False
+    assert silent.__doc__ == "What it does."
+    with tw.no_grad():
+        assert loud() is True
+    with tw.enable_grad(), tw.no_grad():
+        assert not (x * 2).requires_grad
+
+
+@pytest.mark.parametrize("decorate", [tw.no_grad, tw.no_grad()])
+def test_switches_refuse_generators(decorate):
+    def batches():
+        yield 1
+
+    with pytest.raises(TypeError, match=r"\[no_grad\] expected .* generator .*with tilework"):
+        decorate(batches)
+
+
 # --- autograd.grad ---
 
 
@@ -318,6 +347,9 @@ DIFFERENTIABLE = {
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "maximum": lambda x: tw.maximum(x * x, x) ** 2,
+    "softmax": lambda x: F.softmax(x * x, 1) * x,
+    "softmax of a view": lambda x: F.softmax(x.t(), 0) ** 2,
+    "log_softmax": lambda x: F.log_softmax(x * x, 0) * x,
     "matmul": lambda x: x @ x.t() @ x,
     "linear": lambda x: F.linear(x, x * 2, x[:, 0], activation="tanh"),
     "bias_activation": lambda x: F.bias_activation(x, x[0] * 2, "gelu"),
@@ -359,10 +391,36 @@ def test_second_gradients_agree_with_finite_differences(name):
     np.testing.assert_allclose(x.grad.numpy(), wanted, rtol=0, atol=limit)
 
 
+@pytest.mark.parametrize("function", [F.softmax, F.log_softmax])
+def test_second_gradient_of_what_was_written_since(function):
+    """The first backward needs the result alone, so the input may be written: the second one
+    reaches the input as it was."""
+
+    def second(write):
+        x = leaf(0.5, -1.0, 2.0)
+        y = x * 1
+        z = function(y, 0) ** 2
+        if write:
+            y.mul_(3)
+        (g,) = tw.autograd.grad(z.sum(), x, create_graph=True)
+        (g * g).sum().backward()
+        return x.grad.tolist()
+
+    assert second(True) == second(False)
+    x = leaf(1.0, 2.0)
+    y = function(x, 0)
+    z = (y * 2).sum()
+    with tw.no_grad():
+        y.zero_()
+    with pytest.raises(RuntimeError, match="in-place operation has modified"):
+        tw.autograd.grad(z, x, create_graph=True)
+
+
 def test_create_graph_refuses_by_name():
     x = leaf(1.0, 2.0)
-    with pytest.raises(RuntimeError, match=r"create_graph=True\).*softmax"):
-        tw.autograd.grad(F.softmax(x, 0).exp().sum(), x, create_graph=True)
+    loss = F.cross_entropy(x.reshape(1, 2), tw.tensor([0]))
+    with pytest.raises(RuntimeError, match=r"create_graph=True\).*cross_entropy"):
+        tw.autograd.grad(loss, x, create_graph=True)
 
 
 def test_gradient_penalty_reaches_grad_attributes():

@@ -1,13 +1,14 @@
 """Tensor itself: what it tells, how it converts, copies and compares."""
 
 import copy
+import operator
 import pickle
 
 import numpy as np
 import pytest
 
 import tilework as tw
-from tilework import nn
+from tilework import engines, nn
 
 
 def test_reading_shape_dtype_and_numbers():
@@ -100,6 +101,103 @@ def test_arrays_and_tensors_mix_in_arithmetic():
         assert mixed.tolist() == [4.0, 6.0]
     assert (np.float32(2) * x).tolist() == [6.0, 8.0]
     assert np.array(x, dtype=np.float64).dtype == np.float64
+
+
+OPERATORS = {
+    name: getattr(operator, name)
+    for name in ("add", "sub", "mul", "truediv", "pow", "floordiv", "mod", "matmul",
+                 "lt", "le", "gt", "ge", "eq", "ne")
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_an_array_or_number_on_the_left_gives_a_tensor(name, requires_grad):
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(1, 3, (2, 3, 3)).astype(np.float32)
+    x = tw.tensor(b, requires_grad=requires_grad)
+    function = OPERATORS[name]
+    for left in (a, a[0, 0], 2.0) if name != "matmul" else (a,):
+        found = function(left, x)
+        assert isinstance(found, tw.Tensor)
+        wanted = function(left, b)
+        assert found.dtype == wanted.dtype
+        slack = 4 * np.finfo(np.float32).eps * np.abs(wanted).max()
+        np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=0, atol=slack)
+    if name in ("add", "sub", "mul", "truediv", "pow", "matmul"):
+        assert function(a, x).requires_grad is requires_grad
+
+
+def test_array_matmul_passes_gradients_and_refuses_by_name():
+    a = np.array([[1.0, 2.0]], np.float32)
+    x = tw.ones(2, 1, requires_grad=True)
+    (a @ x).sum().backward()
+    assert x.grad.tolist() == [[1.0], [2.0]]
+    with pytest.raises(TypeError, match=r"\[matmul\] .* one dtype"):
+        a.astype(np.float64) @ x
+    with pytest.raises(TypeError, match="unsupported operand"):
+        [[1.0, 2.0]] @ x
+
+
+NUMPY_NAMES = {
+    "sum": {}, "mean": {}, "amax": {}, "amin": {}, "max": {}, "min": {}, "argmax": {},
+    "argmin": {}, "var": {}, "std": {}, "logsumexp": {}, "all": {}, "any": {},
+    "softmax": None, "log_softmax": None, "cumsum": None, "squeeze": None, "unsqueeze": None,
+    "argsort": None, "sort": None, "unbind": None,
+}  # fmt: skip
+MORE_ARGUMENTS = {
+    "topk": (2,), "chunk": (2,), "index_select": {"index": tw.tensor([1])},
+    "gather": {"index": tw.tensor([[0], [1]])}, "narrow": {"start": 1, "length": 1},
+}  # fmt: skip
+
+
+def same(a, b):
+    if isinstance(a, tuple):
+        return all(same(x, y) for x, y in zip(a, b, strict=True))
+    return tw.equal(a, b)
+
+
+@pytest.mark.parametrize("name", NUMPY_NAMES)
+def test_numpys_names_of_arguments(name):
+    x = tw.tensor([[1.0, 3.0, 2.0], [6.0, 5.0, 4.0]])
+    for function in (getattr(tw, name), getattr(tw.Tensor, name)):
+        assert same(function(x, axis=1), function(x, dim=1))
+        if NUMPY_NAMES[name] is not None:
+            wanted = function(x, dim=1, keepdim=True)
+            assert same(function(x, axis=1, keepdims=True), wanted)
+            assert same(function(x, 1, keepdims=True), wanted)
+        with pytest.raises(TypeError, match=rf"\[{name}\] expected dim once; got axis beside it"):
+            function(x, dim=1, axis=1)
+        with pytest.raises(TypeError):
+            function(x, 1, axis=1)
+        with pytest.raises(TypeError):
+            function(x, axes=1)
+
+
+@pytest.mark.parametrize("name", MORE_ARGUMENTS)
+def test_numpys_axis_beside_other_arguments(name):
+    x = tw.tensor([[1.0, 3.0, 2.0], [6.0, 5.0, 4.0]])
+    more = MORE_ARGUMENTS[name]
+    args, options = (more, {}) if isinstance(more, tuple) else ((), more)
+    function = getattr(tw, name)
+    assert same(function(x, *args, axis=1, **options), function(x, *args, dim=1, **options))
+
+
+def test_numpys_axis_joins():
+    x = tw.ones(2, 3)
+    assert tw.cat([x, x], axis=1).shape == tw.concat([x, x], axis=1).shape == (2, 6)
+    assert tw.stack([x, x], axis=2).shape == (2, 3, 2)
+
+
+def test_a_value_error_that_is_not_about_shapes_stays(monkeypatch):
+    def refuse(*_):
+        raise ValueError("[add] for a reason of its own")
+
+    monkeypatch.setattr(engines.ops, "binary_forward", refuse)
+    with pytest.raises(ValueError, match="a reason of its own"):
+        tw.ones(2) + tw.ones(2)
+    with pytest.raises(ValueError, match=r"\[add\] expected shapes that broadcast"):
+        tw.ones(2) + tw.ones(3)
 
 
 def test_strangers_are_refused():

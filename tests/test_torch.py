@@ -59,6 +59,28 @@ def test_same_values_and_gradients(family, op):
     assert not [line for line in found if line]
 
 
+# --- names ---
+
+AXIS = {"axis": 1}
+BOTH = {"axis": 1, "keepdims": True}
+NAMES = {
+    **dict.fromkeys(("sum", "mean", "amax", "amin", "max", "min", "argmax", "argmin", "var", "std",
+                     "logsumexp", "all", "any"), BOTH),
+    **dict.fromkeys(("softmax", "log_softmax", "cumsum", "squeeze", "unsqueeze", "argsort", "sort",
+                     "unbind"), AXIS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numpys_names_are_taken_where_pytorch_takes_them(name):
+    x = np.array([[1.0, 3.0, 2.0], [6.0, 5.0, 4.0]])
+    ours = getattr(tw, name)(tw.tensor(x), **NAMES[name])
+    theirs = getattr(torch, name)(torch.from_numpy(x), **NAMES[name])
+    several = isinstance(theirs, tuple)
+    for a, b in zip(ours if several else (ours,), theirs if several else (theirs,), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=8 * eps("float64"))
+
+
 # --- refusals ---
 
 X, Y, Z = (3, 4), (4, 5), (2, 3)

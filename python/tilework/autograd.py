@@ -15,6 +15,7 @@ import threading
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from inspect import isgeneratorfunction
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -74,7 +75,10 @@ class _Switch:
 
     _value = False
 
-    def __init__(self) -> None:
+    def __new__(cls, function: Any = None) -> Any:
+        return super().__new__(cls) if function is None else cls()(function)
+
+    def __init__(self, function: Any = None) -> None:
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
@@ -86,6 +90,11 @@ class _Switch:
 
     def __call__(self, function: F) -> F:
         kind = type(self)
+        if isgeneratorfunction(function):  # its body would run when the switch is off again
+            raise error(
+                TypeError, kind.__name__, "a function that returns", "a generator function",
+                f"write `with tilework.{kind.__name__}():` in its body",
+            )  # fmt: skip
 
         @wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -96,7 +105,7 @@ class _Switch:
 
 
 class no_grad(_Switch):
-    """Stops recording in this thread; a context manager and a decorator.
+    """Stops recording in this thread; a context manager and a decorator, with brackets or without.
 
     >>> import tilework as tw
     >>> x = tw.ones(2, requires_grad=True)
@@ -107,7 +116,7 @@ class no_grad(_Switch):
 
 
 class enable_grad(_Switch):
-    """Records in this thread, inside a no_grad too; a context manager and a decorator."""
+    """Records in this thread, inside a no_grad too; for the rest as no_grad."""
 
     _value = True
 
@@ -349,7 +358,7 @@ def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Te
         if t not in pending:
             continue
         grad = pending[t] if t in held else pending.pop(t)
-        op, inputs, saved, reads = t._node
+        op, _, saved, reads = t._node
         if op.differentiable is None:
             raise error(
                 RuntimeError, "backward", "ops whose backward can be recorded (create_graph=True)",
@@ -360,8 +369,9 @@ def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Te
         with enable_grad():
             if t._retain:
                 t.grad = grad if t.grad is None else t.grad + grad
-            grads = op.differentiable(grad, inputs, saved)
-            for p, g in zip(_made_of(t), grads, strict=True):
+            made_of = _made_of(t)
+            grads = op.differentiable(grad, made_of, saved)
+            for p, g in zip(made_of, grads, strict=True):
                 if g is not None and p._requires_grad:
                     pending[p] = pending[p] + g if p in pending else g
 

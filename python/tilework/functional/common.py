@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,32 @@ from tilework.errors import error
 from tilework.tensor import Tensor
 
 Dim = int | Sequence[int] | None
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def numpy_names(function: F) -> F:
+    """Lets `dim` and `keepdim` be given by NumPy's names too, `axis` and `keepdims`, as in PyTorch.
+
+    TypeError where an argument is given by both.
+    """
+
+    @wraps(function)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        if options:
+            for theirs, ours in _NUMPY_NAMES.items():
+                if theirs not in options:
+                    continue
+                if ours in options:
+                    raise error(
+                        TypeError, function.__name__, f"{ours} once", f"{theirs} beside it",
+                        "drop one",
+                    )  # fmt: skip
+                options[ours] = options.pop(theirs)
+        return function(*args, **options)
+
+    return wrapped  # type: ignore[return-value]
 
 
 def wrap(array: Any) -> Tensor:
@@ -35,6 +62,15 @@ def operand(value: Any, op: str, name: str = "input") -> Tensor:
         type(value).__name__,
         "wrap it: tilework.tensor(...)",
     )
+
+
+def broadcasts(*shapes: tuple[int, ...]) -> bool:
+    """Whether the shapes broadcast."""
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        return False
+    return True
 
 
 def axis(op: str, dim: int, ndim: int) -> int:

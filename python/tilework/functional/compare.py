@@ -275,6 +275,17 @@ def remainder(input: Tensor, other: Any) -> Tensor:
     return rest
 
 
+def _reflected(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        return function(other, self) if _comparable(other) else NotImplemented
+
+    return method
+
+
+tensor_method("__rfloordiv__")(_reflected(floor_divide))
+tensor_method("__rmod__")(_reflected(remainder))
+
+
 def _flat(grad: Any, inputs: Sequence[Tensor], saved: Any) -> Sequence[Any]:
     return (np.zeros_like(grad),)
 

@@ -77,6 +77,14 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     return out
 
 
+@tensor_method("__rmatmul__")
+def _reflected(self: Tensor, other: Any) -> Any:
+    """`ndarray @ tensor`."""
+    if not isinstance(other, np.ndarray):
+        return NotImplemented
+    return matmul(operand(other, "matmul"), self)
+
+
 def _mismatch(op: str, x: Any, y: Any) -> ValueError:
     return error(
         ValueError, op, f"other (..., K={x.shape[-1]}, N) beside input {x.shape}", y.shape,

@@ -11,7 +11,7 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import axis, operand, wrap
+from tilework.functional.common import axis, broadcasts, numpy_names, operand, wrap
 from tilework.functional.pointwise import full_like_number
 from tilework.tensor import Tensor, tensor_method
 
@@ -119,6 +119,7 @@ def _grid(array_shape: tuple[int, ...], at: int, indices: Array) -> tuple[Any, .
 
 
 @tensor_method()
+@numpy_names
 def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """out[i][j] = input[i][index[i][j]] for dim=1, and so for any axis; out has index's shape.
 
@@ -154,6 +155,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of `input` along `dim` that the 1-D integer `index` names.
 
@@ -223,6 +225,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     try:
         y = wrap(np.where(c._array, a._array, b._array))
     except ValueError:
+        if broadcasts(c.shape, a.shape, b.shape):
+            raise
         raise error(
             ValueError, "where", "shapes that broadcast", f"{c.shape}, {a.shape} and {b.shape}",
             "make trailing axes equal, or 1",
@@ -297,6 +301,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """(values, indices) in order along `dim`; equal elements keep theirs.
 
@@ -309,6 +314,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
 
 
 @tensor_method()
+@numpy_names
 def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
     """The indices that put `dim` in order; equal elements keep theirs.
 
@@ -327,6 +333,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """(values, indices) of the k largest (or smallest) along `dim`, in order.
 
@@ -353,6 +360,7 @@ _CUMSUM = Op("cumsum", differentiable=_cumsum_recorded)
 
 
 @tensor_method()
+@numpy_names
 def cumsum(input: Tensor, dim: int) -> Tensor:
     """The running sum along `dim`; integers give int64.
 

@@ -12,7 +12,7 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import operand, wrap
+from tilework.functional.common import broadcasts, operand, wrap
 from tilework.tensor import Tensor, tensor_method
 
 Array = Any
@@ -176,7 +176,8 @@ def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
     try:
         out = Tensor(ops.binary_forward(op.name, x, y))
     except ValueError:
-        raise _no_broadcast(op, x, y) from None
+        _check_broadcast(op, x, y)
+        raise
     if mode.enabled and (a._requires_grad or b._requires_grad):
         record(out, op, (a, b), None, _reads(op, a, b))
     return out
@@ -192,11 +193,13 @@ def _reads(op: BinaryOp, a: Tensor, b: Tensor) -> tuple[Any, ...]:
     return (a._storage, b._storage)
 
 
-def _no_broadcast(op: Op, x: Any, y: Any) -> ValueError:
-    return error(
-        ValueError, op.name, "shapes that broadcast", f"{np.shape(x)} and {np.shape(y)}",
-        "make trailing axes equal, or 1",
-    )  # fmt: skip
+def _check_broadcast(op: Op, x: Any, y: Any) -> None:
+    """Says what a ValueError was about, where it was about the shapes."""
+    if not broadcasts(np.shape(x), np.shape(y)):
+        raise error(
+            ValueError, op.name, "shapes that broadcast", f"{np.shape(x)} and {np.shape(y)}",
+            "make trailing axes equal, or 1",
+        ) from None  # fmt: skip
 
 
 def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
@@ -241,7 +244,8 @@ def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
     try:
         return wrap(np.asarray(op.on_integers(x, y), dtype))
     except ValueError:
-        raise _no_broadcast(op, x, y) from None
+        _check_broadcast(op, x, y)
+        raise
 
 
 def _operator(op: BinaryOp, a: Any, b: Any) -> Any:

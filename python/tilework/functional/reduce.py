@@ -12,7 +12,7 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
-from tilework.functional.common import Dim, axes, axis, need_float, operand, wrap
+from tilework.functional.common import Dim, axes, axis, need_float, numpy_names, operand, wrap
 from tilework.functional.pointwise import maximum, minimum
 from tilework.tensor import Tensor, tensor_method
 
@@ -67,6 +67,7 @@ _MEAN = Op("mean", _mean_backward, _mean_recorded)
 
 
 @tensor_method()
+@numpy_names
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over `dim` (an axis, several, or all); integers and bools give int64.
 
@@ -91,6 +92,7 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
 
 
 @tensor_method()
+@numpy_names
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over `dim` (an axis, several, or all); NaN over nothing.
 
@@ -186,6 +188,7 @@ def _extreme(op: Op, input: Any, dim: Dim, keepdim: bool) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """The largest element over `dim`; NaN wins. Equal ones share the gradient.
 
@@ -198,6 +201,7 @@ def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """The smallest element over `dim`; NaN wins. Equal ones share the gradient.
 
@@ -218,6 +222,7 @@ def _along(op: str, x: Tensor, dim: int, keepdim: bool, indices: Tensor) -> Extr
 
 
 @tensor_method()
+@numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest element; along an axis, (values, indices); beside a tensor, `maximum`.
 
@@ -232,6 +237,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 @tensor_method()
+@numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest element; along an axis, (values, indices); beside a tensor, `minimum`.
 
@@ -257,6 +263,7 @@ def _arg(op: str, function: Any, input: Any, dim: int | None, keepdim: bool) -> 
 
 
 @tensor_method()
+@numpy_names
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the largest element stands (the first of equals), flat or along `dim`; int64.
 
@@ -267,6 +274,7 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 
 @tensor_method()
+@numpy_names
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the smallest element stands (the first of equals), flat or along `dim`; int64.
 
@@ -280,6 +288,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 
 @tensor_method()
+@numpy_names
 def var(
     input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False,
     *, correction: float | None = None,
@@ -307,6 +316,7 @@ def count_or_nan(n: float) -> float:
 
 
 @tensor_method()
+@numpy_names
 def std(
     input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False,
     *, correction: float | None = None,
@@ -320,6 +330,7 @@ def std(
 
 
 @tensor_method()
+@numpy_names
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over `dim`, computed without overflow. TypeError on integers.
 
@@ -337,6 +348,7 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether every element is other than zero.
 
@@ -348,6 +360,7 @@ def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether some element is other than zero.
 

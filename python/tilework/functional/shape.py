@@ -12,7 +12,7 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import axis, operand, sizes
+from tilework.functional.common import axis, numpy_names, operand, sizes
 from tilework.tensor import Tensor, tensor_method
 
 Array = Any
@@ -116,6 +116,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
     """A view without the axes of length 1, or without `dim` if its length is 1.
 
@@ -132,6 +133,7 @@ def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A view with a new axis of length 1 at `dim`.
 
@@ -317,6 +319,7 @@ def _cat_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
 _CAT = Op("cat", differentiable=_cat_recorded)
 
 
+@numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one after the other along `dim`; dtypes are promoted.
 
@@ -347,6 +350,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 concat = concatenate = cat
 
 
+@numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors, all of one shape, side by side along a new axis.
 
@@ -400,6 +404,7 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
 
 
 @tensor_method()
+@numpy_names
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` views of near equal length along `dim`. ValueError below 1.
 
@@ -414,6 +419,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 @tensor_method()
+@numpy_names
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along an axis, as views without it.
 
@@ -426,6 +432,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 @tensor_method()
+@numpy_names
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """A view of `length` elements along `dim` from `start`. ValueError outside the axis.
 

@@ -6,20 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.autograd import Op, mode, record
+from tilework.autograd import Op, mode, recorded
 from tilework.engines import ops
 from tilework.functional.cast import cast, in_float32
-from tilework.functional.common import axis, need_float, operand
-from tilework.tensor import Tensor, tensor_method
+from tilework.functional.common import axis, need_float, numpy_names, operand
+from tilework.tensor import Storage, Tensor, tensor_method
 
 
 def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-    output, dim, log = saved
+    output, dim, log, _ = saved
     return (ops.softmax_backward(grad, output, dim, log),)
 
 
-_SOFTMAX = Op("softmax", _backward)
-_LOG_SOFTMAX = Op("log_softmax", _backward)
+def _recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    output, dim, log, storage = saved
+    # The result once more, on the tape as it was then: the input may have been written since.
+    op = _LOG_SOFTMAX if log else _SOFTMAX
+    y = recorded(output, storage, op, inputs, saved, (storage,))
+    if log:
+        return (grad - y.exp() * grad.sum(dim, keepdim=True),)
+    return (y * (grad - (grad * y).sum(dim, keepdim=True)),)
+
+
+_SOFTMAX = Op("softmax", _backward, _recorded)
+_LOG_SOFTMAX = Op("log_softmax", _backward, _recorded)
 
 
 def _softmax(op: Op, input: Any, dim: int, dtype: Any) -> Tensor:
@@ -34,13 +44,14 @@ def _softmax(op: Op, input: Any, dim: int, dtype: Any) -> Tensor:
     over = axis(op.name, dim, x._array.ndim)
     if not x._array.ndim:
         return _softmax(op, x.reshape(1), 0, None).reshape(())
-    y = Tensor(ops.softmax_forward(x._array, over, log))
-    if mode.enabled and x._requires_grad:
-        record(y, op, (x,), (y._array, over, log), (y._storage,))
-    return y
+    array, own = ops.softmax_forward(x._array, over, log), Storage()
+    if not (mode.enabled and x._requires_grad):
+        return Tensor(array, own)
+    return recorded(array, own, op, (x,), (array, over, log, own), (own,))
 
 
 @tensor_method()
+@numpy_names
 def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`, without overflow.
 
@@ -53,6 +64,7 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 
 @tensor_method()
+@numpy_names
 def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """log(softmax(x)) along `dim`, accurate where softmax is tiny.
 
