@@ -9,6 +9,7 @@ from tilework.testing.case import Case
 
 FAMILIES: tuple[str, ...] = (
     "gemm",
+    "conv",
     "pointwise",
     "reduce",
     "softmax",

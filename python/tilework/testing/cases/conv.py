@@ -1,0 +1,500 @@
+"""Cases of the convolutions and their transposed twins.
+
+Each of kernel, stride, padding, dilation and groups is stepped around one small image, and channels
+and widths one by one past the vector width; `--full` crosses the settings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tilework.testing import convolution
+from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.cases.gemm import ACTIVATIONS
+from tilework.testing.inputs import LAYOUTS, Inputs, Shape, laid_out, normal
+from tilework.testing.tolerance import eps, growth, tiny
+
+Settings = dict[str, Any]
+
+IMAGE: Shape = (2, 6, 9, 11)
+BASE: Shape = (4, 6, 3, 3)
+
+
+# --- one case ---
+
+
+def _reference(op: str) -> Callable[..., Array]:
+    return convolution.conv_transpose if "transpose" in op else convolution.conv
+
+
+def _terms(op: str, weight: Array, groups: int) -> int:
+    """The longest sum: a window's products, and the bias."""
+    channels = weight.shape[0] // groups if "transpose" in op else weight.shape[1]
+    return int(channels * math.prod(weight.shape[2:])) + 1
+
+
+def _magnitude(op: str, settings: Settings, x: Array, weight: Array, *bias: Array) -> Array:
+    return _reference(op)(*map(np.abs, (x, weight, *bias)), **settings)
+
+
+def _bound(op: str, settings: Settings, dtype: str, expected: Array, *inputs: Array) -> Array:
+    n = _terms(op, inputs[1], settings.get("groups", 1))
+    size = _magnitude(op, settings, *inputs)
+    return np.asarray(growth(n) * eps(dtype) * size + (n + 1) * tiny(dtype))
+
+
+def kernel_order(weight: Array) -> Array:
+    """A weight in the memory order of our layers: (*kernel, I, O)."""
+    last = (*range(2, weight.ndim), 1, 0)
+    return np.ascontiguousarray(weight.transpose(last)).transpose(np.argsort(last))
+
+
+def _inputs(x: Shape, weight: Shape, bias: int, layout: str = "", of_weight: str = "") -> Inputs:
+    """Weights are scaled so that outputs are of order one."""
+
+    def inputs(rng: Generator, t: str) -> tuple[Any, ...]:
+        scale = np.dtype(t).type(1.0 / math.sqrt(max(math.prod(weight[1:]), 1)))
+        w = normal(rng, t, *weight) * scale
+        w = (
+            kernel_order(w)
+            if of_weight == "kernel order"
+            else laid_out(w, of_weight or "contiguous")
+        )
+        images = laid_out(normal(rng, t, *x), layout or "contiguous")
+        return (images, w, normal(rng, t, bias)) if bias else (images, w)
+
+    return inputs
+
+
+def _outputs(op: str, weight: Shape, settings: Settings) -> int:
+    return weight[1] * settings.get("groups", 1) if "transpose" in op else weight[0]
+
+
+# What may stand beside a case's settings.
+_FIELDS = ("inputs", "differentiable", "quick", "bench", "setup", "peer")
+
+
+def _case(
+    op: str,
+    x: Shape,
+    weight: Shape,
+    label: str = "",
+    bias: bool = True,
+    layouts: tuple[str, str] = ("", ""),
+    **settings: Any,
+) -> Case:
+    """One call with `settings`, F's keyword arguments, among them fields of the Case."""
+    fields = {name: settings.pop(name) for name in _FIELDS if name in settings}
+    words = [f"{'x'.join(map(str, x))} by {'x'.join(map(str, weight))}"]
+    words += [f"{k} {v}" for k, v in settings.items()]
+    words += ["no bias"] if not bias else []
+    outputs = _outputs(op, weight, settings) if bias else 0
+    return Case(
+        family="conv",
+        op=op,
+        label=label or ", ".join(words),
+        reference=partial(_reference(op), **settings),
+        tolerance=partial(_bound, op, settings),
+        **{
+            "inputs": _inputs(x, weight, outputs, *layouts),
+            "call": None if "setup" in fields else _call(op, settings),
+            "differentiable": (0, 1, 2)[: 2 + bias],
+            **fields,
+        },
+    )
+
+
+def _call(op: str, settings: Settings) -> Callable[..., Any]:
+    def call(tw: Any, F: Any, *inputs: Any) -> Any:
+        return getattr(F, op)(*inputs, **settings)
+
+    return call
+
+
+# --- conv2d, setting by setting ---
+
+
+def _kernels() -> Iterator[Case]:
+    for kernel, stride in itertools.product((1, 2, 3, 5, 7), (1, 2, 3)):
+        weight = (4, 6, kernel, kernel)
+        yield _case("conv2d", IMAGE, weight, stride=stride, padding=kernel // 2)
+    for height, width in ((1, 3), (3, 1), (2, 5), (9, 11)):
+        yield _case("conv2d", IMAGE, (4, 6, height, width), bias=False)
+    yield _case("conv2d", IMAGE, BASE, stride=(1, 2), padding=1)
+    yield _case("conv2d", IMAGE, (4, 6, 1, 1), stride=(3, 2))
+    for kernel in (1, 3, 5):  # maps of one element
+        yield _case("conv2d", (3, 6, 1, 1), (4, 6, kernel, kernel), padding=kernel // 2)
+    yield _case("conv2d", (2, 3, 1, 9), (4, 3, 1, 4), padding=(0, 1))
+    yield _case("conv2d", (2, 3, 9, 1), (4, 3, 4, 1), padding=(1, 0), stride=(2, 1))
+
+
+def _paddings() -> Iterator[Case]:
+    for padding in (0, 1, 2, 4, (1, 2), (2, 0), (0, 3), "valid", "same"):
+        yield _case("conv2d", IMAGE, BASE, padding=padding)
+    for kernel, dilation in (((2, 4), 1), ((5, 3), 2), ((4, 2), (3, 2))):
+        yield _case("conv2d", IMAGE, (4, 6, *kernel), padding="same", dilation=dilation)
+    for dilation, padding in ((2, 2), (3, 3), (2, 0), ((1, 3), (1, 0)), ((4, 1), 1)):
+        yield _case("conv2d", IMAGE, BASE, padding=padding, dilation=dilation)
+    yield _case("conv2d", IMAGE, BASE, padding=3, dilation=2, stride=2)
+    yield _case("conv2d", IMAGE, BASE, padding=(4, 5), stride=3, dilation=(3, 2))
+
+
+def _groups() -> Iterator[Case]:
+    for groups, inner, outer in (
+        (2, 3, 2),
+        (3, 2, 5),
+        (2, 16, 16),
+        (2, 17, 33),
+        (4, 4, 4),
+        (4, 8, 8),
+        (5, 1, 3),
+        (5, 3, 1),
+        (33, 2, 2),
+    ):
+        image, weight = (2, groups * inner, 5, 7), (groups * outer, inner, 3, 3)
+        yield _case("conv2d", image, weight, padding=1, groups=groups)
+    yield _case("conv2d", IMAGE, (4, 3, 3, 3), padding=1, stride=2, dilation=2, groups=2)
+    yield _case("conv2d", IMAGE, (4, 3, 1, 1), groups=2)
+    for channels in (1, 3, 8, 15, 16, 17, 31, 33, 40):  # depthwise
+        image = (2, channels, 6, 7)
+        yield _case("conv2d", image, (channels, 1, 3, 3), padding=1, groups=channels)
+    for kernel, stride, dilation, times in ((3, 2, 1, 1), (5, 1, 1, 1), (3, 1, 2, 1), (3, 1, 1, 2)):
+        weight = (18 * times, 1, kernel, kernel)
+        how: Settings = {"stride": stride, "padding": kernel // 2, "dilation": dilation}
+        yield _case("conv2d", (2, 18, 9, 8), weight, **how, groups=18)
+
+
+def _tails() -> Iterator[Case]:
+    for n in (*range(1, 18), 23, 31, 32, 33):
+        order = ("", "kernel order" if n % 2 else "")
+        yield _case("conv2d", (2, n, 4, 5), (34 - n, n, 3, 3), layouts=order, padding=1)
+        yield _case("conv2d", (1, 5, 3, n), (18, 5, 3, 3), layouts=order, padding=1)
+        yield _case("conv2d", (2, n, 3, 5), (34 - n, n, 1, 1), layouts=order)
+    for outputs in (47, 48, 49, 63, 64, 65, 96, 97):
+        yield _case("conv2d", (1, 16, 4, 9), (outputs, 16, 3, 3), padding=1, stride=2)
+    for channels in (1, 3):
+        yield _case("conv2d", (2, channels, 17, 19), (24, channels, 7, 7), stride=2, padding=3)
+        yield _case("conv2d", (2, channels, 9, 9), (16, channels, 3, 3), padding=1)
+    for side in (7, 14, 15):
+        yield _case("conv2d", (2, 33, side, side), (32, 33, 3, 3), padding=1)
+    for channels in (127, 128, 129, 257):  # long sums
+        yield _case("conv2d", (1, channels, 3, 4), (17, channels, 3, 3), padding=1)
+
+
+def _layouts() -> Iterator[Case]:
+    for layout in LAYOUTS:
+        for op, weight in (("conv2d", BASE), ("conv_transpose2d", (6, 4, 3, 3))):
+            label = f"{layout} images"
+            yield _case(op, IMAGE, weight, label, layouts=(layout, ""), padding=1)
+            label = f"{layout} weight"
+            yield _case(op, IMAGE, weight, label, layouts=("channels_last", layout), stride=2)
+    for layout in ("contiguous", "channels_last", "gapped"):
+        for weight, groups in ((BASE, 1), ((4, 6, 1, 1), 1), ((6, 1, 3, 3), 6), ((6, 2, 3, 3), 3)):
+            label = f"{layout}, weight {weight} in kernel order"
+            layouts = (layout, "kernel order")
+            yield _case("conv2d", IMAGE, weight, label, layouts=layouts, groups=groups)
+
+
+def _planted(value: float, x: Shape, weight: Shape) -> Inputs:
+    """One such element within the image."""
+
+    def inputs(rng: Generator, t: str) -> tuple[Any, ...]:
+        images, *rest = _inputs(x, weight, weight[0])(rng, t)
+        images[(-1, 1, *(n // 2 for n in x[2:]))] = value
+        return (images, *rest)
+
+    return inputs
+
+
+def _values() -> Iterator[Case]:
+    for value in (math.inf, -math.inf, math.nan):
+        kinds: tuple[tuple[Shape, Settings], ...] = (
+            (BASE, {"padding": 1}),
+            ((4, 6, 1, 1), {}),
+            ((6, 1, 3, 3), {"groups": 6, "padding": 1}),
+            ((6, 2, 3, 3), {"groups": 3, "stride": 2}),
+            ((33, 6, 3, 3), {"stride": 2, "padding": 1}),
+        )
+        for weight, settings in kinds:
+            label = f"{value} by {weight}"
+            inputs = _planted(value, IMAGE, weight)
+            yield _case(
+                "conv2d", IMAGE, weight, label, inputs=inputs, differentiable=(), **settings
+            )
+        label, inputs = f"{value}", _planted(value, IMAGE, (6, 6, 3, 3))
+        yield _case(
+            "conv_transpose2d", IMAGE, (6, 6, 3, 3), label, inputs=inputs, differentiable=(),
+            stride=2,
+        )  # fmt: skip
+
+
+def _batches() -> Iterator[Case]:
+    yield _case("conv2d", (0, 6, 9, 11), BASE, padding=1)
+    yield _case("conv2d", (0, 6, 9, 11), (6, 1, 3, 3), groups=6)
+    yield _case("conv2d", (0, 6, 9, 11), (4, 6, 1, 1))
+    yield _case("conv_transpose2d", (0, 6, 9, 11), (6, 4, 3, 3), stride=2)
+    yield _case("conv2d", (6, 9, 11), BASE, padding=1)
+    yield _case("conv_transpose2d", (6, 9, 11), (6, 4, 3, 3), stride=2)
+    yield _case("conv2d", (9, 6, 5, 4), BASE, padding=1)
+
+
+def _one_axis() -> Iterator[Case]:
+    kinds: tuple[tuple[int, Settings], ...] = (
+        (1, {}),
+        (3, {"padding": 1}),
+        (4, {"stride": 2, "padding": 1}),
+        (3, {"padding": "same", "dilation": 3}),
+        (5, {"groups": 3, "padding": (2,)}),
+    )
+    for kernel, settings in kinds:
+        groups = settings.get("groups", 1)
+        yield _case("conv1d", (2, 6, 19), (9, 6 // groups, kernel), **settings)
+    yield _case("conv1d", (6, 19), (4, 6, 3), bias=False)
+    yield _case("conv1d", (0, 6, 19), (4, 6, 3))
+    yield _case("conv1d", (2, 1, 33), (17, 1, 9), stride=4)
+    yield _case("conv_transpose1d", (2, 6, 11), (6, 4, 4), stride=2, padding=1)
+    yield _case("conv_transpose1d", (2, 6, 11), (6, 2, 3), stride=3, output_padding=2, groups=3)
+    yield _case("conv_transpose1d", (6, 11), (6, 4, 3), bias=False, dilation=2)
+
+
+# --- the transposed twin ---
+
+
+def _transposed() -> Iterator[Case]:
+    image = (2, 6, 5, 7)
+    for kernel, stride in itertools.product((1, 2, 3, 4, 5), (1, 2, 3)):
+        weight = (6, 4, kernel, kernel)
+        yield _case("conv_transpose2d", image, weight, stride=stride, padding=(kernel - 1) // 2)
+    kinds: tuple[Settings, ...] = (
+        {"stride": 2, "output_padding": 1},
+        {"stride": 2, "padding": 1, "output_padding": 1},
+        {"stride": 3, "output_padding": (1, 2)},
+        {"dilation": 2},
+        {"dilation": 3, "stride": 2, "padding": (2, 1), "output_padding": 2},
+        {"stride": (1, 2), "padding": (0, 1)},
+        {"stride": 4},
+        {"padding": 2},
+    )
+    for settings in kinds:
+        yield _case("conv_transpose2d", image, (6, 4, 3, 3), **settings)
+    for groups, inner, outer in ((2, 3, 2), (3, 2, 5), (6, 1, 1), (6, 1, 2), (2, 17, 16)):
+        x, weight = (2, groups * inner, 4, 5), (groups * inner, outer, 3, 3)
+        yield _case("conv_transpose2d", x, weight, groups=groups, stride=2, padding=1)
+    for n in (1, 3, 15, 16, 17, 31, 33):
+        x, weight = (1, n, 3, 4), (n, 34 - n, 4, 4)
+        layouts = ("", "kernel order" if n % 2 else "")
+        yield _case("conv_transpose2d", x, weight, layouts=layouts, stride=2, padding=1)
+    yield _case("conv_transpose2d", (2, 6, 1, 1), (6, 4, 3, 3), stride=2, padding=1)
+    yield _case("conv_transpose2d", image, (6, 4, 2, 2), bias=False, stride=2)
+
+
+# --- what is fused ---
+
+
+def _through(
+    slope: float, settings: Settings, dtype: str, expected: Array, *inputs: Array
+) -> Array:
+    """The sum's error through an activation, and the activation's own rounding."""
+    size = _magnitude("conv2d", settings, *inputs)
+    error = growth(_terms("conv2d", inputs[1], settings.get("groups", 1)) + 1) * eps(dtype) * size
+    return slope * error + eps(dtype) * (4.0 * np.abs(expected) + np.minimum(size, 1.0))
+
+
+FUSED: tuple[tuple[Shape, Shape, Settings], ...] = (
+    (IMAGE, BASE, {"padding": 1}),
+    (IMAGE, (18, 6, 1, 1), {}),
+    (IMAGE, (6, 1, 3, 3), {"groups": 6, "stride": 2}),
+    ((0, 6, 9, 11), BASE, {}),
+)
+
+
+def _fused() -> Iterator[Case]:
+    for name, (function, slope, torch_name) in ACTIVATIONS.items():
+        how = {"approximate": "tanh"} if name == "gelu_tanh" else {}
+        for x, weight, settings in FUSED:
+
+            def call(
+                tw: Any, F: Any, *inputs: Any, name: str = name, settings: Settings = settings
+            ) -> Any:
+                return F.conv2d(*inputs, **settings, activation=name)
+
+            def peer(
+                torch: Any, F: Any, *inputs: Any, settings: Settings = settings,
+                word: str = torch_name, how: Settings = how,
+            ) -> Any:  # fmt: skip
+                return getattr(F, word)(F.conv2d(*inputs, **settings), **how)
+
+            def expected(
+                x: Array, weight: Array, bias: Array, settings: Settings = settings,
+                function: Callable[[Array], Array] = function,
+            ) -> Array:  # fmt: skip
+                return function(convolution.conv(x, weight, bias, **settings))
+
+            yield Case(
+                family="conv",
+                op=f"conv2d_{name}",
+                label=f"{'x'.join(map(str, x))} by {'x'.join(map(str, weight))}",
+                inputs=_inputs(x, weight, weight[0]),
+                call=call,
+                peer=peer,
+                reference=expected,
+                tolerance=partial(_through, slope, settings),
+                differentiable=(0, 1, 2),
+            )
+
+
+def _residuals() -> Iterator[Case]:
+    for (x, weight, settings), layout in itertools.product(FUSED, ("contiguous", "channels_last")):
+
+        def inputs(
+            rng: Generator, t: str, x: Shape = x, weight: Shape = weight, layout: str = layout,
+            settings: Settings = settings,
+        ) -> tuple[Any, ...]:  # fmt: skip
+            made = _inputs(x, weight, weight[0], layout)(rng, t)
+            shape = convolution.conv(*made, **settings).shape
+            return (*made, laid_out(normal(rng, t, *shape), layout))
+
+        def tolerance(
+            dtype: str, expected: Array, *inputs: Array, settings: Settings = settings
+        ) -> Array:
+            size = _magnitude("conv2d", settings, *inputs[:3]) + np.abs(inputs[3])
+            n = _terms("conv2d", inputs[1], settings.get("groups", 1)) + 1
+            return np.asarray(growth(n) * eps(dtype) * size)
+
+        yield Case(
+            family="conv",
+            op="conv2d_residual",
+            label=f"{'x'.join(map(str, x))} by {'x'.join(map(str, weight))}, {layout}",
+            inputs=inputs,
+            call=lambda tw, F, x, w, b, r, settings=settings: F.conv2d(
+                x, w, b, **settings, residual=r
+            ),
+            peer=lambda torch, F, x, w, b, r, settings=settings: F.conv2d(x, w, b, **settings) + r,
+            reference=lambda x, w, b, r, settings=settings: (
+                convolution.conv(x, w, b, **settings) + r
+            ),
+            tolerance=tolerance,
+            differentiable=(0, 1, 2, 3),
+        )
+
+
+# --- under --full ---
+
+
+def _crossed() -> Iterator[Case]:
+    for kernel, stride, pad, dilation, groups in itertools.product(
+        (1, 2, 3, 5), (1, 2, 3), (0, 1, 2), (1, 2), (1, 2, 8)
+    ):
+        settings: Settings = {"stride": stride, "padding": pad, "dilation": dilation}
+        label = (
+            f"kernel {kernel}, stride {stride}, padding {pad}, {dilation} apart, {groups} groups"
+        )
+        settings.update(groups=groups, quick=False)
+        weight = (16, 8 // groups, kernel, kernel)
+        yield _case("conv2d", (2, 8, 10, 12), weight, label, **settings)
+        if pad <= dilation * (kernel - 1):
+            weight = (8, 16 // groups, kernel, kernel)
+            yield _case("conv_transpose2d", (2, 8, 5, 7), weight, label, **settings)
+    for n in range(1, 34):
+        for m in (1, 3, 16, 31, 33):
+            yield _case("conv2d", (1, n, 4, m), (m, n, 3, 3), quick=False, padding=1)
+    for channels, side in ((64, 56), (128, 28), (256, 14), (512, 7)):
+        weight = (channels, channels, 3, 3)
+        yield _case("conv2d", (1, channels, side, side), weight, quick=False, padding=1, bias=False)
+
+
+# --- what is timed ---
+
+
+def _as_layers_hold(op: str, settings: Settings) -> Callable[..., Callable[[], Any]]:
+    """The call with the weight in the memory order that our layers give it."""
+
+    def setup(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:
+        order = (*range(2, weight.ndim), 1, 0)
+        back = tuple(int(i) for i in np.argsort(order))
+        weight.data = weight.detach().permute(order).contiguous().permute(back)
+        return lambda: getattr(F, op)(x, weight, bias, **settings)
+
+    return setup
+
+
+def _timed_case(
+    name: str, x: Shape, weight: Shape, op: str = "conv2d", quick: bool = False, **settings: Any
+) -> Iterator[Case]:
+    groups = settings.get("groups", 1)
+    outputs = _outputs(op, weight, settings)
+    at = np.zeros((1, 1, *x[2:]), np.float32)
+    out = _reference(op)(at, np.zeros((1, 1, *weight[2:]), np.float32), **_alone(settings)).shape[
+        2:
+    ]
+    elements = math.prod(x), math.prod(weight), x[0] * outputs * math.prod(out)
+    windows = x if "transpose" in op else (x[0], 0, *out)
+    products = windows[0] * math.prod(windows[2:]) * math.prod(weight)
+    if "transpose" not in op:
+        assert weight[1] * groups == x[1]
+    for mode, passes in (("forward", 1), ("backward", 3)):
+        label = f"{name} {mode}"
+        bench = Bench(
+            label,
+            flops=passes * 2.0 * products,
+            bytes=4.0 * (1 if mode == "forward" else 2) * sum(elements),
+            mode=mode,  # type: ignore[arg-type]
+            quick=quick,
+        )
+        yield _case(
+            op, x, weight, label, quick=False, bench=bench, setup=_as_layers_hold(op, settings),
+            peer=_call(op, settings), **settings,
+        )  # fmt: skip
+
+
+def _alone(settings: Settings) -> Settings:
+    return {k: v for k, v in settings.items() if k != "groups"}
+
+
+def _timed() -> Iterator[Case]:
+    for (channels, side), n in itertools.product(
+        ((64, 56), (128, 28), (256, 14), (512, 7)), (1, 16)
+    ):
+        name, x = f"conv 3x3 {channels}@{side} N={n}", (n, channels, side, side)
+        quick = channels == 128 and n == 1
+        yield from _timed_case(name, x, (channels, channels, 3, 3), quick=quick, padding=1)
+    yield from _timed_case("conv 1x1 64->256@56 N=16", (16, 64, 56, 56), (256, 64, 1, 1))
+    yield from _timed_case(
+        "conv stem 7x7 s2 3->64@224 N=16", (16, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3
+    )
+    yield from _timed_case(
+        "conv depthwise 3x3 96@56 N=16", (16, 96, 56, 56), (96, 1, 3, 3), padding=1, groups=96
+    )
+    yield from _timed_case(
+        "conv grouped 3x3 g32 128@28 N=16", (16, 128, 28, 28), (128, 4, 3, 3), padding=1, groups=32
+    )
+    yield from _timed_case(
+        "conv transposed 4x4 s2 256->128@16 N=16", (16, 256, 16, 16), (256, 128, 4, 4),
+        "conv_transpose2d", stride=2, padding=1,
+    )  # fmt: skip
+    yield from _timed_case(
+        "conv dilated 3x3 256@28 N=16", (16, 256, 28, 28), (256, 256, 3, 3), padding=2, dilation=2
+    )
+
+
+CASES: tuple[Case, ...] = (
+    *_kernels(),
+    *_paddings(),
+    *_groups(),
+    *_tails(),
+    *_layouts(),
+    *_values(),
+    *_batches(),
+    *_one_axis(),
+    *_transposed(),
+    *_fused(),
+    *_residuals(),
+    *_crossed(),
+    *_timed(),
+)
