@@ -59,11 +59,47 @@ def test_gpu_asks_the_driver_without_a_word(capfd):
     assert out == err == ""
 
 
-@pytest.mark.skipif(tw.engines.current_engine() != "native", reason="ISAs are the native engine's")
-def test_an_isa_that_cannot_run_is_a_sentence():
-    done = tilework("info", env={"TILEWORK_ISA": "sparkle"})
-    assert done.returncode != 0
-    assert "sparkle" in done.stderr
+WRONG = {
+    "TILEWORK_ENGINE": "fortran",
+    "TILEWORK_NUM_THREADS": "many",
+    "TILEWORK_PRECISION": "low",
+    "TILEWORK_ISA": "sparkle",
+}
+
+
+@pytest.mark.parametrize("variable", WRONG)
+@pytest.mark.parametrize("script", [False, True])
+def test_a_wrong_variable_is_a_sentence(variable, script, tmp_path):
+    if variable == "TILEWORK_ISA" and tw.engines.current_engine() != "native":
+        pytest.skip("ISAs are the compiled engine's")
+    env = {variable: WRONG[variable]}
+    if script:  # what an installer writes
+        installed = tmp_path / "tilework"
+        installed.write_text("import sys\nfrom tilework.cli import main\nsys.exit(main())\n")
+        done = subprocess.run(
+            [sys.executable, str(installed), "info"],
+            capture_output=True, text=True, env={**os.environ, **env}, timeout=300,
+        )  # fmt: skip
+    else:
+        done = tilework("info", env=env)
+    assert done.returncode in (1, 2)
+    said = done.stderr.splitlines()
+    assert len(said) == 1
+    assert re.match(r"tilework: \[\w+\] expected .*; got .*: .", said[0])
+    assert WRONG[variable] in said[0]
+
+
+def test_only_the_command_speaks_so():
+    done = subprocess.run(
+        [sys.executable, "-c", "import tilework"], capture_output=True, text=True,
+        env={**os.environ, "TILEWORK_PRECISION": "low"}, timeout=300,
+    )  # fmt: skip
+    assert "Traceback" in done.stderr
+
+
+def test_a_variant_that_cannot_serve_says_why_once():
+    for served in hardware.variants().values():
+        assert not re.search(r"\b(\w+):? needs \1\b", served["why"])
 
 
 def test_train_prints_accuracy_and_writes_weights(tmp_path):

@@ -213,3 +213,12 @@ def test_fashion_mnist_reaches_88_percent():
     outcome = mlp.train_mlp(data.fashion_mnist(), mlp.RECIPES["fashion-mnist"], seed=0)
     assert outcome.accuracy >= 0.88
     assert outcome.majority == pytest.approx(0.1)
+
+
+def test_recipes_are_compared_by_their_spread_where_there_is_one():
+    from tilework.benchmarks.torch_recipes.mlp import verdict
+
+    assert verdict({"tilework": [0.5], "PyTorch": [0.25]}) == "tilework 50.00%, PyTorch 25.00%"
+    near = verdict({"tilework": [0.50, 0.52], "PyTorch": [0.51, 0.53]})
+    assert "the difference, -1.00%, is within two standard errors of it (1.41% each)" in near
+    assert "beyond" in verdict({"tilework": [0.5, 0.51], "PyTorch": [0.9, 0.91]})

@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from tilework.data import ImageSet
 from tilework.train import mlp
@@ -62,6 +61,23 @@ def validation_part(images: ImageSet) -> ImageSet:
     )
 
 
+def verdict(found: dict[str, list[float]]) -> str:
+    """The mean accuracies, and what their difference says, which takes more than one seed."""
+    means = {name: statistics.fmean(values) for name, values in found.items()}
+    text = ", ".join(f"{name} {mean:.2%}" for name, mean in means.items())
+    seeds = len(found["tilework"])
+    if seeds < 2:
+        return text
+    # The standard error of the difference of two means over the same number of seeds.
+    error = math.sqrt(sum(statistics.variance(values) for values in found.values()) / seeds)
+    difference = means["tilework"] - means["PyTorch"]
+    side = "within" if abs(difference) <= 2 * error else "beyond"
+    return (
+        f"{text}; the difference, {difference:+.2%}, is {side} two standard errors of it "
+        f"({error:.2%} each)"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -84,17 +100,7 @@ def main() -> None:
             found[name].append(run(seed))
             seconds = time.perf_counter() - start
             print(f"seed {seed}, {name}: {found[name][-1]:.2%}, {seconds:.1f} s", flush=True)
-    means = {name: statistics.fmean(values) for name, values in found.items()}
-    # The standard error of the difference of two means over the same number of seeds.
-    variances = [statistics.variance(values) for values in found.values()]
-    error = np.sqrt(sum(variances) / args.seeds)
-    difference = means["tilework"] - means["PyTorch"]
-    print(
-        f"{args.data}: tilework {means['tilework']:.2%}, PyTorch {means['PyTorch']:.2%}, "
-        f"majority class {images.majority_accuracy():.2%}; the difference, {difference:+.2%}, is "
-        f"{'within' if abs(difference) <= 2 * error else 'beyond'} two standard errors of it "
-        f"({error:.2%} each)"
-    )
+    print(f"{args.data}: {verdict(found)}; majority class {images.majority_accuracy():.2%}")
 
 
 if __name__ == "__main__":

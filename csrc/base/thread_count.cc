@@ -59,7 +59,8 @@ int threads_from_environment() {
   const long n = std::strtol(text, &end, 10);
   if (*end || n < 1 || n > kMaxThreads)
     throw std::invalid_argument("[TILEWORK_NUM_THREADS] expected an integer from 1 to " +
-                                std::to_string(kMaxThreads) + "; got '" + text + "'");
+                                std::to_string(kMaxThreads) + "; got '" + text +
+                                "': set one, or none");
   return static_cast<int>(n);
 }
 

@@ -8,7 +8,7 @@
 tensor([[1., 0.]])
 """
 
-from tilework import autograd, config, dtypes, engines, functional
+from tilework import _command, autograd, config, dtypes, engines, functional
 from tilework._version import __version__
 from tilework.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tilework.config import (
@@ -43,6 +43,8 @@ from tilework.tensor import Tensor
 
 from tilework import nn, optim  # isort: skip (they stand on all of the above)
 from tilework.nn.summary import summary  # isort: skip
+
+del _command  # first of all, for the complaints of the rest
 
 config.from_environment()
 

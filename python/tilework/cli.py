@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         status: int = args.run(args)
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, FileNotFoundError, ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("[TILEWORK_"):
+            raise
         print(f"tilework: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

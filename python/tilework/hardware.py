@@ -75,7 +75,7 @@ def variants() -> dict[str, dict[str, str]]:
     served = {}
     for family, rows in module.variants().items():
         at = next(i for i, row in enumerate(rows) if row["serves"])
-        why = [rows[at]["reason"], *(f"{row['name']} {row['reason']}" for row in rows[at + 1 :])]
+        why = [rows[at]["reason"], *(f"{row['name']}: {row['reason']}" for row in rows[at + 1 :])]
         served[family] = {"variant": rows[at]["name"], "why": "; ".join(why)}
     return served
 

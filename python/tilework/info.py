@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     about.add_row("GPU", gpu["name"] or f"none: {gpu['reason']}")
     for part in ("settings", "cpu", "threads", "memory pool"):
         for name, value in found[part].items():
+            if value == "":
+                continue
             shown = name if name.isupper() else name.replace("_", " ")  # variables by their names
             about.add_row(f"{part}: {shown}", _text(name, value))
     console.print(about)
@@ -57,4 +59,4 @@ def _text(name: str, value: Any) -> str:
                 return f"{value:.4g} {unit}"
             value /= 1024
         return f"{value:.4g} GiB"
-    return str(value)
+    return "none" if value is None else str(value)
