@@ -163,6 +163,15 @@ py::object new_array_like(const ArrayView& x, DType dtype) {
   return wrap_block(dtype, x.ndim, x.shape, strides);
 }
 
+py::object new_channels_last(DType dtype, const npy_intp* shape) {
+  npy_intp strides[4], step = PyDataType_ELSIZE(g_descr[static_cast<int>(dtype)]);
+  for (const int axis : {1, 3, 2, 0}) {
+    strides[axis] = step;
+    step *= std::max<npy_intp>(shape[axis], 1);
+  }
+  return wrap_block(dtype, 4, shape, strides);
+}
+
 py::object as_contiguous(const ArrayView& x) {
   if (x.c_contiguous())
     return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));

@@ -59,6 +59,8 @@ bool same_layout(const ArrayView& a, const ArrayView& b);
 py::object new_array(DType dtype, int ndim, const npy_intp* shape);
 py::object new_array_like(const ArrayView& x, DType dtype);
 inline py::object new_array_like(const ArrayView& x) { return new_array_like(x, x.dtype); }
+// Of shape (N, C, H, W), lying in memory as (N, H, W, C).
+py::object new_channels_last(DType dtype, const npy_intp* shape);
 
 // `x` itself where it is dense in C order, else a packed copy (held by the returned object).
 py::object as_contiguous(const ArrayView& x);

@@ -1,0 +1,280 @@
+// Convolutions and their transposed twins: forward and backward.
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/memory_pool.h"
+#include "bindings/operand.h"
+#include "kernels/conv/conv.h"
+#include "kernels/gemm/gemm.h"
+
+namespace tilework {
+namespace {
+
+using Pair = std::pair<int64_t, int64_t>;  // (rows, cols)
+
+struct Window {
+  Pair stride, padding, dilation;
+  int64_t groups;
+};
+
+template <class T>
+T* data_of(const py::object& array) {
+  return array.is_none()
+             ? nullptr
+             : static_cast<T*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(array.ptr())));
+}
+
+ArrayView view_images(py::handle array, const char* op, const char* argument) {
+  const ArrayView v = view_float(array, op, argument);
+  if (v.ndim != 4)
+    refuse(op, std::string("expected `") + argument + "` of four axes; got shape " + shape_text(v));
+  return v;
+}
+
+template <class T>
+ImageView<const T> image_view(const Operand& x) {
+  return {x.v.as<T>(), x.stride(0), x.stride(1), x.stride(2), x.stride(3)};
+}
+template <class T>
+KernelView<const T> kernel_view(const Operand& w) {
+  return {w.v.as<T>(), w.stride(0), w.stride(1), w.stride(2), w.stride(3)};
+}
+
+bool is_channels_last(const ArrayView& x) {
+  if (x.size() == 0) return true;
+  npy_intp step = x.itemsize();
+  for (const int axis : {1, 3, 2, 0}) {
+    if (x.shape[axis] != 1 && x.strides[axis] != step) return false;
+    step *= x.shape[axis];
+  }
+  return true;
+}
+
+// x itself where its channels are adjacent and it is dense, else a copy that is so.
+Operand channels_last(const ArrayView& x) {
+  if (is_channels_last(x)) return Operand(x);
+  const Operand from = Operand::strided(x);
+  Operand to(x);
+  to.holder = new_channels_last(x.dtype, x.shape);
+  to.v = view_own(to.holder);
+  dispatch_float(x.dtype, [&]<class T>() {
+    const GilRelease release(static_cast<double>(x.size()) / 2);
+    to_channels_last<T>(x.shape[0], x.shape[1], x.shape[2], x.shape[3], image_view<T>(from),
+                        to.v.as<T>());
+  });
+  return to;
+}
+
+// The convolution with this weight that leads from `large` (N, C, H, W) to `small` (N, O, OH, OW).
+ConvShape shape_of(const char* op, const npy_intp* large, const npy_intp* small,
+                   const ArrayView& weight, const Window& w) {
+  if (w.groups < 1 || w.stride.first < 1 || w.stride.second < 1 || w.dilation.first < 1 ||
+      w.dilation.second < 1)
+    refuse(op, "expected stride, dilation and groups of at least 1");
+  if (weight.shape[0] != small[1] || weight.shape[1] * w.groups != large[1] ||
+      small[1] % w.groups != 0)
+    refuse(op, "expected a weight (" + std::to_string(small[1]) + ", " + std::to_string(large[1]) +
+                   " / groups, KH, KW) with groups that divide both; got " + shape_text(weight) +
+                   " and groups " + std::to_string(w.groups));
+  return {.images = large[0],
+          .channels = large[1],
+          .outs = small[1],
+          .groups = w.groups,
+          .in_rows = large[2],
+          .in_cols = large[3],
+          .rows = small[2],
+          .cols = small[3],
+          .kernel_rows = weight.shape[2],
+          .kernel_cols = weight.shape[3],
+          .row_step = w.stride.first,
+          .col_step = w.stride.second,
+          .row_padding = w.padding.first,
+          .col_padding = w.padding.second,
+          .row_dilation = w.dilation.first,
+          .col_dilation = w.dilation.second};
+}
+
+void require_sizes(const char* op, const Pair& out_size) {
+  if (out_size.first < 0 || out_size.second < 0)
+    refuse(op, "expected an output size of at least 0; got (" + std::to_string(out_size.first) +
+                   ", " + std::to_string(out_size.second) + ")");
+}
+
+// Either direction's forward: transposed, the weight leads from y to x.
+py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle weight_in,
+                  py::handle bias_in, py::handle residual_in, const Window& window,
+                  const Pair& out_size, py::handle activation_in, bool save) {
+  const ArrayView x = view_images(x_in, op, "x"), weight = view_images(weight_in, op, "weight");
+  require_dtype(weight, x.dtype, op, "weight");
+  require_sizes(op, out_size);
+  const Activation activation = activation_from(activation_in, op);
+  const npy_intp outs = transposed ? weight.shape[1] * window.groups : weight.shape[0];
+  const npy_intp y_shape[] = {x.shape[0], outs, out_size.first, out_size.second};
+  const ConvShape shape = transposed ? shape_of(op, y_shape, x.shape, weight, window)
+                                     : shape_of(op, x.shape, y_shape, weight, window);
+  std::optional<Operand> bias, residual;
+  if (!bias_in.is_none()) {
+    const ArrayView v = view_float(bias_in, op, "bias");
+    require_dtype(v, x.dtype, op, "bias");
+    if (v.ndim != 1 || v.shape[0] != outs)
+      refuse(op, "expected bias (" + std::to_string(outs) + ",); got " + shape_text(v));
+    bias.emplace(Operand::contiguous(v));
+  }
+  py::object y = new_channels_last(x.dtype, y_shape), saved = py::none();
+  if (!residual_in.is_none()) {
+    const ArrayView v = view_images(residual_in, op, "residual");
+    require_dtype(v, x.dtype, op, "residual");
+    require_shape_of(v, view_own(y), op, "residual", "the output");
+    residual.emplace(channels_last(v));
+  }
+  if (save && needs_preactivation(activation))
+    saved = new_channels_last(x.dtype, y_shape);
+  else if (save && activation != Activation::none)
+    saved = y;
+  const Operand input = Operand::strided(x), weights = Operand::strided(weight);
+  dispatch_float(x.dtype, [&]<class T>() {
+    Epilogue<T> epilogue;
+    epilogue.activation = activation;
+    if (bias) epilogue.bias = bias->v.as<T>();
+    if (residual) epilogue.residual = residual->v.as<T>();
+    if (!saved.is(y)) epilogue.preactivation = data_of<T>(saved);
+    const GilRelease release(conv_cost_ns<T>(shape));
+    if (transposed)
+      conv_input_gradient<T>(shape, image_view<T>(input), kernel_view<T>(weights), data_of<T>(y),
+                             epilogue);
+    else
+      conv_forward<T>(shape, image_view<T>(input), kernel_view<T>(weights), data_of<T>(y),
+                      epilogue);
+  });
+  return py::make_tuple(std::move(y), std::move(saved));
+}
+
+// grad as the products want it: through the activation, and summed into dbias.
+template <class T>
+void backward_of_epilogue(const ArrayView& grad, const Operand* saved, Activation activation, T* dz,
+                          T* dbias) {
+  activation_backward<T>({.rows = grad.shape[0] * grad.shape[2] * grad.shape[3],
+                          .cols = grad.shape[1],
+                          .grad = grad.as<T>(),
+                          .grad_row = grad.shape[1],
+                          .saved = saved ? saved->v.as<T>() : nullptr,
+                          .saved_row = grad.shape[1],
+                          .activation = activation,
+                          .dz = dz,
+                          .dz_row = grad.shape[1],
+                          .dbias = dbias});
+}
+
+struct Wanted {
+  bool x, weight, bias, residual;
+};
+
+py::tuple backward(const char* op, bool transposed, py::handle grad_in, py::handle x_in,
+                   py::handle weight_in, py::handle saved_in, const Window& window,
+                   py::handle activation_in, const Wanted& need) {
+  const ArrayView x = view_images(x_in, op, "x"), weight = view_images(weight_in, op, "weight");
+  const ArrayView g = view_images(grad_in, op, "grad");
+  require_dtype(weight, x.dtype, op, "weight");
+  require_dtype(g, x.dtype, op, "grad");
+  const ConvShape shape = transposed ? shape_of(op, g.shape, x.shape, weight, window)
+                                     : shape_of(op, x.shape, g.shape, weight, window);
+  if (g.shape[0] != x.shape[0])
+    refuse(op, "expected `grad` and `x` of as many images; got " + shape_text(g) + " and " +
+                   shape_text(x));
+  const Activation activation = activation_from(activation_in, op);
+  std::optional<Operand> saved;
+  if (activation != Activation::none) {
+    const ArrayView v = view_images(saved_in, op, "saved");
+    require_dtype(v, x.dtype, op, "saved");
+    require_shape_of(v, g, op, "saved", "grad");
+    saved.emplace(channels_last(v));
+  }
+  py::object dx = py::none(), dweight = py::none(), dbias = py::none(), dz = py::none();
+  if (need.x) dx = new_channels_last(x.dtype, x.shape);
+  if (need.weight) dweight = new_array_like(weight);
+  if (need.bias) dbias = new_array(x.dtype, 1, &g.shape[1]);
+  if (saved && (need.x || need.weight || need.residual)) dz = new_channels_last(x.dtype, g.shape);
+
+  Operand grad = saved || need.bias ? channels_last(g) : Operand::strided(g);
+  const Operand input = Operand::strided(x), weights = Operand::strided(weight);
+  dispatch_float(x.dtype, [&]<class T>() {
+    const GilRelease release(2 * conv_cost_ns<T>(shape));
+    if (saved || need.bias)
+      backward_of_epilogue<T>(grad.v, saved ? &*saved : nullptr, activation, data_of<T>(dz),
+                              data_of<T>(dbias));
+  });
+  if (saved && !dz.is_none()) grad = Operand(view_own(dz));
+  dispatch_float(x.dtype, [&]<class T>() {
+    const GilRelease release(2 * conv_cost_ns<T>(shape));
+    const ImageView<const T> dy = image_view<T>(grad), from = image_view<T>(input);
+    if (need.x && transposed)
+      conv_forward<T>(shape, dy, kernel_view<T>(weights), data_of<T>(dx), {});
+    else if (need.x)
+      conv_input_gradient<T>(shape, dy, kernel_view<T>(weights), data_of<T>(dx), {});
+    if (!need.weight) return;
+    const int64_t item = sizeof(T);
+    const npy_intp* s = PyArray_STRIDES(reinterpret_cast<PyArrayObject*>(dweight.ptr()));
+    const KernelView<T> dw{data_of<T>(dweight), s[0] / item, s[1] / item, s[2] / item, s[3] / item};
+    conv_weight_gradient<T>(shape, transposed ? dy : from, transposed ? from : dy, dw);
+  });
+  if (!need.residual)
+    dz = py::none();
+  else if (!saved)  // with no activation it is grad itself
+    dz = py::reinterpret_borrow<py::object>(grad_in);
+  return py::make_tuple(std::move(dx), std::move(dweight), std::move(dbias), std::move(dz));
+}
+
+py::tuple conv_forward_of(py::handle x, py::handle weight, py::handle bias, py::handle residual,
+                          Pair stride, Pair padding, Pair dilation, int64_t groups, Pair out_size,
+                          py::handle activation, bool save) {
+  return forward("conv", false, x, weight, bias, residual, {stride, padding, dilation, groups},
+                 out_size, activation, save);
+}
+
+py::tuple conv_backward_of(py::handle grad, py::handle x, py::handle weight, py::handle saved,
+                           Pair stride, Pair padding, Pair dilation, int64_t groups,
+                           py::handle activation, bool need_x, bool need_weight, bool need_bias,
+                           bool need_residual) {
+  return backward("conv_backward", false, grad, x, weight, saved,
+                  {stride, padding, dilation, groups}, activation,
+                  {need_x, need_weight, need_bias, need_residual});
+}
+
+py::tuple conv_transpose_forward_of(py::handle x, py::handle weight, py::handle bias, Pair stride,
+                                    Pair padding, Pair dilation, int64_t groups, Pair out_size,
+                                    py::handle activation, bool save) {
+  return forward("conv_transpose", true, x, weight, bias, py::none(),
+                 {stride, padding, dilation, groups}, out_size, activation, save);
+}
+
+py::tuple conv_transpose_backward_of(py::handle grad, py::handle x, py::handle weight,
+                                     py::handle saved, Pair stride, Pair padding, Pair dilation,
+                                     int64_t groups, py::handle activation, bool need_x,
+                                     bool need_weight, bool need_bias) {
+  const py::tuple all = backward("conv_transpose_backward", true, grad, x, weight, saved,
+                                 {stride, padding, dilation, groups}, activation,
+                                 {need_x, need_weight, need_bias, false});
+  return py::make_tuple(all[0], all[1], all[2]);
+}
+
+}  // namespace
+
+void bind_conv(py::module_& m) {
+  m.def("conv_forward", &conv_forward_of, py::arg("x"), py::arg("weight"), py::arg("bias"),
+        py::arg("residual"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
+        py::arg("groups"), py::arg("out_size"), py::arg("activation"), py::arg("save"));
+  m.def("conv_backward", &conv_backward_of, py::arg("grad"), py::arg("x"), py::arg("weight"),
+        py::arg("saved"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
+        py::arg("groups"), py::arg("activation"), py::arg("need_x"), py::arg("need_weight"),
+        py::arg("need_bias"), py::arg("need_residual") = false);
+  m.def("conv_transpose_forward", &conv_transpose_forward_of, py::arg("x"), py::arg("weight"),
+        py::arg("bias"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
+        py::arg("groups"), py::arg("out_size"), py::arg("activation"), py::arg("save"));
+  m.def("conv_transpose_backward", &conv_transpose_backward_of, py::arg("grad"), py::arg("x"),
+        py::arg("weight"), py::arg("saved"), py::arg("stride"), py::arg("padding"),
+        py::arg("dilation"), py::arg("groups"), py::arg("activation"), py::arg("need_x"),
+        py::arg("need_weight"), py::arg("need_bias"));
+}
+
+}  // namespace tilework

@@ -1,0 +1,210 @@
+// The blocked correlation: a block of packed weights stays in L2 while the pixels stream by.
+//
+// Sums go to y every kFlush products: that bounds the chain of roundings, and is why many channels
+// keep their accuracy.
+#pragma once
+
+#include "kernels/conv/arrange.h"
+#include "kernels/conv/segments.h"
+#include "kernels/gemm/epilogue.h"
+
+namespace tilework::TW_ISA {
+
+inline constexpr int64_t kFlush = 512;
+// Below so many channels, a segment runs over a row of taps: these are adjacent in a copy of x.
+inline constexpr int64_t kFewChannels = 16;
+
+// What the rows [begin, begin + size) of a tile lose to x's borders under one tap.
+enum class Clip : int { none, first, last, all, other };
+TW_INLINE Clip clip(const ConvGeometry& g, const Part& cols, const Tap& tap) {
+  const int64_t at = cols.begin * g.col_step + tap.col, room = g.in_cols - at;
+  const int64_t low = at < 0 ? least(cols.size, ceil_div(-at, g.col_step)) : 0;
+  const int64_t high = cols.size - (room > 0 ? least(cols.size, ceil_div(room, g.col_step)) : 0);
+  if (low + high == 0) return Clip::none;
+  if (low + high >= cols.size) return Clip::all;
+  if (low + high > 1) return Clip::other;
+  return low ? Clip::first : Clip::last;
+}
+
+template <class T>
+struct CorrelationPlan {
+  using Shape = Tile<T>;
+  bool copies, margins, folds;  // x; with zeros beside it; segments that join taps
+  CopyExtent extent;
+  int64_t images_at_once;
+  int64_t channel_blocks, channels;  // of one block
+  int64_t panels, panels_at_once;
+  int64_t col_parts;
+  int64_t taps_a_flush;
+
+  explicit CorrelationPlan(const Correlation<T>& g) {
+    const int64_t k_most = Blocks<T>::b_most / Shape::nr;  // of one panel
+    const int64_t taps = g.tap_count > 0 ? g.tap_count : 1;
+    const int64_t longest = least(kFlush, k_most / taps > 0 ? k_most / taps : 1);
+    channel_blocks = g.channels > 0 ? ceil_div(g.channels, longest) : 1;
+    channels = ceil_div(g.channels, channel_blocks);
+    taps_a_flush = kFlush / (channels > 0 ? channels : 1);
+
+    col_parts = ceil_div(g.cols, Shape::mr);
+    folds = g.channels < kFewChannels && g.tap_count > 1 && channel_blocks == 1;
+    margins = folds || clips_oddly(g);
+    copies = margins || (g.x_channel != 1 && g.channels > 1);
+    if (copies) extent = CopyExtent::of(g, margins);
+
+    panels = ceil_div(g.outs, Shape::nr);
+    const int64_t fit = k_most / (taps * channels > 0 ? taps * channels : 1);
+    panels_at_once = least(panels, fit > 0 ? fit : 1);
+    // Weights that one block holds are packed once, and each image copied when its turn comes.
+    images_at_once = one_block() ? 1 : g.images;
+  }
+  bool one_block() const { return channel_blocks == 1 && panels_at_once == panels; }
+
+ private:
+  bool clips_oddly(const Correlation<T>& g) const {
+    for (int64_t p = 0; p < col_parts; ++p)
+      for (int64_t i = 0; i < g.tap_count; ++i)
+        if (clip(g, part(g.cols, col_parts, p), g.taps[i]) == Clip::other) return true;
+    return false;
+  }
+};
+
+template <class T>
+class BlockedCorrelation {
+  using Shape = Tile<T>;
+
+ public:
+  BlockedCorrelation(const Correlation<T>& g, void* workspace)
+      : g_(g), plan_(g), arena_(workspace) {
+    segments_ = arena_.template take<Segment<T>>(g.tap_count);
+    slots_ = arena_.template take<int32_t>(PanelPacker<T>::slot_room(g));
+    // The kernel's requests for B run past the end, which costs nothing; its loads do not.
+    weights_ =
+        arena_.template take<T>(g.tap_count * plan_.channels * Shape::nr * plan_.panels_at_once);
+    copy_ = arena_.template take<T>(
+        plan_.copies ? plan_.images_at_once * plan_.extent.pixels(g) * g.channels : 0);
+  }
+  size_t workspace_bytes() const { return arena_.used(); }
+
+  void run() {
+    const PanelPacker<T> packer(g_, slots_);
+    for (group_ = 0; group_ < g_.groups; ++group_)
+      for (int64_t n = 0; n < g_.images; n += plan_.images_at_once) {
+        const int64_t images = least(plan_.images_at_once, g_.images - n);
+        Source<T> x{g_.x + group_ * g_.channels * g_.x_channel + n * g_.x_image, g_.x_image,
+                    g_.x_row, g_.x_col};
+        if (plan_.copies) x = arrange(g_, plan_.extent, group_, n, images, copy_);
+        for (panel_ = 0; panel_ < plan_.panels; panel_ += plan_.panels_at_once)
+          for (int64_t b = 0; b < plan_.channel_blocks; ++b) {
+            channels_ = part(g_.channels, plan_.channel_blocks, b);
+            if (n == 0 || !plan_.one_block()) pack(packer);
+            for (int64_t i = 0; i < images; ++i) multiply_image(x, n + i, i);
+          }
+      }
+  }
+
+ private:
+  int64_t panels_here() const { return least(plan_.panels_at_once, plan_.panels - panel_); }
+  int64_t panel_elements() const { return g_.tap_count * channels_.size * Shape::nr; }
+
+  void pack(const PanelPacker<T>& packer) {
+    for (int64_t p = 0; p < panels_here(); ++p) {
+      const int64_t col = (panel_ + p) * Shape::nr;
+      packer.run(group_, col, static_cast<int>(least<int64_t>(Shape::nr, g_.outs - col)),
+                 channels_.begin, channels_.size, weights_ + p * panel_elements());
+    }
+  }
+
+  void multiply_image(const Source<T>& x, int64_t image, int64_t image_of_source) {
+    const T* in = x.data + image_of_source * x.image + channels_.begin;
+    const int64_t out = image * g_.y_image + group_ * g_.outs;
+    for (int64_t row = 0; row < g_.rows; ++row)
+      for (int64_t p = 0; p < plan_.col_parts; ++p) {
+        const Part cols = part(g_.cols, plan_.col_parts, p);
+        multiply_pixels(x, in, row, cols, out + row * g_.y_row + cols.begin * g_.y_col);
+      }
+  }
+
+  // A tile's pixels, all columns of the block. `out` counts elements of y.
+  void multiply_pixels(const Source<T>& x, const T* in, int64_t row, const Part& cols,
+                       int64_t out) {
+    const bool first = channels_.begin == 0, last = channels_.begin + channels_.size == g_.channels;
+    int64_t tap = 0;
+    do {
+      const int64_t end = least(tap + plan_.taps_a_flush, g_.tap_count);
+      const int64_t count = list_segments(x, in, row, cols, tap, end);
+      const bool add = !first || tap > 0;
+      if (count > 0 || !add || (last && end == g_.tap_count))
+        for (int64_t p = 0; p < panels_here(); ++p)
+          multiply_tile(x, count, cols, p, out, add, last && end == g_.tap_count);
+      tap = end;
+    } while (tap < g_.tap_count);
+  }
+
+  void multiply_tile(const Source<T>& x, int64_t count, const Part& cols, int64_t p, int64_t out,
+                     bool add, bool last) {
+    const int64_t col = (panel_ + p) * Shape::nr;
+    const int height = static_cast<int>(cols.size);
+    const int width = static_cast<int>(least<int64_t>(Shape::nr, g_.outs - col));
+    T* c = g_.y + out + col;
+    segment_kernel<T>(height, width)(
+        {segments_, count, 0, g_.col_step * x.col, 1, weights_ + p * panel_elements()},
+        {c, g_.y_col, width, add});
+    if (last && g_.epilogue.changes_result()) {
+      Epilogue<T> e = epilogue_at(g_.epilogue, 0, out + col);
+      if (e.bias) e.bias = g_.epilogue.bias + group_ * g_.outs + col;
+      e.residual_row = e.preactivation_row = g_.y_col;
+      finish(height, width, c, g_.y_col, e);
+    }
+  }
+
+  // The segments of taps [begin, end) that reach the tile.
+  int64_t list_segments(const Source<T>& x, const T* in, int64_t row, const Part& cols,
+                        int64_t begin, int64_t end) {
+    int64_t count = 0;
+    const Tap* previous = nullptr;
+    for (int64_t i = begin; i < end; ++i) {
+      const Tap& tap = g_.taps[i];
+      const int64_t in_row = (g_.row_begin + row) * g_.row_step + tap.row;
+      if (in_row < 0 || in_row >= g_.in_rows) continue;
+      if (plan_.folds && previous && previous->row == tap.row && previous->col + 1 == tap.col) {
+        segments_[count - 1].k += channels_.size;
+        previous = &tap;
+        continue;
+      }
+      const Clip lost = plan_.margins ? Clip::none : clip(g_, cols, tap);
+      if (lost == Clip::all) continue;
+      const int64_t in_col = plan_.extent.left + cols.begin * g_.col_step + tap.col;
+      segments_[count++] = {in + in_row * x.row + in_col * x.col, i * channels_.size * Shape::nr,
+                            channels_.size,
+                            lost == Clip::first  ? Edge::no_first
+                            : lost == Clip::last ? Edge::no_last
+                                                 : Edge::none};
+      previous = &tap;
+    }
+    return count;
+  }
+
+  const Correlation<T>& g_;
+  const CorrelationPlan<T> plan_;
+  Arena arena_;
+  Segment<T>* segments_;
+  int32_t* slots_;
+  T *weights_, *copy_;
+  int64_t group_ = 0, panel_ = 0;
+  Part channels_ = {};
+};
+
+template <class T>
+bool blocked_correlation_suits(const Correlation<T>&) {
+  return true;
+}
+template <class T>
+size_t blocked_correlation_workspace(const Correlation<T>& g) {
+  return BlockedCorrelation<T>(g, nullptr).workspace_bytes();
+}
+template <class T>
+void blocked_correlation(const Correlation<T>& g, void* workspace) {
+  BlockedCorrelation<T>(g, workspace).run();
+}
+
+}  // namespace tilework::TW_ISA

@@ -1,0 +1,405 @@
+#include "kernels/conv/conv.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/memory_pool.h"
+#include "base/thread_pool.h"
+#include "base/variants.h"
+#include "kernels/gemm/gemm.h"
+
+#define TW_FAMILY conv
+#define TW_KERNELS ConvKernels
+#include "base/family.inc"
+
+namespace tilework {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t floor_mod(int64_t a, int64_t b) { return (a % b + b) % b; }
+
+// Below this an operation is over before a second thread has woken up.
+constexpr double kWorthCutting_ns = 20e3;
+
+template <class Args>
+const ConvRoutine<Args>& find_routine(const ConvRoutine<Args>* routines, int count,
+                                      const Args& args) {
+  const ConvRoutine<Args>* r = routines;
+  while (r + 1 < routines + count && !r->suits(args)) ++r;
+  return *r;  // the last suits all
+}
+
+template <class Args>
+void run_on_this_thread(const Args& args, const ConvRoutine<Args>& routine) {
+  Scratch<char> workspace(routine.workspace_bytes(args));
+  routine.run(args, workspace.get());
+}
+
+template <class T>
+Correlation<T> images_of(Correlation<T> g, int64_t begin, int64_t count) {
+  g.images = count;
+  g.x += begin * g.x_image;
+  g.y += begin * g.y_image;
+  if (g.epilogue.residual) g.epilogue.residual += begin * g.y_image;
+  if (g.epilogue.preactivation) g.epilogue.preactivation += begin * g.y_image;
+  return g;
+}
+template <class T>
+Correlation<T> rows_of(Correlation<T> g, int64_t begin, int64_t count) {
+  g.rows = count;
+  g.row_begin += begin;
+  g.y += begin * g.y_row;
+  if (g.epilogue.residual) g.epilogue.residual += begin * g.y_row;
+  if (g.epilogue.preactivation) g.epilogue.preactivation += begin * g.y_row;
+  return g;
+}
+// Outs of the one group, or whole groups of several.
+template <class T>
+Correlation<T> outs_of(Correlation<T> g, int64_t begin, int64_t count) {
+  int64_t outs = begin;
+  if (g.groups > 1) {
+    outs = begin * g.outs;
+    g.groups = count;
+    g.x += begin * g.channels * g.x_channel;
+    g.weight += begin * g.w_group;
+  } else {
+    g.outs = count;
+    g.weight += begin * g.w_out;
+  }
+  g.y += outs;
+  if (g.epilogue.bias) g.epilogue.bias += outs;
+  if (g.epilogue.residual) g.epilogue.residual += outs;
+  if (g.epilogue.preactivation) g.epilogue.preactivation += outs;
+  return g;
+}
+
+// A cut of pixels repeats the packing of weights, one of outs the reading of x: of the cuts that
+// give every thread work, the cheapest.
+struct Grid {
+  int64_t pixels, outs;
+};
+Grid choose_grid(int64_t pixels, int64_t most_pixel_cuts, int64_t outs, int64_t out_units,
+                 int threads) {
+  constexpr double kPack = 60;  // multiply-adds in the time that packing one element takes
+  Grid best{1, 1};
+  double best_cost = 0;
+  for (int64_t cuts = 1; cuts <= std::min<int64_t>(threads, out_units); ++cuts) {
+    const int64_t across = std::min(ceil_div(threads, cuts), most_pixel_cuts);
+    const double m = static_cast<double>(ceil_div(pixels, across));
+    const double n = static_cast<double>(ceil_div(outs, cuts));
+    const double cost = m * n + kPack * (m + n);
+    if (cuts == 1 || cost < best_cost) {
+      best_cost = cost;
+      best = {across, cuts};
+    }
+  }
+  return best;
+}
+
+template <class T>
+void correlate(const Correlation<T>& g, double cost_ns) {
+  if (g.images == 0 || g.rows == 0 || g.cols == 0 || g.outs == 0 || g.groups == 0) return;
+  const ConvRoutines<T>& table = g_variants.of<T>();
+  const auto& routine = find_routine(table.correlations, table.correlation_count, g);
+  const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
+  if (threads == 1) return run_on_this_thread(g, routine);
+
+  const int64_t units = g.groups > 1 ? g.groups : ceil_div(g.outs, routine.out_unit);
+  const int64_t unit = g.groups > 1 ? 1 : routine.out_unit;
+  const int64_t end = g.groups > 1 ? g.groups : g.outs;
+  const Grid grid =
+      choose_grid(g.images * g.rows * g.cols, g.images * g.rows, g.groups * g.outs, units, threads);
+  // Whole images where they come out even, else each image's rows.
+  const bool whole = g.images % grid.pixels == 0;
+  const int64_t bands = whole ? 1 : std::min(grid.pixels, g.rows);
+  const int64_t images = whole ? grid.pixels : g.images;
+  parallel_for(images * bands * grid.outs, cost_ns, [&](int64_t task) {
+    const int64_t o = task % grid.outs, band = task / grid.outs % bands;
+    const int64_t i = task / grid.outs / bands;
+    const int64_t out = units * o / grid.outs * unit;
+    const int64_t out_end = std::min(end, units * (o + 1) / grid.outs * unit);
+    const int64_t row = g.rows * band / bands, row_end = g.rows * (band + 1) / bands;
+    const int64_t image = g.images * i / images, image_end = g.images * (i + 1) / images;
+    const Correlation<T> piece =
+        rows_of(images_of(g, image, image_end - image), row, row_end - row);
+    run_on_this_thread(outs_of(piece, out, out_end - out), routine);
+  });
+}
+
+template <class T>
+WeightGradient<T> piece_of(WeightGradient<T> g, int64_t out, int64_t outs, int64_t channel,
+                           int64_t channels) {
+  if (g.groups > 1) {
+    g.x += out * g.channels * g.x_channel;
+    g.grad += out * g.outs * g.grad_out;
+    g.dweight += out * g.w_group;
+    g.groups = outs;
+    return g;
+  }
+  g.outs = outs;
+  g.channels = channels;
+  g.x += channel * g.x_channel;
+  g.grad += out * g.grad_out;
+  g.dweight += out * g.w_out + channel * g.w_channel;
+  return g;
+}
+
+template <class T>
+void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
+  if (g.channels == 0 || g.outs == 0 || g.groups == 0 || g.tap_count == 0) return;
+  const ConvRoutines<T>& table = g_variants.of<T>();
+  const auto& routine = find_routine(table.weight_gradients, table.weight_gradient_count, g);
+  const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
+  if (threads == 1) return run_on_this_thread(g, routine);
+
+  // A piece has all the pixels, so that nothing is summed up across pieces.
+  constexpr int64_t kFewestChannels = 64;
+  const int64_t out_unit = g.groups > 1 ? 1 : routine.out_unit;
+  const int64_t outs = g.groups > 1 ? g.groups : g.outs, out_units = ceil_div(outs, out_unit);
+  const int64_t channel_units =
+      g.groups > 1 || g.channels < kFewestChannels ? 1 : ceil_div(g.channels, routine.channel_unit);
+  const Grid grid = choose_grid(g.channels * g.tap_count, channel_units, outs, out_units, threads);
+  parallel_for(grid.pixels * grid.outs, cost_ns, [&](int64_t task) {
+    const int64_t c = task % grid.pixels, o = task / grid.pixels;
+    const int64_t out = out_units * o / grid.outs * out_unit;
+    const int64_t out_end = std::min(outs, out_units * (o + 1) / grid.outs * out_unit);
+    const auto cut = [&](int64_t i) {
+      return i == grid.pixels ? g.channels : channel_units * i / grid.pixels * routine.channel_unit;
+    };
+    run_on_this_thread(piece_of(g, out, out_end - out, cut(c), cut(c + 1) - cut(c)), routine);
+  });
+}
+
+// The taps along one axis that a grid of every `step`-th place meets: at place p of it, the offset
+// of tap k.
+std::vector<Tap> all_taps(const ConvShape& s, int64_t w_row, int64_t w_col) {
+  std::vector<Tap> taps;
+  for (int64_t i = 0; i < s.kernel_rows; ++i)
+    for (int64_t j = 0; j < s.kernel_cols; ++j)
+      taps.push_back({i * s.row_dilation - s.row_padding, j * s.col_dilation - s.col_padding,
+                      i * w_row + j * w_col});
+  return taps;
+}
+
+// A 1x1 window at every pixel: one product, where pixels lie at one stride.
+bool is_product(const ConvShape& s) {
+  return s.kernel_rows == 1 && s.kernel_cols == 1 && s.groups == 1 && s.row_step == 1 &&
+         s.col_step == 1 && s.row_padding == 0 && s.col_padding == 0 && s.rows == s.in_rows &&
+         s.cols == s.in_cols;
+}
+
+// Pixels as the rows of a matrix: all of them, or each image's.
+struct PixelRows {
+  int64_t batches, rows, batch, row;
+  bool valid;
+};
+template <class T>
+PixelRows pixel_rows(const ConvShape& s, const ImageView<T>& x) {
+  const int64_t step = s.in_cols > 1 ? x.col : x.row;
+  if (s.in_cols > 1 && s.in_rows > 1 && x.row != s.in_cols * x.col) return {0, 0, 0, 0, false};
+  const int64_t pixels = s.in_rows * s.in_cols;
+  if (s.images == 1 || x.image == pixels * step)
+    return {1, s.images * pixels, 0, pixels > 1 ? step : x.image, true};
+  return {s.images, pixels, x.image, step, true};
+}
+
+template <class T>
+void multiply_pixels(const PixelRows& p, const T* x, int64_t x_channel, int64_t channels,
+                     int64_t outs, const T* w, int64_t w_channel, int64_t w_out, T* y,
+                     const Epilogue<T>& epilogue) {
+  for (int64_t i = 0; i < p.batches; ++i) {
+    GemmArgs<T> g{.m = p.rows,
+                  .n = outs,
+                  .k = channels,
+                  .a = x + i * p.batch,
+                  .a_row = p.row,
+                  .a_col = x_channel,
+                  .b = w,
+                  .b_row = w_channel,
+                  .b_col = w_out,
+                  .c = y + i * p.rows * outs,
+                  .c_row = outs,
+                  .epilogue = epilogue,
+                  .precision = matmul_precision()};
+    Epilogue<T>& e = g.epilogue;
+    e.residual_row = e.preactivation_row = outs;
+    if (e.residual) e.residual += i * p.rows * outs;
+    if (e.preactivation) e.preactivation += i * p.rows * outs;
+    gemm(g);
+  }
+}
+
+template <class T>
+Epilogue<T> epilogue_from(Epilogue<T> e, int64_t offset) {
+  if (e.residual) e.residual += offset;
+  if (e.preactivation) e.preactivation += offset;
+  return e;
+}
+
+}  // namespace
+
+template <class T>
+void to_channels_last(int64_t images, int64_t channels, int64_t rows, int64_t cols,
+                      const ImageView<const T>& x, T* out) {
+  const auto arrange_row = g_variants.of<T>().arrange_row;
+  const double elements = static_cast<double>(images * channels) * static_cast<double>(rows * cols);
+  parallel_for(images * rows, elements / 2, [&](int64_t i) {
+    arrange_row(cols, channels, x.data + i / rows * x.image + i % rows * x.row, x.col, x.channel,
+                out + i * cols * channels);
+  });
+}
+
+template <class T>
+double conv_cost_ns(const ConvShape& s) {
+  return gemm_cost_ns<T>(s.images * s.rows * s.cols, s.groups ? s.outs / s.groups : 0,
+                         s.channels * s.kernel_rows * s.kernel_cols);
+}
+
+template <class T>
+void conv_forward(const ConvShape& s, const ImageView<const T>& x,
+                  const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue) {
+  if (is_product(s)) {
+    const PixelRows p = pixel_rows(s, x);
+    if (p.valid)
+      return multiply_pixels(p, x.data, x.channel, s.channels, s.outs, weight.data, weight.channel,
+                             weight.out, y, epilogue);
+  }
+  const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
+  Correlation<T> g;
+  g.images = s.images;
+  g.rows = s.rows;
+  g.cols = s.cols;
+  g.in_rows = s.in_rows;
+  g.in_cols = s.in_cols;
+  g.groups = s.groups;
+  g.channels = s.channels / s.groups;
+  g.outs = s.outs / s.groups;
+  g.row_begin = 0;
+  g.row_step = s.row_step;
+  g.col_step = s.col_step;
+  g.taps = taps.data();
+  g.tap_count = static_cast<int64_t>(taps.size());
+  g.x = x.data;
+  g.x_image = x.image;
+  g.x_row = x.row;
+  g.x_col = x.col;
+  g.x_channel = x.channel;
+  g.weight = weight.data;
+  g.w_group = g.outs * weight.out;
+  g.w_channel = weight.channel;
+  g.w_out = weight.out;
+  g.y = y;
+  g.y_col = s.outs;
+  g.y_row = s.cols * g.y_col;
+  g.y_image = s.rows * g.y_row;
+  g.epilogue = epilogue;
+  correlate(g, conv_cost_ns<T>(s));
+}
+
+// Pixel h of dx meets row r of dy under tap k where h + padding = r * step + k * dilation: for
+// every step-th h the same taps, and rows that go up by one.
+template <class T>
+void conv_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
+                         const KernelView<const T>& weight, T* dx, const Epilogue<T>& epilogue) {
+  if (is_product(s)) {
+    const PixelRows p = pixel_rows(s, dy);
+    if (p.valid)
+      return multiply_pixels(p, dy.data, dy.channel, s.outs, s.channels, weight.data, weight.out,
+                             weight.channel, dx, epilogue);
+  }
+  Correlation<T> g;
+  g.images = s.images;
+  g.in_rows = s.rows;
+  g.in_cols = s.cols;
+  g.groups = s.groups;
+  g.channels = s.outs / s.groups;
+  g.outs = s.channels / s.groups;
+  g.row_begin = 0;
+  g.row_step = 1;
+  g.col_step = 1;
+  g.x = dy.data;
+  g.x_image = dy.image;
+  g.x_row = dy.row;
+  g.x_col = dy.col;
+  g.x_channel = dy.channel;
+  g.weight = weight.data;
+  g.w_group = g.channels * weight.out;
+  g.w_channel = weight.out;
+  g.w_out = weight.channel;
+  g.y_col = s.col_step * s.channels;
+  g.y_row = s.row_step * s.in_cols * s.channels;
+  g.y_image = s.in_rows * s.in_cols * s.channels;
+  std::vector<Tap> taps;
+  const double cost_ns =
+      conv_cost_ns<T>(s) / static_cast<double>(s.row_step) / static_cast<double>(s.col_step);
+  for (int64_t a = 0; a < std::min(s.row_step, s.in_rows); ++a)
+    for (int64_t b = 0; b < std::min(s.col_step, s.in_cols); ++b) {
+      taps.clear();
+      for (int64_t i = s.kernel_rows; i-- > 0;)
+        for (int64_t j = s.kernel_cols; j-- > 0;) {
+          const int64_t row = a + s.row_padding - i * s.row_dilation;
+          const int64_t col = b + s.col_padding - j * s.col_dilation;
+          if (floor_mod(row, s.row_step) == 0 && floor_mod(col, s.col_step) == 0)
+            taps.push_back({row / s.row_step, col / s.col_step, i * weight.row + j * weight.col});
+        }
+      g.taps = taps.data();
+      g.tap_count = static_cast<int64_t>(taps.size());
+      g.rows = ceil_div(s.in_rows - a, s.row_step);
+      g.cols = ceil_div(s.in_cols - b, s.col_step);
+      const int64_t at = (a * s.in_cols + b) * s.channels;
+      g.y = dx + at;
+      g.epilogue = epilogue_from(epilogue, at);
+      correlate(g, cost_ns);
+    }
+}
+
+template <class T>
+void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
+                          const ImageView<const T>& dy, const KernelView<T>& dweight) {
+  const std::vector<Tap> taps = all_taps(s, dweight.row, dweight.col);
+  WeightGradient<T> g;
+  g.images = s.images;
+  g.rows = s.rows;
+  g.cols = s.cols;
+  g.in_rows = s.in_rows;
+  g.in_cols = s.in_cols;
+  g.groups = s.groups;
+  g.channels = s.channels / s.groups;
+  g.outs = s.outs / s.groups;
+  g.row_begin = 0;
+  g.row_step = s.row_step;
+  g.col_step = s.col_step;
+  g.taps = taps.data();
+  g.tap_count = static_cast<int64_t>(taps.size());
+  g.x = x.data;
+  g.x_image = x.image;
+  g.x_row = x.row;
+  g.x_col = x.col;
+  g.x_channel = x.channel;
+  g.grad = dy.data;
+  g.grad_image = dy.image;
+  g.grad_row = dy.row;
+  g.grad_col = dy.col;
+  g.grad_out = dy.channel;
+  g.dweight = dweight.data;
+  g.w_group = g.outs * dweight.out;
+  g.w_channel = dweight.channel;
+  g.w_out = dweight.out;
+  weight_gradient(g, conv_cost_ns<T>(s));
+}
+
+#define TW_INSTANTIATE(T)                                                                          \
+  template void to_channels_last<T>(int64_t, int64_t, int64_t, int64_t, const ImageView<const T>&, \
+                                    T*);                                                           \
+  template double conv_cost_ns<T>(const ConvShape&);                                               \
+  template void conv_forward<T>(const ConvShape&, const ImageView<const T>&,                       \
+                                const KernelView<const T>&, T*, const Epilogue<T>&);               \
+  template void conv_input_gradient<T>(const ConvShape&, const ImageView<const T>&,                \
+                                       const KernelView<const T>&, T*, const Epilogue<T>&);        \
+  template void conv_weight_gradient<T>(const ConvShape&, const ImageView<const T>&,               \
+                                        const ImageView<const T>&, const KernelView<T>&);
+TW_INSTANTIATE(float)
+TW_INSTANTIATE(double)
+#undef TW_INSTANTIATE
+
+}  // namespace tilework

@@ -1,0 +1,59 @@
+// Convolutions over images for float and double: cut among threads here, computed by each ISA's
+// routines.
+//
+// Every operation is told by the convolution y = x * weight that it belongs to. What a window reads
+// outside of x counts as zero, or not at all: an infinite weight there may or may not give NaN.
+// Results do not depend on the number of threads.
+#pragma once
+
+#include "kernels/conv/kernels.h"
+
+namespace tilework {
+
+struct ConvShape {
+  int64_t images, channels, outs, groups;
+  int64_t in_rows, in_cols, rows, cols;  // of x and y
+  int64_t kernel_rows, kernel_cols;
+  int64_t row_step, col_step;
+  int64_t row_padding, col_padding;  // how far before x the first window starts
+  int64_t row_dilation, col_dilation;
+};
+
+// Strides in elements: any at all.
+template <class T>
+struct ImageView {  // (image, channel, row, col)
+  T* data;
+  int64_t image, channel, row, col;
+};
+template <class T>
+struct KernelView {  // (out, channel within the group, row, col)
+  T* data;
+  int64_t out, channel, row, col;
+};
+
+// A copy of x, dense in (image, row, col, channel) order.
+template <class T>
+void to_channels_last(int64_t images, int64_t channels, int64_t rows, int64_t cols,
+                      const ImageView<const T>& x, T* out);
+
+// A guess of the time on one thread, in nanoseconds.
+template <class T>
+double conv_cost_ns(const ConvShape& s);
+
+// y is dense in (image, row, col, out) order; so are the epilogue's residual and preactivation,
+// whose row strides are not read.
+template <class T>
+void conv_forward(const ConvShape& s, const ImageView<const T>& x,
+                  const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue);
+
+// dx, dense in (image, row, col, channel) order: the gradient for x, or a transposed convolution of
+// dy.
+template <class T>
+void conv_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
+                         const KernelView<const T>& weight, T* dx, const Epilogue<T>& epilogue);
+
+template <class T>
+void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
+                          const ImageView<const T>& dy, const KernelView<T>& dweight);
+
+}  // namespace tilework

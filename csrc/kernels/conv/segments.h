@@ -1,0 +1,145 @@
+// The micro-kernel: one tile of C in registers, while segment after segment of A and B streams
+// past. C = sum over segments of A_s @ B_s, where A_s lies anywhere and B_s is part of a packed
+// panel.
+//
+// For a correlation a tile's rows are adjacent pixels of y, a segment is a tap and k runs over
+// channels; for a weight gradient the rows are adjacent channels, a segment is a row of pixels and
+// k runs along it. No unrolled copy of x is ever made.
+//
+// Each element of C is one chain of FMAs in the order of the segments, whatever the tile's height:
+// this is what makes results independent of how the work is cut.
+#pragma once
+
+#include "kernels/gemm/tile.h"
+
+namespace tilework::TW_ISA {
+
+// Where a window reaches over x's left or right border, the tile's first or last pixel has nothing
+// to add: it is skipped, rather than multiplied by zeros that a padded copy of x would hold.
+enum class Edge : int { none, no_first, no_last };
+
+template <class T>
+struct Segment {
+  const T* a;
+  int64_t b;  // elements from the panel's start
+  int64_t k;
+  Edge edge;
+};
+
+template <class T>
+struct SegmentList {
+  const Segment<T>* segments;
+  int64_t count;
+  int64_t a_offset;      // added to each segment's a
+  int64_t a_row, a_col;  // from one row of the tile, and one k, to the next
+  const T* panel;        // of B: Tile<T>::nr columns a step
+};
+
+// Rows [First, Last) of the tile.
+template <class T, int Rows, int Vectors, int First, int Last>
+TW_INLINE void add_products(Vec<T> (&sum)[Rows][Vectors], int64_t k, const T* a, int64_t a_row,
+                            int64_t a_col, const T* pb) {
+  using V = Vec<T>;
+  constexpr int nr = Tile<T>::nr;
+  // Three rows share a base pointer: base, base + row, base + 2 * row are all x86 addressing modes.
+  constexpr int kBases = (Rows + 2) / 3;
+  const T* base[kBases];
+#pragma GCC unroll 8
+  for (int i = 0; i < kBases; ++i) base[i] = a + 3 * i * a_row;
+  for (int64_t step = 0; step < k; ++step) {
+    V vb[Vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
+    // B streams from L2, and these requests are what hides that.
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j)
+      __builtin_prefetch(pb + kPrefetchSteps * nr + j * V::width, 0, 3);
+    pb += nr;
+#pragma GCC unroll 16
+    for (int i = First; i < Last; ++i) {
+      const V va = base[i / 3][(i % 3) * a_row];
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) sum[i][j] = fma(va, vb[j], sum[i][j]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kBases; ++i) base[i] += a_col;
+  }
+}
+
+template <class T>
+using SegmentKernel = void (*)(const SegmentList<T>& list, TileC<T> c);
+
+template <class T, int Rows, int Vectors>
+void segment_tile(const SegmentList<T>& list, TileC<T> c) {
+  using V = Vec<T>;
+  V sum[Rows][Vectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) sum[i][j] = V::zero();
+
+  // C is wanted when the loop ends; ask for it before the loop starts.
+  T* out = c.data;
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i, out += c.row) {
+    __builtin_prefetch(out, 1, 3);
+    __builtin_prefetch(out + c.cols - 1, 1, 3);
+  }
+
+  const Segment<T>* const end = list.segments + list.count;
+  for (const Segment<T>* s = list.segments; s != end; ++s) {
+    const T* a = s->a + list.a_offset;
+    const T* b = list.panel + s->b;
+    if (s->edge == Edge::none)
+      add_products<T, Rows, Vectors, 0, Rows>(sum, s->k, a, list.a_row, list.a_col, b);
+    else if (s->edge == Edge::no_first)
+      add_products<T, Rows, Vectors, 1, Rows>(sum, s->k, a, list.a_row, list.a_col, b);
+    else
+      add_products<T, Rows, Vectors, 0, Rows - 1>(sum, s->k, a, list.a_row, list.a_col, b);
+  }
+
+  out = c.data;
+  const int last = c.cols - (Vectors - 1) * V::width;  // lanes of the last vector in use
+  if (last == V::width) {
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i, out += c.row)
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) {
+        T* p = out + j * V::width;
+        if (c.add) sum[i][j] = V::load(p) + sum[i][j];
+        sum[i][j].store(p);
+      }
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i, out += c.row)
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) {
+        T* p = out + j * V::width;
+        const int lanes = j + 1 < Vectors ? V::width : last;
+        if (c.add) sum[i][j] = V::load_partial(p, lanes) + sum[i][j];
+        sum[i][j].store_partial(p, lanes);
+      }
+  }
+}
+
+// Kernels by height; entry 0 is unused.
+template <class T, int Vectors, int... Rows>
+struct SegmentTiles {
+  SegmentKernel<T> kernel[sizeof...(Rows) + 1] = {nullptr, segment_tile<T, Rows, Vectors>...};
+};
+template <class T, int Vectors>
+constexpr auto segment_tiles() {
+  if constexpr (Tile<T>::mr == 14)
+    return SegmentTiles<T, Vectors, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14>{};
+  else
+    return SegmentTiles<T, Vectors, 1, 2, 3, 4, 5, 6>{};
+}
+
+template <class T>
+TW_INLINE SegmentKernel<T> segment_kernel(int rows, int cols) {
+  static constexpr auto kWide = segment_tiles<T, 2>();
+  static constexpr auto kNarrow = segment_tiles<T, 1>();
+  return cols > Tile<T>::width ? kWide.kernel[rows] : kNarrow.kernel[rows];
+}
+
+}  // namespace tilework::TW_ISA

@@ -1,0 +1,410 @@
+"""Convolutions of the compiled engine against float64 loops: shapes, strides, layouts, threads."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+
+from tilework.testing.inputs import laid_out, normal
+from tilework.testing.tolerance import assert_close, eps, growth
+
+native = pytest.importorskip("tilework._native", reason="tests the compiled engine")
+
+FAMILY = "conv"  # whose variants the fixture `isa` goes over
+DTYPES = ["float32", "float64"]
+WEIGHTS = ["oihw", "hwio", "gaps"]
+
+
+einsum = functools.partial(np.einsum, optimize=True)  # by products of matrices
+
+
+@pytest.fixture
+def threads():
+    before = native.num_threads()
+    yield native.set_num_threads
+    native.set_num_threads(before)
+
+
+class Conv:
+    """A convolution by its definition, in float64: a product for each tap."""
+
+    def __init__(self, n, c, o, size, kernel, stride=(1, 1), padding=(0, 0), dilation=(1, 1),
+                 groups=1, out_size=None):  # fmt: skip
+        self.x_shape = (n, c, *size)
+        self.w_shape = (o, c // groups, *kernel)
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.out_size = out_size or tuple(
+            (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+            for i in (0, 1)
+        )
+        self.y_shape = (n, o, *self.out_size)
+        self.window = (stride, padding, dilation, groups)
+        self.taps = list(itertools.product(range(kernel[0]), range(kernel[1])))
+
+    def padded(self, x):
+        """x with zeros wherever a window reaches, and where its first pixel lies in that."""
+        reach = [
+            (self.out_size[i] - 1) * self.stride[i]
+            + (self.w_shape[2 + i] - 1) * self.dilation[i]
+            + 1
+            - self.padding[i]
+            for i in (0, 1)
+        ]
+        after = [max(0, reach[i] - x.shape[2 + i]) for i in (0, 1)]
+        return np.pad(x, [(0, 0), (0, 0)] + [(self.padding[i], after[i]) for i in (0, 1)])
+
+    def patch(self, padded, kh, kw):
+        """The pixels that tap (kh, kw) meets."""
+        top, left = kh * self.dilation[0], kw * self.dilation[1]
+        rows = slice(top, top + (self.out_size[0] - 1) * self.stride[0] + 1, self.stride[0])
+        cols = slice(left, left + (self.out_size[1] - 1) * self.stride[1] + 1, self.stride[1])
+        return padded[:, :, rows, cols]
+
+    def split(self, a):
+        return a.reshape(a.shape[0], self.groups, a.shape[1] // self.groups, *a.shape[2:])
+
+    def forward(self, x, w):
+        padded = self.padded(x)
+        w = w.reshape(self.groups, -1, *w.shape[1:])
+        y = np.zeros(self.split(np.zeros(self.y_shape)).shape)
+        for kh, kw in self.taps if y.size else ():
+            y += einsum("goi,ngihw->ngohw", w[..., kh, kw], self.split(self.patch(padded, kh, kw)))
+        return y.reshape(self.y_shape)
+
+    def input_gradient(self, dy, w):
+        dx = self.padded(np.zeros(self.x_shape))
+        w = w.reshape(self.groups, -1, *w.shape[1:])
+        for kh, kw in self.taps if dy.size else ():
+            part = einsum("goi,ngohw->ngihw", w[..., kh, kw], self.split(dy))
+            self.patch(dx, kh, kw)[...] += part.reshape(dy.shape[0], -1, *dy.shape[2:])
+        top, left = self.padding
+        return dx[:, :, top : top + self.x_shape[2], left : left + self.x_shape[3]]
+
+    def weight_gradient(self, dy, x):
+        padded = self.padded(x)
+        dw = np.zeros(self.w_shape)
+        for kh, kw in self.taps if dy.size else ():
+            part = einsum(
+                "ngohw,ngihw->goi", self.split(dy), self.split(self.patch(padded, kh, kw))
+            )
+            dw[..., kh, kw] = part.reshape(self.w_shape[:2])
+        return dw
+
+    def tensors(self, dtype, seed=0):
+        rng = np.random.default_rng(seed)
+        return (normal(rng, dtype, *s) for s in (self.x_shape, self.w_shape, self.y_shape))
+
+
+def weight_as(w, layout):
+    if layout == "oihw":
+        return np.ascontiguousarray(w)
+    if layout == "hwio":
+        return np.ascontiguousarray(w.transpose(2, 3, 1, 0)).transpose(3, 2, 0, 1)
+    return laid_out(w, "gapped")
+
+
+def assert_sum(actual, expected, magnitude, length, what):
+    dtype = str(actual.dtype)
+    assert_close(actual, expected, growth(length) * eps(dtype) * magnitude, what)
+
+
+def check_everything(conv, dtype, x_layout="contiguous", w_layout="oihw"):
+    """Forward, both gradients and the transposed twin."""
+    x, w, dy = conv.tensors(dtype)
+    x64, w64, dy64 = (a.astype(np.float64) for a in (x, w, dy))
+    terms = conv.w_shape[1] * len(conv.taps)
+    back_terms = conv.w_shape[0] // conv.groups * len(conv.taps)
+    pixels = conv.y_shape[0] * conv.y_shape[2] * conv.y_shape[3]
+    x, dy, w = laid_out(x, x_layout), laid_out(dy, x_layout), weight_as(w, w_layout)
+
+    y, saved = native.conv_forward(
+        x, w, None, None, *conv.window, conv.out_size, "none", True
+    )  # fmt: skip
+    assert saved is None
+    assert_sum(y, conv.forward(x64, w64), conv.forward(abs(x64), abs(w64)), terms, "y")
+
+    dx, dw, db, dz = native.conv_backward(
+        dy, x, w, None, *conv.window, "none", True, True, True, True
+    )
+    wide, size = conv.input_gradient(dy64, w64), conv.input_gradient(abs(dy64), abs(w64))
+    assert_sum(dx, wide, size, back_terms, "dx")
+    wide_dw, size_dw = conv.weight_gradient(dy64, x64), conv.weight_gradient(abs(dy64), abs(x64))
+    assert_sum(dw, wide_dw, size_dw, pixels, "dweight")
+    assert_sum(db, dy64.sum((0, 2, 3)), abs(dy64).sum((0, 2, 3)), pixels, "dbias")
+    assert dz is dy
+    if w_layout != "gaps":
+        assert [s for s, n in zip(dw.strides, w.shape, strict=True) if n > 1] == [
+            s for s, n in zip(w.strides, w.shape, strict=True) if n > 1
+        ]
+
+    # The transposed twin takes dy to x's shape; its gradient of the weight swaps the two.
+    up, _ = native.conv_transpose_forward(
+        dy, w, None, *conv.window, conv.x_shape[2:], "none", False
+    )  # fmt: skip
+    np.testing.assert_array_equal(up, dx)
+    ddy, dw_up, db_up = native.conv_transpose_backward(
+        x, dy, w, None, *conv.window, "none", True, True, True
+    )  # fmt: skip
+    np.testing.assert_array_equal(ddy, y)
+    assert_sum(dw_up, wide_dw, size_dw, pixels, "transposed dweight")
+    assert_sum(db_up, x64.sum((0, 2, 3)), abs(x64).sum((0, 2, 3)), x64[:, 0].size, "dbias")
+
+
+P1 = {"padding": (1, 1)}
+CONVS = {
+    "1x1": Conv(2, 20, 37, (5, 6), (1, 1)),
+    "1x1 s2": Conv(2, 20, 37, (7, 6), (1, 1), (2, 2)),
+    "1x1 padded": Conv(1, 17, 3, (4, 4), (1, 1), **P1),
+    "3x3": Conv(2, 17, 33, (9, 15), (3, 3), **P1),
+    "3x3 7 wide": Conv(3, 40, 70, (7, 7), (3, 3), **P1),
+    "3x3 valid": Conv(1, 16, 32, (6, 31), (3, 3)),
+    "3x3 s2": Conv(2, 33, 18, (15, 16), (3, 3), (2, 2), (1, 1)),
+    "3x3 s2 even": Conv(1, 18, 5, (8, 8), (3, 3), (2, 2), (1, 1)),
+    "3x3 s3x1": Conv(1, 18, 5, (11, 9), (3, 3), (3, 1), (0, 2)),
+    "3x3 dilated": Conv(2, 18, 20, (13, 12), (3, 3), (1, 1), (2, 2), (2, 2)),
+    "dilated s2": Conv(1, 18, 20, (17, 14), (3, 2), (2, 2), (3, 1), (3, 2)),
+    "stem": Conv(2, 3, 40, (21, 22), (7, 7), (2, 2), (3, 3)),
+    "5x5 few": Conv(2, 1, 6, (12, 13), (5, 5), padding=(2, 2)),
+    "few, dilated": Conv(1, 3, 20, (12, 13), (3, 3), (1, 1), (2, 2), (2, 3)),
+    "4x4 s2": Conv(1, 35, 20, (16, 16), (4, 4), (2, 2), (1, 1)),
+    "2x2 s2": Conv(1, 20, 33, (8, 6), (2, 2), (2, 2)),
+    "kernel under stride": Conv(1, 20, 33, (11, 10), (2, 1), (3, 4)),
+    "even same": Conv(1, 20, 18, (6, 9), (4, 2), padding=(1, 0), out_size=(6, 9)),
+    "all of the image": Conv(3, 18, 20, (5, 4), (5, 4)),
+    "padding over the image": Conv(1, 18, 20, (2, 3), (3, 3), padding=(4, 5)),
+    "1-d": Conv(2, 19, 40, (1, 50), (1, 5), padding=(0, 2)),
+    "1-d few": Conv(2, 2, 40, (1, 50), (1, 9), (1, 3), padding=(0, 4)),
+    "tall": Conv(1, 18, 20, (40, 1), (3, 1), padding=(1, 0)),
+    "one pixel": Conv(2, 18, 20, (1, 1), (3, 3), **P1),
+    "two wide": Conv(2, 18, 20, (3, 2), (3, 3), **P1),
+    "grouped": Conv(2, 12, 18, (7, 9), (3, 3), **P1, groups=3),
+    "grouped wide": Conv(1, 40, 36, (7, 9), (3, 3), (2, 2), (1, 1), groups=2),
+    "depthwise": Conv(2, 21, 21, (7, 9), (3, 3), **P1, groups=21),
+    "depthwise x2": Conv(2, 5, 10, (7, 9), (3, 3), (2, 2), (1, 1), groups=5),
+    "1x1 grouped": Conv(2, 12, 18, (7, 9), (1, 1), groups=3),
+    "rows unread": Conv(1, 18, 20, (6, 6), (2, 2), out_size=(3, 4)),
+    "beyond the end": Conv(1, 18, 20, (4, 4), (2, 2), out_size=(7, 6)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CONVS)
+def test_against_the_definition(isa, name, dtype):
+    check_everything(CONVS[name], dtype)
+
+
+LAYOUTS = ["channels_last", "transposed", "gapped", "reversed", "misaligned"]
+
+
+@pytest.mark.parametrize("name", ["3x3", "3x3 s2", "stem", "grouped", "1x1", "1-d", "3x3 dilated"])
+@pytest.mark.parametrize("w_layout", WEIGHTS)
+@pytest.mark.parametrize("x_layout", LAYOUTS)
+def test_layouts(isa, name, x_layout, w_layout):
+    check_everything(CONVS[name], "float32", x_layout, w_layout)
+
+
+# More than one block of channels, of columns, of pixels, of both.
+LARGE = {
+    "many channels": Conv(1, 1100, 20, (3, 4), (3, 3), **P1),
+    "many outs": Conv(2, 130, 900, (4, 5), (3, 3), **P1),
+    "many taps": Conv(1, 40, 40, (1, 200), (1, 129), padding=(0, 64)),
+    "many pixels": Conv(2, 20, 40, (9, 600), (3, 3), **P1),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("x_layout", ["contiguous", "channels_last"])
+def test_blocks(isa, name, x_layout):
+    for w_layout in WEIGHTS[:2]:
+        check_everything(LARGE[name], "float32", x_layout, w_layout)
+
+
+@pytest.mark.parametrize("width", [*range(1, 20), 28, 29, 43])
+def test_every_width(isa, width):
+    for padding, step in itertools.product((0, 1, 2), (1, 2)):
+        if width + 2 * padding >= 3:
+            conv = Conv(1, 17, 5, (3, width), (3, 3), (1, step), (1, padding))
+            check_everything(conv, "float32", "channels_last", "hwio")
+
+
+@pytest.mark.parametrize("outs", [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65])
+def test_every_count_of_columns(isa, outs):
+    check_everything(Conv(1, outs, outs, (4, 5), (3, 3), **P1), "float32")
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        Conv(0, 4, 5, (6, 6), (3, 3), **P1),
+        Conv(2, 4, 5, (0, 6), (1, 3), padding=(0, 1)),
+        Conv(2, 4, 5, (6, 6), (3, 3), out_size=(0, 4)),
+    ],
+    ids=["images", "rows in", "rows out"],
+)
+def test_empty(isa, conv):
+    check_everything(conv, "float32")
+
+
+def test_out_sizes_beyond_reach_are_bias(isa):
+    conv = Conv(1, 20, 18, (3, 3), (2, 2), (3, 3))
+    _, w, dy = conv.tensors("float32")
+    bias = np.arange(20, dtype=np.float32)
+    y, _ = native.conv_transpose_forward(dy, w, bias, *conv.window, (7, 8), "none", False)
+    np.testing.assert_array_equal(y[:, :, 2:], np.broadcast_to(bias[:, None, None], (1, 20, 5, 8)))
+
+
+ACTIVATIONS = ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"]
+FUSED = ["3x3", "stem", "1x1", "grouped", "many channels"]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", FUSED)
+def test_epilogue(isa, name, activation):
+    """Bias, residual and activation are what linear's epilogue makes of the plain convolution."""
+    conv = {**CONVS, **LARGE}[name]
+    x, w, dy = conv.tensors("float64")
+    o = conv.y_shape[1]
+    rng = np.random.default_rng(1)
+    bias, residual = normal(rng, "float64", o), normal(rng, "float64", *conv.y_shape)
+    plain = native.conv_forward(x, w, None, None, *conv.window, conv.out_size, "none", False)[0]
+    for b, r in itertools.product((None, bias), (None, residual)):
+        z = plain + (0 if b is None else b[:, None, None]) + (0 if r is None else r)
+        want = z if activation == "none" else native.unary_forward(activation, z)
+        y, saved = native.conv_forward(x, w, b, r, *conv.window, conv.out_size, activation, True)
+        np.testing.assert_allclose(y, want, rtol=1e-12, atol=1e-12)
+        if activation == "none":
+            assert saved is None
+            dz = dy
+        else:
+            held = z if native.UNARY_OPS[activation] == "input" else want
+            np.testing.assert_allclose(saved, held, rtol=1e-12, atol=1e-12)
+            dz = native.unary_backward(activation, dy, np.ascontiguousarray(saved))
+        found = native.conv_backward(
+            dy, x, w, saved, *conv.window, activation, True, True, True, True
+        )
+        right = native.conv_backward(dz, x, w, None, *conv.window, "none", True, True, True, True)
+        for ours, theirs in zip(found, right, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_transposed_epilogue(isa, activation):
+    conv = CONVS["4x4 s2"]
+    x, w, dy = conv.tensors("float64")
+    bias = normal(np.random.default_rng(1), "float64", conv.x_shape[1])
+    size = conv.x_shape[2:]
+    plain = native.conv_transpose_forward(dy, w, None, *conv.window, size, "none", False)[0]
+    z = plain + bias[:, None, None]
+    y, saved = native.conv_transpose_forward(dy, w, bias, *conv.window, size, activation, True)
+    want = z if activation == "none" else native.unary_forward(activation, z)
+    np.testing.assert_allclose(y, want, rtol=1e-12, atol=1e-12)
+    dz = x
+    if activation != "none":
+        dz = native.unary_backward(activation, x, np.ascontiguousarray(saved))
+    found = native.conv_transpose_backward(
+        x, dy, w, saved, *conv.window, activation, True, True, True
+    )
+    right = native.conv_transpose_backward(dz, dy, w, None, *conv.window, "none", True, True, True)
+    for ours, theirs in zip(found, right, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_gives_what_is_asked_for(isa):
+    conv = CONVS["3x3"]
+    x, w, dy = conv.tensors("float32")
+    wanted = native.conv_backward(dy, x, w, None, *conv.window, "none", True, True, True, True)
+    for asked in itertools.product((False, True), repeat=4):
+        found = native.conv_backward(dy, x, w, None, *conv.window, "none", *asked)
+        for ask, value, right in zip(asked, found, wanted, strict=True):
+            if ask:
+                np.testing.assert_array_equal(value, right)
+            else:
+                assert value is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["3x3", "3x3 s2", "stem", "1x1", "3x3 dilated", "grouped"])
+def test_special_values_reach_their_windows_and_no_other(isa, name, value):
+    conv = CONVS[name]
+    x, w, dy = conv.tensors("float32")
+    h, col = 2, conv.x_shape[3] - 1
+    mark = np.zeros(conv.x_shape)
+    mark[0, 1, h, col] = 1
+    touched = conv.forward(mark, abs(w).astype(np.float64)) > 0
+    assert touched.any()
+    assert not touched.all()
+    forward = lambda: native.conv_forward(  # noqa: E731
+        x, w, None, None, *conv.window, conv.out_size, "none", False
+    )[0]
+    clean = forward()
+    x[0, 1, h, col] = value
+    dirty = forward()
+    assert not np.isfinite(dirty[touched]).any()
+    np.testing.assert_array_equal(dirty[~touched], clean[~touched])
+    # The weights' gradient: every out meets the value through the taps that reach it.
+    reached = conv.weight_gradient(abs(dy).astype(np.float64), mark) > 0
+    dw = native.conv_backward(dy, x, w, None, *conv.window, "none", False, True, False)[1]
+    assert not np.isfinite(dw[reached]).any()
+    assert np.isfinite(dw[~reached]).all()
+
+
+THREADED = {
+    **{name: LARGE[name] for name in ("many outs", "many pixels", "many channels")},
+    "rows": Conv(1, 40, 60, (30, 30), (3, 3), **P1),
+    "images": Conv(7, 64, 64, (12, 12), (3, 3), (2, 2), (1, 1)),
+    "groups": Conv(2, 64, 96, (20, 20), (3, 3), **P1, groups=8),
+    "stem": Conv(3, 3, 64, (60, 60), (7, 7), (2, 2), (3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", THREADED)
+def test_threads_do_not_change_a_bit(isa, threads, name):
+    conv = THREADED[name]
+    x, w, dy = conv.tensors("float32")
+    bias = np.arange(conv.y_shape[1], dtype=np.float32)
+    results = []
+    for count in (1, 2, 3, 8):
+        threads(count)
+        y, saved = native.conv_forward(x, w, bias, dy, *conv.window, conv.out_size, "gelu", True)
+        results.append(
+            [
+                y,
+                saved,
+                *native.conv_backward(dy, x, w, saved, *conv.window, "gelu", True, True, True),
+            ]
+        )
+    for other in results[1:]:
+        for ours, theirs in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_outputs_lie_channels_last(isa):
+    conv = CONVS["3x3"]
+    x, w, dy = conv.tensors("float32")
+    y, saved = native.conv_forward(x, w, None, None, *conv.window, conv.out_size, "gelu", True)
+    dx = native.conv_backward(dy, x, w, saved, *conv.window, "gelu", True, False, False)[0]
+    for out in (y, saved, dx):
+        assert np.moveaxis(out, 1, -1).flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": np.ones((2, 3, 4), np.float32)}, "four axes"),
+        ({"w": np.ones((5, 3, 3, 3), np.float32)}, "expected a weight"),
+        ({"groups": 3}, "expected a weight"),
+        ({"stride": (0, 1)}, "at least 1"),
+        ({"out_size": (-1, 4)}, "output size"),
+        ({"bias": np.ones(4, np.float32)}, "expected bias"),
+        ({"residual": np.ones((1, 6, 4, 5), np.float32)}, "residual"),
+    ],
+)
+def test_refuses(change, message):
+    arguments = {
+        "x": np.ones((1, 4, 4, 4), np.float32), "w": np.ones((6, 4, 1, 1), np.float32),
+        "bias": None, "residual": None, "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1),
+        "groups": 1, "out_size": (4, 4), "activation": "none", "save": False, **change,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        native.conv_forward(*arguments.values())
