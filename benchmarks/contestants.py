@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tilework.dtypes import bfloat16
 from tilework.testing.case import Case
 
 Arrays = list[np.ndarray[Any, Any]]
@@ -129,6 +130,11 @@ class PyTorch(_TensorLibrary):
         if self.library.get_num_interop_threads() != 1:  # PyTorch takes it once a process
             self.library.set_num_interop_threads(1)
 
+    def share(self, x: np.ndarray[Any, Any]) -> Any:
+        if x.dtype != bfloat16:
+            return super().share(x)
+        return super().share(x.view(np.int16)).view(self.library.bfloat16)
+
     def bind(self, case: Case, tensors: Inputs) -> Callable[[], Any] | None:
         return None if case.peer is None else case.bind_peer(self.library, tensors)
 
@@ -167,10 +173,14 @@ class NumPy(Contestant):
         function = _NUMPY.get(case.op)
         if function is None or _backward(case) or case.setup is not None:
             return None
+        if any(isinstance(x, np.ndarray) and x.dtype == bfloat16 for x in inputs):
+            return None  # which it multiplies one by one, in minutes
         return Prepared(lambda: function(*inputs), lambda: [np.asarray(function(*inputs))])
 
 
 def to_numpy(x: Any) -> np.ndarray[Any, Any]:
+    if str(getattr(x, "dtype", "")) == "torch.bfloat16":  # which has no way to NumPy
+        return np.asarray(x.detach().float().numpy(), bfloat16)
     return np.asarray(x.detach().numpy() if hasattr(x, "detach") else x)
 
 

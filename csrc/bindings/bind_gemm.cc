@@ -78,7 +78,7 @@ void matmul_into(const Operand& a, const Operand& b, const Operand& c, BatchPlan
                 .b = b.v.as<T>(),
                 .b_row = b.stride(bn - 2),
                 .b_col = b.stride(bn - 1),
-                .c = c.v.as<T>(),
+                .c = output_of<T>(c.v),
                 .c_row = c.stride(cn - 2)};
   g.epilogue.accumulate = accumulate;
   g.precision = matmul_precision();
@@ -111,8 +111,8 @@ bool can_write_directly(const Operand& out, const Operand& a, const Operand& b) 
 }
 
 py::object matmul(py::handle a_in, py::handle b_in, py::handle out_in, bool accumulate) {
-  const Operand a = Operand::strided(view_float(a_in, "matmul", "a"));
-  const Operand b = Operand::strided(view_float(b_in, "matmul", "b"));
+  const Operand a = Operand::strided(view_product(a_in, "matmul", "a"));
+  const Operand b = Operand::strided(view_product(b_in, "matmul", "b"));
   require_dtype(b.v, a.v.dtype, "matmul", "b");
   if (a.v.ndim < 2 || b.v.ndim < 2 || a.v.shape[a.v.ndim - 1] != b.v.shape[b.v.ndim - 2])
     refuse("matmul", "expected (..., M, K) @ (..., K, N); got " + shape_text(a.v) + " @ " +
@@ -125,7 +125,7 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out_in, bool accu
   const int ndim = batch.ndim + 2;
 
   const auto run = [&](const Operand& c, bool add) {
-    dispatch_float(a.v.dtype, [&]<class T>() { matmul_into<T>(a, b, c, batch, add); });
+    dispatch_product(a.v.dtype, [&]<class T>() { matmul_into<T>(a, b, c, batch, add); });
   };
   if (out_in.is_none()) {
     if (accumulate) refuse("matmul", "expected `out` with accumulate=True; got None: pass out=");
@@ -133,8 +133,10 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out_in, bool accu
     run(Operand(view_own(result)), false);
     return result;
   }
-  const ArrayView out = view_float(out_in, "matmul", "out");
-  require_dtype(out, a.v.dtype, "matmul", "out");
+  const ArrayView out = view_product(out_in, "matmul", "out");
+  // A product of bfloat16 may keep what it is summed in.
+  const bool widens = a.v.dtype == DType::bfloat16 && out.dtype == DType::float32;
+  if (!widens) require_dtype(out, a.v.dtype, "matmul", "out");
   if (out.ndim != ndim || !std::equal(shape, shape + ndim, out.shape))
     refuse("matmul", "expected `out` of the product's shape; got " + shape_text(out) + " for " +
                          shape_text(a.v) + " @ " + shape_text(b.v));
@@ -146,7 +148,9 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out_in, bool accu
   if (element_strides && can_write_directly(target, a, b)) {
     run(target, accumulate);
   } else {
-    py::object result = new_array(a.v.dtype, ndim, shape);
+    // The sum with what is there is rounded once, by the copy.
+    const bool in_float = accumulate && out.dtype == DType::bfloat16;
+    py::object result = new_array(in_float ? DType::float32 : out.dtype, ndim, shape);
     run(Operand(view_own(result)), false);
     if (accumulate) result = py::reinterpret_borrow<py::object>(out_in) + result;
     if (PyArray_CopyInto(out.object, view_own(result).object) < 0) throw py::error_already_set();

@@ -27,12 +27,12 @@ void set_weight(GemmArgs<T>& g, const Rows& weight) {
 class PackedWeight {
  public:
   explicit PackedWeight(py::handle weight)
-      : dtype_(view_float(weight, "pack_weight", "weight").dtype) {
+      : dtype_(view_product(weight, "pack_weight", "weight").dtype) {
     const ArrayView v = view(weight, "pack_weight", "weight");
     if (v.ndim != 2) refuse("pack_weight", "expected a weight (N, K); got shape " + shape_text(v));
     n_ = v.shape[0];
     k_ = v.shape[1];
-    dispatch_float(dtype_, [&]<class T>() { pack<T>(Rows(v, false)); });
+    dispatch_product(dtype_, [&]<class T>() { pack<T>(Rows(v, false)); });
   }
 
   struct Panels {
@@ -110,20 +110,20 @@ py::tuple linear_forward(py::handle x_in, py::handle weight_in, py::handle bias_
                          py::handle residual_in, py::handle activation_in, bool save,
                          py::handle packed_in) {
   constexpr const char* kOp = "linear";
-  const ArrayView x = view_float(x_in, kOp, "x"), weight = view_float(weight_in, kOp, "weight");
+  const ArrayView x = view_product(x_in, kOp, "x"), weight = view_product(weight_in, kOp, "weight");
   require_layer(kOp, x, weight);
   const Activation activation = activation_from(activation_in, kOp);
   const npy_intp n = weight.shape[0];
   std::optional<Rows> bias, residual;
   if (!bias_in.is_none()) {
-    const ArrayView v = view_float(bias_in, kOp, "bias");
+    const ArrayView v = view_product(bias_in, kOp, "bias");
     require_dtype(v, x.dtype, kOp, "bias");
     if (v.ndim != 1 || v.shape[0] != n)
       refuse(kOp, "expected bias (N,) = (" + std::to_string(n) + ",); got " + shape_text(v));
     bias.emplace(v, true);
   }
   if (!residual_in.is_none()) {
-    const ArrayView v = view_float(residual_in, kOp, "residual");
+    const ArrayView v = view_product(residual_in, kOp, "residual");
     require_dtype(v, x.dtype, kOp, "residual");
     require_shape(kOp, "residual", v, x, n);
     residual.emplace(v, true);
@@ -135,7 +135,7 @@ py::tuple linear_forward(py::handle x_in, py::handle weight_in, py::handle bias_
   else if (save && activation != Activation::none)
     saved = y;
 
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     GemmArgs<T> g{.m = rows.rows,
                   .n = 0,
                   .k = 0,
@@ -145,7 +145,7 @@ py::tuple linear_forward(py::handle x_in, py::handle weight_in, py::handle bias_
                   .b = nullptr,
                   .b_row = 0,
                   .b_col = 0,
-                  .c = data_of<T>(y),
+                  .c = output_of<T>(view_own(y)),
                   .c_row = n};
     set_weight(g, weights);
     g.epilogue.activation = activation;
@@ -171,6 +171,29 @@ py::tuple linear_forward(py::handle x_in, py::handle weight_in, py::handle bias_
   return py::make_tuple(std::move(y), std::move(saved));
 }
 
+// The sums of a bias's gradient, where they are wanted: of bfloat16 in float32, rounded by put().
+template <class T>
+class BiasGradient {
+ public:
+  BiasGradient(T* out, int64_t size) : out_(out), size_(size), sums_(out && kRounds ? size : 0) {}
+  Wide<T>* get() {
+    if constexpr (kRounds)
+      return out_ ? sums_.get() : nullptr;
+    else
+      return out_;
+  }
+  void put() {
+    if constexpr (kRounds)
+      for (int64_t i = 0; out_ && i < size_; ++i) out_[i] = to_bfloat16(sums_.get()[i]);
+  }
+
+ private:
+  static constexpr bool kRounds = std::is_same_v<T, bfloat16>;
+  T* out_;
+  int64_t size_;
+  Scratch<Wide<T>> sums_;
+};
+
 // The three products and the one pass of linear_backward, on matrices that are all of one dtype.
 template <class T>
 struct LinearBackward {
@@ -185,6 +208,7 @@ struct LinearBackward {
     int64_t g_row = grad.row_stride;
     Scratch<T> own(saved && !dz ? grad.rows * grad.cols : 0);
     T* z = dz ? dz : own.get();
+    BiasGradient<T> bias_sums(dbias, grad.cols);
     if (saved || dbias)
       activation_backward<T>({.rows = grad.rows,
                               .cols = grad.cols,
@@ -195,7 +219,8 @@ struct LinearBackward {
                               .activation = activation,
                               .dz = saved ? z : nullptr,
                               .dz_row = grad.cols,
-                              .dbias = dbias});
+                              .dbias = bias_sums.get()});
+    bias_sums.put();
     if (saved) {
       g = z;
       g_row = grad.cols;
@@ -212,7 +237,7 @@ struct LinearBackward {
                .b = w,
                .b_row = weight.row_stride,
                .b_col = weight.col_stride,
-               .c = dx,
+               .c = to(dx),
                .c_row = x.cols,
                .precision = precision});
     if (dweight)
@@ -225,9 +250,17 @@ struct LinearBackward {
                .b = input,
                .b_row = x.row_stride,
                .b_col = x.col_stride,
-               .c = dweight,
+               .c = to(dweight),
                .c_row = x.cols,
                .precision = precision});
+  }
+
+ private:
+  static Output<T> to(T* gradient) {
+    if constexpr (std::is_same_v<T, bfloat16>)
+      return {reinterpret_cast<char*>(gradient), false};
+    else
+      return gradient;
   }
 };
 
@@ -235,16 +268,16 @@ py::tuple linear_backward(py::handle grad_in, py::handle x_in, py::handle weight
                           py::handle saved_in, py::handle activation_in, bool need_x,
                           bool need_weight, bool need_bias, bool need_residual) {
   constexpr const char* kOp = "linear_backward";
-  const ArrayView x = view_float(x_in, kOp, "x"), weight = view_float(weight_in, kOp, "weight");
+  const ArrayView x = view_product(x_in, kOp, "x"), weight = view_product(weight_in, kOp, "weight");
   require_layer(kOp, x, weight);
   const npy_intp n = weight.shape[0];
-  const ArrayView grad = view_float(grad_in, kOp, "grad");
+  const ArrayView grad = view_product(grad_in, kOp, "grad");
   require_dtype(grad, x.dtype, kOp, "grad");
   require_shape(kOp, "grad", grad, x, n);
   const Activation activation = activation_from(activation_in, kOp);
   std::optional<Rows> saved;
   if (activation != Activation::none) {
-    const ArrayView v = view_float(saved_in, kOp, "saved");
+    const ArrayView v = view_product(saved_in, kOp, "saved");
     require_dtype(v, x.dtype, kOp, "saved");
     require_shape(kOp, "saved", v, x, n);
     saved.emplace(v, true);
@@ -257,7 +290,7 @@ py::tuple linear_backward(py::handle grad_in, py::handle x_in, py::handle weight
   if (need_bias) dbias = new_array(x.dtype, 1, &n);
   if (need_residual)  // with no activation it is grad itself
     dz = saved ? new_output(x, n) : py::reinterpret_borrow<py::object>(grad_in);
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     const auto out = [](const py::object& array) -> T* {
       return array.is_none() ? nullptr : data_of<T>(array);
     };

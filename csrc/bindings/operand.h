@@ -2,8 +2,10 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 
 #include "bindings/checks.h"
+#include "kernels/gemm/kernels.h"
 
 namespace tilework {
 
@@ -13,6 +15,28 @@ inline void require_dtype(const ArrayView& a, DType dtype, const char* op, const
     throw py::type_error(std::string("[") + op + "] expected `" + argument + "` of dtype " +
                          dtype_name(dtype) + ", as the first argument is; got " +
                          dtype_name(a.dtype) + ": convert one of them");
+}
+
+// An operand of a product: float32, float64 or bfloat16.
+inline ArrayView view_product(py::handle array, const char* op, const char* argument) {
+  const ArrayView v = view(array, op, argument);
+  return v.dtype == DType::bfloat16 ? v : view_float(array, op, argument);
+}
+
+// Calls body<T>() for what view_product() lets through.
+template <class Body>
+auto dispatch_product(DType dtype, Body&& body) {
+  return dtype == DType::bfloat16 ? body.template operator()<bfloat16>()
+                                  : dispatch_float(dtype, body);
+}
+
+// An array as what a product of T is stored to.
+template <class T>
+Output<T> output_of(const ArrayView& v) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return {v.data, v.dtype == DType::float32};
+  else
+    return v.as<T>();
 }
 
 // An array that kernels can walk: held so that a packed copy, where one was needed, lives on.

@@ -2,6 +2,10 @@
 
 Arrays in, arrays out; shapes and dtypes are checked one floor up, in `functional`. Arrays may have
 any strides; float arguments share one dtype, float32 or float64. Outputs are fresh and dense.
+
+matmul, pack_weight, linear_forward and linear_backward take bfloat16 too: computed in float32,
+every result rounded once, to nearest even. Where a kernel multiplies bfloat16 by the CPU's own
+instructions (the ISAs avx512bf16 and amx) denormals count as zero, going in and coming out.
 """
 
 from typing import Any, Final
@@ -39,7 +43,7 @@ class PackedWeight:
 def pack_weight(weight: Array) -> PackedWeight: ...
 
 # a (..., M, K) @ b (..., K, N), leading axes broadcast. With out, writes (or adds) there and
-# returns it.
+# returns it; the out of bfloat16 operands may be float32.
 def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Array: ...
 
 # activation(x @ weight.T + bias + residual); x (..., K), weight (N, K), bias (N,), residual (...,

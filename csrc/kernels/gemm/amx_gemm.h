@@ -309,8 +309,11 @@ inline constexpr GemmKernels kTable = {.f32 = kRoutines,
                                        .f32_count = 3,
                                        .f64 = nullptr,
                                        .f64_count = 0,
+                                       .bf16 = nullptr,
+                                       .bf16_count = 0,
                                        .activation_backward_f32 = nullptr,
                                        .activation_backward_f64 = nullptr,
+                                       .activation_backward_bf16 = nullptr,
                                        .next = &avx512::gemm_kernels};
 
 }  // namespace tilework::TW_ISA::split

@@ -3,6 +3,7 @@
 
 #include "kernels/gemm/kernels.h"
 #include "simd/activation.h"
+#include "simd/bfloat16.h"
 #include "simd/sweep.h"
 
 namespace tilework::TW_ISA {
@@ -37,18 +38,25 @@ TW_INLINE void with_activation(Activation activation, Run&& run) {
   }
 }
 
-template <Activation activation, class T>
-void finish_block(int64_t rows, int64_t cols, T* c, int64_t c_row, const Epilogue<T>& e) {
+// out = activation(sums + before + bias + residual). `before` is C as it was, or null; sums and out
+// may be one block.
+template <Activation activation, class T, class Out>
+void finish_block(int64_t rows, int64_t cols, const Wide<T>* sums, int64_t sums_row,
+                  const Out* before, Out* out, int64_t out_row, const Epilogue<T>& e) {
+  using W = Wide<T>;
   for (int64_t i = 0; i < rows; ++i) {
-    T* row = c + i * c_row;
+    const W* sums_i = sums + i * sums_row;
+    const Out* before_i = before ? before + i * out_row : nullptr;
+    Out* out_i = out + i * out_row;
     const T* residual = e.residual ? e.residual + i * e.residual_row : nullptr;
     T* preactivation = e.preactivation ? e.preactivation + i * e.preactivation_row : nullptr;
-    sweep<T>(cols, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA {
-      Vec<T> z = lanes.load(row + j);
-      if (e.bias) z += lanes.load(e.bias + j);
-      if (residual) z += lanes.load(residual + j);
-      if (preactivation) lanes.store(preactivation + j, z);
-      lanes.store(row + j, activate<activation>(z));
+    sweep<W>(cols, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA {
+      Vec<W> z = lanes.load(sums_i + j);
+      if (before_i) z = load(lanes, before_i + j) + z;
+      if (e.bias) z += load(lanes, e.bias + j);
+      if (residual) z += load(lanes, residual + j);
+      if (preactivation) store(lanes, preactivation + j, z);
+      store(lanes, out_i + j, activate<activation>(z));
     });
   }
 }
@@ -56,7 +64,7 @@ void finish_block(int64_t rows, int64_t cols, T* c, int64_t c_row, const Epilogu
 template <class T>
 void finish(int64_t rows, int64_t cols, T* c, int64_t c_row, const Epilogue<T>& e) {
   with_activation(e.activation, [&]<Activation activation>() {
-    finish_block<activation>(rows, cols, c, c_row, e);
+    finish_block<activation, T, T>(rows, cols, c, c_row, nullptr, c, c_row, e);
   });
 }
 
@@ -65,20 +73,21 @@ inline constexpr int kRowsAtOnce = 4;
 
 template <Activation activation, int Rows, class T>
 TW_INLINE void activation_backward_rows(const ActivationBackwardArgs<T>& b, int64_t row) {
+  using W = Wide<T>;
   const T* grad = b.grad + row * b.grad_row;
   const T* saved = b.saved + row * b.saved_row;
   T* dz = b.dz ? b.dz + row * b.dz_row : nullptr;
-  sweep<T>(b.cols, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA {
-    Vec<T> z[Rows];
+  sweep<W>(b.cols, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA {
+    Vec<W> z[Rows];
 #pragma GCC unroll 4
     for (int i = 0; i < Rows; ++i) {
-      z[i] = lanes.load(grad + i * b.grad_row + j);
+      z[i] = load(lanes, grad + i * b.grad_row + j);
       if constexpr (activation != Activation::none)
-        z[i] = activation_gradient<activation>(z[i], lanes.load(saved + i * b.saved_row + j));
-      if (dz) lanes.store(dz + i * b.dz_row + j, z[i]);
+        z[i] = activation_gradient<activation>(z[i], load(lanes, saved + i * b.saved_row + j));
+      if (dz) store(lanes, dz + i * b.dz_row + j, z[i]);
     }
     if (b.dbias) {
-      Vec<T> sum = lanes.load(b.dbias + j);
+      Vec<W> sum = lanes.load(b.dbias + j);
       if constexpr (Rows == kRowsAtOnce)
         sum += (z[0] + z[1]) + (z[2] + z[3]);
       else
@@ -91,7 +100,7 @@ TW_INLINE void activation_backward_rows(const ActivationBackwardArgs<T>& b, int6
 template <class T>
 void activation_backward(const ActivationBackwardArgs<T>& args) {
   if (args.dbias)
-    for (int64_t j = 0; j < args.cols; ++j) args.dbias[j] = T(0);
+    for (int64_t j = 0; j < args.cols; ++j) args.dbias[j] = Wide<T>(0);
   with_activation(args.activation, [&]<Activation activation>() {
     int64_t i = 0;
     for (; i + kRowsAtOnce <= args.rows; i += kRowsAtOnce)

@@ -30,6 +30,20 @@ struct Routines<double> {
   static int count(const GemmKernels& t) { return t.f64_count; }
   static auto activation_backward(const GemmKernels& t) { return t.activation_backward_f64; }
 };
+template <>
+struct Routines<bfloat16> {
+  static const GemmRoutine<bfloat16>* first(const GemmKernels& t) { return t.bf16; }
+  static int count(const GemmKernels& t) { return t.bf16_count; }
+  static auto activation_backward(const GemmKernels& t) { return t.activation_backward_bf16; }
+};
+
+// The active variant's activation_backward, or that of the table that serves in its place.
+template <class T>
+auto find_activation_backward() {
+  const GemmKernels* table = g_variants.best().table;
+  while (!Routines<T>::activation_backward(*table)) table = table->next;
+  return Routines<T>::activation_backward(*table);
+}
 
 // The first routine that `accepts`; null where none does.
 template <class T, class Accepts>
@@ -119,10 +133,10 @@ MatmulPrecision matmul_precision() { return g_precision.load(std::memory_order_r
 
 template <class T>
 double gemm_cost_ns(int64_t m, int64_t n, int64_t k) {
-  // A core does some 60 float multiply-adds and moves some 4 floats in a nanosecond.
+  // A core does some 60 multiply-adds of float and moves some 16 bytes in a nanosecond.
   const double md = static_cast<double>(m), nd = static_cast<double>(n),
                kd = static_cast<double>(k);
-  return sizeof(T) / 4.0 * (md * nd * kd / 60 + (md * kd + kd * nd + md * nd) / 4);
+  return sizeof(Wide<T>) / 4.0 * md * nd * kd / 60 + sizeof(T) * (md * kd + kd * nd + md * nd) / 16;
 }
 
 template <class T>
@@ -193,14 +207,12 @@ void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed) {
 template <class T>
 void activation_backward(const ActivationBackwardArgs<T>& args) {
   if (args.cols == 0) return;
-  const GemmKernels* table = g_variants.best().table;
-  while (!Routines<T>::activation_backward(*table)) table = table->next;
-  const auto run = Routines<T>::activation_backward(*table);
+  const auto run = find_activation_backward<T>();
   constexpr int64_t kElements = 1 << 16;
   const int64_t block_rows = std::clamp<int64_t>(kElements / args.cols, 16, 1024);
   const int64_t blocks = (args.rows + block_rows - 1) / block_rows;
   if (blocks <= 1) return run(args);
-  Scratch<T> sums(args.dbias ? blocks * args.cols : 1);
+  Scratch<Wide<T>> sums(args.dbias ? blocks * args.cols : 1);
   const double cost_ns = static_cast<double>(args.rows) * static_cast<double>(args.cols) / 2;
   parallel_for(blocks, cost_ns, [&](int64_t block) {
     ActivationBackwardArgs<T> part = args;
@@ -213,16 +225,16 @@ void activation_backward(const ActivationBackwardArgs<T>& args) {
     run(part);
   });
   if (args.dbias)
-    run({.rows = blocks,
-         .cols = args.cols,
-         .grad = sums.get(),
-         .grad_row = args.cols,
-         .saved = nullptr,
-         .saved_row = 0,
-         .activation = Activation::none,
-         .dz = nullptr,
-         .dz_row = 0,
-         .dbias = args.dbias});
+    find_activation_backward<Wide<T>>()({.rows = blocks,
+                                         .cols = args.cols,
+                                         .grad = sums.get(),
+                                         .grad_row = args.cols,
+                                         .saved = nullptr,
+                                         .saved_row = 0,
+                                         .activation = Activation::none,
+                                         .dz = nullptr,
+                                         .dz_row = 0,
+                                         .dbias = args.dbias});
 }
 
 #define TW_INSTANTIATE(T)                                                                \
@@ -235,6 +247,7 @@ void activation_backward(const ActivationBackwardArgs<T>& args) {
   template void activation_backward<T>(const ActivationBackwardArgs<T>&);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)
+TW_INSTANTIATE(bfloat16)
 #undef TW_INSTANTIATE
 
 }  // namespace tilework

@@ -1,4 +1,8 @@
-// Matrix products for float and double: cut among threads here, computed by each ISA's routines.
+// Matrix products for float, double and bfloat16: cut among threads here, computed by each ISA's
+// routines.
+//
+// bfloat16 is summed in float32 and rounded once, to nearest even, where it is stored; its products
+// may also be stored as float32. What is fused to a product is computed in float32 before that.
 //
 // NaN and Inf in A and B reach every element of C that they are part of, as in NumPy. Results do
 // not depend on the number of threads. K = 0 gives the epilogue of zeros; M = 0 or N = 0 touches

@@ -13,12 +13,14 @@
 
 namespace tilework {
 
-// What float32 products may trade for speed; the words are PyTorch's. float64 is always itself.
+// What float32 products may trade for speed; the words are PyTorch's. Others are always themselves:
+// float64, and bfloat16, whose products are exact in float32 and summed there.
 enum class MatmulPrecision : int { highest, high, medium };
 
 // What happens to each element of A @ B, in this order:
 //     z = (accumulate ? c : 0) + A @ B + bias + residual;  preactivation = z;  c = activation(z)
-// Every pointer may be null. Columns are adjacent in memory; residual and preactivation share no
+// computed in Wide<T> and rounded once, where it is stored. Every pointer may be null. Columns are
+// adjacent in memory; residual and preactivation share no
 // memory with C, except that residual may be C itself where accumulate is false.
 template <class T>
 struct Epilogue {
@@ -34,6 +36,29 @@ struct Epilogue {
     return bias || residual || preactivation || activation != Activation::none;
   }
 };
+
+// Where a product goes: T*, but of bfloat16 to an array of either type.
+struct Bfloat16Output {
+  char* data;
+  bool is_float;
+
+  bfloat16* narrow() const { return reinterpret_cast<bfloat16*>(data); }
+  float* wide() const { return reinterpret_cast<float*>(data); }
+  Bfloat16Output& operator+=(int64_t elements) {
+    data += elements * (is_float ? sizeof(float) : sizeof(bfloat16));
+    return *this;
+  }
+};
+template <class T>
+struct OutputOf {
+  using type = T*;
+};
+template <>
+struct OutputOf<bfloat16> {
+  using type = Bfloat16Output;
+};
+template <class T>
+using Output = typename OutputOf<T>::type;
 
 template <class T>
 struct GemmRoutine;
@@ -55,7 +80,7 @@ struct GemmArgs {
   int64_t a_row, a_col;
   const T* b;
   int64_t b_row, b_col;
-  T* c;
+  Output<T> c;
   int64_t c_row;
   Epilogue<T> epilogue = {};
   MatmulPrecision precision = MatmulPrecision::highest;
@@ -80,8 +105,9 @@ struct GemmRoutine {
   void (*pack_panels)(const GemmArgs<T>& args, void* packed);  // all of B: reads n, k, b, precision
 };
 
-// dz = grad * activation'(saved), and the sums of its columns into dbias; saved is the activation's
-// output, or its input where needs_preactivation(). dz null: the sums alone; dbias null: dz alone.
+// dz = grad * activation'(saved), computed in Wide<T>, and the sums of its columns into dbias;
+// saved is the activation's output, or its input where needs_preactivation(). dz null: the sums
+// alone; dbias null: dz alone.
 template <class T>
 struct ActivationBackwardArgs {
   int64_t rows, cols;
@@ -92,7 +118,7 @@ struct ActivationBackwardArgs {
   Activation activation;
   T* dz;
   int64_t dz_row;
-  T* dbias;
+  Wide<T>* dbias;
 };
 
 struct GemmKernels {
@@ -100,9 +126,12 @@ struct GemmKernels {
   int f32_count;
   const GemmRoutine<double>* f64;
   int f64_count;
+  const GemmRoutine<bfloat16>* bf16;
+  int bf16_count;
   // Null: the next table's.
   void (*activation_backward_f32)(const ActivationBackwardArgs<float>&);
   void (*activation_backward_f64)(const ActivationBackwardArgs<double>&);
+  void (*activation_backward_bf16)(const ActivationBackwardArgs<bfloat16>&);
   // Whose routines serve where none of these suits; null in a table whose last routine suits all.
   const GemmKernels* next;
 };

@@ -1,6 +1,9 @@
 // One ISA's table: the width-generic routines, built with that ISA's flags.
 #pragma once
 
+#include "kernels/gemm/bf16_blocked.h"
+#include "kernels/gemm/bf16_narrow.h"
+#include "kernels/gemm/bf16_vectors.h"
 #include "kernels/gemm/blocked.h"
 #include "kernels/gemm/kernels.h"
 #include "kernels/gemm/narrow.h"
@@ -22,13 +25,27 @@ inline constexpr GemmRoutine<T> kGemmRoutines[] = {
 template <class T>
 inline constexpr int kGemmRoutineCount = sizeof(kGemmRoutines<T>) / sizeof(GemmRoutine<T>);
 
+inline constexpr GemmRoutine<bfloat16> kBf16Routines[] = {
+    {"bf16 dots", bf16::dots_suit, Tile<float>::mr, Tile<float>::nr, bf16::vectors_workspace,
+     bf16::dots_run, nullptr, nullptr},
+    {"bf16 rows", bf16::rows_suit, Tile<float>::mr, Tile<float>::nr, bf16::vectors_workspace,
+     bf16::rows_run, nullptr, nullptr},
+    {"bf16 narrow", bf16::narrow_suits, Tile<float>::nr, Tile<float>::mr, bf16::narrow_workspace,
+     bf16::narrow_run, nullptr, nullptr},
+    {"bf16 blocked", bf16::blocked_suits, Tile<float>::mr, Tile<float>::nr, bf16::blocked_workspace,
+     bf16::blocked_run, bf16::blocked_panel_bytes, bf16::blocked_pack},
+};
+
 constexpr GemmKernels gemm_table() {
   return {.f32 = kGemmRoutines<float>,
           .f32_count = kGemmRoutineCount<float>,
           .f64 = kGemmRoutines<double>,
           .f64_count = kGemmRoutineCount<double>,
+          .bf16 = kBf16Routines,
+          .bf16_count = sizeof(kBf16Routines) / sizeof(kBf16Routines[0]),
           .activation_backward_f32 = activation_backward<float>,
           .activation_backward_f64 = activation_backward<double>,
+          .activation_backward_bf16 = activation_backward<bfloat16>,
           .next = nullptr};
 }
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from tilework import dtypes, engines
 from tilework.autograd import Op, mode, record, recorded
-from tilework.dtypes import float32, float64
+from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.cast import in_float32
 from tilework.functional.common import operand
 from tilework.functional.pointwise import to_shape_of
 from tilework.functional.unary import ACTIVATIONS, check_activation
@@ -27,16 +26,26 @@ _WORTH_PACKING = 64 * 64
 # --- matmul ---
 
 
+def _gradient_product(x: Any, y: Any, t: Tensor) -> Any:
+    """x @ y, summed over the axes along which `t` was broadcast: of bfloat16 in float32."""
+    shape = t._array.shape
+    leading = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    if x.dtype is not bfloat16 or leading == shape[:-2]:
+        return to_shape_of(ops.matmul(x, y), t)
+    wide = np.empty((*leading, *shape[-2:]), float32)
+    return ops.sum_to_shape(ops.matmul(x, y, wide), shape).astype(bfloat16)
+
+
 def _product_gradients(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
     a, b = inputs
     x, y = a._array, b._array
     da = db = None
     if a._requires_grad:
-        da = to_shape_of(ops.matmul(grad, y.swapaxes(-1, -2)), a)
+        da = _gradient_product(grad, y.swapaxes(-1, -2), a)
     if b._requires_grad:
         if y.ndim == 2 and x.ndim > 2:  # one long product sums over the batch too
             x, grad = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
-        db = to_shape_of(ops.matmul(x.swapaxes(-1, -2), grad), b)
+        db = _gradient_product(x.swapaxes(-1, -2), grad, b)
     return da, db
 
 
@@ -53,7 +62,7 @@ _MATMUL = Op("matmul", _product_gradients, _product_recorded)
 @tensor_method("matmul", "__matmul__")
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product of (..., M, K) and (..., K, N), leading axes broadcast; a 1-D side is a
-    vector, whose axis leaves the result.
+    vector, whose axis leaves the result. bfloat16 is summed in float32 and rounded once.
 
     Both of one dtype (TypeError); ValueError where K differs, a side is 0-d or the leading axes do
     not broadcast.
@@ -67,7 +76,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         return _with_vector(a, b)
     if x.shape[-1] != y.shape[-2]:
         raise _mismatch("matmul", x, y)
-    if x.dtype is not y.dtype or x.dtype.kind != "f":
+    if x.dtype is not y.dtype or x.dtype not in dtypes.FLOATS:
         return _matmul_other_dtypes(a, b)
     if x.ndim > 2 or y.ndim > 2:
         _check_batch(x, y)
@@ -125,9 +134,6 @@ def _matmul_other_dtypes(a: Tensor, b: Tensor) -> Tensor:
             TypeError, "matmul", "one dtype", f"{a.dtype} and {b.dtype}",
             "convert one with x.to(other.dtype)",
         )  # fmt: skip
-    if a.dtype is dtypes.bfloat16:
-        result: Tensor = in_float32(matmul, a, b)
-        return result
     return Tensor(np.asarray(np.matmul(a._array, b._array)))
 
 
@@ -211,7 +217,8 @@ def linear(
     """activation(input @ weight.T + bias + residual) in one pass: (..., K), (N, K), (N,), (..., N).
 
     `activation` is "none", "relu", "gelu", "gelu_tanh", "silu", "tanh" or "sigmoid". All of one
-    float dtype (TypeError). ValueError where shapes disagree.
+    float dtype (TypeError); of bfloat16 all is computed in float32, and rounded once. ValueError
+    where shapes disagree.
 
     >>> F.linear(tw.ones(1, 2), tw.tensor([[1.0, -3.0]]), activation="relu")
     tensor([[0.]])
@@ -232,14 +239,14 @@ def fused_linear(
     dtype, shape = w.dtype, w.shape
     if not (
         x.dtype is dtype
-        and (dtype is float32 or dtype is float64)
+        and (dtype is float32 or dtype is bfloat16 or dtype is float64)
         and len(shape) == 2
         and x.ndim
         and x.shape[-1] == shape[1]
         and (b is None or (b.dtype is dtype and b.ndim == 1 and b.size == shape[0]))
         and (r is None or (r.dtype is dtype and r.shape == (*x.shape[:-1], shape[0])))
     ):
-        return _linear_other(input, weight, bias, activation, residual)
+        raise _mismatched(input, weight, bias, residual)
     if activation != "none" and activation not in ACTIVATIONS:
         check_activation("linear", activation)
     taped = (
@@ -301,18 +308,18 @@ def _not_tensors(*given: Any) -> TypeError:
     )  # fmt: skip
 
 
-def _linear_other(
-    input: Tensor, weight: Tensor, bias: Tensor | None, activation: str, residual: Tensor | None
-) -> Tensor:
-    """bfloat16, or an error."""
+def _mismatched(
+    input: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None
+) -> Exception:
+    """What is wrong with the arguments of a linear layer."""
     if weight.ndim != 2 or not input.ndim or input.shape[-1] != weight.shape[1]:
         inner = f"K={weight.shape[1]}" if weight.ndim == 2 else "K"
-        raise error(
+        return error(
             ValueError, "linear", f"input (..., {inner}) beside weight (N, K)",
             f"{input.shape} and {weight.shape}", "reshape the input or transpose the weight",
         )  # fmt: skip
     if bias is not None and bias.shape != weight.shape[:1]:
-        raise error(
+        return error(
             ValueError,
             "linear",
             f"bias ({weight.shape[0]},)",
@@ -321,14 +328,11 @@ def _linear_other(
         )
     out_shape = (*input.shape[:-1], weight.shape[0])
     if residual is not None and residual.shape != out_shape:
-        raise error(
+        return error(
             ValueError, "linear", f"residual {out_shape}", residual.shape, "expand it first"
         )
     found = [t.dtype for t in (input, weight, bias, residual) if t is not None]
-    if any(d != found[0] for d in found) or not dtypes.is_float(found[0]):
-        raise error(
-            TypeError, "linear", "one float dtype", ", ".join(map(str, found)),
-            "convert with x.to(weight.dtype)",
-        )  # fmt: skip
-    result: Tensor = in_float32(fused_linear, input, weight, bias, activation, residual)
-    return result
+    return error(
+        TypeError, "linear", "one float dtype", ", ".join(map(str, found)),
+        "convert with x.to(weight.dtype)",
+    )  # fmt: skip

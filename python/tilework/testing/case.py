@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.dtypes import is_float
 from tilework.testing.inputs import Inputs
 from tilework.testing.tolerance import Tolerance
 
@@ -25,7 +26,7 @@ class Bench:
     Attributes:
         label: The row's name.
         flops: Floating-point operations of one call; 0 for what memory alone bounds.
-        bytes: What must be read and written at least once, in float32 (twice that in float64).
+        bytes: What must be read and written at least once.
         mode: "forward"; "frozen", forward with weights that nn.utils.freeze has made read-only; or
             "backward", forward and the gradients of the case's differentiable inputs.
         dtype: Of the arrays.
@@ -64,6 +65,7 @@ class Case:
             `setup(tw, F, *inputs)` builds it and returns the call, without arguments.
         peer: PyTorch's spelling where it is not ours; None where PyTorch has no such thing.
         bench: Set where the case is timed.
+        precision: The float32 matmul precision that `call` is made at.
     """
 
     family: str
@@ -80,6 +82,7 @@ class Case:
     setup: Callable[..., Callable[[], Any]] | None = None
     peer: Callable[..., Any] | Literal["same"] | None = "same"
     bench: Bench | None = None
+    precision: str = "highest"
 
     def __str__(self) -> str:
         return f"{self.family}/{self.op}[{self.label}]"
@@ -93,7 +96,16 @@ class Case:
         if self.setup is not None:
             return self.setup(tw, F, *tensors)
         assert self.call is not None
-        return partial(self.call, tw, F, *tensors)
+        call = partial(self.call, tw, F, *tensors)
+        return call if self.precision == "highest" else partial(self._at_precision, tw, call)
+
+    def _at_precision(self, tw: Any, call: Callable[[], Any]) -> Any:
+        before = tw.get_float32_matmul_precision()
+        tw.set_float32_matmul_precision(self.precision)
+        try:
+            return call()
+        finally:
+            tw.set_float32_matmul_precision(before)
 
     def bind_peer(self, torch: Any, tensors: tuple[Any, ...]) -> Callable[[], Any]:
         """The call as PyTorch makes it, on PyTorch's tensors."""
@@ -112,6 +124,6 @@ class Case:
 def as_float64(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Float arrays widened; everything else as it is."""
     return tuple(
-        x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+        x.astype(np.float64) if isinstance(x, np.ndarray) and is_float(x.dtype) else x
         for x in inputs
     )

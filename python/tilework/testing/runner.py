@@ -17,6 +17,7 @@ import numpy as np
 import tilework as tw
 from tilework import engines
 from tilework import functional as F
+from tilework.dtypes import is_float
 from tilework.testing.case import Array, Case, as_float64
 from tilework.testing.isas import runnable
 from tilework.testing.tolerance import assert_close, eps, growth
@@ -136,13 +137,13 @@ def check_forward(case: Case, dtype: str) -> None:
     given = case.make_inputs(dtype) if case.writes else inputs
     before = [x.copy() if isinstance(x, np.ndarray) else x for x in given]
     actual = forward(case, given)
-    if actual.dtype.kind == "f" and actual.dtype != np.dtype(dtype):
+    if is_float(actual.dtype) and actual.dtype != np.dtype(dtype):
         raise AssertionError(f"{case}: the result is of {actual.dtype}, not {dtype}")
     assert_close(actual, expected, bound, f"{case} {dtype}")
     for i, (x, was) in enumerate(zip(given, before, strict=True)):
         if i in case.writes or not isinstance(x, np.ndarray):
             continue
-        if not np.array_equal(x, was, equal_nan=x.dtype.kind == "f"):
+        if not np.array_equal(x, was, equal_nan=is_float(x.dtype)):
             raise AssertionError(f"{case} {dtype}: the call wrote to input {i}")
 
 
@@ -201,7 +202,8 @@ def _gradient_bound(case: Case, dtype: str, inputs: tuple[Any, ...], of: Array) 
 def check_gradients(case: Case) -> None:
     """Raises AssertionError where a gradient of the engine at work is wrong.
 
-    In float64 along the reference's slopes and against the numba engine; in float32 beside float64.
+    In float64 along the reference's slopes and against the numba engine; in the narrower dtypes
+    beside float64.
     """
     inputs = case.make_inputs("float32")
     wide = as_float64(inputs)
@@ -223,8 +225,16 @@ def check_gradients(case: Case) -> None:
     ):
         bound = _gradient_bound(case, "float64", inputs, other)
         assert_close(gradient, other, bound, f"{case}: gradient {i}, float64 beside numba's")
-    if "float32" not in case.dtypes:
-        return
+    for dtype in ("float32", "bfloat16"):
+        if dtype in case.dtypes:
+            _check_narrow_gradients(case, dtype)
+
+
+def _check_narrow_gradients(case: Case, dtype: str) -> None:
+    inputs = case.make_inputs(dtype)
+    exact = gradients(case, as_float64(inputs))
     for i, gradient, other in zip(case.differentiable, gradients(case, inputs), exact, strict=True):
-        bound = _gradient_bound(case, "float32", inputs, other)
-        assert_close(gradient, other, bound, f"{case}: gradient {i}, float32 beside float64")
+        if gradient.dtype != np.dtype(dtype):
+            raise AssertionError(f"{case}: gradient {i} is of {gradient.dtype}, not {dtype}")
+        bound = _gradient_bound(case, dtype, inputs, other)
+        assert_close(gradient, other, bound, f"{case}: gradient {i}, {dtype} beside float64")

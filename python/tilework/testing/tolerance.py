@@ -5,6 +5,9 @@ error. Rounding moves one operation's result by at most eps / 2 of its magnitude
 rounds n times, in either direction, so its error grows as a random walk does: the last roundings,
 at the full magnitude, dominate, and the standard deviation stays under 0.12 sqrt(n) eps of the sum
 of absolute values, whatever the order. `growth` allows eight of them.
+
+bfloat16 is computed in float32 and rounded once: `working_eps` is float32's, and `stored` adds that
+rounding.
 """
 
 from __future__ import annotations
@@ -12,21 +15,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
+
+from tilework.dtypes import bfloat16, is_float
 
 Array = NDArray[Any]
 Tolerance = Callable[..., Any]  # (dtype, expected, *inputs) -> bound, broadcast against expected
 
 
+def finfo(dtype: str) -> Any:
+    """NumPy's, of bfloat16 too."""
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
 def eps(dtype: str) -> float:
     """The distance from 1 to the next number."""
-    return float(np.finfo(dtype).eps)
+    return float(finfo(dtype).eps)
 
 
 def tiny(dtype: str) -> float:
     """The smallest normal number: what flushing a denormal may cost."""
-    return float(np.finfo(dtype).tiny)
+    return float(finfo(dtype).tiny)
+
+
+def working_eps(dtype: str) -> float:
+    """eps of what `dtype` is computed in."""
+    return eps("float32" if dtype == "bfloat16" else dtype)
+
+
+def stored(dtype: str, expected: Array, bound: Any) -> Any:
+    """`bound`, of a result as computed, for that result as it is stored."""
+    if np.dtype(dtype) != bfloat16:
+        return bound
+    return bound + eps(dtype) / 2 * (np.abs(expected) + bound) + tiny(dtype) * eps(dtype)
 
 
 def growth(length: int) -> float:
@@ -56,7 +79,8 @@ def of_magnitude(magnitude: Callable[..., Any], length: int | Callable[..., int]
 
     def bound(dtype: str, expected: Array, *inputs: Any) -> Any:
         n = length(*inputs) if callable(length) else length
-        return growth(n) * eps(dtype) * magnitude(*inputs) + (n + 1) * tiny(dtype)
+        error = growth(n) * working_eps(dtype) * magnitude(*inputs) + (n + 1) * tiny(dtype)
+        return stored(dtype, expected, error)
 
     return bound
 
@@ -70,7 +94,7 @@ def assert_close(actual: Array, expected: Array, bound: Any, what: str) -> None:
     expected = np.asarray(expected)
     if actual.shape != expected.shape:
         raise AssertionError(f"{what}: shape {actual.shape}, expected {expected.shape}")
-    if actual.dtype.kind != "f":
+    if not is_float(actual.dtype):
         if not np.array_equal(actual, expected):
             raise AssertionError(f"{what}: {actual!r}, expected {expected!r}")
         return

@@ -1,9 +1,11 @@
 """Matrix products by NumPy's BLAS, and the linear layer's fused calls around them."""
 
 import math
+from typing import Any
 
 import numpy as np
 
+from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import quiet
 from tilework.engines.numba.layout import Array
 from tilework.engines.numba.pointwise import activate, activation_gradient
@@ -32,15 +34,21 @@ def _for_blas(x: Array) -> Array:
     return x if readable else np.ascontiguousarray(x)
 
 
+def _wide(x: Array) -> Array:
+    """What `x` is computed in: bfloat16 in float32."""
+    return x.astype(np.float32) if x.dtype == bfloat16 else x
+
+
+def _rounded(x: Array | None, dtype: np.dtype[Any]) -> Array | None:
+    return None if x is None else x.astype(dtype, copy=False)
+
+
 @quiet
 def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Array:
-    product: Array = np.matmul(_for_blas(a), _for_blas(b))
+    product: Array = np.matmul(_for_blas(_wide(a)), _for_blas(_wide(b)))
     if out is None:
-        return product
-    if accumulate:
-        out += product
-    else:
-        out[...] = product
+        return product.astype(a.dtype, copy=False)
+    out[...] = _wide(out) + product if accumulate else product
     return out
 
 
@@ -58,12 +66,16 @@ def linear_forward(
     save: bool,
     packed: PackedWeight | None = None,
 ) -> tuple[Array, Array | None]:
+    dtype = x.dtype
+    x, weight = _wide(x), _wide(weight)
     z = np.matmul(_for_blas(_rows(x)), _for_blas(weight).T).reshape(*x.shape[:-1], weight.shape[0])
     if bias is not None:
-        z += bias
+        z += _wide(bias)
     if residual is not None:
-        z += residual
-    return activate(z, activation, save)
+        z += _wide(residual)
+    y, saved = activate(z, activation, save)
+    out = y.astype(dtype, copy=False)
+    return out, out if saved is y else _rounded(saved, dtype)
 
 
 @quiet
@@ -78,11 +90,18 @@ def linear_backward(
     need_bias: bool,
     need_residual: bool = False,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]:
-    dz = activation_gradient(grad, saved, activation)
+    dtype = x.dtype
+    x, weight = _wide(x), _wide(weight)
+    dz = activation_gradient(_wide(grad), None if saved is None else _wide(saved), activation)
+    bias = _rows(dz).sum(axis=0) if need_bias else None
+    if dtype == bfloat16:  # as the compiled engine multiplies it
+        dz = _wide(dz.astype(dtype))
     rows = _rows(dz)
-    return (
+    gradients = (
         np.matmul(rows, weight).reshape(x.shape) if need_x else None,
         np.matmul(rows.T, _rows(x)) if need_weight else None,
-        rows.sum(axis=0) if need_bias else None,
+        bias,
         (dz.copy() if dz is grad else dz) if need_residual else None,
     )
+    dx, dweight, dbias, dresidual = (_rounded(g, dtype) for g in gradients)
+    return dx, dweight, dbias, dresidual

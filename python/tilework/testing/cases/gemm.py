@@ -17,11 +17,12 @@ import numpy as np
 from tilework.testing import reference
 from tilework.testing.case import Array, Bench, Case, Generator
 from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays, normal
-from tilework.testing.tolerance import eps, growth, of_magnitude
+from tilework.testing.tolerance import finfo, growth, of_magnitude, stored, working_eps
 
 ROWS = (1, 2, 3, 5, 7, 8, 13, 14, 15, 16, 17, 27, 28, 29, 31, 32, 33, 63, 64, 65)
 COLUMNS = (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 97)
 DEPTHS = (1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129)
+DTYPES = ("float32", "float64", "bfloat16")
 LONG_DEPTHS = (255, 256, 257, 383, 384, 385, 511, 512, 513, 1025)
 
 
@@ -43,8 +44,7 @@ def _matmul(label: str, inputs: Inputs, **fields: Any) -> Case:
         inputs=inputs,
         call=lambda tw, F, a, b: tw.matmul(a, b),
         reference=np.matmul,
-        tolerance=MATMUL_TOLERANCE,
-        **fields,
+        **{"tolerance": MATMUL_TOLERANCE, "dtypes": DTYPES, **fields},
     )
 
 
@@ -117,13 +117,13 @@ def _layouts() -> Iterator[Case]:
 # Values, one entry of a matrix of ones each, that splitting into bfloat16 parts would lose.
 def _planted(value: str) -> Inputs:
     def inputs(rng: Generator, dtype: str) -> tuple[Array, Array]:
-        info = np.finfo(dtype)
+        info = finfo(dtype)
         x = {
             "inf": np.inf,
             "-inf": -np.inf,
             "nan": np.nan,
             "largest": float(info.max),
-            "denormal": float(info.smallest_subnormal) * 1000,
+            "denormal": float(info.tiny) / 3,
             "smallest normal": float(info.tiny),
         }[value]
         a, b = normal(rng, dtype, 35, 67), normal(rng, dtype, 67, 37) / 4
@@ -163,10 +163,37 @@ def _values() -> Iterator[Case]:
     for value in ("inf", "-inf", "nan", "largest", "denormal", "smallest normal"):
         yield _matmul(f"with {value}", _planted(value))
     for left, right in ((-30, 0), (-20, -15), (-38, 30), (25, -25), (30, 5), (-40, 20)):
-        yield _matmul(f"times 1e{left} and 1e{right}", _scaled(left, right))
+        # The CPU's own bfloat16 products take denormals for zeros.
+        dtypes = DTYPES if left >= -30 else DTYPES[:2]
+        yield _matmul(f"times 1e{left} and 1e{right}", _scaled(left, right), dtypes=dtypes)
     yield _matmul("twelve decades in a row", _wide)
     yield _matmul("positive", _uniform(700))
     yield _matmul("positive, K=16384", _uniform(16384), quick=False)
+
+
+# What each product may lose besides float32's own roundings: "high" the product of the second
+# eight bits of both factors, "medium" all but eight bits of each (Henry, Tang and Heinecke 2019).
+LOST = {"high": 2.0**-16, "medium": 2.0**-7 * (1 + 2.0**-8)}
+
+
+def _precise_to(lost: float) -> Callable[..., Any]:
+    def bound(dtype: str, expected: Array, a: Array, b: Array) -> Any:
+        magnitude = np.matmul(np.abs(a), np.abs(b))
+        return MATMUL_TOLERANCE(dtype, expected, a, b) + lost * magnitude
+
+    return bound
+
+
+def _precisions() -> Iterator[Case]:
+    shapes = ((17, 33, 19), (128, 128, 128), (129, 161, 700))
+    for (precision, lost), (m, n, k) in itertools.product(LOST.items(), shapes):
+        yield _matmul(
+            f"{m}x{k} @ {k}x{n}, {precision}",
+            arrays((m, k), (k, n)),
+            tolerance=_precise_to(lost),
+            dtypes=("float32",),
+            precision=precision,
+        )
 
 
 # --- linear ---
@@ -216,6 +243,7 @@ def _linear() -> Iterator[Case]:
             call=lambda tw, F, *inputs: F.linear(*inputs),
             reference=linear_reference,
             tolerance=LINEAR_TOLERANCE,
+            dtypes=DTYPES,
             differentiable=(0, 1, 2) if bias else (0, 1),
         )
     for layout in LAYOUTS:
@@ -228,6 +256,7 @@ def _linear() -> Iterator[Case]:
             call=lambda tw, F, *inputs: F.linear(*inputs),
             reference=linear_reference,
             tolerance=LINEAR_TOLERANCE,
+            dtypes=DTYPES,
             differentiable=(0, 1, 2),
         )
 
@@ -256,9 +285,11 @@ def _through(slope: float, dtype: str, expected: Array, *inputs: Array) -> Array
 
     The gates of gelu and silu round by eps before they multiply the product: one more of it.
     """
-    size = _linear_magnitude(*inputs)
-    error = growth(inputs[0].shape[-1] + 2) * eps(dtype) * size
-    return slope * error + eps(dtype) * (4.0 * np.abs(expected) + np.minimum(size, 1.0))
+    size, unit = _linear_magnitude(*inputs), working_eps(dtype)
+    error = growth(inputs[0].shape[-1] + 2) * unit * size
+    error = slope * error + unit * (4.0 * np.abs(expected) + np.minimum(size, 1.0))
+    bound: Array = stored(dtype, expected, error)
+    return bound
 
 
 def _fused_cases() -> Iterator[Case]:
@@ -285,6 +316,7 @@ def _fused_cases() -> Iterator[Case]:
                 peer=composed,
                 reference=expected,
                 tolerance=partial(_through, slope),
+                dtypes=DTYPES,
                 differentiable=(0, 1, 2) if bias else (0, 1),
             )
 
@@ -307,6 +339,7 @@ def _residual_cases() -> Iterator[Case]:
                 lambda x, w, b, r: _linear_magnitude(x, w, b) + np.abs(r),
                 lambda x, *_: x.shape[-1] + 2,
             ),
+            dtypes=DTYPES,
             differentiable=(0, 1, 2, 3),
         )
 
@@ -314,34 +347,47 @@ def _residual_cases() -> Iterator[Case]:
 # --- what is timed ---
 
 
-def _timed_product(m: int, n: int, k: int, label: str, layout: str = "NN", **bench: Any) -> Case:
+ITEM_BYTES = {"bfloat16": 2.0, "float32": 4.0, "float64": 8.0}
+
+
+def _timed_product(
+    m: int, n: int, k: int, layout: str = "NN", dtype: str = "float32", quick: bool = False
+) -> Case:
     """Layout: N a matrix as it stands, T one that is stored transposed; left and right."""
 
-    stored = {"N": "contiguous", "T": "transposed"}
-    inputs = arrays((m, k), (k, n), layouts=[stored[side] for side in layout])
+    words = [f"gemm {m}x{n}x{k}", layout if layout != "NN" else "", dtype]
+    label = " ".join(word for word in words if word and word != "float32")
+    how = {"N": "contiguous", "T": "transposed"}
     return _matmul(
         label,
-        inputs,
+        arrays((m, k), (k, n), layouts=[how[side] for side in layout]),
         quick=False,
-        bench=Bench(label, flops=2.0 * m * n * k, bytes=4.0 * (m * k + k * n + m * n), **bench),
+        bench=Bench(
+            label,
+            flops=2.0 * m * n * k,
+            bytes=ITEM_BYTES[dtype] * (m * k + k * n + m * n),
+            dtype=dtype,
+            quick=quick,
+        ),
     )
 
 
 def _timed_products() -> Iterator[Case]:
     for size in (64, 128, 256, 512, 1024, 2048):
-        quick = size in (64, 512, 1024)
-        yield _timed_product(size, size, size, f"gemm {size}x{size}x{size}", quick=quick)
-    yield _timed_product(64, 768, 768, "gemm 64x768x768")
-    yield _timed_product(512, 3072, 768, "gemm 512x3072x768")
+        yield _timed_product(size, size, size, quick=size in (64, 512, 1024))
+    yield _timed_product(64, 768, 768)
+    yield _timed_product(512, 3072, 768)
     for layout in ("NT", "TN", "TT"):
-        yield _timed_product(512, 512, 512, f"gemm 512x512x512 {layout}", layout)
-    yield _timed_product(1, 4096, 4096, "gemm 1x4096x4096", quick=True)
-    yield _timed_product(1024, 1024, 1024, "gemm 1024x1024x1024 float64", dtype="float64")
+        yield _timed_product(512, 512, 512, layout)
+    yield _timed_product(1, 4096, 4096, quick=True)
+    yield _timed_product(1024, 1024, 1024, dtype="float64")
+    for m, n, k in (*((s, s, s) for s in (256, 512, 1024, 2048)), (128, 768, 768), (1, 4096, 4096)):
+        yield _timed_product(m, n, k, dtype="bfloat16", quick=m in (1, 512))
 
 
 def _layer_inputs(rng: Generator, t: str, rows: int, wide: int, out: int) -> tuple[Array, ...]:
     """Activations of order one through weights that keep them so, as in a network."""
-    weight = normal(rng, t, out, wide) / np.sqrt(wide).astype(t)
+    weight = (rng.standard_normal((out, wide)) / np.sqrt(wide)).astype(t)
     return normal(rng, t, rows, wide), weight, normal(rng, t, out)
 
 
@@ -361,10 +407,13 @@ def _frozen(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Callable[[], Any
 
 
 def _timed_layers() -> Iterator[Case]:
-    for rows, mode in itertools.product((32, 2048), ("forward", "frozen", "backward")):
-        wide, out = 768, 3072
+    wide, out = 768, 3072
+    modes = ("forward", "frozen", "backward")
+    for dtype, rows, mode in itertools.product(("float32", "bfloat16"), (32, 2048), modes):
         passes = 3 if mode == "backward" else 1
-        moved = 4.0 * (rows * wide + wide * out + out + rows * out)
+        moved = ITEM_BYTES[dtype] * (rows * wide + wide * out + out + rows * out)
+        shape = f"{rows}@{wide}x{out}"
+        label = f"linear+gelu {shape}{' bfloat16' if dtype == 'bfloat16' else ''} {mode}"
 
         def inputs(rng: Generator, t: str, rows: int = rows) -> tuple[Array, ...]:
             return _layer_inputs(rng, t, rows, 768, 3072)
@@ -373,7 +422,7 @@ def _timed_layers() -> Iterator[Case]:
         yield Case(
             family="gemm",
             op="linear_gelu",
-            label=f"linear+gelu {rows}@{wide}x{out} {mode}",
+            label=label,
             inputs=inputs,
             call=None if frozen else _fused,
             setup=_frozen if frozen else None,
@@ -381,13 +430,14 @@ def _timed_layers() -> Iterator[Case]:
             reference=lambda *inputs: reference.gelu(linear_reference(*inputs)),
             tolerance=partial(_through, 1.13),
             differentiable=() if frozen else (0, 1, 2),
-            dtypes=("float32",),
+            dtypes=(dtype,),
             quick=False,
             bench=Bench(
-                label=f"linear+gelu {rows}@{wide}x{out} {mode}",
+                label=label,
                 flops=passes * 2.0 * rows * wide * out,
                 bytes=(2.0 if mode == "backward" else 1.0) * moved,
                 mode=mode,  # type: ignore[arg-type]
+                dtype=dtype,
                 quick=rows == 32,
             ),
         )
@@ -398,6 +448,7 @@ CASES: tuple[Case, ...] = (
     *_batches(),
     *_layouts(),
     *_values(),
+    *_precisions(),
     *_linear(),
     *_fused_cases(),
     *_residual_cases(),
