@@ -247,6 +247,14 @@ def test_assignment_passes_gradients_to_both_sides():
     assert v.grad.tolist() == [110.0]
 
 
+def test_a_broadcast_write_sums_its_gradient():
+    w = leaf(3.0)
+    y = tw.zeros(2, 2, dtype=tw.float64)
+    y.copy_(w)
+    (y * 2).sum().backward()
+    assert w.grad.tolist() == [8.0]
+
+
 def test_in_place_on_leaves_and_shared_views_is_refused():
     x = leaf(1.0)
     with pytest.raises(RuntimeError, match="leaf that requires grad"):
@@ -256,9 +264,65 @@ def test_in_place_on_leaves_and_shared_views_is_refused():
     assert x.tolist() == [2.0]
     y = x * 2
     view = y[0:1]
-    for shared in (y, view):
-        with pytest.raises(RuntimeError, match="no view shares"):
-            shared.add_(1)
+    with pytest.raises(RuntimeError, match="no view shares"):
+        y.add_(1)
+    del view
+    twin = y.detach()
+    with pytest.raises(RuntimeError, match="detached twin"):
+        y[0:1].add_(1)
+    del twin
+    first, second = y[0:1], y[0:1]
+    with pytest.raises(RuntimeError, match="another view"):
+        first.add_(second)
+    with pytest.raises(RuntimeError, match="leaf that requires grad"):
+        x[0:1].add_(1)
+    with tw.no_grad():
+        hidden = y[0:1]
+    del first, second
+    with pytest.raises(RuntimeError, match="made under no_grad"):
+        hidden.mul_(2)
+    assert y.tolist() == [4.0]
+
+
+def test_writing_through_a_view_reaches_its_base():
+    x, w = leaf(1.0, 2.0, 3.0, 4.0), leaf(5.0, 6.0)
+    y = x * 2
+    early = y * 10
+    view = y.view(2, 2).t()[0]  # elements 0 and 2
+    view.mul_(w)
+    assert y.tolist() == [10.0, 4.0, 36.0, 8.0]
+    (early.sum() + (y * tw.tensor([1.0, 2.0, 3.0, 4.0])).sum() + view.sum()).backward()
+    assert x.grad.tolist() == [20 + 2 * 5 * 2, 20 + 2 * 2, 20 + 2 * 6 * 4, 20 + 2 * 4]
+    assert w.grad.tolist() == [2 * 1 * (1 + 1), 2 * 3 * (3 + 1)]
+
+
+def test_augmented_assignment_to_an_index():
+    x, w = leaf(1.0, 2.0), leaf(3.0)
+    out = tw.zeros(3, 2, dtype=tw.float64)  # no gradient flows to it, until one is written
+    for i in range(3):
+        out[i] += x * (i + 1)
+        out[i, 1] *= w[0]
+    assert out.tolist() == [[1.0, 6.0], [2.0, 12.0], [3.0, 18.0]]
+    out.sum().backward()
+    assert x.grad.tolist() == [6.0, 18.0]
+    assert w.grad.tolist() == [12.0]
+
+
+def test_a_detached_view_assigned_to_its_own_place_cuts_the_gradient():
+    x = leaf(1.0, 2.0)
+    y = x * 3
+    y[0:1] = y.detach().clone()[0:1]
+    y.sum().backward()
+    assert x.grad.tolist() == [0.0, 3.0]
+
+
+def test_a_written_view_is_differentiated_twice():
+    x = leaf(0.5, 1.5)
+    y = x**3
+    y.view(2, 1)[0].mul_(x[0])  # x0^4, x1^3
+    (g,) = tw.autograd.grad(y.sum(), x, create_graph=True)
+    g.sum().backward()
+    assert x.grad.tolist() == [12 * 0.5**2, 6 * 1.5]
 
 
 # --- modes ---

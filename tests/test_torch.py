@@ -124,3 +124,57 @@ def test_both_refuse(name):
     with pytest.raises(ours, match=r"^\[\w+\] expected .*; got .*: .") as found:
         call(tw, F, *tensors)
     assert len(str(found.value)) < 400
+
+
+# --- writes through views ---
+
+VIEWS = (
+    lambda v: v.reshape(-1),
+    lambda v: v.transpose(0, -1),
+    lambda v: v[1:],
+    lambda v: v[..., 0],
+    lambda v: v.unsqueeze(0),
+    lambda v: v.reshape(-1)[1:],
+)
+WRITES = (
+    lambda v, w: v.mul_(w),
+    lambda v, w: v.add_(w * w),
+    lambda v, w: v.fill_(0.5),
+    lambda v, w: v.__setitem__(0, w),
+    lambda v, w: v.copy_(w * 3),
+    lambda v, w: v.clamp_(-0.5, 0.5),
+)
+
+
+def written_through_views(library, seed):
+    """What some writes through views of views come to, and its gradients."""
+    rng = np.random.default_rng(seed)
+    x, w = (library.tensor(rng.standard_normal(s).tolist()) for s in ((3, 4), ()))
+    x.requires_grad_()
+    w.requires_grad_()
+    y = x * 2 if seed % 2 else library.zeros(3, 4)
+    total = w * 0
+    for _ in range(3):
+        view = y
+        for _ in range(rng.integers(3)):
+            taken = VIEWS[rng.integers(len(VIEWS))](view)
+            if taken.numel() and taken.ndim:
+                view = taken
+            del taken
+        WRITES[rng.integers(len(WRITES))](view, w)
+        total = total + (view * view).sum()
+        del view
+        y = y.clone()  # both sides have saved it: a further write would be refused
+        total = total + (y * library.arange(12).reshape(3, 4)).sum()
+    total.backward()
+    grads = [np.zeros(x.shape) if x.grad is None else x.grad.numpy(), w.grad]
+    return y.detach().numpy(), grads[0], 0.0 if grads[1] is None else grads[1].item()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_writes_through_views(seed):
+    for ours, theirs in zip(
+        written_through_views(tw, seed), written_through_views(torch, seed), strict=True
+    ):
+        scale = 1 + np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=200 * eps("float32") * scale)

@@ -45,6 +45,7 @@ class Tensor:
     __slots__ = (
         "__weakref__",
         "_array",
+        "_base",
         "_grad",
         "_node",
         "_requires_grad",
@@ -62,6 +63,7 @@ class Tensor:
         self._retain = False
         self._node = None  # autograd.Node; None for a leaf
         self._seq = 0  # the time of recording; 0 for a leaf
+        # _base, what a view was taken of, is set in views alone.
         self._grad = None  # an ndarray until somebody asks for `grad`, then a Tensor
 
     # --- what it is ---
@@ -275,12 +277,15 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same memory, and the same version of it, outside the tape."""
-        return self._view(self._array)
+        self._storage.shared = True
+        return Tensor(self._array, self._storage)
 
     def _view(self, array: Any) -> Tensor:
         """A tensor on `array`, which shares this tensor's memory."""
         self._storage.shared = True
-        return Tensor(array, self._storage)
+        view = Tensor(array, self._storage)
+        view._base = self
+        return view
 
     @property
     def _version(self) -> int:

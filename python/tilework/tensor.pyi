@@ -17,6 +17,7 @@ class Storage:
 
 class Tensor:
     __array_priority__: Final[builtins.int]
+    _base: Tensor
     _array: Any
     _grad: Any
     _node: Any

@@ -1,6 +1,7 @@
 """Writing to tensors: every write raises the storage's version, and the tape follows it.
 
-A recorded write is the ordinary op on what the tensor was, whose result then takes its place.
+A recorded write is the ordinary op on what the tensor was, whose result then takes its place, and
+its elements' places in the tensors that this one is a view of.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import mode, no_grad, overwrite
 from tilework.errors import error
+from tilework.functional.alias import bases, held_beside, is_part, positions
 from tilework.functional.cast import cast
 from tilework.functional.common import operand
 from tilework.functional.indexing import plain_key
@@ -43,25 +45,53 @@ def written(x: Tensor) -> None:
 def _write(op: str, x: Tensor, function: Callable[[Tensor], Tensor], *sources: Any) -> Tensor:
     """Replaces x's values by those of function(x); `sources`: what else gradients may flow to."""
     check_writable(op, x)
-    recorded = mode.enabled and (
-        x._requires_grad or any(isinstance(s, Tensor) and s._requires_grad for s in sources)
-    )
-    if not recorded:
+    if not _recorded(x, *sources):
         with no_grad():
             now = function(x)
         _store(op, x, now)
         return x
-    if x._storage.shared:
-        raise error(
-            RuntimeError, op, "a tensor whose memory no view shares, while ops are recorded",
-            "one with views", "use the op that is not in place, or clone() first",
-        )  # fmt: skip
-    before = Tensor(x._array.copy(order="K"))
-    before._node, before._seq, before._requires_grad = x._node, x._seq, x._requires_grad
+    above = bases(x)
+    _check_family(op, x, above)
+    before = _as_it_is(x, x._array.copy(order="K"))
     now = function(before)
     _store(op, x, now)
-    overwrite(x, before, cast(now, x.dtype))
+    now = cast(now, x.dtype).expand(x.shape)
+    overwrite(x, before, now)
+    for base in above:
+        was = _as_it_is(base, base._array)
+        overwrite(base, was, _patched(was, positions(x._array, base._array), now))
     return x
+
+
+def _recorded(x: Tensor, *sources: Any) -> bool:
+    """Whether a write to `x` is for the tape."""
+    if not mode.enabled:
+        return False
+    return any(isinstance(t, Tensor) and t._requires_grad for t in (x, *sources, *bases(x)))
+
+
+def _as_it_is(x: Tensor, array: Any) -> Tensor:
+    """A tensor in the place on the tape that `x` has now."""
+    twin = Tensor(array)
+    twin._node, twin._seq, twin._requires_grad = x._node, x._seq, x._requires_grad
+    return twin
+
+
+def _check_family(op: str, x: Tensor, above: list[Tensor]) -> None:
+    """RuntimeError where a recorded write to `x` would miss somebody who sees its memory."""
+    for base in above:
+        check_writable(op, base)
+        if base._requires_grad and not x._requires_grad:
+            raise error(
+                RuntimeError, op, "a view that was made while ops were recorded, as its base was",
+                "one made under no_grad", "take the view anew",
+            )  # fmt: skip
+    if held_beside(x, [x, *above]):
+        raise error(
+            RuntimeError, op, "memory that no view shares but x and what x is a view of",
+            "memory that another view, a detached twin or a saved result shares",
+            "use the op that is not in place, or clone() first",
+        )  # fmt: skip
 
 
 def _store(op: str, x: Tensor, now: Tensor) -> None:
@@ -184,8 +214,10 @@ def _idiv(self: Tensor, other: Any) -> Tensor:
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """NumPy's assignment to an index, recorded where gradients flow."""
     plain = plain_key(key)
+    if isinstance(value, Tensor) and is_part(value, self, plain):
+        return  # the end of `x[key] += y`, which has written to the view x[key] by now
     source = value if isinstance(value, Tensor) else Tensor(np.asarray(value, self.dtype))
-    if not (mode.enabled and (self._requires_grad or source._requires_grad)):
+    if not _recorded(self, source):
         check_writable("setitem", self)
         try:
             self._array[plain] = source._array
@@ -201,15 +233,17 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
 
 def _assigned(x: Tensor, key: Any, source: Tensor) -> Tensor:
     """`x` with `source` at `key`, as recorded ops."""
-    chosen = np.zeros(x.shape, bool)
-    chosen[key] = True
-    place = np.shape(x._array[key])
-    spread = cast(source, x.dtype).expand(place)
-    if not spread.numel():
+    return _patched(x, np.asarray(np.arange(x.numel()).reshape(x.shape)[key]), source)
+
+
+def _patched(x: Tensor, places: Any, source: Tensor) -> Tensor:
+    """`x` with `source` (broadcast) at `places`, counted in C order, as recorded ops."""
+    spread = cast(source, x.dtype).expand(places.shape)
+    if not places.size:
         return x.clone()
-    # Where each chosen element comes from: its position in `spread`.
-    origin = np.zeros(x.shape, np.int64)
-    origin[key] = np.arange(spread.numel()).reshape(place)
-    values = spread.reshape(-1)[Tensor(origin.reshape(-1))].reshape(x.shape)
-    result: Tensor = values.where(Tensor(chosen), x)
+    chosen, origin = np.zeros(x.numel(), bool), np.zeros(x.numel(), np.int64)
+    chosen[places.reshape(-1)] = True
+    origin[places.reshape(-1)] = np.arange(places.size)  # the position in `spread`
+    values = spread.reshape(-1)[Tensor(origin)].reshape(x.shape)
+    result: Tensor = values.where(Tensor(chosen.reshape(x.shape)), x)
     return result
