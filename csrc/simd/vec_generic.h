@@ -28,7 +28,7 @@ struct Mask {
   typename LanesOf<T>::mask m;
 
   static TW_INLINE Mask first(int n) {
-    Mask r;
+    Mask r{};  // gcc 12 does not see that the loop sets every lane
     for (int i = 0; i < width; ++i) r.m[i] = i < n ? -1 : 0;
     return r;
   }
