@@ -179,6 +179,65 @@ def sum_to_shape(x: Array, shape: tuple[int, ...]) -> Array: ...
 def softmax_forward(x: Array, axis: int, log: bool) -> Array: ...
 def softmax_backward(grad: Array, output: Array, axis: int, log: bool) -> Array: ...
 
+# --- norm ---
+# Batch norm of (N, C, ...): max((x - mean) rstd weight + bias + residual, 0 with activation
+# "relu"; "none" without), mean and rstd the batch's in training, where they move the running
+# statistics in place (the variance without bias), else the running ones. All but x and residual
+# are (C,). Gives y, mean, rstd.
+def batch_norm_forward(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    activation: str,
+    residual: Array | None,
+) -> tuple[Array, Array, Array]: ...
+
+# (dx, dweight, dbias, dresidual); dx and dresidual None where not asked for. output: what forward
+# gave, with "relu"; else None.
+def batch_norm_backward(
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    rstd: Array,
+    training: bool,
+    output: Array | None,
+    need_x: bool,
+    need_residual: bool,
+) -> tuple[Array | None, Array, Array, Array | None]: ...
+
+# Rows of `length` neighbours, in C order, each normalised by itself: layer, RMS (not centred; its
+# mean is None), group and instance norm. weight and bias have `channels` elements: `groups` rows
+# take the next channels / groups of them each, then they repeat. Gives y, mean, rstd.
+def norm_rows_forward(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    length: int,
+    groups: int,
+    channels: int,
+    center: bool,
+    eps: float,
+) -> tuple[Array, Array | None, Array]: ...
+
+# (dx, dweight, dbias); dx None where not asked for.
+def norm_rows_backward(
+    grad: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array | None,
+    rstd: Array,
+    length: int,
+    groups: int,
+    channels: int,
+    need_x: bool,
+) -> tuple[Array | None, Array, Array]: ...
+
 # --- loss --- (reduction: "none", "mean" or "sum"; losses are 0-d arrays unless "none")
 # logits (N, C), target (N,) int64, weight (C,). `saved` is opaque, for cross_entropy_backward.
 def cross_entropy_forward(

@@ -33,6 +33,7 @@ CONTRACT: tuple[str, ...] = (
     "bias_activation_forward", "bias_activation_backward", "dropout_forward", "dropout_backward",
     "accumulate_", "sum", "mean", "max", "min", "sum_to_shape",
     "softmax_forward", "softmax_backward",
+    "batch_norm_forward", "batch_norm_backward", "norm_rows_forward", "norm_rows_backward",
     "cross_entropy_forward", "cross_entropy_backward", "mse_forward", "mse_backward",
     "sgd_step", "adam_step", "random_bits", "uniform", "normal",
 )  # fmt: skip

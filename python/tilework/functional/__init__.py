@@ -80,6 +80,13 @@ from tilework.functional.loss import (
     nll_loss,
     smooth_l1_loss,
 )
+from tilework.functional.norm import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from tilework.functional.pad import pad
 from tilework.functional.pointwise import (
     add,
@@ -175,6 +182,7 @@ __all__ = [
     "argmin",
     "argsort",
     "as_tensor",
+    "batch_norm",
     "bernoulli",
     "bias_activation",
     "binary_cross_entropy_with_logits",
@@ -213,15 +221,18 @@ __all__ = [
     "ge",
     "gelu",
     "get_rng_state",
+    "group_norm",
     "gt",
     "huber_loss",
     "index_select",
     "initial_seed",
+    "instance_norm",
     "isclose",
     "isfinite",
     "isinf",
     "isnan",
     "l1_loss",
+    "layer_norm",
     "le",
     "linear",
     "linspace",
@@ -268,6 +279,7 @@ __all__ = [
     "relu",
     "remainder",
     "reshape",
+    "rms_norm",
     "round",
     "rsqrt",
     "set_rng_state",

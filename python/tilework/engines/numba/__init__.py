@@ -23,6 +23,12 @@ from tilework.engines.numba.loss import (
     mse_backward,
     mse_forward,
 )
+from tilework.engines.numba.norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    norm_rows_backward,
+    norm_rows_forward,
+)
 from tilework.engines.numba.optim import adam_step, sgd_step
 from tilework.engines.numba.pointwise import (
     BINARY_OPS,
@@ -46,6 +52,8 @@ __all__ = [
     "PackedWeight",
     "accumulate_",
     "adam_step",
+    "batch_norm_backward",
+    "batch_norm_forward",
     "bias_activation_backward",
     "bias_activation_forward",
     "binary_forward",
@@ -65,6 +73,8 @@ __all__ = [
     "min",
     "mse_backward",
     "mse_forward",
+    "norm_rows_backward",
+    "norm_rows_forward",
     "normal",
     "pack_weight",
     "random_bits",

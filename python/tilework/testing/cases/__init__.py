@@ -13,6 +13,7 @@ FAMILIES: tuple[str, ...] = (
     "pointwise",
     "reduce",
     "softmax",
+    "norm",
     "loss",
     "optim",
     "random",

@@ -1,0 +1,276 @@
+// Normalisation: batch norm takes any dense layout as it lies, the norms of rows want C order.
+#include <string>
+
+#include "bindings/checks.h"
+#include "kernels/norm/norm.h"
+
+namespace tilework {
+namespace {
+
+py::object borrowed(const ArrayView& a) {
+  return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(a.object));
+}
+
+// An argument that may be None, and keeps the array it points into.
+struct Optional {
+  py::object held = py::none();
+
+  template <class T>
+  T* as() const {
+    return held.is_none() ? nullptr : view_own(held).as<T>();
+  }
+};
+
+// A vector of `count` numbers, or None.
+Optional vector_of(py::handle array, int64_t count, const ArrayView& x, const char* op,
+                   const char* argument) {
+  if (array.is_none()) return {};
+  const ArrayView v = view_float(array, op, argument);
+  require_dtype_of(v, x, op, argument, "input");
+  if (v.size() != count)
+    refuse(op, std::string("expected `") + argument + "` of " + std::to_string(count) +
+                   " elements; got " + shape_text(v));
+  return {as_contiguous(v)};
+}
+
+// An array of x's shape in x's layout, or None.
+Optional beside(py::handle array, const ArrayView& x, const char* op, const char* argument) {
+  if (array.is_none()) return {};
+  const ArrayView v = view_float(array, op, argument);
+  require_dtype_of(v, x, op, argument, "input");
+  require_shape_of(v, x, op, argument, "input");
+  return {as_layout_of(v, x)};
+}
+
+Optional fresh_like(const ArrayView& x, bool wanted) {
+  return wanted ? Optional{new_array_like(x)} : Optional{};
+}
+
+py::object new_vector(const ArrayView& x, npy_intp count) { return new_array(x.dtype, 1, &count); }
+
+// --- batch norm ---
+
+// (N, C, ...), dense, as its memory has it: the stride of C is the size of what varies faster.
+struct BatchInput {
+  py::object held;
+  ArrayView x;
+  BatchShape shape;
+
+  BatchInput(py::handle array, const char* op) : x(view_float(array, op, "input")) {
+    if (x.ndim < 2)
+      refuse(op, "expected `input` of shape (N, C, ...); got " + shape_text(x) +
+                     ": add the axis that is missing");
+    held = is_dense(x) ? borrowed(x) : as_contiguous(x);
+    x = view_own(held);
+    const int64_t size = x.size(), channels = x.shape[1];
+    if (size == 0)
+      shape = {0, channels, 0};
+    else if (channels == 1)  // the stride of an axis of one element says nothing
+      shape = {1, 1, size};
+    else
+      shape.inner = x.strides[1] / x.itemsize(), shape.channels = channels,
+      shape.outer = size / (channels * shape.inner);
+  }
+  double cost_ns() const { return norm_cost_ns(x.size(), static_cast<size_t>(x.itemsize())); }
+};
+
+// A running statistic, written where it lies.
+template <class T>
+Running<T> running_of(py::handle array) {
+  if (array.is_none()) return {nullptr, 0};
+  const ArrayView v = view(array, "batch_norm", "running statistics");
+  return {v.as<T>(), v.strides[0] / v.itemsize()};
+}
+
+void check_running(py::handle array, const BatchInput& in, bool training, const char* argument) {
+  constexpr const char* op = "batch_norm";
+  if (array.is_none()) {
+    if (!training) refuse(op, std::string("expected `") + argument + "` in inference; got None");
+    return;
+  }
+  const ArrayView v = view_float(array, op, argument);
+  require_dtype_of(v, in.x, op, argument, "input");
+  if (v.ndim != 1 || v.shape[0] != in.shape.channels || v.strides[0] % v.itemsize() != 0 ||
+      (training && !PyArray_ISWRITEABLE(v.object)))
+    refuse(op, std::string("expected `") + argument + "` as a writeable vector of " +
+                   std::to_string(in.shape.channels) + "; got " + shape_text(v));
+}
+
+bool is_relu(py::handle activation, const char* op) {
+  const Activation act = activation_from(activation, op);
+  if (act != Activation::none && act != Activation::relu)
+    refuse(op, "expected activation none or relu; got " + py::repr(activation).cast<std::string>() +
+                   ": apply it afterwards");
+  return act == Activation::relu;
+}
+
+py::tuple bind_batch_forward(py::handle array, py::handle weight, py::handle bias,
+                             py::handle running_mean, py::handle running_var, bool training,
+                             double momentum, double eps, py::handle activation,
+                             py::handle residual) {
+  constexpr const char* op = "batch_norm";
+  const BatchInput in(array, op);
+  const int64_t channels = in.shape.channels;
+  const bool relu = is_relu(activation, op);
+  check_running(running_mean, in, training, "running_mean");
+  check_running(running_var, in, training, "running_var");
+  const Optional w = vector_of(weight, channels, in.x, op, "weight");
+  const Optional b = vector_of(bias, channels, in.x, op, "bias");
+  const Optional added = beside(residual, in.x, op, "residual");
+  py::object y = new_array_like(in.x);
+  py::object mean = new_vector(in.x, channels), rstd = new_vector(in.x, channels);
+  dispatch_float(in.x.dtype, [&]<class T>() {
+    const BatchNormForward<T> args = {.shape = in.shape,
+                                      .x = in.x.as<T>(),
+                                      .residual = added.as<T>(),
+                                      .weight = w.as<T>(),
+                                      .bias = b.as<T>(),
+                                      .y = view_own(y).as<T>(),
+                                      .mean = view_own(mean).as<T>(),
+                                      .rstd = view_own(rstd).as<T>(),
+                                      .running_mean = running_of<T>(running_mean),
+                                      .running_var = running_of<T>(running_var),
+                                      .training = training,
+                                      .momentum = momentum,
+                                      .eps = eps,
+                                      .relu = relu};
+    GilRelease unlocked(in.cost_ns());
+    batch_norm_forward(args);
+  });
+  return py::make_tuple(std::move(y), std::move(mean), std::move(rstd));
+}
+
+py::tuple bind_batch_backward(py::handle grad_array, py::handle array, py::handle weight,
+                              py::handle mean, py::handle rstd, bool training, py::handle output,
+                              bool need_x, bool need_residual) {
+  constexpr const char* op = "batch_norm_backward";
+  const BatchInput in(array, op);
+  const int64_t channels = in.shape.channels;
+  const Optional grad = beside(grad_array, in.x, op, "grad");
+  const Optional y = beside(output, in.x, op, "output");
+  const Optional w = vector_of(weight, channels, in.x, op, "weight");
+  const Optional m = vector_of(mean, channels, in.x, op, "mean");
+  const Optional s = vector_of(rstd, channels, in.x, op, "rstd");
+  // Without relu the residual's gradient is grad itself.
+  const bool cut = !y.held.is_none();
+  const Optional dx = fresh_like(in.x, need_x), dz = fresh_like(in.x, need_residual && cut);
+  py::object dweight = new_vector(in.x, channels), dbias = new_vector(in.x, channels);
+  dispatch_float(in.x.dtype, [&]<class T>() {
+    const BatchNormBackward<T> args = {.shape = in.shape,
+                                       .grad = grad.as<T>(),
+                                       .x = in.x.as<T>(),
+                                       .weight = w.as<T>(),
+                                       .mean = m.as<T>(),
+                                       .rstd = s.as<T>(),
+                                       .y = y.as<T>(),
+                                       .training = training,
+                                       .dx = dx.as<T>(),
+                                       .dresidual = dz.as<T>(),
+                                       .dweight = view_own(dweight).as<T>(),
+                                       .dbias = view_own(dbias).as<T>()};
+    GilRelease unlocked(in.cost_ns());
+    batch_norm_backward(args);
+  });
+  py::object dresidual = need_residual && !cut ? grad.held : dz.held;
+  return py::make_tuple(dx.held, std::move(dweight), std::move(dbias), std::move(dresidual));
+}
+
+// --- rows ---
+
+// x in C order as rows, whose shape the caller has from its own.
+struct RowsInput {
+  ArrayView given, x;
+  py::object held;
+  RowsShape shape{};
+
+  RowsInput(py::handle array, int64_t length, int64_t groups, int64_t channels, const char* op)
+      : given(view_float(array, op, "input")), x(given), held(as_contiguous(given)) {
+    x = view_own(held);
+    const bool fits =
+        length >= 0 && groups >= 1 && channels >= 0 && channels % groups == 0 &&
+        (length == 0 ? x.size() == 0
+                     : channels > 0 && x.size() % length == 0 && length % (channels / groups) == 0);
+    if (!fits)
+      refuse(op, "expected length, groups and channels that divide shape " + shape_text(x) +
+                     "; got " + std::to_string(length) + ", " + std::to_string(groups) + " and " +
+                     std::to_string(channels));
+    shape = {length == 0 ? 0 : x.size() / length, length, groups, channels};
+  }
+  double cost_ns() const { return norm_cost_ns(x.size(), static_cast<size_t>(x.itemsize())); }
+  // A result, computed in C order, in the layout of the input.
+  py::object laid_out(const py::object& result) const {
+    return is_dense(given) ? as_layout_of(view_own(result), given) : result;
+  }
+};
+
+py::tuple bind_rows_forward(py::handle array, py::handle weight, py::handle bias, int64_t length,
+                            int64_t groups, int64_t channels, bool center, double eps) {
+  constexpr const char* op = "norm_rows";
+  const RowsInput in(array, length, groups, channels, op);
+  const int64_t rows = in.shape.rows;
+  const Optional w = vector_of(weight, channels, in.x, op, "weight");
+  const Optional b = vector_of(bias, channels, in.x, op, "bias");
+  py::object y = new_array(in.x.dtype, in.x.ndim, in.x.shape), rstd = new_vector(in.x, rows);
+  const Optional mean = center ? Optional{new_vector(in.x, rows)} : Optional{};
+  dispatch_float(in.x.dtype, [&]<class T>() {
+    const NormRowsForward<T> args = {.shape = in.shape,
+                                     .x = in.x.as<T>(),
+                                     .weight = w.as<T>(),
+                                     .bias = b.as<T>(),
+                                     .y = view_own(y).as<T>(),
+                                     .mean = mean.as<T>(),
+                                     .rstd = view_own(rstd).as<T>(),
+                                     .eps = eps};
+    GilRelease unlocked(in.cost_ns());
+    norm_rows_forward(args);
+  });
+  return py::make_tuple(in.laid_out(y), mean.held, std::move(rstd));
+}
+
+py::tuple bind_rows_backward(py::handle grad_array, py::handle array, py::handle weight,
+                             py::handle mean, py::handle rstd, int64_t length, int64_t groups,
+                             int64_t channels, bool need_x) {
+  constexpr const char* op = "norm_rows_backward";
+  const RowsInput in(array, length, groups, channels, op);
+  const int64_t rows = in.shape.rows;
+  const Optional grad = beside(grad_array, in.x, op, "grad");
+  const Optional w = vector_of(weight, channels, in.x, op, "weight");
+  const Optional m = vector_of(mean, rows, in.x, op, "mean");
+  const Optional s = vector_of(rstd, rows, in.x, op, "rstd");
+  const Optional dx = fresh_like(in.x, need_x);
+  py::object dweight = new_vector(in.x, channels), dbias = new_vector(in.x, channels);
+  dispatch_float(in.x.dtype, [&]<class T>() {
+    const NormRowsBackward<T> args = {.shape = in.shape,
+                                      .grad = grad.as<T>(),
+                                      .x = in.x.as<T>(),
+                                      .weight = w.as<T>(),
+                                      .mean = m.as<T>(),
+                                      .rstd = s.as<T>(),
+                                      .dx = dx.as<T>(),
+                                      .dweight = view_own(dweight).as<T>(),
+                                      .dbias = view_own(dbias).as<T>()};
+    GilRelease unlocked(in.cost_ns());
+    norm_rows_backward(args);
+  });
+  return py::make_tuple(need_x ? in.laid_out(dx.held) : dx.held, std::move(dweight),
+                        std::move(dbias));
+}
+
+}  // namespace
+
+void bind_norm(py::module_& m) {
+  m.def("batch_norm_forward", &bind_batch_forward, py::arg("x"), py::arg("weight"), py::arg("bias"),
+        py::arg("running_mean"), py::arg("running_var"), py::arg("training"), py::arg("momentum"),
+        py::arg("eps"), py::arg("activation"), py::arg("residual"));
+  m.def("batch_norm_backward", &bind_batch_backward, py::arg("grad"), py::arg("x"),
+        py::arg("weight"), py::arg("mean"), py::arg("rstd"), py::arg("training"), py::arg("output"),
+        py::arg("need_x"), py::arg("need_residual"));
+  m.def("norm_rows_forward", &bind_rows_forward, py::arg("x"), py::arg("weight"), py::arg("bias"),
+        py::arg("length"), py::arg("groups"), py::arg("channels"), py::arg("center"),
+        py::arg("eps"));
+  m.def("norm_rows_backward", &bind_rows_backward, py::arg("grad"), py::arg("x"), py::arg("weight"),
+        py::arg("mean"), py::arg("rstd"), py::arg("length"), py::arg("groups"), py::arg("channels"),
+        py::arg("need_x"));
+}
+
+}  // namespace tilework

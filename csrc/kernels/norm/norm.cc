@@ -1,0 +1,357 @@
+#include "kernels/norm/norm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/memory_pool.h"
+#include "base/thread_pool.h"
+#include "base/variants.h"
+
+#define TW_FAMILY norm
+#define TW_KERNELS NormKernels
+#include "base/family.inc"
+
+namespace tilework {
+namespace {
+
+constexpr int64_t kTaskElements = 1 << 14;  // less is not worth a task of its own
+
+// Pixels of one block where channels are neighbours: as many as L1 holds for the second reading,
+// but enough that a block's own results are few beside them.
+constexpr int64_t kPixelBlockBytes = 1 << 15, kFewestPixels = 64;
+
+// An output that the caches cannot hold is written around them, where its runs begin on cache
+// lines: a cached store would first read from memory the line that it overwrites.
+constexpr int64_t kStreamBytes = 4 << 20;
+
+template <class T>
+bool streams(std::initializer_list<const T*> outputs, int64_t elements, int64_t run) {
+  constexpr int64_t size = sizeof(T);
+  return elements * size >= kStreamBytes && run * size % 64 == 0 &&
+         std::all_of(outputs.begin(), outputs.end(),
+                     [](const T* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; });
+}
+
+// body(begin, end) over [0, count), in tasks of at least `least`.
+template <class Body>
+void for_each_range(int64_t count, int64_t least, double cost_ns, Body body) {
+  least = std::max<int64_t>(1, least);
+  parallel_for((count + least - 1) / least, cost_ns,
+               [&](int64_t task) { body(task * least, std::min(count, (task + 1) * least)); });
+}
+
+// A view of the array as blocks of whole channels (planes) or of pixels (neighbours).
+struct Cut {
+  BatchShape shape;
+  int64_t planes_block = 1, pixel_block = 1;
+
+  Cut(const BatchShape& s, size_t itemsize) : shape(s) {
+    const int64_t channel = std::max<int64_t>(1, s.outer * s.inner);
+    planes_block = std::max<int64_t>(1, kTaskElements / channel);
+    const int64_t pixel = std::max<int64_t>(1, s.channels * static_cast<int64_t>(itemsize));
+    pixel_block = std::max(kFewestPixels, kPixelBlockBytes / pixel);
+  }
+  bool neighbours() const { return shape.inner == 1; }
+  int64_t elements() const { return shape.outer * shape.channels * shape.inner; }
+  double per_channel() const { return static_cast<double>(shape.outer * shape.inner); }
+  int64_t run() const { return neighbours() ? shape.channels : shape.inner; }
+  NormRuns channel_runs() const { return {shape.outer, shape.channels * shape.inner, shape.inner}; }
+  NormRuns pixel_runs(int64_t begin, int64_t end) const {
+    return {end - begin, shape.channels, shape.channels};
+  }
+  int64_t pixel_blocks() const { return (shape.outer + pixel_block - 1) / pixel_block; }
+
+  template <class Body>
+  void each_channel(double cost_ns, Body body) const {
+    for_each_range(shape.channels, planes_block, cost_ns, [&](int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c) body(c);
+    });
+  }
+  // body(block, begin, end)
+  template <class Body>
+  void each_pixel_block(double cost_ns, Body body) const {
+    for_each_range(shape.outer, pixel_block, cost_ns,
+                   [&](int64_t begin, int64_t end) { body(begin / pixel_block, begin, end); });
+  }
+};
+
+template <class T>
+T or_else(const T* values, int64_t i, T other) {
+  return values ? values[i] : other;
+}
+
+// --- batch norm, forward ---
+
+// Training's statistics of a channel: what backward keeps, and the running ones' share.
+template <class T>
+void settle(const BatchNormForward<T>& a, int64_t c, NormMoments m) {
+  a.mean[c] = static_cast<T>(m.mean);
+  a.rstd[c] = static_cast<T>(1 / std::sqrt(m.m2 / m.count + a.eps));
+  const auto update = [&](Running<T> running, double now) {
+    if (!running.data) return;
+    T& value = running.data[c * running.stride];
+    value = static_cast<T>((1 - a.momentum) * value + a.momentum * now);
+  };
+  update(a.running_mean, m.mean);
+  update(a.running_var, m.m2 / (m.count - 1));
+}
+
+// Blocks' moments joined, channel by channel: their count is known, so that no step divides.
+template <class T>
+void settle_blocks(const BatchNormForward<T>& a, const Cut& cut, const T* mean, const T* m2) {
+  const int64_t channels = a.shape.channels, blocks = cut.pixel_blocks();
+  const double count = cut.per_channel();
+  Scratch<double> scratch(static_cast<size_t>(2 * channels));
+  double *centre = scratch.get(), *squares = centre + channels;
+  std::copy_n(mean, channels, centre);
+  std::fill_n(squares, channels, 0.0);
+  const auto pixels = [&](int64_t b) {
+    return static_cast<double>(std::min(cut.pixel_block, a.shape.outer - b * cut.pixel_block));
+  };
+  for (int64_t b = 1; b < blocks; ++b) {
+    const double share = pixels(b) / count;
+    for (int64_t c = 0; c < channels; ++c)
+      centre[c] += share * (static_cast<double>(mean[b * channels + c]) - mean[c]);
+  }
+  for (int64_t b = 0; b < blocks; ++b) {
+    const double n = pixels(b);
+    for (int64_t c = 0; c < channels; ++c) {
+      const double away = mean[b * channels + c] - centre[c];
+      squares[c] += m2[b * channels + c] + n * away * away;
+    }
+  }
+  for (int64_t c = 0; c < channels; ++c) settle(a, c, {count, centre[c], squares[c]});
+}
+
+template <class T>
+void use_running(const BatchNormForward<T>& a) {
+  for (int64_t c = 0; c < a.shape.channels; ++c) {
+    a.mean[c] = a.running_mean.data[c * a.running_mean.stride];
+    const double variance = a.running_var.data[c * a.running_var.stride];
+    a.rstd[c] = static_cast<T>(1 / std::sqrt(variance + a.eps));
+  }
+}
+
+template <class T>
+void forward_planes(const BatchNormForward<T>& a, const Cut& cut, double cost_ns, bool stream) {
+  const NormTable<T>& kernels = g_variants.of<T>();
+  const NormRuns runs = cut.channel_runs();
+  cut.each_channel(cost_ns, [&](int64_t c) {
+    const int64_t at = c * a.shape.inner;
+    if (a.training) settle(a, c, kernels.plane_moments(a.x + at, runs));
+    const T scale = or_else(a.weight, c, T(1)) * a.rstd[c], bias = or_else(a.bias, c, T(0));
+    kernels.apply[false](a.x + at, a.residual ? a.residual + at : nullptr, a.y + at, runs,
+                         {a.mean + c, &scale, &bias}, a.relu, stream);
+  });
+}
+
+template <class T>
+void forward_pixels(const BatchNormForward<T>& a, const Cut& cut, double cost_ns, bool stream) {
+  const NormTable<T>& kernels = g_variants.of<T>();
+  const int64_t channels = a.shape.channels;
+  if (a.training) {
+    const int64_t partial = cut.pixel_blocks() * channels;
+    Scratch<T> scratch(static_cast<size_t>(2 * partial));
+    T *mean = scratch.get(), *m2 = mean + partial;
+    cut.each_pixel_block(cost_ns / 2, [&](int64_t block, int64_t begin, int64_t end) {
+      kernels.column_moments(a.x + begin * channels, cut.pixel_runs(begin, end),
+                             mean + block * channels, m2 + block * channels);
+    });
+    settle_blocks(a, cut, mean, m2);
+  }
+  Scratch<T> scratch(static_cast<size_t>(2 * channels));
+  T *scale = scratch.get(), *bias = scale + channels;
+  for (int64_t c = 0; c < channels; ++c) {
+    scale[c] = or_else(a.weight, c, T(1)) * a.rstd[c];
+    bias[c] = or_else(a.bias, c, T(0));
+  }
+  cut.each_pixel_block(cost_ns, [&](int64_t, int64_t begin, int64_t end) {
+    const int64_t at = begin * channels;
+    kernels.apply[true](a.x + at, a.residual ? a.residual + at : nullptr, a.y + at,
+                        cut.pixel_runs(begin, end), {a.mean, scale, bias}, a.relu, stream);
+  });
+}
+
+// --- batch norm, backward ---
+
+// A channel's terms of dx, out of the sums of its gradients; writes dweight and dbias.
+template <class T>
+struct ChannelTerms {
+  T scale, offset = 0, slope = 0;
+
+  ChannelTerms(const BatchNormBackward<T>& a, int64_t c, double count, NormSums sums) {
+    const double rstd = a.rstd[c], full = or_else(a.weight, c, T(1)) * rstd;
+    a.dbias[c] = static_cast<T>(sums.grad);
+    a.dweight[c] = static_cast<T>(sums.moment * rstd);
+    scale = static_cast<T>(full);
+    if (!a.training) return;
+    offset = static_cast<T>(full * sums.grad / count);
+    slope = static_cast<T>(full * rstd * rstd * sums.moment / count);
+  }
+};
+
+template <class T>
+void backward_planes(const BatchNormBackward<T>& a, const Cut& cut, double cost_ns, bool stream) {
+  const NormTable<T>& kernels = g_variants.of<T>();
+  const NormRuns runs = cut.channel_runs();
+  cut.each_channel(cost_ns, [&](int64_t c) {
+    const int64_t at = c * a.shape.inner;
+    const auto shifted = [at](auto* p) { return p ? p + at : p; };
+    const ChannelTerms<T> terms(
+        a, c, cut.per_channel(),
+        kernels.plane_sums(a.grad + at, a.x + at, shifted(a.y), runs, a.mean[c]));
+    if (a.dx || a.dresidual)
+      kernels.gradient[false](a.grad + at, a.x + at, shifted(a.y), shifted(a.dx),
+                              shifted(a.dresidual), runs,
+                              {a.mean + c, &terms.scale, &terms.offset, &terms.slope}, stream);
+  });
+}
+
+// Sums of [blocks][channels] down the blocks.
+template <class T>
+std::vector<double> sum_blocks(const T* partial, int64_t blocks, int64_t channels) {
+  std::vector<double> total(static_cast<size_t>(channels), 0.0);
+  for (int64_t b = 0; b < blocks; ++b)
+    for (int64_t c = 0; c < channels; ++c)
+      total[static_cast<size_t>(c)] += partial[b * channels + c];
+  return total;
+}
+
+template <class T>
+void backward_pixels(const BatchNormBackward<T>& a, const Cut& cut, double cost_ns, bool stream) {
+  const NormTable<T>& kernels = g_variants.of<T>();
+  const int64_t channels = a.shape.channels, blocks = cut.pixel_blocks();
+  Scratch<T> partial(static_cast<size_t>(2 * blocks * channels));
+  T *grads = partial.get(), *moments = grads + blocks * channels;
+  cut.each_pixel_block(cost_ns / 2, [&](int64_t block, int64_t begin, int64_t end) {
+    const int64_t at = begin * channels;
+    kernels.column_sums(a.grad + at, a.x + at, a.y ? a.y + at : nullptr, cut.pixel_runs(begin, end),
+                        a.mean, grads + block * channels, moments + block * channels);
+  });
+  const std::vector<double> grad = sum_blocks(grads, blocks, channels);
+  const std::vector<double> moment = sum_blocks(moments, blocks, channels);
+  Scratch<T> scratch(static_cast<size_t>(3 * channels));
+  T *scale = scratch.get(), *offset = scale + channels, *slope = offset + channels;
+  for (int64_t c = 0; c < channels; ++c) {
+    const auto i = static_cast<size_t>(c);
+    const ChannelTerms<T> terms(a, c, cut.per_channel(), {grad[i], moment[i]});
+    scale[c] = terms.scale;
+    offset[c] = terms.offset;
+    slope[c] = terms.slope;
+  }
+  if (!a.dx && !a.dresidual) return;
+  cut.each_pixel_block(cost_ns, [&](int64_t, int64_t begin, int64_t end) {
+    const auto shifted = [at = begin * channels](auto* p) { return p ? p + at : p; };
+    kernels.gradient[true](shifted(a.grad), shifted(a.x), shifted(a.y), shifted(a.dx),
+                           shifted(a.dresidual), cut.pixel_runs(begin, end),
+                           {a.mean, scale, offset, slope}, stream);
+  });
+}
+
+// --- rows ---
+
+// Rows of one task, and of one partial sum of the weights' gradients: few sums, each long.
+int64_t rows_a_task(const RowsShape& s) {
+  constexpr int64_t kMostSums = 64, kFewestRows = 8;
+  return std::max({(s.rows + kMostSums - 1) / kMostSums, kFewestRows,
+                   kTaskElements / std::max<int64_t>(1, s.length)});
+}
+
+// Neighbours that the kernels write together.
+int64_t row_run(const RowsShape& s) { return s.span() == 1 ? s.length : s.span(); }
+
+// What stands for a weight or a bias that is not there.
+template <class T>
+class OrConstant {
+ public:
+  OrConstant(const T* given, int64_t count, T value)
+      : made_(given ? 0 : static_cast<size_t>(count)), p_(given ? given : made_.get()) {
+    if (!given) std::fill_n(made_.get(), count, value);
+  }
+  const T* get() const { return p_; }
+
+ private:
+  Scratch<T> made_;
+  const T* p_;
+};
+
+}  // namespace
+
+template <class T>
+void batch_norm_forward(const BatchNormForward<T>& args) {
+  const Cut cut(args.shape, sizeof(T));
+  if (!args.training) use_running(args);
+  if (cut.elements() == 0) return;
+  const double cost_ns = norm_cost_ns(cut.elements(), sizeof(T));
+  const bool stream = streams<T>({args.y}, cut.elements(), cut.run());
+  (cut.neighbours() ? forward_pixels<T> : forward_planes<T>)(args, cut, cost_ns, stream);
+}
+
+template <class T>
+void batch_norm_backward(const BatchNormBackward<T>& args) {
+  const Cut cut(args.shape, sizeof(T));
+  const double cost_ns = norm_cost_ns(cut.elements(), sizeof(T));
+  const bool stream = streams<T>({args.dx, args.dresidual}, cut.elements(), cut.run());
+  if (cut.elements() == 0) {
+    std::fill_n(args.dweight, args.shape.channels, T(0));
+    std::fill_n(args.dbias, args.shape.channels, T(0));
+    return;
+  }
+  (cut.neighbours() ? backward_pixels<T> : backward_planes<T>)(args, cut, cost_ns, stream);
+}
+
+template <class T>
+void norm_rows_forward(const NormRowsForward<T>& args) {
+  const RowsShape& s = args.shape;
+  if (s.rows == 0) return;
+  const OrConstant<T> weight(args.weight, s.channels, 1), bias(args.bias, s.channels, 0);
+  NormRowsForward<T> a = args;
+  a.weight = weight.get();
+  a.bias = bias.get();
+  const int64_t elements = s.rows * s.length;
+  const bool stream = streams<T>({a.y}, elements, row_run(s));
+  for_each_range(s.rows, rows_a_task(s), norm_cost_ns(elements, sizeof(T)),
+                 [&, kernel = g_variants.of<T>().rows_forward](int64_t begin, int64_t end) {
+                   kernel(a, begin, end - begin, stream);
+                 });
+}
+
+template <class T>
+void norm_rows_backward(const NormRowsBackward<T>& args) {
+  const RowsShape& s = args.shape;
+  if (s.rows == 0) {
+    std::fill_n(args.dweight, s.channels, T(0));
+    std::fill_n(args.dbias, s.channels, T(0));
+    return;
+  }
+  const int64_t channels = s.channels, block = rows_a_task(s);
+  const int64_t blocks = (s.rows + block - 1) / block, elements = s.rows * s.length;
+  const OrConstant<T> weight(args.weight, channels, 1);
+  NormRowsBackward<T> a = args;
+  a.weight = weight.get();
+  Scratch<T> partial(static_cast<size_t>(2 * blocks * channels));
+  T *dweights = partial.get(), *dbiases = dweights + blocks * channels;
+  const bool stream = streams<T>({a.dx}, elements, row_run(s));
+  for_each_range(s.rows, block, norm_cost_ns(elements, sizeof(T)),
+                 [&, kernel = g_variants.of<T>().rows_backward](int64_t begin, int64_t end) {
+                   const int64_t at = begin / block * channels;
+                   std::fill_n(dweights + at, channels, T(0));
+                   std::fill_n(dbiases + at, channels, T(0));
+                   kernel(a, begin, end - begin, dweights + at, dbiases + at, stream);
+                 });
+  std::ranges::copy(sum_blocks(dweights, blocks, channels), args.dweight);
+  std::ranges::copy(sum_blocks(dbiases, blocks, channels), args.dbias);
+}
+
+#define TW_INSTANTIATE(T)                                         \
+  template void batch_norm_forward(const BatchNormForward<T>&);   \
+  template void batch_norm_backward(const BatchNormBackward<T>&); \
+  template void norm_rows_forward(const NormRowsForward<T>&);     \
+  template void norm_rows_backward(const NormRowsBackward<T>&);
+TW_INSTANTIATE(float)
+TW_INSTANTIATE(double)
+#undef TW_INSTANTIATE
+
+}  // namespace tilework

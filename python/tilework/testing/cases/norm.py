@@ -1,0 +1,386 @@
+"""Cases of the normalisations."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.inputs import LAYOUTS, TAILS, Inputs, Shape, laid_out, normal, positive
+from tilework.testing.tolerance import eps, growth, tiny
+
+EPS = 1e-5
+
+
+def _normalised(x: Array, axes: tuple[int, ...], center: bool = True) -> Array:
+    if not x.size:
+        return x
+    away = x
+    for _ in range(2 * center):  # NumPy's mean of a strided axis adds one by one: correct it
+        away = away - away.mean(axis=axes, keepdims=True)
+    return np.asarray(away / np.sqrt(np.square(away).mean(axis=axes, keepdims=True) + EPS))
+
+
+def _by_channel(values: Array, x: Array) -> Array:
+    return values.reshape(-1, *(1,) * (x.ndim - 2))
+
+
+def _bound(dtype: str, x: Array, normal_form: Array, weight: Any, count: int) -> Array:
+    """Where the mean and the deviation come of `count` numbers.
+
+    The mean is rounded at its own size, each difference at the input's: both count in deviations.
+    The deviation's error is relative, of a sum of squares and of the mean's own error, which the
+    squares meet in second order.
+    """
+    finite = np.isfinite(x)
+    largest = np.abs(x).max(initial=0.0, where=finite)
+    away = largest / _deviation(x[finite], normal_form[np.isfinite(normal_form)])
+    relative = growth(count) + 4.0
+    form = np.nan_to_num(np.abs(normal_form))
+    each = np.abs(weight) * (form * relative + 2.0 * away + 2.0) + 2.0
+    return np.asarray(eps(dtype) * each + tiny(dtype))
+
+
+def _deviation(x: Array, normal_form: Array) -> float:
+    """About the standard deviation that took x to its normal form."""
+    if not x.size or not normal_form.size or not np.ptp(normal_form):
+        return math.sqrt(EPS)
+    return float(np.ptp(x) / np.ptp(normal_form))
+
+
+# --- batch norm ---
+
+
+def _batch_reference(training: bool, relu: bool) -> Callable[..., Array]:
+    def expected(
+        x: Array, weight: Array, bias: Array, mean: Array, var: Array, residual: Any = None
+    ) -> Array:
+        if training:
+            y = _normalised(x, (0, *range(2, x.ndim)))
+        else:
+            y = (x - _by_channel(mean, x)) / np.sqrt(_by_channel(var, x) + EPS)
+        y = y * _by_channel(weight, x) + _by_channel(bias, x)
+        if residual is not None:
+            y = y + residual
+        return np.asarray(np.where(y <= 0, 0.0, y) if relu else y)
+
+    return expected
+
+
+def _batch(
+    label: str, inputs: Inputs, training: bool = True, relu: bool = False, **fields: Any
+) -> Case:
+    """Inputs are (x, weight, bias, running mean, running variance[, residual])."""
+
+    def call(
+        tw: Any, F: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any, residual: Any = None
+    ) -> Any:
+        more = {} if residual is None and not relu else {"residual": residual}
+        if relu:
+            more["activation"] = "relu"
+        return F.batch_norm(x, mean, var, weight, bias, training, eps=EPS, **more)
+
+    def peer(
+        torch: Any, F: Any, x: Any, weight: Any, bias: Any, mean: Any, var: Any,
+        residual: Any = None,
+    ) -> Any:  # fmt: skip
+        y = F.batch_norm(x, mean, var, weight, bias, training, eps=EPS)
+        y = y if residual is None else y + residual
+        return y.relu() if relu else y
+
+    def bound(
+        dtype: str, expected: Array, x: Array, weight: Array, bias: Array, mean: Array,
+        var: Array, residual: Any = 0.0,
+    ) -> Array:  # fmt: skip
+        count = x.size // max(x.shape[1], 1)
+        form = _batch_reference(training, False)(x, np.ones_like(weight), 0 * bias, mean, var)
+        w = _by_channel(weight, x)
+        more = np.abs(_by_channel(bias, x)) + np.abs(residual) + np.abs(expected)
+        return np.asarray(_bound(dtype, x, form, w, count) + eps(dtype) * more)
+
+    return Case(
+        family="norm",
+        op="batch_norm",
+        label=label,
+        inputs=inputs,
+        call=call,
+        peer=peer,
+        reference=_batch_reference(training, relu),
+        tolerance=bound,
+        writes=(3, 4) if training else (),
+        **fields,
+    )
+
+
+def _batch_inputs(
+    shape: Shape, layout: str = "contiguous", residual: str = "", offset: float = 0.0
+) -> Inputs:
+    def inputs(rng: Generator, t: str) -> tuple[Array, ...]:
+        channels = shape[1]
+        x = laid_out((normal(rng, t, *shape) + offset).astype(t), layout)
+        vectors = (normal(rng, t, channels), normal(rng, t, channels))
+        running = (normal(rng, t, channels), positive(rng, t, channels))
+        more = (laid_out(2 * normal(rng, t, *shape), residual),) if residual else ()
+        return (x, *vectors, *running, *more)
+
+    return inputs
+
+
+BATCH_SHAPES: tuple[Shape, ...] = (
+    (5, 7),
+    (2, 1),
+    (4, 3, 9),
+    (2, 5, 3, 7),
+    (2, 1, 3, 4),
+    (1, 4, 3, 3),
+    (2, 3, 1, 1),
+    (9, 130, 2, 2),
+    (2, 3, 70, 70),
+    (700, 3),
+)
+
+
+def _batch_cases() -> Iterator[Case]:
+    for shape in BATCH_SHAPES:
+        small = math.prod(shape) < 2000
+        for training, layout in itertools.product((True, False), ("contiguous", "channels_last")):
+            yield _batch(
+                f"{shape}, {layout}, {'training' if training else 'inference'}",
+                _batch_inputs(shape, layout),
+                training,
+                differentiable=(0, 1, 2) if small else (),
+            )
+    for layout in LAYOUTS[1:-1]:
+        for training in (True, False):
+            yield _batch(
+                f"{layout}, {'training' if training else 'inference'}",
+                _batch_inputs((3, 5, 4, 7), layout),
+                training,
+                differentiable=(0, 1, 2),
+            )
+    for layout, relu in itertools.product(("contiguous", "channels_last"), (False, True)):
+        yield _batch(
+            f"residual{', relu' * relu}, {layout}",
+            _batch_inputs((3, 17, 4, 7), layout, residual="contiguous"),
+            relu=relu,
+            differentiable=() if relu else (0, 1, 2, 5),
+        )
+        yield _batch(
+            f"inference, residual{', relu' * relu}, {layout}",
+            _batch_inputs((3, 17, 4, 7), layout, residual=layout),
+            training=False,
+            relu=relu,
+            differentiable=() if relu else (0, 1, 2, 5),
+        )
+    for n in TAILS:
+        thorough = n in (1, 8, 17, 31, 65, 129)
+        more: dict[str, Any] = {
+            "quick": thorough,
+            "differentiable": (0, 1, 2) if thorough else (),
+        }
+        yield _batch(f"tail: (3, {n}) by pixels", _batch_inputs((3, n)), **more)
+        yield _batch(f"tail: (3, 2, {n}) by planes", _batch_inputs((3, 2, n)), **more)
+    for layout in ("contiguous", "channels_last"):
+        far = _batch_inputs((16, 20, 12, 12), layout, offset=1e4)
+        yield _batch(f"mean 1e4, {layout}", far)
+        yield _batch(f"no samples, {layout}", _batch_inputs((0, 3, 2, 2), layout), False)
+        for value in (np.nan, np.inf):
+
+            def planted(
+                rng: Generator, t: str, layout: str = layout, value: float = value
+            ) -> tuple[Array, ...]:
+                x, *others = _batch_inputs((3, 5, 4, 4), layout)(rng, t)
+                x[1, 2, 3, 0] = value
+                return (x, *others)
+
+            yield _batch(f"with {value}, {layout}", planted)
+
+
+# --- rows ---
+
+
+def _rows_reference(op: str, groups: int) -> Callable[..., Array]:
+    def expected(x: Array, weight: Array, bias: Any = 0.0) -> Array:
+        if op in ("layer_norm", "rms_norm"):
+            axes = tuple(range(x.ndim - np.ndim(weight), x.ndim))
+            return np.asarray(_normalised(x, axes, op == "layer_norm") * weight + bias)
+        of = x.shape[1] if op == "instance_norm" else groups
+        rows = x.reshape(x.shape[0], of, x.size // max(x.shape[0] * of, 1))
+        form = _normalised(rows, (2,)).reshape(x.shape)
+        return np.asarray(form * _by_channel(weight, x) + _by_channel(bias, x))
+
+    return expected
+
+
+def _rows(op: str, label: str, inputs: Inputs, groups: int = 1, **fields: Any) -> Case:
+    """Inputs are (x, weight, bias), or (x, weight) for RMS norm."""
+    trailing = op in ("layer_norm", "rms_norm")
+    reference = _rows_reference(op, groups)
+
+    def call(tw: Any, F: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+        if op == "layer_norm":
+            return F.layer_norm(x, tuple(weight.shape), weight, bias, EPS)
+        if op == "rms_norm":
+            return F.rms_norm(x, tuple(weight.shape), weight, EPS)
+        if op == "group_norm":
+            return F.group_norm(x, groups, weight, bias, EPS)
+        return F.instance_norm(x, None, None, weight, bias, eps=EPS)
+
+    def bound(dtype: str, expected: Array, x: Array, weight: Array, bias: Any = 0.0) -> Array:
+        plain = np.ones_like(weight)
+        form = reference(x, plain) if op == "rms_norm" else reference(x, plain, 0 * plain)
+        scale, shift = (
+            (weight, bias) if trailing else (_by_channel(weight, x), _by_channel(bias, x))
+        )
+        of = weight.size if trailing else x.size // max(x.shape[0] * groups, 1)
+        more = eps(dtype) * (np.abs(shift) + np.abs(expected))
+        return np.asarray(_bound(dtype, x, form, scale, of) + more)
+
+    return Case(
+        family="norm",
+        op=op,
+        label=label,
+        inputs=inputs,
+        call=call,
+        reference=reference,
+        tolerance=bound,
+        **fields,
+    )
+
+
+def _rows_inputs(
+    op: str, shape: Shape, axes: int = 1, layout: str = "contiguous", offset: float = 0.0
+) -> Inputs:
+    affine = shape[len(shape) - axes :] if op in ("layer_norm", "rms_norm") else shape[1:2]
+
+    def inputs(rng: Generator, t: str) -> tuple[Array, ...]:
+        x = laid_out((normal(rng, t, *shape) + offset).astype(t), layout)
+        vectors = (normal(rng, t, *affine), normal(rng, t, *affine))
+        return (x, *vectors[: 1 if op == "rms_norm" else 2])
+
+    return inputs
+
+
+TRAILING_SHAPES: tuple[tuple[Shape, int], ...] = (
+    ((5, 7), 1),
+    ((7,), 1),
+    ((2, 3, 17), 1),
+    ((2, 3, 5, 7), 2),
+    ((3, 5, 4), 3),
+    ((4, 1), 1),
+    ((0, 3), 1),
+    ((3, 0), 1),
+    ((40, 768), 1),
+    ((2, 9000), 1),
+    ((300, 33), 1),
+)
+GROUP_SHAPES: tuple[tuple[Shape, int], ...] = (
+    ((3, 6), 2),
+    ((2, 6, 5), 3),
+    ((2, 6, 3, 5), 1),
+    ((2, 6, 3, 5), 6),
+    ((1, 4, 1, 1), 2),
+    ((0, 4, 2, 2), 2),
+    ((2, 4, 0), 2),
+    ((3, 20, 33, 33), 5),
+    ((70, 4, 3, 3), 2),
+)
+INSTANCE_SHAPES: tuple[Shape, ...] = (
+    (2, 3, 7),
+    (1, 1, 2),
+    (3, 5, 4, 6),
+    (0, 3, 2, 2),
+    (2, 3, 70, 70),
+)
+
+
+def _rows_cases() -> Iterator[Case]:
+    for op in ("layer_norm", "rms_norm"):
+        for shape, axes in TRAILING_SHAPES:
+            inputs = _rows_inputs(op, shape, axes)
+            slopes = (0, 1, 2)[: 2 if op == "rms_norm" else 3]
+            if shape[-1] == 1 or math.prod(shape) > 5000:
+                slopes = ()
+            yield _rows(op, f"{shape} over {axes}", inputs, differentiable=slopes)
+        for n in TAILS:
+            thorough = n in (5, 16, 33, 255)
+            slopes = (0, 1) if thorough else ()
+            inputs = _rows_inputs(op, (9, n))
+            yield _rows(op, f"tail: {n}", inputs, quick=thorough, differentiable=slopes)
+    for op, layout in itertools.product(
+        ("layer_norm", "rms_norm", "group_norm", "instance_norm"), LAYOUTS[:-1]
+    ):
+        inputs = _rows_inputs(op, (2, 6, 3, 7), 2, layout)
+        groups = {"group_norm": 3, "instance_norm": 6}.get(op, 1)
+        yield _rows(op, layout, inputs, groups, differentiable=(0, 1))
+    for shape, groups in GROUP_SHAPES:
+        inputs = _rows_inputs("group_norm", shape)
+        slopes = (0, 1, 2) if math.prod(shape) < 5000 else ()
+        yield _rows("group_norm", f"{shape} in {groups}", inputs, groups, differentiable=slopes)
+    for shape in INSTANCE_SHAPES:
+        inputs = _rows_inputs("instance_norm", shape)
+        slopes = (0, 1, 2) if math.prod(shape) < 5000 else ()
+        yield _rows("instance_norm", f"{shape}", inputs, shape[1], differentiable=slopes)
+    for op in ("layer_norm", "group_norm", "instance_norm"):
+        far = _rows_inputs(op, (4, 6, 9, 300), 1, offset=1e4)
+        yield _rows(op, "mean 1e4", far, {"group_norm": 3, "instance_norm": 6}.get(op, 1))
+    for op, value in itertools.product(("layer_norm", "rms_norm", "group_norm"), (np.nan, np.inf)):
+
+        def planted(
+            rng: Generator, t: str, op: str = op, value: float = value
+        ) -> tuple[Array, ...]:
+            x, *others = _rows_inputs(op, (3, 4, 20))(rng, t)
+            x[1, 2, 3] = value
+            return (x, *others)
+
+        yield _rows(op, f"with {value}", planted, 2 if op == "group_norm" else 1)
+
+
+# --- what is timed ---
+
+
+def _timed() -> Iterator[Case]:
+    shape = (16, 64, 56, 56)
+    each = 4.0 * math.prod(shape)
+    for layout, backward in itertools.product(("contiguous", "channels_last"), (False, True)):
+        label = "batch_norm 64@56 N=16"
+        label += " channels-last" * (layout == "channels_last") + " backward" * backward
+        yield _batch(
+            label,
+            _batch_inputs(shape, layout),
+            differentiable=(0, 1, 2),
+            dtypes=("float32",),
+            quick=False,
+            bench=Bench(
+                label,
+                flops=0.0,
+                # x is read for its statistics and again to be normalised.
+                bytes=each * (8.0 if backward else 3.0),
+                mode="backward" if backward else "forward",
+                quick=not backward and layout == "contiguous",
+            ),
+        )
+    for op, backward in itertools.product(("layer_norm", "rms_norm"), (False, True)):
+        label = f"{op} 4096x768" + " backward" * backward
+        yield _rows(
+            op,
+            label,
+            _rows_inputs(op, (4096, 768)),
+            differentiable=(0, 1, 2)[: 2 if op == "rms_norm" else 3],
+            dtypes=("float32",),
+            quick=False,
+            bench=Bench(
+                label,
+                flops=0.0,
+                bytes=4.0 * 4096 * 768 * (5.0 if backward else 2.0),
+                mode="backward" if backward else "forward",
+                quick=op == "layer_norm" and backward,
+            ),
+        )
+
+
+CASES: tuple[Case, ...] = (*_batch_cases(), *_rows_cases(), *_timed())
