@@ -78,6 +78,25 @@ def test_tensor_copies_and_from_numpy_shares():
     assert shared.tolist() == [1.0, 0.0]
 
 
+def test_the_constructor_shares_and_marks_the_storage_as_exposed():
+    array = np.ones((64, 64), np.float32)
+    x = tw.ones(1, 64)
+    for make in (tw.Tensor, tw.from_numpy):
+        weight = make(array)
+        assert weight._storage.exposed
+        with tw.no_grad():
+            for value in (1, 2, 3, 4):
+                array[...] = value
+                # A cached packing of the weight would still hold an earlier value.
+                assert tw.functional.linear(x, weight)[0, 0].item() == 64 * value
+    assert not tw.tensor(array)._storage.exposed
+    assert not (tw.from_numpy(array) + 1)._storage.exposed
+    with pytest.raises(TypeError, match=r"\[Tensor\] expected a numpy.ndarray; got list"):
+        tw.Tensor([1.0])
+    with pytest.raises(TypeError, match=r"\[Tensor\] "):
+        tw.Tensor(np.zeros(2, np.complex64))
+
+
 def test_numpy_shares_and_marks_the_storage_as_exposed():
     x = tw.zeros(2)
     view = x[:1]

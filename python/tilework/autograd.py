@@ -23,7 +23,7 @@ import numpy as np
 
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.tensor import Storage, Tensor, next_time, tensor_method
+from tilework.tensor import Storage, Tensor, fresh, next_time, tensor_method
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = Any
@@ -153,7 +153,7 @@ class Op:
 def _on_arrays(differentiable: TensorBackward) -> ArrayBackward:
     def backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
         with no_grad():
-            grads = differentiable(Tensor(grad), inputs, saved)
+            grads = differentiable(fresh(grad), inputs, saved)
         return [None if g is None else g._array for g in grads]
 
     return backward
@@ -447,7 +447,7 @@ def backward(
         _accumulate(self, seed.copy())
         return
     if create_graph:
-        start = gradient if isinstance(gradient, Tensor) else Tensor(seed)
+        start = gradient if isinstance(gradient, Tensor) else fresh(seed)
         on_tape: dict[Tensor, Any] = {self: start}
         _walk_recorded(_reach((self,)), on_tape, set())
         for leaf, g in on_tape.items():
@@ -490,7 +490,7 @@ def grad(
     for root, gradient in zip(roots, gradients, strict=True):
         seed: Any = _seed(root, gradient)
         if create_graph:
-            seed = gradient if isinstance(gradient, Tensor) else Tensor(seed)
+            seed = gradient if isinstance(gradient, Tensor) else fresh(seed)
         held_seed = pending.get(root)
         pending[root] = seed if held_seed is None else held_seed + seed
     held = set(targets)
@@ -508,7 +508,5 @@ def grad(
                 RuntimeError, "grad", "inputs that the outputs depend on",
                 f"an unrelated input of shape {t.shape}", "pass allow_unused=True",
             )  # fmt: skip
-        results.append(
-            found if found is None or isinstance(found, Tensor) else Tensor(found.copy())
-        )
+        results.append(found if found is None or isinstance(found, Tensor) else fresh(found.copy()))
     return tuple(results)

@@ -36,10 +36,19 @@ class Storage:
     packed: Any = None  # functional.gemm's cache of a packed weight
 
 
+def _ndarray(array: Any) -> Any:
+    if not isinstance(array, np.ndarray):
+        raise error(
+            TypeError, "Tensor", "a numpy.ndarray", type(array).__name__, "use tilework.tensor"
+        )
+    return array
+
+
 class Tensor:
     """An n-dimensional array that remembers how it was made.
 
-    Made by `tilework.tensor` and by every function; the constructor wraps an ndarray as it stands.
+    Made by `tilework.tensor` and by every function; the constructor wraps an ndarray as it stands,
+    as from_numpy does: writes to it show here, and nothing is cached for its memory.
     """
 
     __slots__ = (
@@ -57,8 +66,11 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __init__(self, array: Any, storage: Storage | None = None) -> None:
+        if storage is None:
+            array, storage = dtypes.canonical(_ndarray(array), "Tensor"), Storage()
+            storage.exposed = True
         self._array = array
-        self._storage = Storage() if storage is None else storage
+        self._storage = storage
         self._requires_grad = False
         self._retain = False
         self._node = None  # autograd.Node; None for a leaf
@@ -239,7 +251,7 @@ class Tensor:
         """The gradient that backward() accumulated here. Assignable."""
         held = self._grad
         if held is not None and not isinstance(held, Tensor):
-            self._grad = held = Tensor(held)
+            self._grad = held = fresh(held)
         return held
 
     @grad.setter
@@ -325,9 +337,26 @@ class Tensor:
         return format(self.item(), spec) if spec and self._array.ndim == 0 else repr(self)
 
 
+_new = object.__new__
+
+
+def fresh(array: Any) -> Tensor:
+    """A tensor on an array that nobody else holds, of a dtype of ours: what engines and NumPy's
+    functions return. No checks, and half the constructor's price."""
+    x = _new(Tensor)
+    x._array = array
+    x._storage = Storage()
+    x._requires_grad = False
+    x._retain = False
+    x._node = None
+    x._seq = 0
+    x._grad = None
+    return x
+
+
 def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
     twin = kind.__new__(kind)
-    Tensor.__init__(twin, dtypes.canonical(array, "pickle"))
+    Tensor.__init__(twin, dtypes.canonical(array, "pickle"), Storage())
     twin._requires_grad = requires_grad
     return twin
 

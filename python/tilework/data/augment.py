@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tilework import dtypes, functional
 from tilework.data.loader import Source, numpy_generator
 from tilework.errors import error
-from tilework.tensor import Tensor
+from tilework.tensor import fresh
 
 Array = NDArray[Any]
 Generator = np.random.Generator
@@ -36,7 +36,7 @@ class Transform:
         raise NotImplementedError
 
     def __call__(self, images: Any, *labels: Any) -> Any:
-        changed = Tensor(self.apply(self._checked(images), self._rng()))
+        changed = fresh(self.apply(self._checked(images), self._rng()))
         return (changed, *labels) if labels else changed
 
     def _rng(self) -> Generator:
@@ -355,7 +355,7 @@ class MixUp(Transform):
         array = self._checked(images)
         share = self._rng().beta(self.alpha, self.alpha)
         mixed = (_blend(x, share) for x in (array, self._probabilities(labels[0], array)))
-        return tuple(Tensor(x) for x in mixed)
+        return tuple(fresh(x) for x in mixed)
 
     def _probabilities(self, labels: Any, images: Array) -> Array:
         given: Array = functional.as_tensor(labels)._array

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tilework import functional
 from tilework.errors import error
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 Indices = NDArray[np.int64]
 
@@ -26,13 +26,13 @@ def collate(samples: Sequence[Any]) -> Any:
     """
     first = samples[0]
     if isinstance(first, Tensor):
-        return Tensor(np.stack([sample.detach()._array for sample in samples]))
+        return fresh(np.stack([sample.detach()._array for sample in samples]))
     if isinstance(first, (np.ndarray, np.generic)):
-        return Tensor(np.stack(samples))
+        return fresh(np.stack(samples))
     if isinstance(first, (bool, int)):
-        return Tensor(np.asarray(samples))
+        return fresh(np.asarray(samples))
     if isinstance(first, float):
-        return Tensor(np.asarray(samples, np.float32))
+        return fresh(np.asarray(samples, np.float32))
     if isinstance(first, dict):
         return {key: collate([sample[key] for sample in samples]) for key in first}
     if isinstance(first, (tuple, list)):
@@ -85,7 +85,7 @@ class TensorDataset(Dataset):
         return tuple(Tensor(np.asarray(t._array[index])) for t in self.tensors)
 
     def batch(self, indices: Indices) -> tuple[Tensor, ...]:
-        return tuple(Tensor(np.take(t._array, indices, axis=0)) for t in self.tensors)
+        return tuple(fresh(np.take(t._array, indices, axis=0)) for t in self.tensors)
 
 
 class Subset(Dataset):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 Array = Any
 
@@ -26,7 +26,7 @@ def _holders(x: Tensor) -> int:
     return sys.getrefcount(x._storage)
 
 
-_ONE = _holders(Tensor(np.empty(0)))
+_ONE = _holders(fresh(np.empty(0)))
 
 
 def held_beside(x: Tensor, family: list[Tensor]) -> bool:

@@ -11,7 +11,7 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.common import operand
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 
 def _cast_gradient(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
@@ -26,7 +26,7 @@ def cast(x: Tensor, dtype: dtypes.DType) -> Tensor:
     if x._array.dtype is dtype:
         return x
     with np.errstate(invalid="ignore", over="ignore"):
-        y = Tensor(np.asarray(x._array.astype(dtype)))
+        y = fresh(np.asarray(x._array.astype(dtype)))
     if mode.enabled and x._requires_grad and dtypes.is_float(dtype):
         record(y, _CAST, (x,))
     return y

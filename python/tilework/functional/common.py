@@ -11,7 +11,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.errors import error
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 Dim = int | Sequence[int] | None
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,7 +44,7 @@ def numpy_names(function: F) -> F:
 
 def wrap(array: Any) -> Tensor:
     """A tensor on a fresh result of NumPy's, which may be a scalar."""
-    return Tensor(array if isinstance(array, np.ndarray) else np.asarray(array))
+    return fresh(array if isinstance(array, np.ndarray) else np.asarray(array))
 
 
 def operand(value: Any, op: str, name: str = "input") -> Tensor:
@@ -52,9 +52,7 @@ def operand(value: Any, op: str, name: str = "input") -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, np.ndarray):
-        shared = Tensor(dtypes.canonical(value, op))
-        shared._storage.exposed = True
-        return shared
+        return Tensor(dtypes.canonical(value, op))
     raise error(
         TypeError,
         op,

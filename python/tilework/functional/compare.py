@@ -14,7 +14,7 @@ from tilework import dtypes
 from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
 from tilework.functional.common import operand, wrap
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 
 def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, dtypes.DType]:
@@ -291,7 +291,7 @@ def _flat(grad: Any, inputs: Sequence[Tensor], saved: Any) -> Sequence[Any]:
 
 
 def _flat_recorded(grad: Tensor, inputs: Sequence[Tensor], saved: Any) -> Sequence[Tensor]:
-    return (Tensor(np.zeros_like(grad._array)),)
+    return (fresh(np.zeros_like(grad._array)),)
 
 
 _STEPS = {name: Op(name, _flat, _flat_recorded) for name in ("sign", "floor", "ceil", "round")}

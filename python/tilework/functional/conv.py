@@ -18,7 +18,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.conv_shapes import Geometry, Pair, conv_plan, transpose_plan
 from tilework.functional.unary import ACTIVATIONS, check_activation
-from tilework.tensor import Storage, Tensor
+from tilework.tensor import Storage, Tensor, fresh
 
 Inputs = tuple[Any, ...]
 Size = int | Sequence[int]
@@ -144,7 +144,7 @@ def _conv(
         taped,
     )
     if not taped:
-        return Tensor(y)
+        return fresh(y)
     return _on_tape(y, _CONV, (x, weight, bias, residual), geometry, activation, saved)
 
 
@@ -171,7 +171,7 @@ def _transpose(
         taped,
     )
     if not taped:
-        return Tensor(y)
+        return fresh(y)
     return _on_tape(y, _TRANSPOSE, (x, weight, bias), geometry, activation, saved)
 
 
@@ -193,7 +193,7 @@ def _correlation(y: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> Te
         False, True, False,
     )  # fmt: skip
     assert found is not None
-    w = Tensor(found)
+    w = fresh(found)
     if _taped(y, x):
         record(w, _CORRELATION, (y, x), geometry, (y._storage, x._storage))
     return w

@@ -11,14 +11,14 @@ import numpy as np
 from tilework import dtypes
 from tilework.errors import error
 from tilework.functional.common import sizes
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 
 def finish(array: Any, requires_grad: bool, device: str, op: str) -> Tensor:
     """A fresh array as a tensor, with the arguments that every creation function has."""
     if device != "cpu":
         raise error(ValueError, op, 'device "cpu"', repr(device), "this build has no other device")
-    made = Tensor(array)
+    made = fresh(array)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -117,9 +117,7 @@ def from_numpy(array: Any) -> Tensor:
         raise error(
             TypeError, "from_numpy", "a numpy.ndarray", type(array).__name__, "use tilework.tensor"
         )
-    shared = Tensor(dtypes.canonical(array, "from_numpy"))
-    shared._storage.exposed = True
-    return shared
+    return Tensor(dtypes.canonical(array, "from_numpy"))
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
@@ -284,7 +282,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = dtypes.float32) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return Tensor(np.eye(n, m, dtype=dtypes.check(dtype, "eye")))
+    return fresh(np.eye(n, m, dtype=dtypes.check(dtype, "eye")))
 
 
 @tensor_method()

@@ -15,7 +15,7 @@ from tilework.errors import error
 from tilework.functional.common import operand
 from tilework.functional.pointwise import to_shape_of
 from tilework.functional.unary import ACTIVATIONS, check_activation
-from tilework.tensor import Storage, Tensor, tensor_method
+from tilework.tensor import Storage, Tensor, fresh, tensor_method
 
 Inputs = tuple[Any, ...]
 
@@ -80,7 +80,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         return _matmul_other_dtypes(a, b)
     if x.ndim > 2 or y.ndim > 2:
         _check_batch(x, y)
-    out = Tensor(ops.matmul(x, y))
+    out = fresh(ops.matmul(x, y))
     if mode.enabled and (a._requires_grad or b._requires_grad):
         record(out, _MATMUL, (a, b), None, (a._storage, b._storage))
     return out
@@ -134,7 +134,7 @@ def _matmul_other_dtypes(a: Tensor, b: Tensor) -> Tensor:
             TypeError, "matmul", "one dtype", f"{a.dtype} and {b.dtype}",
             "convert one with x.to(other.dtype)",
         )  # fmt: skip
-    return Tensor(np.asarray(np.matmul(a._array, b._array)))
+    return fresh(np.asarray(np.matmul(a._array, b._array)))
 
 
 @tensor_method()
@@ -261,7 +261,7 @@ def fused_linear(
         packed = _packed(weight)
     out, saved = ops.linear_forward(x, w, b, r, activation, taped, packed)
     if not taped:
-        return Tensor(out)
+        return fresh(out)
     own = Storage()
     reads = (read, input._storage, own) if saved is out else (read, input._storage)
     inputs = (input, weight, bias, residual)

@@ -13,7 +13,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import axis, broadcasts, numpy_names, operand, wrap
 from tilework.functional.pointwise import full_like_number
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -67,7 +67,7 @@ _SCATTER = Op("scatter", differentiable=_scatter_recorded)
 
 
 def _scatter(x: Tensor, key: Any, shape: tuple[int, ...]) -> Tensor:
-    y = Tensor(_scattered(x._array, key, shape))
+    y = fresh(_scattered(x._array, key, shape))
     if mode.enabled and x._requires_grad:
         record(y, _SCATTER, (x,), key)
     return y
@@ -191,7 +191,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 def _where_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     a, b = inputs
     zero = full_like_number(0.0, grad)
-    condition = Tensor(saved)
+    condition = fresh(saved)
     return (
         where(condition, grad, zero).sum_to_size(a.shape) if a._requires_grad else None,
         where(condition, zero, grad).sum_to_size(b.shape) if b._requires_grad else None,
@@ -212,14 +212,14 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """
     c = operand(condition, "where", "condition")
     if input is None and other is None:
-        return tuple(Tensor(i) for i in np.nonzero(c._array))
+        return tuple(fresh(i) for i in np.nonzero(c._array))
     if c.dtype is not dtypes.bool:
         raise error(TypeError, "where", "a bool condition", c.dtype, "compare: condition != 0")
     dtype = dtypes.result_type(input, other)
     a, b = (
         cast(operand(v, "where"), dtype)
         if isinstance(v, (Tensor, np.ndarray))
-        else Tensor(np.asarray(v, dtype))
+        else fresh(np.asarray(v, dtype))
         for v in (input, other)
     )
     try:
@@ -251,7 +251,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """
     x = operand(input, "masked_fill")
     filler = (
-        cast(value, x.dtype) if isinstance(value, Tensor) else Tensor(np.asarray(value, x.dtype))
+        cast(value, x.dtype) if isinstance(value, Tensor) else fresh(np.asarray(value, x.dtype))
     )
     result: Tensor = where(mask, filler, x)
     return result
@@ -265,7 +265,7 @@ def _clamp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         inside &= x >= low
     if high is not None:
         inside &= x <= high
-    return (where(Tensor(inside), grad, full_like_number(0.0, grad)),)
+    return (where(fresh(inside), grad, full_like_number(0.0, grad)),)
 
 
 _CLAMP = Op("clamp", differentiable=_clamp_recorded)
@@ -323,13 +323,13 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
     """
     x = operand(input, "argsort")
     if not x.ndim:
-        return Tensor(np.zeros((), np.int64))
+        return fresh(np.zeros((), np.int64))
     at = axis("argsort", dim, x.ndim)
     array = np.flip(x._array, at) if descending else x._array
     order = np.argsort(array, axis=at, kind="stable")
     if descending:
         order = x.shape[at] - 1 - np.flip(order, at)
-    return Tensor(order)
+    return fresh(order)
 
 
 @tensor_method()
@@ -372,7 +372,7 @@ def cumsum(input: Tensor, dim: int) -> Tensor:
     if not x.ndim:
         return x.clone()
     dtype = x.dtype if dtypes.is_float(x.dtype) else dtypes.int64
-    y = Tensor(np.cumsum(x._array, axis=at, dtype=dtype))
+    y = fresh(np.cumsum(x._array, axis=at, dtype=dtype))
     if mode.enabled and x._requires_grad:
         record(y, _CUMSUM, (x,), at)
     return y
@@ -397,7 +397,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             ValueError, "one_hot", f"classes in [0, {count})", f"{labels.min()} to {labels.max()}",
             "raise num_classes",
         )  # fmt: skip
-    return Tensor(np.asarray(labels[..., None] == np.arange(count), np.int64))
+    return fresh(np.asarray(labels[..., None] == np.arange(count), np.int64))
 
 
 @tensor_method()
@@ -407,4 +407,4 @@ def nonzero(input: Tensor) -> Tensor:
     >>> tw.nonzero(tw.tensor([0, 5]))
     tensor([[1]])
     """
-    return Tensor(np.argwhere(operand(input, "nonzero")._array))
+    return fresh(np.argwhere(operand(input, "nonzero")._array))

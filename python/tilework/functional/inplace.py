@@ -20,7 +20,7 @@ from tilework.functional.common import operand
 from tilework.functional.indexing import plain_key
 from tilework.functional.pointwise import add, div, mul, sub
 from tilework.functional.random import rand, randn
-from tilework.tensor import Tensor, next_time, tensor_method
+from tilework.tensor import Tensor, fresh, next_time, tensor_method
 
 
 def check_writable(op: str, x: Tensor) -> None:
@@ -72,7 +72,7 @@ def _recorded(x: Tensor, *sources: Any) -> bool:
 
 def _as_it_is(x: Tensor, array: Any) -> Tensor:
     """A tensor in the place on the tape that `x` has now."""
-    twin = Tensor(array)
+    twin = fresh(array)
     twin._node, twin._seq, twin._requires_grad = x._node, x._seq, x._requires_grad
     return twin
 
@@ -161,7 +161,7 @@ def zero_(self: Tensor) -> Tensor:
 @tensor_method()
 def fill_(self: Tensor, value: Any) -> Tensor:
     """One number everywhere, in place."""
-    filler = value if isinstance(value, Tensor) else Tensor(np.asarray(value, self.dtype))
+    filler = value if isinstance(value, Tensor) else fresh(np.asarray(value, self.dtype))
     return _write("fill_", self, lambda x: filler.expand(x.shape), filler)
 
 
@@ -216,7 +216,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     plain = plain_key(key)
     if isinstance(value, Tensor) and is_part(value, self, plain):
         return  # the end of `x[key] += y`, which has written to the view x[key] by now
-    source = value if isinstance(value, Tensor) else Tensor(np.asarray(value, self.dtype))
+    source = value if isinstance(value, Tensor) else fresh(np.asarray(value, self.dtype))
     if not _recorded(self, source):
         check_writable("setitem", self)
         try:
@@ -244,6 +244,6 @@ def _patched(x: Tensor, places: Any, source: Tensor) -> Tensor:
     chosen, origin = np.zeros(x.numel(), bool), np.zeros(x.numel(), np.int64)
     chosen[places.reshape(-1)] = True
     origin[places.reshape(-1)] = np.arange(places.size)  # the position in `spread`
-    values = spread.reshape(-1)[Tensor(origin)].reshape(x.shape)
-    result: Tensor = values.where(Tensor(chosen.reshape(x.shape)), x)
+    values = spread.reshape(-1)[fresh(origin)].reshape(x.shape)
+    result: Tensor = values.where(fresh(chosen.reshape(x.shape)), x)
     return result

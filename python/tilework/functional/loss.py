@@ -13,7 +13,7 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import need_float, operand
 from tilework.functional.softmax import log_softmax
-from tilework.tensor import Storage, Tensor
+from tilework.tensor import Storage, Tensor, fresh
 
 Inputs = tuple[Any, ...]
 
@@ -75,7 +75,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     y = ops.mse_forward(a, b, reduction)
     if (x._requires_grad or t._requires_grad) and mode.enabled:
         return recorded(y, Storage(), _MSE, (x, t), reduction, (x._storage, t._storage))
-    return Tensor(y)
+    return fresh(y)
 
 
 # --- cross entropy ---
@@ -153,7 +153,7 @@ def cross_entropy(
     loss, kept = ops.cross_entropy_forward(
         rows._array, labels, w, ignore_index, label_smoothing, reduction
     )
-    y = Tensor(loss)
+    y = fresh(loss)
     if mode.enabled and x._requires_grad:
         saved = (labels, w, kept, ignore_index, label_smoothing, reduction)
         reads = [rows._storage]
@@ -232,10 +232,10 @@ def nll_loss(
     scale = np.asarray(counted, x.dtype)
     if weight is not None:
         scale = scale * weight._array[safe]
-    picked = x.gather(1, Tensor(safe.reshape(-1, 1))).reshape(-1)
-    loss = -picked * Tensor(scale)
+    picked = x.gather(1, fresh(safe.reshape(-1, 1))).reshape(-1)
+    loss = -picked * fresh(scale)
     if reduction == "mean":
-        return loss.sum() / Tensor(np.asarray(scale.sum(), x.dtype))
+        return loss.sum() / fresh(np.asarray(scale.sum(), x.dtype))
     return _reduced(loss, reduction)
 
 
@@ -306,7 +306,7 @@ def binary_cross_entropy_with_logits(
     if input.shape != target.shape:
         raise error(ValueError, op, f"target {input.shape}", target.shape, "reshape it")
     # log(1 + exp(-x)); maximum halves its gradient at a tie, which is right at x = 0.
-    zero = Tensor(np.zeros((), input.dtype))
+    zero = fresh(np.zeros((), input.dtype))
     softplus = ((-input.abs()).exp() + 1.0).log() + (-input).maximum(zero)
     scale: Any = 1.0 if pos_weight is None else (pos_weight - 1.0) * target + 1.0
     loss = (1.0 - target) * input + softplus * scale

@@ -16,7 +16,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand
 from tilework.functional.inplace import check_writable, written
-from tilework.tensor import Storage, Tensor
+from tilework.tensor import Storage, Tensor, fresh
 
 Inputs = tuple[Any, ...]
 Optional = Tensor | None
@@ -121,7 +121,7 @@ def batch_norm(
     )  # fmt: skip
     for statistic in statistics:
         written(statistic)
-    y = Tensor(array)
+    y = fresh(array)
     if mode.enabled and (x._requires_grad or _wants(weight) or _wants(bias) or _wants(residual)):
         cut = activation == "relu"
         reads = (*_reads(x, weight), *((y._storage,) if cut else ()))
@@ -209,7 +209,7 @@ def _norm_rows(
     array, mean, rstd = ops.norm_rows_forward(
         x._array, _array(weight), _array(bias), length, groups, channels, op is not _RMS_NORM, eps
     )
-    y = Tensor(array)
+    y = fresh(array)
     if mode.enabled and (x._requires_grad or _wants(weight) or _wants(bias)):
         saved = (mean, rstd, length, groups, channels)
         record(y, op, (x, weight, bias), saved, _reads(x, weight))

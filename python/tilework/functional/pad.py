@@ -11,7 +11,7 @@ from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.common import operand
 from tilework.functional.shape import cat, narrow
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 Pairs = list[tuple[int, int]]
 
@@ -69,7 +69,7 @@ def _constant(inner: Tensor, grown: Pairs, value: float) -> Tensor:
     # np.pad gives C order: in the axes' order of memory that is the layout of x.
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
     filled = np.pad(x.transpose(order), [grown[i] for i in order], constant_values=value)
-    y = Tensor(filled.transpose(np.argsort(order)))
+    y = fresh(filled.transpose(np.argsort(order)))
     if mode.enabled and inner._requires_grad:
         kept = tuple(slice(b, b + n) for (b, _), n in zip(grown, inner.shape, strict=True))
         record(y, _PAD, (inner,), kept)

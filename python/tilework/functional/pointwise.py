@@ -13,7 +13,7 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, operand, wrap
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -135,14 +135,14 @@ def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 def full_like_number(number: float, model: Tensor) -> Tensor:
     """A 0-d tensor of `number` in the dtype of `model`."""
-    return Tensor(np.asarray(number, model.dtype))
+    return fresh(np.asarray(number, model.dtype))
 
 
 def _masked(x: Tensor, keep: Any) -> Tensor:
     """`x` where `keep`, else 0 (even where x is NaN or infinite)."""
     if np.all(keep):
         return x
-    return x.masked_fill(Tensor(np.broadcast_to(~np.asarray(keep), x.shape)), 0.0)
+    return x.masked_fill(fresh(np.broadcast_to(~np.asarray(keep), x.shape)), 0.0)
 
 
 def _pick_recorded(first_wins: Callable[[Array, Array], Array]) -> Callable[..., Sequence[Any]]:
@@ -151,7 +151,7 @@ def _pick_recorded(first_wins: Callable[[Array, Array], Array]) -> Callable[...,
     def backward(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         x, y = _values(inputs, saved)
         half = np.equal(x, y) * 0.5
-        to_a = Tensor(np.asarray(first_wins(x, y) + half, grad.dtype))
+        to_a = fresh(np.asarray(first_wins(x, y) + half, grad.dtype))
         a, b = inputs
         return _sum_to(grad * to_a, a), _sum_to(grad * (1.0 - to_a), b)
 
@@ -174,7 +174,7 @@ def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
     if x.dtype is not y.dtype or x.dtype.kind != "f":
         return _mixed(op, a, b)
     try:
-        out = Tensor(ops.binary_forward(op.name, x, y))
+        out = fresh(ops.binary_forward(op.name, x, y))
     except ValueError:
         _check_broadcast(op, x, y)
         raise
@@ -216,7 +216,7 @@ def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
     number = float(number)
     left = tensor is a
     sides = (array, number) if left else (number, array)
-    out = Tensor(ops.binary_forward(op.name, *sides))
+    out = fresh(ops.binary_forward(op.name, *sides))
     if mode.enabled and tensor._requires_grad:
         # mul by a number reads no memory at all
         reads = (tensor._storage,) if op.reads == "both" else ()

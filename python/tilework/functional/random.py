@@ -19,7 +19,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import need_float, operand
 from tilework.functional.creation import _shape, finish
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 
 class _Generator:
@@ -87,7 +87,7 @@ def get_rng_state() -> Tensor:
     >>> tw.set_rng_state(state); tw.equal(a, tw.rand(3))
     True
     """
-    return Tensor(np.array(_generator.peek(), np.uint64).view(np.int64))
+    return fresh(np.array(_generator.peek(), np.uint64).view(np.int64))
 
 
 def set_rng_state(new_state: Tensor) -> None:
@@ -111,7 +111,7 @@ def _drawn(op: str, size: Any, dtype: Any, device: str, requires_grad: bool) -> 
     compute = dtypes.float32 if wanted is dtypes.bfloat16 else wanted
     engine = ops.uniform if op == "rand" else ops.normal
     array = engine(_shape(op, size), compute.name, *_generator.next())
-    return finish(cast(Tensor(array), wanted)._array, requires_grad, device, op)
+    return finish(cast(fresh(array), wanted)._array, requires_grad, device, op)
 
 
 def rand(
@@ -171,7 +171,7 @@ def randint(low: int, high: Any = None, size: Any = None, *, dtype: Any = dtypes
     bits = ops.random_bits(_shape("randint", (size,)), *_generator.next()).astype(np.uint64)
     # The high half of the product: even to within 2**-32, with no modulo's bias to small numbers.
     drawn = (bits * np.uint64(high - low)) >> np.uint64(32)
-    return Tensor(np.asarray(drawn.astype(np.int64) + low, dtypes.check(dtype, "randint")))
+    return fresh(np.asarray(drawn.astype(np.int64) + low, dtypes.check(dtype, "randint")))
 
 
 def randperm(n: int) -> Tensor:
@@ -181,7 +181,7 @@ def randperm(n: int) -> Tensor:
     [0, 1, 2, 3]
     """
     keys = ops.random_bits((2 * n,), *_generator.next()).astype(np.uint64)
-    return Tensor(np.argsort((keys[:n] << np.uint64(32)) | keys[n:], kind="stable"))
+    return fresh(np.argsort((keys[:n] << np.uint64(32)) | keys[n:], kind="stable"))
 
 
 def normal(mean: float, std: float, size: Any, *, dtype: Any = dtypes.float32) -> Tensor:
@@ -232,7 +232,7 @@ _DROPOUT = Op("dropout", _dropout_backward, _dropout_recorded)
 
 def _dropped(x: Tensor, p: float, seed: int, call: int, strides: Any = None) -> Tensor:
     array = x._array if strides is None else _laid_out(x._array, strides)
-    y = Tensor(ops.dropout_forward(array, p, seed, call))
+    y = fresh(ops.dropout_forward(array, p, seed, call))
     if mode.enabled and x._requires_grad:
         record(y, _DROPOUT, (x,), (y._array.strides, p, seed, call))
     return y

@@ -14,7 +14,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import Dim, axes, axis, need_float, numpy_names, operand, wrap
 from tilework.functional.pointwise import maximum, minimum
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -85,7 +85,7 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
             result: Tensor = in_float32(sum, x, dim, keepdim)
             return result
         return wrap(x._array.sum(axis=over, keepdims=keepdim, dtype=np.int64))
-    y = Tensor(ops.sum(x._array, over, keepdim))
+    y = fresh(ops.sum(x._array, over, keepdim))
     if mode.enabled and x._requires_grad:
         record(y, _SUM, (x,), over)
     return y
@@ -109,7 +109,7 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
         result: Tensor = in_float32(mean, x, dim, keepdim)
         return result
     over = axes("mean", dim, x._array.ndim)
-    y = Tensor(ops.mean(x._array, over, keepdim))
+    y = fresh(ops.mean(x._array, over, keepdim))
     if mode.enabled and x._requires_grad:
         record(y, _MEAN, (x,), over)
     return y
@@ -146,7 +146,7 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     if self._array.dtype.kind != "f":
         result: Tensor = in_float32(sum_to_size, self, *shape)
         return result
-    y = Tensor(ops.sum_to_shape(self._array, shape))
+    y = fresh(ops.sum_to_shape(self._array, shape))
     if mode.enabled and self._requires_grad:
         record(y, _SUM_TO, (self,))
     return y
@@ -162,7 +162,7 @@ def _extreme_gradient(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]
     shape = _with_axes(x.shape, over)
     winners = np.equal(x._array, values.reshape(shape))
     share = winners / winners.sum(axis=over, keepdims=True)
-    return (grad.reshape(shape) * Tensor(np.asarray(share, x.dtype)),)
+    return (grad.reshape(shape) * fresh(np.asarray(share, x.dtype)),)
 
 
 _AMAX = Op("amax", differentiable=_extreme_gradient)
@@ -178,7 +178,7 @@ def _extreme(op: Op, input: Any, dim: Dim, keepdim: bool) -> Tensor:
         )
     if x._array.dtype.kind == "f":
         engine = ops.max if op is _AMAX else ops.min
-        y = Tensor(engine(x._array, over, keepdim))
+        y = fresh(engine(x._array, over, keepdim))
     else:
         function = np.max if op is _AMAX else np.min
         y = wrap(function(x._array, axis=over, keepdims=keepdim))
@@ -342,7 +342,7 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     if 0 in [x.shape[i] for i in axes("logsumexp", dim, x.ndim)]:
         return sum(x.exp(), dim, keepdim).log()  # the log of an empty sum
     top = amax(x.detach(), dim, keepdim=True)
-    top = top.masked_fill(Tensor(np.isinf(top._array)), 0.0)  # inf - inf would be NaN
+    top = top.masked_fill(fresh(np.isinf(top._array)), 0.0)  # inf - inf would be NaN
     total = sum((x - top).exp(), dim, keepdim=True).log() + top
     return total if keepdim else sum(total, dim)
 

@@ -13,7 +13,7 @@ from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import axis, numpy_names, operand, sizes
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -62,7 +62,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
         ) from None  # fmt: skip
     if np.may_share_memory(array, x._array):
         return _viewed(x, array, _RESHAPE)
-    y = Tensor(array)
+    y = fresh(array)
     if mode.enabled and x._requires_grad:
         record(y, _RESHAPE, (x,))
     return y
@@ -302,7 +302,7 @@ def clone(input: Tensor) -> Tensor:
 
 
 def _copied(x: Tensor, order: Any) -> Tensor:
-    y = Tensor(x._array.copy(order=order))
+    y = fresh(x._array.copy(order=order))
     if mode.enabled and x._requires_grad:
         record(y, _RESHAPE, (x,))
     return y
@@ -341,7 +341,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             ValueError, "cat", f"shapes alike but along dim {dim}",
             ", ".join(str(p.shape) for p in parts), "reshape or pad them",
         ) from None  # fmt: skip
-    y = Tensor(array)
+    y = fresh(array)
     if mode.enabled and any(p._requires_grad for p in parts):
         record(y, _CAT, tuple(parts), (at, [p.shape[at] for p in parts]))
     return y

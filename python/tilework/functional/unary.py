@@ -14,7 +14,7 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import operand
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 Slope = Callable[[Tensor], Tensor]
 
@@ -43,7 +43,7 @@ def _unary(op: UnaryOp, input: Any) -> Tensor:
     if array.dtype.kind != "f":
         return _not_float32(op, x)
     name = op.name
-    y = Tensor(ops.unary_forward(name, array))
+    y = fresh(ops.unary_forward(name, array))
     if mode.enabled and x._requires_grad:
         wants = ops.UNARY_OPS[name]
         if wants == "output":
@@ -67,7 +67,7 @@ def _not_float32(op: UnaryOp, x: Tensor) -> Tensor:
             "abs": np.abs,
             "neg": np.negative,
         }
-        return Tensor(np.asarray(exact[op.name](x._array)))
+        return fresh(np.asarray(exact[op.name](x._array)))
     return _unary(op, cast(x, dtypes.float32))
 
 
@@ -79,7 +79,7 @@ def _unary_of(op: UnaryOp) -> Callable[[Tensor], Tensor]:
 
 
 def _step(x: Tensor) -> Tensor:
-    return Tensor(np.asarray(x._array > 0, x.dtype))
+    return fresh(np.asarray(x._array > 0, x.dtype))
 
 
 def _sigmoid_slope(x: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ def _normal_cdf(x: Tensor) -> Tensor:
     array = x._array
     one = np.ones_like(array)
     density = np.exp(array * array * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))
-    y = Tensor(np.asarray(ops.unary_backward("gelu", one, array) - array * density, array.dtype))
+    y = fresh(np.asarray(ops.unary_backward("gelu", one, array) - array * density, array.dtype))
     if mode.enabled and x._requires_grad:
         record(y, _CDF, (x,), None, (x._storage,))
     return y
@@ -147,8 +147,8 @@ GELU_TANH = UnaryOp("gelu_tanh", _gelu_tanh_slope)
 EXP = UnaryOp("exp", _exp_slope)
 LOG = UnaryOp("log", lambda x: 1.0 / x)
 SQRT = UnaryOp("sqrt", _sqrt_slope)
-ABS = UnaryOp("abs", lambda x: Tensor(np.asarray(np.sign(x._array), x.dtype)))
-NEG = UnaryOp("neg", lambda x: Tensor(np.asarray(-1.0, x.dtype)))
+ABS = UnaryOp("abs", lambda x: fresh(np.asarray(np.sign(x._array), x.dtype)))
+NEG = UnaryOp("neg", lambda x: fresh(np.asarray(-1.0, x.dtype)))
 
 # The activations that kernels fuse, by the engines' names; "none" has no slope.
 ACTIVATIONS: dict[str, UnaryOp] = {
@@ -333,7 +333,7 @@ def bias_activation(input: Tensor, bias: Tensor, activation: str = "relu") -> Te
         return result
     recorded = mode.enabled and (x._requires_grad or b._requires_grad)
     out, kept = ops.bias_activation_forward(x._array, b._array, activation, recorded)
-    y = Tensor(out)
+    y = fresh(out)
     if recorded:
         reads = (y._storage,) if kept is out else ()
         record(y, _BIAS_ACTIVATION, (x, b), (activation, kept), reads)

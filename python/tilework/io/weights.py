@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from tilework.errors import error
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 StrPath = str | os.PathLike[str]
 
@@ -92,7 +92,7 @@ def load_with_metadata(path: StrPath) -> tuple[dict[str, Tensor], dict[str, str]
                 f"{entry['dtype']} for {name!r} in {path}", "convert the file first",
             )  # fmt: skip
         stored = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        tensors[name] = Tensor(stored.copy())  # aligned, writeable, and free of the file's bytes
+        tensors[name] = fresh(stored.copy())  # aligned, writeable, and free of the file's bytes
     return tensors, metadata
 
 

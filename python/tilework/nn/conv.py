@@ -18,7 +18,7 @@ from tilework.functional.conv_shapes import numbers
 from tilework.nn import init
 from tilework.nn.module import Module
 from tilework.nn.parameter import Parameter
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 Size = int | Sequence[int]
 
@@ -136,7 +136,7 @@ def _weight(first: int, second: int, kernel: tuple[int, ...], dtype: Any) -> Ten
     """An empty weight (first, second, *kernel), in memory (*kernel, second, first)."""
     rank = len(kernel)
     array = F.empty(*kernel, second, first, dtype=dtype)._array
-    return Tensor(array.transpose(rank + 1, rank, *range(rank)))
+    return fresh(array.transpose(rank + 1, rank, *range(rank)))
 
 
 class _Forward(_Conv):

@@ -9,7 +9,7 @@ import numpy as np
 
 from tilework.autograd import no_grad
 from tilework.errors import error
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75}
 
@@ -84,7 +84,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix. ValueError unless there are two axes."""
     if tensor.ndim != 2:
         raise error(ValueError, "eye_", "two axes", tensor.shape, "initialise a matrix")
-    return tensor.copy_(Tensor(np.eye(*tensor.shape, dtype=tensor.dtype)))
+    return tensor.copy_(fresh(np.eye(*tensor.shape, dtype=tensor.dtype)))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:

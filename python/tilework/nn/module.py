@@ -18,7 +18,7 @@ from tilework.autograd import no_grad
 from tilework.errors import error
 from tilework.functional.inplace import check_writable, written
 from tilework.nn.parameter import Parameter
-from tilework.tensor import Storage, Tensor
+from tilework.tensor import Storage, Tensor, fresh
 
 M = TypeVar("M", bound="Module")
 Hook = Callable[..., Any]
@@ -342,7 +342,7 @@ class Module:
             if set_to_none:
                 p._grad = None
             elif p.grad is not None:
-                p.grad = Tensor(np.zeros_like(p._array))
+                p.grad = fresh(np.zeros_like(p._array))
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Calls fn on all modules, children first; returns this one."""
@@ -436,4 +436,4 @@ def _convert(t: Tensor, dtype: dtypes.DType) -> None:
     t._storage = Storage()
     t._storage.frozen = frozen
     if t._grad is not None:
-        t.grad = Tensor(t.grad._array.astype(dtype))  # type: ignore[union-attr]
+        t.grad = fresh(t.grad._array.astype(dtype))  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tilework.errors import error
-from tilework.tensor import Tensor, describe
+from tilework.tensor import Tensor, describe, fresh
 
 
 class Parameter(Tensor):
@@ -21,7 +21,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
         if data is None:
-            data = Tensor(np.empty(0, np.float32))
+            data = fresh(np.empty(0, np.float32))
         if not isinstance(data, Tensor):
             raise error(
                 TypeError, "Parameter", "a Tensor", type(data).__name__, "wrap it: tilework.tensor"

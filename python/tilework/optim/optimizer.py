@@ -12,7 +12,7 @@ from numpy import ndarray
 from tilework import dtypes
 from tilework.autograd import enable_grad
 from tilework.errors import error
-from tilework.tensor import Tensor, next_time
+from tilework.tensor import Tensor, fresh, next_time
 
 Group = dict[str, Any]
 Array = Any
@@ -95,7 +95,7 @@ class Optimizer:
                 if set_to_none:
                     p._grad = None
                 elif p.grad is not None:
-                    p.grad = Tensor(np.zeros_like(p._array))
+                    p.grad = fresh(np.zeros_like(p._array))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates the parameters that have gradients; returns what `closure` (run first) gives."""
@@ -174,7 +174,7 @@ class Optimizer:
         for p, state in zip(batch.params, batch.states, strict=True):
             if name not in state:
                 wide = dtypes.float32 if p.dtype == dtypes.bfloat16 else p.dtype
-                state[name] = Tensor(np.zeros_like(p._array, dtype=wide))
+                state[name] = fresh(np.zeros_like(p._array, dtype=wide))
             arrays.append(state[name]._array)
         return arrays
 
@@ -244,7 +244,7 @@ class Optimizer:
                 array.shape, "build the optimiser over the same parameters",
             )  # fmt: skip
         wide = dtypes.float32 if p.dtype == dtypes.bfloat16 else p.dtype
-        return Tensor(np.array(array, wide))
+        return fresh(np.array(array, wide))
 
 
 def check_range(op: str, name: str, value: float, low: float, below: float = float("inf")) -> None:
