@@ -328,7 +328,16 @@ class Tensor:
             raise error(
                 RuntimeError, "pickle", "a leaf", "a result of an op", "pickle x.detach() instead"
             )
-        return _rebuild, (type(self), self._array, self._requires_grad)
+        # NumPy pickles in C order: so the axes go in the order of memory, and come back.
+        steps = self._array.strides
+        order = sorted(range(self._array.ndim), key=lambda i: -abs(steps[i]))
+        ordered = self._array.transpose(order)
+        return _rebuild, (
+            type(self),
+            ordered,
+            self._requires_grad,
+            tuple(np.argsort(order).tolist()),
+        )
 
     def __repr__(self) -> str:
         return describe(self, "tensor")
@@ -354,9 +363,12 @@ def fresh(array: Any) -> Tensor:
     return x
 
 
-def _rebuild(kind: type[Tensor], array: Any, requires_grad: bool) -> Tensor:
+def _rebuild(
+    kind: type[Tensor], array: Any, requires_grad: bool, axes: tuple[int, ...] | None = None
+) -> Tensor:
     twin = kind.__new__(kind)
-    Tensor.__init__(twin, dtypes.canonical(array, "pickle"), Storage())
+    array = dtypes.canonical(array, "pickle")
+    Tensor.__init__(twin, array if axes is None else array.transpose(axes), Storage())
     twin._requires_grad = requires_grad
     return twin
 

@@ -147,6 +147,7 @@ from tilework.functional.shape import (
     t,
     transpose,
     unbind,
+    unflatten,
     unsqueeze,
 )
 from tilework.functional.softmax import (
@@ -168,6 +169,7 @@ from tilework.functional.unary import (
     square,
     tanh,
 )
+from tilework.functional.unfold import fold, unfold
 
 __all__ = [
     "abs",
@@ -213,6 +215,7 @@ __all__ = [
     "flatten",
     "floor",
     "floor_divide",
+    "fold",
     "from_dlpack",
     "from_numpy",
     "full",
@@ -303,6 +306,8 @@ __all__ = [
     "topk",
     "transpose",
     "unbind",
+    "unflatten",
+    "unfold",
     "unsqueeze",
     "var",
     "where",

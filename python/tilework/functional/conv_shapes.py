@@ -20,7 +20,7 @@ Pair = tuple[int, int]
 Geometry = tuple[Pair, Pair, Pair, int]
 
 
-def numbers(op: str, name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
+def numbers(op: str, name: str, value: Any, rank: int, least: float) -> tuple[int, ...]:
     """A number for each of `rank` axes, given as one or as a sequence; ValueError below `least`."""
     try:
         given = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
@@ -29,8 +29,8 @@ def numbers(op: str, name: str, value: Any, rank: int, least: int) -> tuple[int,
         given = ()
     if len(given) != rank or min(given) < least:
         raise error(
-            ValueError, op, f"{name} in whole numbers from {least}, one for all axes or one each",
-            repr(value), f"give {rank}, or one",
+            ValueError, op, f"{name} of {rank} whole numbers from {least}",
+            repr(value), "give one for all, or one each",
         )  # fmt: skip
     return given
 

@@ -116,6 +116,20 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 @tensor_method()
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """The axis `dim` as several, of the lengths in `sizes`, one of which may be -1.
+
+    IndexError on an axis that is not there, ValueError where the lengths do not make up its own.
+
+    >>> tw.zeros(2, 12).unflatten(1, (3, -1)).shape
+    (2, 3, 4)
+    """
+    x = operand(input, "unflatten")
+    at = axis("unflatten", dim, x.ndim)
+    return reshape(x, (*x.shape[:at], *sizes, *x.shape[at + 1 :]))
+
+
+@tensor_method()
 @numpy_names
 def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
     """A view without the axes of length 1, or without `dim` if its length is 1.

@@ -17,8 +17,8 @@ import numpy as np
 from tilework.testing import convolution
 from tilework.testing.case import Array, Bench, Case, Generator
 from tilework.testing.cases.gemm import ACTIVATIONS
-from tilework.testing.inputs import LAYOUTS, Inputs, Shape, laid_out, normal
-from tilework.testing.tolerance import eps, growth, tiny
+from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays, laid_out, normal
+from tilework.testing.tolerance import eps, exact, growth, of_magnitude, tiny
 
 Settings = dict[str, Any]
 
@@ -294,6 +294,70 @@ def _transposed() -> Iterator[Case]:
     yield _case("conv_transpose2d", image, (6, 4, 2, 2), bias=False, stride=2)
 
 
+# --- unfold and fold: convolutions by the kernels that pick one element ---
+
+
+def _picking(channels: int, kernel: Shape) -> Array:
+    taps = channels * math.prod(kernel)
+    return np.eye(taps).reshape(taps, channels, *kernel)
+
+
+def _unfolded(x: Array, kernel: Shape, how: Settings) -> Array:
+    batch = x if x.ndim == 4 else x[None]
+    seen = convolution.conv(batch, _picking(batch.shape[1], kernel), **how)
+    y = seen.reshape(*seen.shape[:2], math.prod(seen.shape[2:]))
+    return y if x.ndim == 4 else y[0]
+
+
+def _folded(y: Array, size: Shape, kernel: Shape, how: Settings) -> Array:
+    channels = y.shape[-2] // math.prod(kernel)
+    seen = convolution.conv(np.zeros((1, 1, *size)), np.zeros((1, 1, *kernel)), **how).shape[2:]
+    spread = convolution.conv_transpose(
+        y.reshape(-1, y.shape[-2], *seen), _picking(channels, kernel), **how
+    )
+    missed = [n - m for n, m in zip(size, spread.shape[2:], strict=True)]
+    whole = np.pad(spread, [(0, 0), (0, 0), *((0, m) for m in missed)])
+    return whole if y.ndim == 3 else whole[0]
+
+
+def _windows() -> Iterator[Case]:
+    kinds: tuple[tuple[Shape, Shape, Settings], ...] = (
+        ((2, 3, 7, 8), (3, 3), {}),
+        ((2, 3, 7, 8), (2, 3), {"padding": (1, 2), "stride": (2, 3)}),
+        ((2, 3, 7, 8), (3, 2), {"dilation": (2, 3), "padding": 1}),
+        ((2, 1, 5, 5), (5, 5), {"stride": 2}),
+        ((3, 7, 8), (2, 2), {"stride": 2}),
+        ((0, 3, 7, 8), (3, 3), {}),
+    )
+    for x, kernel, how in kinds:
+        label = f"{'x'.join(map(str, x))}, kernel {kernel}, " + str(how)
+        yield Case(
+            family="conv",
+            op="unfold",
+            label=label,
+            inputs=arrays(x, layouts=["channels_last"]),
+            call=lambda tw, F, x, kernel=kernel, how=how: F.unfold(x, kernel, **how),
+            reference=partial(_unfolded, kernel=kernel, how=how),
+            tolerance=exact,
+            differentiable=(0,),
+        )
+        columns = _unfolded(np.zeros(x), kernel, how).shape
+        size = x[-2:]
+        yield Case(
+            family="conv",
+            op="fold",
+            label=label,
+            inputs=arrays(columns),
+            call=lambda tw, F, y, kernel=kernel, how=how, size=size: F.fold(y, size, kernel, **how),
+            reference=partial(_folded, size=size, kernel=kernel, how=how),
+            tolerance=of_magnitude(
+                lambda y, kernel=kernel, how=how, size=size: _folded(np.abs(y), size, kernel, how),
+                math.prod(kernel),
+            ),
+            differentiable=(0,),
+        )
+
+
 # --- what is fused ---
 
 
@@ -493,6 +557,7 @@ CASES: tuple[Case, ...] = (
     *_batches(),
     *_one_axis(),
     *_transposed(),
+    *_windows(),
     *_fused(),
     *_residuals(),
     *_crossed(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,15 @@ from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays
 from tilework.testing.tolerance import exact
 
 Move = tuple[str, Shape, Callable[..., Any], Callable[[Array], Any]]
+
+
+def _padded(mode: str, tw: Any, F: Any, x: Any) -> Any:
+    return F.pad(x, (3, 2, 1, 3), mode)
+
+
+def _padded_in_numpy(mode: str, x: Array) -> Array:
+    return np.pad(x, ((0, 0), (0, 0), (1, 3), (3, 2)), mode)  # type: ignore[call-overload, no-any-return]
+
 
 # label, shape, the call, the same in NumPy; the label's first word names the op
 MOVES: tuple[Move, ...] = (
@@ -36,6 +46,14 @@ MOVES: tuple[Move, ...] = (
     ("getitem nothing", (2, 3), lambda tw, F, x: x[2:], lambda x: x[2:]),
     ("clone", (2, 3), lambda tw, F, x: x.clone(), lambda x: x.copy()),
     ("contiguous", (2, 3), lambda tw, F, x: x.T.contiguous(), lambda x: x.T.copy()),
+    ("pad", (2, 3, 4), lambda tw, F, x: F.pad(x, (1, 2, 0, 1)),
+     lambda x: np.pad(x, ((0, 0), (0, 1), (1, 2)))),
+    ("pad cutting", (2, 3, 4), lambda tw, F, x: F.pad(x, (-1, 2, 1, -1), value=2.0),
+     lambda x: np.pad(x[:, :-1, 1:], ((0, 0), (1, 0), (0, 2)), constant_values=2)),
+    *(
+        (f"pad {mode}", (2, 3, 4, 5), partial(_padded, mode), partial(_padded_in_numpy, word))
+        for mode, word in (("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap"))
+    ),
     ("cat", (2, 3), lambda tw, F, x: tw.cat([x, x], dim=1), lambda x: np.concatenate([x, x], 1)),
     ("stack", (2, 3), lambda tw, F, x: tw.stack([x, x], dim=1), lambda x: np.stack([x, x], 1)),
 )  # fmt: skip
