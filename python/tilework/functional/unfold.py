@@ -48,8 +48,9 @@ class _Windows:
         self.taps = math.prod(self.kernel)
 
     def inner(self) -> tuple[slice, ...]:
-        """The image within its padding."""
-        return tuple(slice(p, p + n) for p, n in zip(self.padding, self.size, strict=True))
+        """The images within their padding."""
+        image = (slice(p, p + n) for p, n in zip(self.padding, self.size, strict=True))
+        return slice(None), slice(None), *image
 
     def met(self) -> Iterator[tuple[int, int, slice, slice]]:
         """Each tap, and the rows and columns of the padded image that it meets."""
@@ -65,7 +66,7 @@ def _unfolded(x: Array, windows: _Windows) -> Array:
     """(N, C, H, W) to (N, C * taps, count)."""
     n, c = x.shape[:2]
     padded = np.zeros((n, c, *windows.padded), x.dtype)
-    padded[(..., *windows.inner())] = x
+    padded[windows.inner()] = x
     seen = sliding_window_view(padded, windows.reach, axis=(2, 3))
     (down, right), (apart, aside) = windows.stride, windows.dilation
     seen = seen[:, :, ::down, ::right, ::apart, ::aside].transpose(0, 1, 4, 5, 2, 3)
@@ -79,7 +80,7 @@ def _folded(y: Array, windows: _Windows) -> Array:
     padded = np.zeros((n, channels, *windows.padded), y.dtype)
     for i, j, rows, columns in windows.met():
         padded[:, :, rows, columns] += split[:, :, i, j]
-    return np.ascontiguousarray(padded[(..., *windows.inner())])
+    return np.ascontiguousarray(padded[windows.inner()])
 
 
 def _unfold_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
