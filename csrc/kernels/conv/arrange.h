@@ -129,8 +129,11 @@ class PanelPacker {
     span(g, low_, span_);
     if (!taps_adjacent(g, span_)) return;
     for (int64_t i = 0; i < span_; ++i) slots[i] = -1;
-    for (int64_t i = 0; i < g.tap_count; ++i)
-      slots[g.taps[i].weight - low_] = static_cast<int32_t>(i);
+    for (int64_t i = 0; i < g.tap_count; ++i) {
+      int32_t& slot = slots[g.taps[i].weight - low_];
+      if (slot >= 0) span_ = kScattered;  // a broadcast weight: several taps in one place
+      slot = static_cast<int32_t>(i);
+    }
   }
   static int64_t slot_room(const Correlation<T>& g) {
     int64_t low, n;
@@ -187,6 +190,8 @@ class PanelPacker {
       }
     }
   }
+
+  static constexpr int64_t kScattered = INT64_MAX;  // a span that is none
 
   const Correlation<T>& g_;
   int32_t* slots_;
