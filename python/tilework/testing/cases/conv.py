@@ -302,6 +302,10 @@ def _picking(channels: int, kernel: Shape) -> Array:
     return np.eye(taps).reshape(taps, channels, *kernel)
 
 
+def _each(value: Any) -> Shape:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
 def _unfolded(x: Array, kernel: Shape, how: Settings) -> Array:
     batch = x if x.ndim == 4 else x[None]
     seen = convolution.conv(batch, _picking(batch.shape[1], kernel), **how)
@@ -312,11 +316,18 @@ def _unfolded(x: Array, kernel: Shape, how: Settings) -> Array:
 def _folded(y: Array, size: Shape, kernel: Shape, how: Settings) -> Array:
     channels = y.shape[-2] // math.prod(kernel)
     seen = convolution.conv(np.zeros((1, 1, *size)), np.zeros((1, 1, *kernel)), **how).shape[2:]
-    spread = convolution.conv_transpose(
-        y.reshape(-1, y.shape[-2], *seen), _picking(channels, kernel), **how
+    step, reach = (
+        _each(how.get("stride", 1)),
+        zip(kernel, _each(how.get("dilation", 1)), strict=True),
     )
-    missed = [n - m for n, m in zip(size, spread.shape[2:], strict=True)]
-    whole = np.pad(spread, [(0, 0), (0, 0), *((0, m) for m in missed)])
+    # What is left behind the last window belongs to the image too.
+    left = [
+        (n + 2 * p - d * (k - 1) - 1) % s
+        for n, p, s, (k, d) in zip(size, _each(how.get("padding", 0)), step, reach, strict=True)
+    ]
+    whole = convolution.conv_transpose(
+        y.reshape(-1, y.shape[-2], *seen), _picking(channels, kernel), **how, output_padding=left
+    )
     return whole if y.ndim == 3 else whole[0]
 
 
