@@ -11,7 +11,7 @@ from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.common import operand
 from tilework.functional.shape import cat, narrow
-from tilework.tensor import Tensor, fresh, fresh
+from tilework.tensor import Tensor, fresh
 
 Pairs = list[tuple[int, int]]
 
