@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tilework.benchmarks.environment import ISAS
+from tilework.errors import error
 from tilework.testing.case import Case
 
 # The budget of --quick, a minute, less what start-up, checks and JIT take.
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the benchmarks; 1 where one of our answers is wrong, or no case fits."""
-
+    _check(args)
     from tilework.testing import cases
 
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -78,6 +79,21 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"no case has {args.filter!r} in its name; see tilework bench --list")
         return 1
     return _measure(chosen, args, console)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """ValueError on what would fail only once the measuring has begun."""
+    from tilework.benchmarks.contestants import PEERS
+
+    known = {"--engines": ("native", "numba"), "--peers": (*PEERS, "torch-compiled")}
+    for option, names in known.items():
+        for name in getattr(args, option[2:]) or ():
+            if name not in names:
+                raise error(ValueError, "bench", f"{option} of {', '.join(names)}", name, "drop it")
+    if args.threads < 1:
+        raise error(ValueError, "bench", "--threads from 1", args.threads, "raise it")
+    if args.seconds is not None and args.seconds <= 0:
+        raise error(ValueError, "bench", "--seconds above 0", args.seconds, "raise it")
 
 
 def _accuracy(args: argparse.Namespace, console: Console) -> int:

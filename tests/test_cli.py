@@ -151,6 +151,16 @@ def test_train_refuses_what_it_could_not_finish(tmp_path, capsys):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "wrong", [("--threads", "0"), ("--seconds", "-1"), ("--peers", "foo"), ("--engines", "bar")]
+)
+def test_bench_refuses_before_it_measures(wrong, capsys):
+    assert cli.main(["bench", *wrong, "--filter", "gemm 64x64x64"]) == 2
+    said = capsys.readouterr()
+    assert re.match(rf"tilework: \[bench\] expected {wrong[0]} .*; got {wrong[1]}", said.err)
+    assert not said.out
+
+
 def test_main_returns_its_status(capsys):
     assert cli.main(["bench", "--list", "--filter", "no such case"]) == 0
     assert cli.main(["bench", "--filter", "no such case"]) == 1

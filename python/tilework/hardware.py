@@ -69,8 +69,9 @@ def variants() -> dict[str, dict[str, str]]:
     """For each family of ops: the variant that serves it now, and why not a higher one."""
     if engines.current_engine() != "native":
         name = engines.current_engine()
-        asked = os.environ.get("TILEWORK_ENGINE") or "the compiled engine is not installed"
-        return {"every family": {"variant": name, "why": asked}}
+        asked = os.environ.get("TILEWORK_ENGINE") == name
+        reason = "TILEWORK_ENGINE asks for it" if asked else "native is not installed or not chosen"
+        return {"every family": {"variant": name, "why": reason}}
     module = engines.engine_module()
     served = {}
     for family, rows in module.variants().items():
