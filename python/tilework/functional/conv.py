@@ -115,8 +115,12 @@ def _image(x: Tensor) -> Pair:
     return height, width
 
 
-def _taped(*tensors: Tensor | None) -> bool:
-    return mode.enabled and any(t is not None and t._requires_grad for t in tensors)
+def _taped(x: Tensor, weight: Tensor, *others: Tensor | None) -> bool:
+    if not mode.enabled:
+        return False
+    if weight._requires_grad or x._requires_grad:
+        return True
+    return any(t is not None and t._requires_grad for t in others)
 
 
 def _conv(
