@@ -25,6 +25,7 @@
 //   to_bits(v)  from_bits(b)             lanes as unsigned integers: Vec<uint32_t>, Vec<uint64_t>,
 //                                        which have + - & | ^ and << >> by a constant
 //   int32_to_float(b)                    lanes of Vec<uint32_t> read as signed
+//   pick(v, lanes)                       lane i is v's lane lanes[i], each below width
 //   reduce_add  reduce_min  reduce_max   across lanes, by halving: one fixed tree for each width
 #pragma once
 

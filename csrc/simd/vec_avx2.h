@@ -122,6 +122,17 @@ TW_INLINE Vec<float> from_bits(Vec<uint32_t> b) { return _mm256_castsi256_ps(b.v
 TW_INLINE Vec<double> from_bits(Vec<uint64_t> b) { return _mm256_castsi256_pd(b.v); }
 TW_INLINE Vec<float> int32_to_float(Vec<uint32_t> b) { return _mm256_cvtepi32_ps(b.v); }
 
+TW_INLINE Vec<float> pick(Vec<float> v, Vec<uint32_t> lanes) {
+  return _mm256_permutevar8x32_ps(v.v, lanes.v);
+}
+// AVX2 moves variable lanes of 32 bits only: a double is two of them.
+TW_INLINE Vec<double> pick(Vec<double> v, Vec<uint64_t> lanes) {
+  const __m256i low = _mm256_slli_epi64(lanes.v, 1);
+  const __m256i both =
+      _mm256_or_si256(low, _mm256_slli_epi64(_mm256_or_si256(low, _mm256_set1_epi64x(1)), 32));
+  return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(v.v), both));
+}
+
 TW_INLINE void stream_fence() { _mm_sfence(); }
 
 }  // namespace tilework::TW_ISA

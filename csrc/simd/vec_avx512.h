@@ -118,6 +118,13 @@ TW_INLINE Vec<float> from_bits(Vec<uint32_t> b) { return _mm512_castsi512_ps(b.v
 TW_INLINE Vec<double> from_bits(Vec<uint64_t> b) { return _mm512_castsi512_pd(b.v); }
 TW_INLINE Vec<float> int32_to_float(Vec<uint32_t> b) { return _mm512_cvtepi32_ps(b.v); }
 
+TW_INLINE Vec<float> pick(Vec<float> v, Vec<uint32_t> lanes) {
+  return _mm512_permutexvar_ps(lanes.v, v.v);
+}
+TW_INLINE Vec<double> pick(Vec<double> v, Vec<uint64_t> lanes) {
+  return _mm512_permutexvar_pd(lanes.v, v.v);
+}
+
 // One instruction chooses bits: where the sign bit of `top` is set from `sign`, else from
 // `magnitude`.
 TW_INLINE Vec<float> copysign(Vec<float> magnitude, Vec<float> sign) {

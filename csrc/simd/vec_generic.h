@@ -112,6 +112,13 @@ TW_INLINE Vec<float> int32_to_float(Vec<uint32_t> b) {
   return __builtin_convertvector(LanesOf<float>::mask(b.v), Vec<float>::Lanes);
 }
 
+template <class T>
+TW_INLINE Vec<T> pick(Vec<T> v, Bits<T> lanes) {
+  Vec<T> r;
+  for (int i = 0; i < Vec<T>::width; ++i) r.v[i] = v.v[lanes.v[i]];
+  return r;
+}
+
 #define TW_LANEWISE(T, S)                                                             \
   TW_INLINE Vec<T> sqrt(Vec<T> a) {                                                   \
     for (int i = 0; i < Vec<T>::width; ++i) a.v[i] = __builtin_sqrt##S(a.v[i]);       \

@@ -106,6 +106,14 @@ Source<T> arrange(const Args& g, const CopyExtent& e, int64_t group, int64_t ima
   const int64_t row = (e.left + g.in_cols + e.right) * g.channels;
   const Source<T> copy{out - e.begin * row, (e.end - e.begin) * row, row, g.channels};
   const T* x = g.x + group * g.channels * g.x_channel + image * g.x_image;
+  if (row == g.in_cols * g.channels && g.x_row == g.in_cols * g.x_col) {
+    // Rows that follow on are one long row: each channel is a stream that the hardware foresees.
+    const int64_t pixels = (e.end - e.begin) * g.in_cols;
+    for (int64_t n = 0; n < images; ++n)
+      arrange_row(pixels, g.channels, x + n * g.x_image + e.begin * g.x_row, g.x_col, g.x_channel,
+                  out + n * copy.image);
+    return copy;
+  }
   for (int64_t n = 0; n < images; ++n)
     for (int64_t r = e.begin; r < e.end; ++r, out += row) {
       fill_zeros(e.left * g.channels, out);

@@ -243,9 +243,16 @@ void to_channels_last(int64_t images, int64_t channels, int64_t rows, int64_t co
                       const ImageView<const T>& x, T* out) {
   const auto arrange_row = g_variants.of<T>().arrange_row;
   const double elements = static_cast<double>(images * channels) * static_cast<double>(rows * cols);
-  parallel_for(images * rows, elements / 2, [&](int64_t i) {
-    arrange_row(cols, channels, x.data + i / rows * x.image + i % rows * x.row, x.col, x.channel,
-                out + i * cols * channels);
+  // Rows that follow on are one long row: each channel is then a stream that the hardware foresees.
+  constexpr int64_t kPixels = 1024;
+  const bool joined = x.row == cols * x.col;
+  const int64_t at_once = joined ? std::max<int64_t>(1, kPixels / std::max<int64_t>(1, cols)) : 1;
+  const int64_t bands = ceil_div(rows, at_once);
+  parallel_for(images * bands, elements / 2, [&](int64_t i) {
+    const int64_t image = i / bands, row = i % bands * at_once;
+    arrange_row(std::min(at_once, rows - row) * cols, channels,
+                x.data + image * x.image + row * x.row, x.col, x.channel,
+                out + (image * rows + row) * cols * channels);
   });
 }
 

@@ -3,17 +3,22 @@
 
 #include "kernels/conv/blocked.h"
 #include "kernels/conv/kernels.h"
+#include "kernels/conv/lanes_correlation.h"
+#include "kernels/conv/lanes_weight_gradient.h"
 #include "kernels/conv/weight_gradient.h"
 
 namespace tilework::TW_ISA {
 
 template <class T>
 inline constexpr ConvRoutine<Correlation<T>> kCorrelations[] = {
+    {"lanes", lane_correlation_suits<T>, 1, 1, lane_correlation_workspace<T>, lane_correlation<T>},
     {"blocked", blocked_correlation_suits<T>, Tile<T>::nr, 1, blocked_correlation_workspace<T>,
      blocked_correlation<T>},
 };
 template <class T>
 inline constexpr ConvRoutine<WeightGradient<T>> kWeightGradients[] = {
+    {"lanes", lane_weight_gradient_suits<T>, 1, 1, lane_weight_gradient_workspace<T>,
+     lane_weight_gradient<T>},
     {"blocked", blocked_weight_gradient_suits<T>, Tile<T>::nr, Tile<T>::mr,
      blocked_weight_gradient_workspace<T>, blocked_weight_gradient<T>},
 };
