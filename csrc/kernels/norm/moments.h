@@ -59,36 +59,49 @@ TW_INLINE Vec<T> load_gradient(const T* grad, const T* y, Lanes lanes) {
 
 // --- one channel's runs ---
 
-// Calls f(runs, offset) on pieces of at most kBlock elements: several short runs, or a part of one.
+// Calls f(runs, offset, next) on pieces of at most kBlock elements: several short runs, or a part
+// of one. The next piece begins `next` elements on.
 template <class T, class F>
 TW_INLINE void for_each_block(NormRuns runs, F f) {
   const int64_t count = runs.n >= kBlock<T> ? 1 : kBlock<T> / runs.n;
   for (int64_t k = 0; k < runs.count; k += count)
-    for (int64_t i = 0; i < runs.n; i += kBlock<T>)
+    for (int64_t i = 0; i < runs.n; i += kBlock<T>) {
+      const bool last = runs.n - i <= kBlock<T>;
       f(NormRuns{runs.count - k < count ? runs.count - k : count, runs.stride,
-                 runs.n - i < kBlock<T> ? runs.n - i : kBlock<T>},
-        k * runs.stride + i);
+                 last ? runs.n - i : kBlock<T>},
+        k * runs.stride + i, last ? count * runs.stride - i : kBlock<T>);
+    }
+}
+
+// Memory would idle while a block is read again: the next one is fetched meanwhile, or what lies
+// past the array's end, of which nothing comes.
+template <class T>
+TW_INLINE void fetch(const T* p) {
+  __builtin_prefetch(p);
 }
 
 template <class T>
-TW_INLINE NormMoments block_moments(const T* x, NormRuns runs) {
+TW_INLINE NormMoments block_moments(const T* x, NormRuns runs, int64_t next) {
   const double count = static_cast<double>(runs.count * runs.n);
   Vec<T> sum = Vec<T>::zero();
-  for (int64_t k = 0; k < runs.count; ++k)
+  for (int64_t k = 0; k < runs.count; ++k) {
+    const T* p = x + k * runs.stride;
     sum += fold<T>(
         runs.n, Vec<T>::zero(),
-        [p = x + k * runs.stride](Vec<T> acc, int64_t i, auto lanes)
-            TW_INLINE_LAMBDA { return acc + lanes.load(p + i); },
+        [&](Vec<T> acc, int64_t i, auto lanes) TW_INLINE_LAMBDA { return acc + lanes.load(p + i); },
         [](Vec<T> a, Vec<T> b) TW_INLINE_LAMBDA { return a + b; });
+  }
   const T about = static_cast<T>(reduce_add(sum) / count);
   const Vec<T> mean(about);
   Pair<T> sums = {Vec<T>::zero(), Vec<T>::zero()};
-  for (int64_t k = 0; k < runs.count; ++k)
-    sums.add(sum_pairs<T>(runs.n,
-                          [p = x + k * runs.stride, mean](int64_t i, auto lanes) TW_INLINE_LAMBDA {
-                            const Vec<T> away = lanes.load_or(p + i, mean) - mean;
-                            return Pair<T>{away, away * away};
-                          }));
+  for (int64_t k = 0; k < runs.count; ++k) {
+    const T* p = x + k * runs.stride;
+    sums.add(sum_pairs<T>(runs.n, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+      fetch(p + next + i);
+      const Vec<T> away = lanes.load_or(p + i, mean) - mean;
+      return Pair<T>{away, away * away};
+    }));
+  }
   const double rest = reduce_add(sums.first) / count;
   return {count, about + rest, reduce_add(sums.second) - rest * rest * count};
 }
@@ -96,8 +109,8 @@ TW_INLINE NormMoments block_moments(const T* x, NormRuns runs) {
 template <class T>
 NormMoments plane_moments(const T* x, NormRuns runs) {
   NormMoments total{};
-  for_each_block<T>(runs, [&](NormRuns part, int64_t at)
-                              TW_INLINE_LAMBDA { join(total, block_moments(x + at, part)); });
+  for_each_block<T>(runs, [&](NormRuns part, int64_t at, int64_t next)
+                              TW_INLINE_LAMBDA { join(total, block_moments(x + at, part, next)); });
   return total;
 }
 
@@ -119,7 +132,7 @@ template <bool kCut, class T>
 TW_INLINE NormSums plane_sums_as(const T* grad, const T* x, const T* y, NormRuns runs, T mean) {
   NormSums total{};
   const Vec<T> centre(mean);
-  for_each_block<T>(runs, [&](NormRuns part, int64_t at) TW_INLINE_LAMBDA {
+  for_each_block<T>(runs, [&](NormRuns part, int64_t at, int64_t) TW_INLINE_LAMBDA {
     Pair<T> sums = {Vec<T>::zero(), Vec<T>::zero()};
     for (int64_t k = 0; k < part.count; ++k, at += part.stride)
       sums.add(sum_pairs<T>(part.n, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
@@ -159,19 +172,27 @@ TW_INLINE void for_each_tile(int64_t columns, F f) {
            [&](int64_t i, auto lanes) TW_INLINE_LAMBDA { f(c + i, lanes, Vectors<1>{}); });
 }
 
+// The hardware's own fetching stops at each 4 KiB page: we fetch so many pixels ahead of the sums.
+inline constexpr int64_t kPixelsAhead = 16;
+
+// The first pixel stands for the mean, so that one reading is enough. It lies within the block's
+// own spread: the squares about it are at most count + 1 times those about the mean, and typically
+// twice them, so that short blocks lose few digits to the correction.
 template <class T>
 void column_moments(const T* x, NormRuns runs, T* mean, T* m2) {
   const Vec<T> inverse(1 / static_cast<T>(runs.count));
   for_each_tile<T>(runs.n, [&](int64_t c, auto lanes, auto vectors) TW_INLINE_LAMBDA {
     constexpr int K = decltype(vectors)::count, W = Vec<T>::width;
     Vec<T> about[K], away[K], squares[K];
-    for (int k = 0; k < K; ++k) about[k] = away[k] = squares[k] = Vec<T>::zero();
-    for (int64_t r = 0; r < runs.count; ++r)
-      for (int k = 0; k < K; ++k) about[k] += lanes.load(x + r * runs.stride + c + k * W);
-    for (int k = 0; k < K; ++k) about[k] *= inverse;
+    for (int k = 0; k < K; ++k) {
+      about[k] = lanes.load(x + c + k * W);
+      away[k] = squares[k] = Vec<T>::zero();
+    }
     for (int64_t r = 0; r < runs.count; ++r)
       for (int k = 0; k < K; ++k) {
-        const Vec<T> d = lanes.load(x + r * runs.stride + c + k * W) - about[k];
+        const T* p = x + r * runs.stride + c + k * W;
+        fetch(p + kPixelsAhead * runs.stride);
+        const Vec<T> d = lanes.load(p) - about[k];
         away[k] += d;
         squares[k] = fma(d, d, squares[k]);
       }
@@ -196,6 +217,8 @@ TW_INLINE void column_sums_as(const T* grad, const T* x, const T* y, NormRuns ru
     for (int64_t r = 0; r < runs.count; ++r)
       for (int k = 0; k < K; ++k) {
         const int64_t at = r * runs.stride + c + k * W;
+        fetch(grad + at + kPixelsAhead * runs.stride);
+        fetch(x + at + kPixelsAhead * runs.stride);
         const Vec<T> g = load_gradient<kCut>(grad + at, kCut ? y + at : y, lanes);
         sum[k] += g;
         moment[k] = fma(g, lanes.load(x + at) - centre[k], moment[k]);

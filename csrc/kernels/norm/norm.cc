@@ -18,9 +18,9 @@ namespace {
 
 constexpr int64_t kTaskElements = 1 << 14;  // less is not worth a task of its own
 
-// Pixels of one block where channels are neighbours: as many as L1 holds for the second reading,
-// but enough that a block's own results are few beside them.
-constexpr int64_t kPixelBlockBytes = 1 << 15, kFewestPixels = 64;
+// Pixels of one block where channels are neighbours: enough that the block's own results are few
+// beside them, and no more than its sums bear (see column_moments).
+constexpr int64_t kPixelBlockBytes = 1 << 16, kFewestPixels = 64, kMostPixels = 256;
 
 // An output that the caches cannot hold is written around them, where its runs begin on cache
 // lines: a cached store would first read from memory the line that it overwrites.
@@ -51,7 +51,7 @@ struct Cut {
     const int64_t channel = std::max<int64_t>(1, s.outer * s.inner);
     planes_block = std::max<int64_t>(1, kTaskElements / channel);
     const int64_t pixel = std::max<int64_t>(1, s.channels * static_cast<int64_t>(itemsize));
-    pixel_block = std::max(kFewestPixels, kPixelBlockBytes / pixel);
+    pixel_block = std::clamp(kPixelBlockBytes / pixel, kFewestPixels, kMostPixels);
   }
   bool neighbours() const { return shape.inner == 1; }
   int64_t elements() const { return shape.outer * shape.channels * shape.inner; }
@@ -72,8 +72,11 @@ struct Cut {
   // body(block, begin, end)
   template <class Body>
   void each_pixel_block(double cost_ns, Body body) const {
-    for_each_range(shape.outer, pixel_block, cost_ns,
-                   [&](int64_t begin, int64_t end) { body(begin / pixel_block, begin, end); });
+    const int64_t least = kTaskElements / std::max<int64_t>(1, pixel_block * shape.channels);
+    for_each_range(pixel_blocks(), least, cost_ns, [&](int64_t first, int64_t last) {
+      for (int64_t b = first; b < last; ++b)
+        body(b, b * pixel_block, std::min(shape.outer, (b + 1) * pixel_block));
+    });
   }
 };
 
