@@ -175,19 +175,22 @@ TW_INLINE void for_each_tile(int64_t columns, F f) {
 // The hardware's own fetching stops at each 4 KiB page: we fetch so many pixels ahead of the sums.
 inline constexpr int64_t kPixelsAhead = 16;
 
-// The first pixel stands for the mean, so that one reading is enough. It lies within the block's
-// own spread: the squares about it are at most count + 1 times those about the mean, and typically
-// twice them, so that short blocks lose few digits to the correction.
+// The mean of the first n pixels stands for the block's, so that one reading is enough. By Cauchy
+// and Schwarz the squares about it are at most 1 + count / n times those about the block's own:
+// that is what the correction can cost, and with every outlier among the n alone.
+inline constexpr int64_t kFirstPixels = 16;
+
 template <class T>
-void column_moments(const T* x, NormRuns runs, T* mean, T* m2) {
-  const Vec<T> inverse(1 / static_cast<T>(runs.count));
+void column_moments(const T* x, NormRuns runs, T* near, T* rest, T* m2) {
+  const int64_t first = runs.count < kFirstPixels ? runs.count : kFirstPixels;
+  const Vec<T> of_first(1 / static_cast<T>(first)), inverse(1 / static_cast<T>(runs.count));
   for_each_tile<T>(runs.n, [&](int64_t c, auto lanes, auto vectors) TW_INLINE_LAMBDA {
     constexpr int K = decltype(vectors)::count, W = Vec<T>::width;
     Vec<T> about[K], away[K], squares[K];
-    for (int k = 0; k < K; ++k) {
-      about[k] = lanes.load(x + c + k * W);
-      away[k] = squares[k] = Vec<T>::zero();
-    }
+    for (int k = 0; k < K; ++k) about[k] = away[k] = squares[k] = Vec<T>::zero();
+    for (int64_t r = 0; r < first; ++r)
+      for (int k = 0; k < K; ++k) about[k] += lanes.load(x + r * runs.stride + c + k * W);
+    for (int k = 0; k < K; ++k) about[k] *= of_first;
     for (int64_t r = 0; r < runs.count; ++r)
       for (int k = 0; k < K; ++k) {
         const T* p = x + r * runs.stride + c + k * W;
@@ -197,9 +200,10 @@ void column_moments(const T* x, NormRuns runs, T* mean, T* m2) {
         squares[k] = fma(d, d, squares[k]);
       }
     for (int k = 0; k < K; ++k) {
-      const Vec<T> rest = away[k] * inverse;
-      lanes.store(mean + c + k * W, about[k] + rest);
-      lanes.store(m2 + c + k * W, fnma(away[k], rest, squares[k]));
+      const Vec<T> correction = away[k] * inverse;
+      lanes.store(near + c + k * W, about[k]);
+      lanes.store(rest + c + k * W, correction);
+      lanes.store(m2 + c + k * W, fnma(away[k], correction, squares[k]));
     }
   });
 }

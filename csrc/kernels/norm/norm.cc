@@ -101,28 +101,36 @@ void settle(const BatchNormForward<T>& a, int64_t c, NormMoments m) {
   update(a.running_var, m.m2 / (m.count - 1));
 }
 
+// What column_moments gives of each block, [blocks][channels].
+template <class T>
+struct BlockMoments {
+  T *near, *rest, *m2;
+
+  double mean(int64_t i) const { return static_cast<double>(near[i]) + rest[i]; }
+};
+
 // Blocks' moments joined, channel by channel: their count is known, so that no step divides.
 template <class T>
-void settle_blocks(const BatchNormForward<T>& a, const Cut& cut, const T* mean, const T* m2) {
+void settle_blocks(const BatchNormForward<T>& a, const Cut& cut, const BlockMoments<T>& part) {
   const int64_t channels = a.shape.channels, blocks = cut.pixel_blocks();
   const double count = cut.per_channel();
-  Scratch<double> scratch(static_cast<size_t>(2 * channels));
-  double *centre = scratch.get(), *squares = centre + channels;
-  std::copy_n(mean, channels, centre);
-  std::fill_n(squares, channels, 0.0);
   const auto pixels = [&](int64_t b) {
     return static_cast<double>(std::min(cut.pixel_block, a.shape.outer - b * cut.pixel_block));
   };
+  Scratch<double> scratch(static_cast<size_t>(2 * channels));
+  double *centre = scratch.get(), *squares = centre + channels;
+  for (int64_t c = 0; c < channels; ++c) centre[c] = part.mean(c);
+  std::fill_n(squares, channels, 0.0);
   for (int64_t b = 1; b < blocks; ++b) {
     const double share = pixels(b) / count;
     for (int64_t c = 0; c < channels; ++c)
-      centre[c] += share * (static_cast<double>(mean[b * channels + c]) - mean[c]);
+      centre[c] += share * (part.mean(b * channels + c) - part.mean(c));
   }
   for (int64_t b = 0; b < blocks; ++b) {
     const double n = pixels(b);
     for (int64_t c = 0; c < channels; ++c) {
-      const double away = mean[b * channels + c] - centre[c];
-      squares[c] += m2[b * channels + c] + n * away * away;
+      const double away = part.mean(b * channels + c) - centre[c];
+      squares[c] += part.m2[b * channels + c] + n * away * away;
     }
   }
   for (int64_t c = 0; c < channels; ++c) settle(a, c, {count, centre[c], squares[c]});
@@ -155,14 +163,15 @@ void forward_pixels(const BatchNormForward<T>& a, const Cut& cut, double cost_ns
   const NormTable<T>& kernels = g_variants.of<T>();
   const int64_t channels = a.shape.channels;
   if (a.training) {
-    const int64_t partial = cut.pixel_blocks() * channels;
-    Scratch<T> scratch(static_cast<size_t>(2 * partial));
-    T *mean = scratch.get(), *m2 = mean + partial;
+    const int64_t size = cut.pixel_blocks() * channels;
+    Scratch<T> scratch(static_cast<size_t>(3 * size));
+    const BlockMoments<T> part = {scratch.get(), scratch.get() + size, scratch.get() + 2 * size};
     cut.each_pixel_block(cost_ns / 2, [&](int64_t block, int64_t begin, int64_t end) {
-      kernels.column_moments(a.x + begin * channels, cut.pixel_runs(begin, end),
-                             mean + block * channels, m2 + block * channels);
+      const int64_t at = block * channels;
+      kernels.column_moments(a.x + begin * channels, cut.pixel_runs(begin, end), part.near + at,
+                             part.rest + at, part.m2 + at);
     });
-    settle_blocks(a, cut, mean, m2);
+    settle_blocks(a, cut, part);
   }
   Scratch<T> scratch(static_cast<size_t>(2 * channels));
   T *scale = scratch.get(), *bias = scale + channels;

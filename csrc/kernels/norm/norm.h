@@ -120,7 +120,8 @@ struct NormTable {
   NormMoments (*plane_moments)(const T* x, NormRuns runs);
   NormSums (*plane_sums)(const T* grad, const T* x, const T* y, NormRuns runs, T mean);
   // Channels that are neighbours: one number for each of the runs' n.
-  void (*column_moments)(const T* x, NormRuns runs, T* mean, T* m2);
+  // The mean is near + rest: a block's mean, rounded, would cost the joined variance digits.
+  void (*column_moments)(const T* x, NormRuns runs, T* near, T* rest, T* m2);
   void (*column_sums)(const T* grad, const T* x, const T* y, NormRuns runs, const T* mean,
                       T* sum_grad, T* sum_moment);
   // Of both: [channels are neighbours]. With stream, output goes around the cache and each run of

@@ -174,10 +174,16 @@ class Conv1d(_Forward):
 
     rank = 1
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C_in, L) to (N, C_out, L_out)."""
+    def forward(
+        self, input: Tensor, *, activation: str = "none", residual: Tensor | None = None
+    ) -> Tensor:
+        """(N, C_in, L) to (N, C_out, L_out); a residual and an activation as F.conv1d takes
+        them."""
         x, padding = self._padded(input)
-        return F.conv1d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return F.conv1d(
+            x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups,
+            activation=activation, residual=residual,
+        )  # fmt: skip
 
 
 class Conv2d(_Forward):
@@ -194,8 +200,11 @@ class Conv2d(_Forward):
 
     rank = 2
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(N, C_in, H, W) to (N, C_out, OH, OW)."""
+    def forward(
+        self, input: Tensor, *, activation: str = "none", residual: Tensor | None = None
+    ) -> Tensor:
+        """(N, C_in, H, W) to (N, C_out, OH, OW); a residual and an activation as F.conv2d takes
+        them."""
         x, padding = self._padded(input)
         return fused_conv2d(
             x,
@@ -205,8 +214,8 @@ class Conv2d(_Forward):
             padding,
             self.dilation,
             self.groups,
-            "none",
-            None,
+            activation,
+            residual,
         )
 
 

@@ -47,9 +47,12 @@ class Linear(Module):
             bound = 1.0 / math.sqrt(max(self.in_features, 1))
             init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """input (..., in_features) to (..., out_features)."""
-        return fused_linear(input, self.weight, self.bias, "none", None)
+    def forward(
+        self, input: Tensor, *, activation: str = "none", residual: Tensor | None = None
+    ) -> Tensor:
+        """input (..., in_features) to (..., out_features); a residual and an activation as
+        F.linear takes them."""
+        return fused_linear(input, self.weight, self.bias, activation, residual)
 
     def extra_repr(self) -> str:
         """The sizes, as PyTorch prints them."""

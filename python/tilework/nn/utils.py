@@ -1,4 +1,4 @@
-"""Frozen weights, gradient norms, parameters as one vector."""
+"""Frozen and fused layers, gradient norms, parameters as one vector."""
 
 from __future__ import annotations
 
@@ -10,8 +10,19 @@ import numpy as np
 from tilework import functional as F
 from tilework.autograd import no_grad
 from tilework.errors import error
+from tilework.nn.fuse import fuse
 from tilework.nn.module import Module
 from tilework.tensor import Tensor
+
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "freeze",
+    "fuse",
+    "parameters_to_vector",
+    "unfreeze",
+    "vector_to_parameters",
+]
 
 M = TypeVar("M", bound=Module)
 
