@@ -178,18 +178,18 @@ class PanelPacker {
     const int64_t runs = joined ? 1 : length, run = joined ? length * span_ : span_;
     for (int i = 0; i < nr; i += V::width) {
       const int lanes = least(count - i, V::width);
-      if (lanes <= 0) {
+      if (lanes < V::width)
         for (int64_t k = 0; k < g_.tap_count * length; ++k) V::zero().store(panel + i + k * nr);
-        continue;
-      }
-      for (int64_t r = 0; r < runs; ++r) {
+      for (int64_t r = 0; r < (lanes > 0 ? runs : 0); ++r) {
         int64_t slot = 0, channel = r;
         for_each_column(lanes, run, w + low_ + i * g_.w_out + r * g_.w_channel, g_.w_out,
                         [&](int64_t, V v) {
-                          if (slots_[slot] >= 0) {
-                            if (lanes < V::width) v = select(Mask<T>::first(lanes), v, V::zero());
-                            v.store(panel + i + (slots_[slot] * length + channel) * nr);
-                          }
+                          const int64_t tap = slots_[slot];
+                          T* out = panel + i + (tap * length + channel) * nr;
+                          if (tap >= 0 && lanes == V::width)
+                            v.store(out);
+                          else if (tap >= 0)
+                            v.store_partial(out, lanes);
                           if (++slot == span_) {
                             slot = 0;
                             ++channel;

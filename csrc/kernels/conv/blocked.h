@@ -13,6 +13,7 @@ namespace tilework::TW_ISA {
 inline constexpr int64_t kFlush = 512;
 // Below so many channels, a segment runs over a row of taps: these are adjacent in a copy of x.
 inline constexpr int64_t kFewChannels = 16;
+inline constexpr int64_t kStreamBytes = 4 << 20;
 
 // What the rows [begin, begin + size) of a tile lose to x's borders under one tap.
 enum class Clip : int { none, first, last, all, other };
@@ -36,6 +37,8 @@ struct CorrelationPlan {
   int64_t panels, panels_at_once;
   int64_t col_parts;
   int64_t taps_a_flush;
+  int64_t last_tap_row;
+  bool streams;  // y, around the caches
 
   explicit CorrelationPlan(const Correlation<T>& g) {
     const int64_t k_most = Blocks<T>::b_most / Shape::nr;  // of one panel
@@ -56,6 +59,11 @@ struct CorrelationPlan {
     panels_at_once = least(panels, fit > 0 ? fit : 1);
     // Weights that one block holds are packed once, and each image copied when its turn comes.
     images_at_once = one_block() ? 1 : g.images;
+
+    last_tap_row = g.tap_count > 0 ? g.taps[0].row : 0;
+    for (int64_t i = 1; i < g.tap_count; ++i)
+      if (g.taps[i].row > last_tap_row) last_tap_row = g.taps[i].row;
+    streams = channel_blocks == 1 && can_stream(g);
   }
   bool one_block() const { return channel_blocks == 1 && panels_at_once == panels; }
 
@@ -66,7 +74,33 @@ struct CorrelationPlan {
         if (clip(g, part(g.cols, col_parts, p), g.taps[i]) == Clip::other) return true;
     return false;
   }
+  // An output that the caches cannot hold is written around them: a cached store would first read
+  // from memory the line that it overwrites. It takes whole lines.
+  static bool can_stream(const Correlation<T>& g) {
+    constexpr int64_t line = 64 / sizeof(T);
+    const auto aligned = [](const T* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; };
+    return g.images * g.y_image * static_cast<int64_t>(sizeof(T)) >= kStreamBytes &&
+           g.outs % line == 0 && g.y_col % line == 0 && aligned(g.y) &&
+           aligned(g.epilogue.preactivation);
+  }
 };
+
+// The epilogue on sums that lie in L1, into y around the caches.
+template <class T>
+void finish_streaming(int64_t rows, int64_t cols, const T* sums, int64_t sums_row, T* y,
+                      int64_t y_row, const Epilogue<T>& e) {
+  using V = Vec<T>;
+  with_activation(e.activation, [&]<Activation activation>() {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < cols; j += V::width) {
+        V z = V::load(sums + i * sums_row + j);
+        if (e.bias) z += V::load(e.bias + j);
+        if (e.residual) z += V::load(e.residual + i * y_row + j);
+        if (e.preactivation) z.stream(e.preactivation + i * y_row + j);
+        activate<activation>(z).stream(y + i * y_row + j);
+      }
+  });
+}
 
 template <class T>
 class BlockedCorrelation {
@@ -82,6 +116,7 @@ class BlockedCorrelation {
         arena_.template take<T>(g.tap_count * plan_.channels * Shape::nr * plan_.panels_at_once);
     copy_ = arena_.template take<T>(
         plan_.copies ? plan_.images_at_once * plan_.extent.pixels(g) * g.channels : 0);
+    sums_ = arena_.template take<T>(plan_.streams ? Shape::mr * sums_row() : 0);
   }
   size_t workspace_bytes() const { return arena_.used(); }
 
@@ -100,10 +135,12 @@ class BlockedCorrelation {
             for (int64_t i = 0; i < images; ++i) multiply_image(x, n + i, i);
           }
       }
+    if (plan_.streams) stream_fence();
   }
 
  private:
   int64_t panels_here() const { return least(plan_.panels_at_once, plan_.panels - panel_); }
+  int64_t sums_row() const { return plan_.panels_at_once * Shape::nr; }
   int64_t panel_elements() const { return g_.tap_count * channels_.size * Shape::nr; }
 
   void pack(const PanelPacker<T>& packer) {
@@ -128,6 +165,8 @@ class BlockedCorrelation {
   void multiply_pixels(const Source<T>& x, const T* in, int64_t row, const Part& cols,
                        int64_t out) {
     const bool first = channels_.begin == 0, last = channels_.begin + channels_.size == g_.channels;
+    const int64_t flushes = ceil_div(g_.tap_count, plan_.taps_a_flush);
+    Ahead<T> ahead = next_rows(x, in, row, cols, flushes * panels_here());
     int64_t tap = 0;
     do {
       const int64_t end = least(tap + plan_.taps_a_flush, g_.tap_count);
@@ -135,26 +174,41 @@ class BlockedCorrelation {
       const bool add = !first || tap > 0;
       if (count > 0 || !add || (last && end == g_.tap_count))
         for (int64_t p = 0; p < panels_here(); ++p)
-          multiply_tile(x, count, cols, p, out, add, last && end == g_.tap_count);
+          multiply_tile(x, count, cols, p, out, add, last && end == g_.tap_count, ahead);
       tap = end;
     } while (tap < g_.tap_count);
   }
 
   void multiply_tile(const Source<T>& x, int64_t count, const Part& cols, int64_t p, int64_t out,
-                     bool add, bool last) {
+                     bool add, bool last, Ahead<T>& ahead) {
     const int64_t col = (panel_ + p) * Shape::nr;
     const int height = static_cast<int>(cols.size);
     const int width = static_cast<int>(least<int64_t>(Shape::nr, g_.outs - col));
-    T* c = g_.y + out + col;
-    segment_kernel<T>(height, width)(
-        {segments_, count, 0, g_.col_step * x.col, 1, weights_ + p * panel_elements()},
-        {c, g_.y_col, width, add});
-    if (last && g_.epilogue.changes_result()) {
-      Epilogue<T> e = epilogue_at(g_.epilogue, 0, out + col);
-      if (e.bias) e.bias = g_.epilogue.bias + group_ * g_.outs + col;
-      e.residual_row = e.preactivation_row = g_.y_col;
-      finish(height, width, c, g_.y_col, e);
-    }
+    T* y = g_.y + out + col;
+    T* c = plan_.streams ? sums_ + p * Shape::nr : y;
+    const int64_t c_row = plan_.streams ? sums_row() : g_.y_col;
+    segment_kernel<T>(height, width)({segments_, count, 0, g_.col_step * x.col, 1,
+                                      weights_ + p * panel_elements(), ahead.next(), ahead.step()},
+                                     {c, c_row, width, add});
+    if (!last || !(plan_.streams || g_.epilogue.changes_result())) return;
+    Epilogue<T> e = epilogue_at(g_.epilogue, 0, out + col);
+    if (e.bias) e.bias = g_.epilogue.bias + group_ * g_.outs + col;
+    e.residual_row = e.preactivation_row = g_.y_col;
+    if (plan_.streams)
+      finish_streaming(height, width, c, c_row, y, g_.y_col, e);
+    else
+      finish(height, width, y, g_.y_col, e);
+  }
+
+  // What the next row of tiles reads of x and this one does not; past the last row, the next
+  // image's. Of several such rows, one.
+  Ahead<T> next_rows(const Source<T>& x, const T* in, int64_t row, const Part& cols,
+                     int64_t tiles) const {
+    const int64_t next = (g_.row_begin + row) * g_.row_step + plan_.last_tap_row + 1;
+    const T* from = in + next * x.row + (next >= g_.in_rows ? x.image - g_.in_rows * x.row : 0);
+    const int64_t pixel = x.col <= 2 * channels_.size ? x.col : 0;
+    return Ahead<T>(from + cols.begin * g_.col_step * x.col, cols.size * g_.col_step * pixel, tiles,
+                    least(plan_.taps_a_flush, g_.tap_count) * channels_.size);
   }
 
   // The segments of taps [begin, end) that reach the tile.
@@ -189,7 +243,7 @@ class BlockedCorrelation {
   Arena arena_;
   Segment<T>* segments_;
   int32_t* slots_;
-  T *weights_, *copy_;
+  T *weights_, *copy_, *sums_;
   int64_t group_ = 0, panel_ = 0;
   Part channels_ = {};
 };

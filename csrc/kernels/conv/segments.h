@@ -33,12 +33,16 @@ struct SegmentList {
   int64_t a_offset;      // added to each segment's a
   int64_t a_row, a_col;  // from one row of the tile, and one k, to the next
   const T* panel;        // of B: Tile<T>::nr columns a step
+  // What a later tile reads, where the hardware sees no stream: asked for into L2 as the steps go
+  // by, since a burst of requests would hold up those for B. A step of zero asks for nothing new.
+  const T* ahead;
+  int64_t ahead_step;
 };
 
 // Rows [First, Last) of the tile.
 template <class T, int Rows, int Vectors, int First, int Last>
 TW_INLINE void add_products(Vec<T> (&sum)[Rows][Vectors], int64_t k, const T* a, int64_t a_row,
-                            int64_t a_col, const T* pb) {
+                            int64_t a_col, const T* pb, const T*& ahead, int64_t ahead_step) {
   using V = Vec<T>;
   constexpr int nr = Tile<T>::nr;
   // Three rows share a base pointer: base, base + row, base + 2 * row are all x86 addressing modes.
@@ -54,7 +58,9 @@ TW_INLINE void add_products(Vec<T> (&sum)[Rows][Vectors], int64_t k, const T* a,
 #pragma GCC unroll 2
     for (int j = 0; j < Vectors; ++j)
       __builtin_prefetch(pb + kPrefetchSteps * nr + j * V::width, 0, 3);
+    __builtin_prefetch(ahead, 0, 2);
     pb += nr;
+    ahead += ahead_step;
 #pragma GCC unroll 16
     for (int i = First; i < Last; ++i) {
       const V va = base[i / 3][(i % 3) * a_row];
@@ -65,6 +71,27 @@ TW_INLINE void add_products(Vec<T> (&sum)[Rows][Vectors], int64_t k, const T* a,
     for (int i = 0; i < kBases; ++i) base[i] += a_col;
   }
 }
+
+// A region of memory to ask for, shared out over `times` tiles of `steps` steps each.
+template <class T>
+class Ahead {
+ public:
+  TW_INLINE Ahead(const T* from, int64_t count, int64_t times, int64_t steps)
+      : at_(from), each_(times > 0 ? (count + times - 1) / times : 0) {
+    step_ = steps > 0 ? (each_ + steps - 1) / steps : 0;
+  }
+  // Where the next tile is to begin asking.
+  TW_INLINE const T* next() {
+    const T* from = at_;
+    at_ += each_;
+    return from;
+  }
+  int64_t step() const { return step_; }
+
+ private:
+  const T* at_;
+  int64_t each_, step_;
+};
 
 template <class T>
 using SegmentKernel = void (*)(const SegmentList<T>& list, TileC<T> c);
@@ -86,16 +113,20 @@ void segment_tile(const SegmentList<T>& list, TileC<T> c) {
     __builtin_prefetch(out + c.cols - 1, 1, 3);
   }
 
+  const T* ahead = list.ahead;
   const Segment<T>* const end = list.segments + list.count;
   for (const Segment<T>* s = list.segments; s != end; ++s) {
     const T* a = s->a + list.a_offset;
     const T* b = list.panel + s->b;
     if (s->edge == Edge::none)
-      add_products<T, Rows, Vectors, 0, Rows>(sum, s->k, a, list.a_row, list.a_col, b);
+      add_products<T, Rows, Vectors, 0, Rows>(sum, s->k, a, list.a_row, list.a_col, b, ahead,
+                                              list.ahead_step);
     else if (s->edge == Edge::no_first)
-      add_products<T, Rows, Vectors, 1, Rows>(sum, s->k, a, list.a_row, list.a_col, b);
+      add_products<T, Rows, Vectors, 1, Rows>(sum, s->k, a, list.a_row, list.a_col, b, ahead,
+                                              list.ahead_step);
     else
-      add_products<T, Rows, Vectors, 0, Rows - 1>(sum, s->k, a, list.a_row, list.a_col, b);
+      add_products<T, Rows, Vectors, 0, Rows - 1>(sum, s->k, a, list.a_row, list.a_col, b, ahead,
+                                                  list.ahead_step);
   }
 
   out = c.data;

@@ -77,8 +77,8 @@ class BlockedWeightGradient {
         do {
           const int64_t count = least(plan_.runs_at_once, runs - begin);
           list_runs(begin, count);
-          multiply_block(count, begin > 0);
           begin += count;
+          multiply_block(begin > count, ahead_of(begin, least(plan_.runs_at_once, runs - begin)));
         } while (begin < runs);
         if (!plan_.in_place) put_sums();
       }
@@ -146,18 +146,30 @@ class BlockedWeightGradient {
     return count;
   }
 
+  int64_t longest_run() const { return g_.channels * (plan_.folds ? g_.tap_count : 1); }
+
+  // The gradient of the block of runs that begins at `begin`, which packing will read.
+  Ahead<T> ahead_of(int64_t begin, int64_t count) const {
+    const bool dense = plan_.panels_at_once == plan_.panels && g_.grad_out == 1;
+    if (!dense || count <= 0) return Ahead<T>(g_.grad, 0, 1, 1);
+    const int64_t line = begin / plan_.col_parts;
+    return Ahead<T>(g_.grad + line / g_.rows * g_.grad_image + line % g_.rows * g_.grad_row,
+                    count / plan_.col_parts * g_.cols * g_.grad_col,
+                    ceil_div(longest_run(), Shape::mr) * panels_here() * tap_runs_, pixels_);
+  }
+
   // Every tile of the weights in the panels at hand. Taps go innermost: they read the same pixels.
-  void multiply_block(int64_t, bool add) {
-    const int64_t most = g_.channels * (plan_.folds ? g_.tap_count : 1);
+  void multiply_block(bool add, Ahead<T> ahead) {
+    const int64_t most = longest_run();
     for (int64_t c = 0; c < ceil_div(most, Shape::mr); ++c)
       for (int64_t p = 0; p < panels_here(); ++p)
         for (int64_t t = 0; t < tap_runs_; ++t) {
           const int64_t length = taps_[t].count * g_.channels, parts = ceil_div(length, Shape::mr);
-          if (c < parts) multiply_tile(t, part(length, parts, c), p, add);
+          if (c < parts) multiply_tile(t, part(length, parts, c), p, add, ahead);
         }
   }
 
-  void multiply_tile(int64_t t, const Part& channels, int64_t p, bool add) {
+  void multiply_tile(int64_t t, const Part& channels, int64_t p, bool add, Ahead<T>& ahead) {
     const int64_t tap = taps_[t].first;
     T* c;
     int64_t c_row;
@@ -171,7 +183,7 @@ class BlockedWeightGradient {
     const int height = static_cast<int>(channels.size), width = width_of(p);
     segment_kernel<T>(height, width)(
         {segments_ + t * plan_.runs_at_once, counts_[t], channels.begin, 1, g_.col_step * x_.col,
-         grad_ + p * pixels_ * Shape::nr},
+         grad_ + p * pixels_ * Shape::nr, ahead.next(), ahead.step()},
         {c + channels.begin * c_row, c_row, width, add});
   }
 
@@ -181,11 +193,42 @@ class BlockedWeightGradient {
     const int64_t row = plan_.panels_at_once * Shape::nr;
     const int64_t outs = least(panels_here() * Shape::nr, g_.outs - panel_ * Shape::nr);
     T* dw = g_.dweight + group_ * g_.w_group + panel_ * Shape::nr * g_.w_out;
-    for (int64_t o = 0; o < outs; ++o)
+    if (taps_adjacent()) {
+      // Sixteen places of (channel, tap), adjacent there, meet all outs at a time.
+      const int64_t places = g_.channels * g_.tap_count;
+      for (int64_t at = 0; at < places; at += V::width) {
+        const int lanes = static_cast<int>(least<int64_t>(V::width, places - at));
+        put_places(dw + at, at, lanes, row, outs);
+      }
+      return;
+    }
+    for (int64_t t = 0; t < g_.tap_count; ++t)
       for (int64_t c = 0; c < g_.channels; ++c)
-        for (int64_t t = 0; t < g_.tap_count; ++t)
+        for (int64_t o = 0; o < outs; ++o)
           dw[o * g_.w_out + c * g_.w_channel + g_.taps[t].weight] =
               sums_[(t * g_.channels + c) * row + o];
+  }
+
+  // PyTorch's order: an out's taps, channel after channel.
+  bool taps_adjacent() const {
+    for (int64_t t = 0; t < g_.tap_count; ++t)
+      if (g_.taps[t].weight != t) return false;
+    return g_.w_channel == g_.tap_count;
+  }
+
+  void put_places(T* dw, int64_t at, int lanes, int64_t row, int64_t outs) const {
+    const T* from[V::width];
+    for (int i = 0; i < V::width; ++i) {
+      const int64_t place = at + (i < lanes ? i : 0);
+      from[i] = sums_ + (place % g_.tap_count * g_.channels + place / g_.tap_count) * row;
+    }
+    constexpr int group = kLaneGroup<T>;
+    for (int64_t o = 0; o < outs; o += group) {
+      V out[group];
+      load_transposed(from, o, out);
+      for (int j = 0; j < group && o + j < outs; ++j)
+        out[j].store_partial(dw + (o + j) * g_.w_out, lanes);
+    }
   }
 
   const WeightGradient<T>& g_;
