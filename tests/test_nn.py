@@ -197,6 +197,29 @@ def test_sequential_fuses_without_changing_numbers(activation):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=64 * np.finfo(float).eps)
 
 
+FUSING = {
+    "Conv1d": (lambda: nn.Conv1d(4, 6, 3), (2, 4, 7)),
+    "Conv2d": (lambda: nn.Conv2d(4, 6, 3, padding=1, padding_mode="circular"), (2, 4, 5, 6)),
+    "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 6, 3, stride=2), (2, 4, 7)),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2), (2, 4, 5, 6)),
+    "BatchNorm2d": (lambda: nn.BatchNorm2d(4), (2, 4, 5, 6)),
+}
+
+
+@pytest.mark.parametrize("name", FUSING)
+def test_sequential_fuses_what_takes_an_activation(name, monkeypatch):
+    make, shape = FUSING[name]
+    layer = make().double()
+    x = tw.randn(*shape, dtype=tw.float64)
+    for activation in (nn.ReLU(), nn.SiLU()):
+        net, apart = nn.Sequential(layer, activation), activation(layer(x)).detach()
+        np.testing.assert_allclose(net(x).detach().numpy(), apart.numpy(), rtol=0, atol=1e-13)
+        if activation.fused in layer.fuses:
+            with monkeypatch.context() as patch:
+                patch.setattr(type(activation), "forward", lambda self, x: x * np.nan)
+                assert tw.isfinite(net(x)).all()
+
+
 def test_sequential_honours_hooks_subclasses_and_changes():
     calls = []
 

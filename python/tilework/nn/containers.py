@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tilework.errors import error
-from tilework.functional.gemm import fused_linear
 from tilework.nn import module as module_state
 from tilework.nn.activation import Activation
-from tilework.nn.linear import Linear
 from tilework.nn.module import Module
 
 
@@ -80,8 +78,8 @@ class _Chain(Module):
 class Sequential(_Chain):
     """Runs modules one after the other; takes them in order, or a dict of names.
 
-    A Linear followed by an activation runs as one fused call where neither has hooks: same numbers
-    in both directions, one pass over memory less.
+    A linear layer, convolution or batch norm followed by an activation runs as one fused call where
+    neither has hooks: same numbers in both directions, one pass over memory less.
 
     >>> nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))(tw.ones(5, 3)).shape
     (5, 2)
@@ -127,18 +125,19 @@ class Sequential(_Chain):
         return {name: value for name, value in self.__dict__.items() if name != "_plan"}
 
     def _make_plan(self) -> list[Any]:
-        """The steps of forward: modules; and for a plain Linear, itself with the activation behind
-        it, or what stands for none."""
+        """The steps of forward: modules; and for a plain layer that can apply an activation, itself
+        with the one behind it, or what stands for none."""
         steps: list[Any] = []
         for child in self:
             before = steps[-1] if steps else None
-            if _is_plain(child, Linear):
+            if _is_plain(child) and child.fuses:
                 steps.append((child, _NO_ACTIVATION))
             elif (
                 before.__class__ is tuple
                 and before[1] is _NO_ACTIVATION
                 and isinstance(child, Activation)
                 and _is_plain(child)
+                and child.fused in before[0].fuses
             ):
                 steps[-1] = (before[0], child)
             else:
@@ -155,8 +154,8 @@ class Sequential(_Chain):
             steps = self._make_plan()
         for step in steps:
             if step.__class__ is tuple:
-                linear, activation = step
-                input = fused_linear(input, linear.weight, linear.bias, activation.fused, None)
+                layer, activation = step
+                input = layer.forward(input, activation=activation.fused)
             else:
                 input = step(input)
         return input
@@ -169,11 +168,10 @@ class _NoActivation:
 _NO_ACTIVATION = _NoActivation()
 
 
-def _is_plain(module: Any, kind: type | None = None) -> bool:
+def _is_plain(module: Any) -> bool:
     """Whether a call of `module` is exactly its class's own forward, and the class one of ours."""
     return (
         isinstance(module, Module)
-        and (kind is None or type(module) is kind)
         and type(module).__module__.startswith("tilework.nn.")
         and "forward" not in module.__dict__
         and not module._forward_hooks

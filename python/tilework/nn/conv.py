@@ -15,6 +15,7 @@ from tilework.dtypes import float32
 from tilework.errors import error
 from tilework.functional.conv import fused_conv2d
 from tilework.functional.conv_shapes import numbers
+from tilework.functional.unary import ACTIVATIONS
 from tilework.nn import init
 from tilework.nn.module import Module
 from tilework.nn.parameter import Parameter
@@ -29,6 +30,7 @@ PADDING_MODES = {"zeros": "constant", **{m: m for m in ("reflect", "replicate", 
 class _Conv(Module):
     """What all convolutions share: their settings, and the parameters' making."""
 
+    fuses = ACTIVATIONS
     rank: int
     transposed: bool
     weight: Parameter
@@ -282,11 +284,18 @@ class ConvTranspose1d(_Transposed):
 
     rank = 1
 
-    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """(N, C_in, L) to (N, C_out, L_out)."""
+    def forward(
+        self,
+        input: Tensor,
+        output_size: Sequence[int] | None = None,
+        *,
+        activation: str = "none",
+    ) -> Tensor:
+        """(N, C_in, L) to (N, C_out, L_out); an activation as F.conv_transpose1d takes it."""
         return F.conv_transpose1d(
             input, self.weight, self.bias, self.stride, self.padding,  # type: ignore[arg-type]
             self._output_padding(input, output_size), self.groups, self.dilation,
+            activation=activation,
         )  # fmt: skip
 
 
@@ -302,9 +311,16 @@ class ConvTranspose2d(_Transposed):
 
     rank = 2
 
-    def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """(N, C_in, H, W) to (N, C_out, OH, OW)."""
+    def forward(
+        self,
+        input: Tensor,
+        output_size: Sequence[int] | None = None,
+        *,
+        activation: str = "none",
+    ) -> Tensor:
+        """(N, C_in, H, W) to (N, C_out, OH, OW); an activation as F.conv_transpose2d takes it."""
         return F.conv_transpose2d(
             input, self.weight, self.bias, self.stride, self.padding,  # type: ignore[arg-type]
             self._output_padding(input, output_size), self.groups, self.dilation,
+            activation=activation,
         )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 from tilework import functional as F
 from tilework.dtypes import float32
 from tilework.functional.gemm import fused_linear
+from tilework.functional.unary import ACTIVATIONS
 from tilework.nn import init
 from tilework.nn.module import Module
 from tilework.nn.parameter import Parameter
@@ -24,6 +25,7 @@ class Linear(Module):
     (5, 2)
     """
 
+    fuses = ACTIVATIONS
     weight: Parameter
     bias: Parameter | None
 

@@ -8,7 +8,7 @@ costs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -68,6 +68,8 @@ class Module:
     """
 
     training: bool = True
+    # The activations, by their `fused` names, that forward(activation=) applies in its own pass.
+    fuses: Container[str] = ()
     _names: dict[
         str, str
     ]  # attribute -> "parameter", "buffer", "hidden" (a buffer not saved), "module"

@@ -94,6 +94,8 @@ class _ChannelNorm(Module):
 
 
 class _BatchNorm(_ChannelNorm):
+    fuses = ("relu",)
+
     def __init__(
         self,
         num_features: int,
