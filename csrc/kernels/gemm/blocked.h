@@ -54,8 +54,16 @@ TW_INLINE size_t aligned_bytes(int64_t elements) {
 }
 
 // Few rows use each element of B too seldom to pay for its packing: A is packed whole instead, and
-// B read where it lies.
+// B read where it lies. (With one or two panels of A there is nothing to read twice.)
 inline constexpr int64_t kFewPanels = 5;
+
+// A B of that many bytes stays in the caches' first levels: its columns need no packing to be near.
+inline constexpr int64_t kSmallB = 64 << 10;
+
+// Of a row of tiles that one call computes: `kTilesToFinish` where an epilogue follows, while they
+// are in L1; else as many as take `kStepsInRow` steps, by when the next panel of A may be asked
+// for.
+inline constexpr int64_t kTilesToFinish = 8, kStepsInRow = 2048;
 
 // Enough for smaller products too, whose blocks may come out larger than this one's.
 template <class T>
@@ -82,9 +90,12 @@ class BlockedProduct {
                                                        least(blocks_.m_panels, kFewPanels)))),
         // Packing a panel of A pays when several panels of B use it; the other way round for B.
         pack_a_(args.n > 4 * Shape::nr || (args.a_col != 1 && args.a_row != 1)),
+        rows_adjacent_(pack_a_ || args.a_col != 1),
         few_rows_(blocks_.m_panels <= kFewPanels && pack_a_ &&
-                  (args.packed.data || args.b_col == 1)),
-        pack_b_(!args.packed.data && !few_rows_ && (args.b_col != 1 || blocks_.m_panels > 2)) {}
+                  (args.packed.data || (args.b_col == 1 && blocks_.m_panels > 2))),
+        pack_b_(!args.packed.data && !few_rows_ &&
+                (args.b_col != 1 ||
+                 (blocks_.m_panels > 2 && args.n * args.k * int64_t{sizeof(T)} > kSmallB))) {}
 
   void run() {
     for (int64_t j = 0; j < g_.n; j += blocks_.nc)
@@ -116,19 +127,18 @@ class BlockedProduct {
       for (int64_t p = 0; p < blocks_.m_panels; ++p) {
         b.later = next && p < 2 ? next + p * Shape::width : nullptr;
         const Part rows = part(g_.m, blocks_.m_panels, p);
-        compute(rows, j, n_end, {panel_a_ + p * blocks_.a_elements(kc_), 0, 0}, b);
+        compute(rows, j, cols_at(j, n_end), 1, {panel_a_ + p * blocks_.a_elements(kc_), 0, 0}, b);
       }
     }
   }
 
-  // One tile of C.
-  TW_INLINE void compute(const Part& rows, int64_t j, int64_t n_end, TileA<T> a, TileB<T> b) {
+  // A row of tiles of C, `cols` columns each.
+  TW_INLINE void compute(const Part& rows, int64_t j, int cols, int tiles, TileA<T> a, TileB<T> b) {
     const int height = static_cast<int>(rows.size);
-    const int cols = cols_at(j, n_end);
     T* c = g_.c + rows.begin * g_.c_row + j;
-    tile_kernel<T>(height, cols, pack_a_)(kc_, a, b, {c, g_.c_row, cols, add_});
+    tile_kernel<T>(height, cols, rows_adjacent_)(kc_, a, b, {c, g_.c_row, cols, add_, tiles});
     if (last_ && g_.epilogue.changes_result())
-      finish(height, cols, c, g_.c_row, epilogue_at(g_.epilogue, rows.begin, j));
+      finish(height, int64_t{cols} * tiles, c, g_.c_row, epilogue_at(g_.epilogue, rows.begin, j));
   }
 
   void pack_b(int64_t j, int64_t n_begin, int64_t n_end) {
@@ -142,6 +152,9 @@ class BlockedProduct {
       pack_b(pack_b_ ? n_begin : n_end - (n_end - n_begin) % Shape::nr, n_begin, n_end);
     }
     const int64_t tiles = ceil_div(n_end - n_begin, Shape::nr);
+    const int64_t in_row = last_ && g_.epilogue.changes_result()
+                               ? kTilesToFinish
+                               : kTilesToFinish + kStepsInRow / (kc_ + 1);
     for (int64_t p = 0; p < blocks_.m_panels; ++p) {
       // Panels differ by one row at most, so that no short one is left at the end.
       const Part rows = part(g_.m, blocks_.m_panels, p);
@@ -149,9 +162,14 @@ class BlockedProduct {
       const Part next = part(g_.m, blocks_.m_panels, p + 1 < blocks_.m_panels ? p + 1 : p);
       PanelPrefetch<T> prefetch(g_.a + next.begin * g_.a_row + k_ * g_.a_col, next.size, kc_,
                                 g_.a_row, g_.a_col, pack_a_ ? tiles : 0);
-      for (int64_t j = n_begin; j < n_end; j += Shape::nr) {
-        prefetch.next();
-        compute(rows, j, n_end, a, panel_of_b(j, n_begin, n_end));
+      for (int64_t j = n_begin; j < n_end;) {
+        const int count = static_cast<int>(
+            least(in_row, n_end - j < Shape::nr ? int64_t{1} : (n_end - j) / Shape::nr));
+        for (int i = 0; i < count; ++i) prefetch.next();
+        TileB<T> b = panel_of_b(j, n_begin, n_end);
+        if (count > 1) b.panel = panel_of_b(j + Shape::nr, n_begin, n_end).data - b.data;
+        compute(rows, j, cols_at(j, n_end), count, a, b);
+        j += count * int64_t{Shape::nr};
       }
     }
   }
@@ -179,7 +197,7 @@ class BlockedProduct {
   const Blocks<T> blocks_;
   T* const panel_a_;
   T* const block_b_;
-  const bool pack_a_, few_rows_, pack_b_;
+  const bool pack_a_, rows_adjacent_, few_rows_, pack_b_;
   int64_t k_ = 0, kc_ = 0;  // the K block at hand
   bool add_ = false, last_ = false;
 };

@@ -1,4 +1,5 @@
-// The micro-kernel: one tile of C held in registers while A and B stream past it.
+// The micro-kernel: a tile of C held in registers while A and B stream past it; then, where it is
+// asked for a row of tiles, the next one on its right.
 //
 // The tile is two vectors wide and as high as the register file allows: each step of k loads two
 // vectors of B and one scalar of A a row, for two FMAs a row. Each element of C is one chain of
@@ -6,7 +7,7 @@
 // results independent of how C is cut.
 #pragma once
 
-#include "simd/vec.h"
+#include "simd/sweep.h"
 
 namespace tilework::TW_ISA {
 
@@ -24,7 +25,8 @@ struct Tile {
   static constexpr int mr = (kRegisters - 4) / 2;
 };
 
-// A as a tile reads it. Packed: step k holds `rows` adjacent elements. Strided: where it lies.
+// A as a tile reads it. Packed: each step of k holds a tile's rows side by side, the steps follow
+// one another or lie `col` apart (A^T as it lies). Not packed: k is adjacent, rows are `row` apart.
 template <class T>
 struct TileA {
   const T* data;
@@ -37,98 +39,104 @@ struct TileB {
   int64_t row;  // elements from one k to the next
   // What a later tile reads: a line of each step is asked for into L2. Null: nothing.
   const T* later = nullptr;
+  int64_t panel = 0;  // elements from one tile's B to the next tile's, in a row of tiles
 };
 
 template <class T>
 struct TileC {
   T* data;
   int64_t row;
-  int cols;
-  bool add;  // to what is there, else overwrite
+  int cols;       // of the tile; each tile of a row has them all
+  bool add;       // to what is there, else overwrite
+  int tiles = 1;  // in the row
 };
 
 inline constexpr int kPrefetchSteps = 64;
+// Steps of k in one turn of the loop: additions to pointers compete with FMAs for their ports.
+inline constexpr int kStepsPerTurn = 2;
 
 template <class T>
 using TileKernel = void (*)(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c);
 
+// Adds the sums of a tile to C, or stores them there; `last` says which lanes of a row's last
+// vector are in use.
+template <bool add, class T, int Rows, int Vectors, class Lanes>
+TW_INLINE void put_tile(const Vec<T> (&sum)[Rows][Vectors], T* out, int64_t row, Lanes last) {
+  const auto put = [&](T* p, Vec<T> v, auto lanes)
+                       TW_INLINE_LAMBDA { lanes.store(p, add ? lanes.load(p) + v : v); };
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i, out += row) {
+    // Or the compiler computes every row's address ahead, in a chain and in registers it lacks.
+    __asm__("" : "+r"(out));
+    if constexpr (Vectors == 2) put(out, sum[i][0], WholeVector<T>{});
+    put(out + (Vectors - 1) * Vec<T>::width, sum[i][Vectors - 1], last);
+  }
+}
+
+// Tiles of a row follow one another here, and not in calls, so that a tile's first loads are under
+// way while the sums of the one before are still being added up: in calls, what is fixed takes as
+// long as six steps of k, here two.
 template <class T, int Rows, int Vectors, bool PackedA>
 void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
   using V = Vec<T>;
-  V sum[Rows][Vectors];
-#pragma GCC unroll 16
-  for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j) sum[i][j] = V::zero();
-
-  // C is wanted when the loop ends; ask for it before the loop starts.
+  // A's panel lies in L1; B streams from L2, and what is asked for ahead hides that.
+  const int64_t ahead = kPrefetchSteps * b.row;
+  const int64_t later = b.later ? b.later - b.data : 0;
+  const int64_t a_step = a.col ? a.col : Rows;  // packed only
   T* out = c.data;
+  for (int left = c.tiles;; b.data += b.panel, out += Vectors * V::width) {
+    V sum[Rows][Vectors];
 #pragma GCC unroll 16
-  for (int i = 0; i < Rows; ++i, out += c.row) {
-    __builtin_prefetch(out, 1, 3);
-    __builtin_prefetch(out + c.cols - 1, 1, 3);
-  }
-  // Without this the compiler keeps every row's address in registers, and so on the stack, from
-  // here to the end: too dear where k is short.
-  out = c.data;
-  __asm__("" : "+r"(out));
-
-  // Three rows share a base pointer: base, base + row, base + 2 * row are all x86 addressing modes,
-  // so that fourteen rows need five pointers.
-  constexpr int kBases = (Rows + 2) / 3;
-  const T* base[kBases];
-#pragma GCC unroll 8
-  for (int i = 0; i < kBases; ++i) base[i] = a.data + 3 * i * a.row;
-  const T* packed = a.data;
-  const T* pb = b.data;
-  const T* later = b.later ? b.later : b.data;
-  const int64_t later_row = b.later ? b.row : 0;
-
-  for (int64_t step = 0; step < k; ++step) {
-    V vb[Vectors];
+    for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
-    // A's panel lies in L1; B streams from L2, and these requests are what hides that.
+      for (int j = 0; j < Vectors; ++j) sum[i][j] = V::zero();
+
+    // Three rows share a base pointer: base, base + row, base + 2 * row are all x86 addressing
+    // modes, so that fourteen rows need five pointers.
+    constexpr int kBases = (Rows + 2) / 3;
+    const T* base[kBases];
+#pragma GCC unroll 8
+    for (int i = 0; i < kBases; ++i) base[i] = a.data + 3 * i * a.row;
+    const T* packed = a.data;
+    const T* pb = b.data;
+    const auto steps = [&]<int count>() TW_INLINE_LAMBDA {
+#pragma GCC unroll 2
+      for (int s = 0; s < count; ++s) {
+        V vb[Vectors];
+#pragma GCC unroll 2
+        for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
+        constexpr int kLine = 64 / sizeof(T);
 #pragma GCC unroll 4
-    for (int j = 0; j < Vectors; ++j)
-      __builtin_prefetch(pb + kPrefetchSteps * b.row + j * V::width, 0, 3);
-    __builtin_prefetch(later, 0, 2);
-    pb += b.row;
-    later += later_row;
+        for (int j = 0; j < Vectors * V::width; j += kLine)
+          __builtin_prefetch(pb + ahead + j, 0, 3);
+        __builtin_prefetch(pb + later, 0, 2);
 #pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i) {
-      const V va = PackedA ? packed[i] : base[i / 3][(i % 3) * a.row];
+        for (int i = 0; i < Rows; ++i) {
+          const V va = PackedA ? packed[i] : base[i / 3][(i % 3) * a.row + s];
 #pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) sum[i][j] = fma(va, vb[j], sum[i][j]);
-    }
-    if constexpr (PackedA) {
-      packed += Rows;
-    } else {
+          for (int j = 0; j < Vectors; ++j) sum[i][j] = fma(va, vb[j], sum[i][j]);
+        }
+        pb += b.row;
+        if constexpr (PackedA) packed += a_step;
+      }
+      if constexpr (!PackedA) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kBases; ++i) base[i] += a.col;
-    }
-  }
+        for (int i = 0; i < kBases; ++i) base[i] += count;
+      }
+    };
+    int64_t step = 0;
+    for (; step + kStepsPerTurn <= k; step += kStepsPerTurn)
+      steps.template operator()<kStepsPerTurn>();
+    for (; step < k; ++step) steps.template operator()<1>();
 
-  if (c.cols == Vectors * V::width) {
-#pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i, out += c.row)
-#pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) {
-        T* p = out + j * V::width;
-        if (c.add) sum[i][j] = V::load(p) + sum[i][j];
-        sum[i][j].store(p);
-      }
-  } else {
-    const int last = c.cols - (Vectors - 1) * V::width;  // lanes of the last vector in use
-#pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i, out += c.row)
-#pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) {
-        T* p = out + j * V::width;
-        const int lanes = j + 1 < Vectors ? V::width : last;
-        if (c.add) sum[i][j] = V::load_partial(p, lanes) + sum[i][j];
-        sum[i][j].store_partial(p, lanes);
-      }
+    const PartVector<T> last{c.cols - (Vectors - 1) * V::width};
+    if (last.n < V::width)
+      c.add ? put_tile<true>(sum, out, c.row, last) : put_tile<false>(sum, out, c.row, last);
+    else if (c.add)
+      put_tile<true>(sum, out, c.row, WholeVector<T>{});
+    else
+      put_tile<false>(sum, out, c.row, WholeVector<T>{});
+    if (--left == 0) return;
   }
 }
 
