@@ -1,9 +1,9 @@
 // Normalisation: batch norm, and the norms of rows (layer, RMS, group and instance norm).
 //
-// Means and variances are taken block by block, a block's mean first and the squares about it while
-// the block is in cache (the corrected two-pass algorithm: Chan, Golub and LeVeque, "Algorithms for
-// computing the sample variance", 1983), and blocks are joined in double: a mean far above the
-// standard deviation costs no digits of the variance, and memory is read once.
+// Means and variances are taken block by block: squares about a number near the block's mean, and
+// then corrected (Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983).
+// Blocks are joined in double. So a mean far above the standard deviation costs no digits of the
+// variance, and memory is read once.
 // Blocks and the order in which they are joined follow from the shape alone, so that threads do not
 // change a result. Outputs may not overlap inputs.
 #pragma once

@@ -29,27 +29,19 @@ def _by_channel(values: Array, x: Array) -> Array:
     return values.reshape(-1, *(1,) * (x.ndim - 2))
 
 
-def _bound(dtype: str, x: Array, normal_form: Array, weight: Any, count: int) -> Array:
-    """Where the mean and the deviation come of `count` numbers.
+def _bound(dtype: str, x: Array, form: Array, weight: Any, rows: Array) -> Array:
+    """Of a normal form whose statistics are those of `rows`, each by itself.
 
-    The mean is rounded at its own size, each difference at the input's: both count in deviations.
-    The deviation's error is relative, of a sum of squares and of the mean's own error, which the
-    squares meet in second order.
+    The mean is rounded at its own size, each difference at the input's: both count in deviations,
+    and the least of the rows' are what counts most. The deviation's error is relative, of a sum of
+    squares; what the mean's own error adds to the squares is of second order.
     """
-    finite = np.isfinite(x)
-    largest = np.abs(x).max(initial=0.0, where=finite)
-    away = largest / _deviation(x[finite], normal_form[np.isfinite(normal_form)])
-    relative = growth(count) + 4.0
-    form = np.nan_to_num(np.abs(normal_form))
-    each = np.abs(weight) * (form * relative + 2.0 * away + 2.0) + 2.0
+    finite = rows[np.isfinite(rows).all(axis=1)]
+    deviation = np.sqrt(finite.var(axis=1).min(initial=np.inf) + EPS) if finite.size else 1.0
+    away = np.abs(x).max(initial=0.0, where=np.isfinite(x)) / deviation
+    relative = growth(rows.shape[1]) + 4.0
+    each = np.abs(weight) * (np.nan_to_num(np.abs(form)) * relative + 2.0 * away + 2.0) + 2.0
     return np.asarray(eps(dtype) * each + tiny(dtype))
-
-
-def _deviation(x: Array, normal_form: Array) -> float:
-    """About the standard deviation that took x to its normal form."""
-    if not x.size or not normal_form.size or not np.ptp(normal_form):
-        return math.sqrt(EPS)
-    return float(np.ptp(x) / np.ptp(normal_form))
 
 
 # --- batch norm ---
@@ -96,11 +88,13 @@ def _batch(
         dtype: str, expected: Array, x: Array, weight: Array, bias: Array, mean: Array,
         var: Array, residual: Any = 0.0,
     ) -> Array:  # fmt: skip
-        count = x.size // max(x.shape[1], 1)
         form = _batch_reference(training, False)(x, np.ones_like(weight), 0 * bias, mean, var)
         w = _by_channel(weight, x)
         more = np.abs(_by_channel(bias, x)) + np.abs(residual) + np.abs(expected)
-        return np.asarray(_bound(dtype, x, form, w, count) + eps(dtype) * more)
+        rows = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1) if x.size else np.zeros((0, 1))
+        if not training:  # the deviations of inference are given
+            rows = np.sqrt(var)[:, None] * [[-1.0, 1.0]]
+        return np.asarray(_bound(dtype, x, form, w, rows) + eps(dtype) * more)
 
     return Case(
         family="norm",
@@ -236,9 +230,12 @@ def _rows(op: str, label: str, inputs: Inputs, groups: int = 1, **fields: Any) -
         scale, shift = (
             (weight, bias) if trailing else (_by_channel(weight, x), _by_channel(bias, x))
         )
-        of = weight.size if trailing else x.size // max(x.shape[0] * groups, 1)
+        length = weight.size if trailing else x.size // max(x.shape[0] * groups, 1)
+        rows = x.reshape(-1, length) if x.size else np.zeros((0, 1))
+        if op == "rms_norm":  # its deviation is from zero
+            rows = np.concatenate([rows, -rows], axis=1)
         more = eps(dtype) * (np.abs(shift) + np.abs(expected))
-        return np.asarray(_bound(dtype, x, form, scale, of) + more)
+        return np.asarray(_bound(dtype, x, form, scale, rows) + more)
 
     return Case(
         family="norm",
