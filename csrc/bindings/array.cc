@@ -145,6 +145,16 @@ bool same_layout(const ArrayView& a, const ArrayView& b) {
   return is_dense(a) && is_dense(b);
 }
 
+bool is_channels_last(const ArrayView& x) {
+  if (x.size() == 0) return true;
+  npy_intp step = x.itemsize();
+  for (const int axis : {1, 3, 2, 0}) {
+    if (x.shape[axis] != 1 && x.strides[axis] != step) return false;
+    step *= x.shape[axis];
+  }
+  return true;
+}
+
 py::object new_array(DType dtype, int ndim, const npy_intp* shape) {
   return wrap_block(dtype, ndim, shape, nullptr);
 }

@@ -51,6 +51,9 @@ ArrayView view_float(py::handle array, const char* op, const char* argument);
 // Dense: a permutation of C-contiguous, with no gaps and no overlap (size-1 axes count for
 // nothing).
 bool is_dense(const ArrayView& a);
+// Of (N, C, H, W): dense, and lying in memory as (N, H, W, C). Where C or H * W is 1 that may be C
+// order too.
+bool is_channels_last(const ArrayView& a);
 // Same shape, and the same order of elements in memory: flat loops may walk both.
 bool same_layout(const ArrayView& a, const ArrayView& b);
 

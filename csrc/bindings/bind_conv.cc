@@ -41,16 +41,6 @@ KernelView<const T> kernel_view(const Operand& w) {
   return {w.v.as<T>(), w.stride(0), w.stride(1), w.stride(2), w.stride(3)};
 }
 
-bool is_channels_last(const ArrayView& x) {
-  if (x.size() == 0) return true;
-  npy_intp step = x.itemsize();
-  for (const int axis : {1, 3, 2, 0}) {
-    if (x.shape[axis] != 1 && x.strides[axis] != step) return false;
-    step *= x.shape[axis];
-  }
-  return true;
-}
-
 // x itself where its channels are adjacent and it is dense, else a copy that is so.
 Operand channels_last(const ArrayView& x) {
   if (is_channels_last(x)) return Operand(x);

@@ -238,6 +238,30 @@ def norm_rows_backward(
     need_x: bool,
 ) -> tuple[Array | None, Array, Array]: ...
 
+# --- pool --- (x (N, C, H, W); results are channels-last in memory where x is, else in C order)
+# rows, cols: int64 (outputs, 4), a window each: start, step, taps, size. It covers the inputs
+# start, start + step, ...: `taps` of them, all inside. Both sizes together divide an average.
+# With save, the second result is each maximum's position in its window (taps of the row times the
+# row, plus the column): uint8 where all fit, else uint32. Of equals the first, of NaNs the last.
+def pool_max_forward(
+    x: Array, rows: Array, cols: Array, save: bool
+) -> tuple[Array, Array | None]: ...
+
+# height, width, channels_last: of the input that the gradient is for.
+def pool_max_backward(
+    grad: Array,
+    saved: Array,
+    rows: Array,
+    cols: Array,
+    height: int,
+    width: int,
+    channels_last: bool,
+) -> Array: ...
+def pool_average_forward(x: Array, rows: Array, cols: Array) -> Array: ...
+def pool_average_backward(
+    grad: Array, rows: Array, cols: Array, height: int, width: int, channels_last: bool
+) -> Array: ...
+
 # --- loss --- (reduction: "none", "mean" or "sum"; losses are 0-d arrays unless "none")
 # logits (N, C), target (N,) int64, weight (C,). `saved` is opaque, for cross_entropy_backward.
 def cross_entropy_forward(

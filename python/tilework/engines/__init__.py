@@ -35,6 +35,7 @@ CONTRACT: tuple[str, ...] = (
     "softmax_forward", "softmax_backward",
     "batch_norm_forward", "batch_norm_backward", "norm_rows_forward", "norm_rows_backward",
     "cross_entropy_forward", "cross_entropy_backward", "mse_forward", "mse_backward",
+    "pool_max_forward", "pool_max_backward", "pool_average_forward", "pool_average_backward",
     "sgd_step", "adam_step", "random_bits", "uniform", "normal",
 )  # fmt: skip
 

@@ -97,6 +97,17 @@ from tilework.functional.pointwise import (
     pow,
     sub,
 )
+from tilework.functional.pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+    max_unpool2d,
+)
 from tilework.functional.random import (
     bernoulli,
     dropout,
@@ -173,6 +184,10 @@ from tilework.functional.unfold import fold, unfold
 
 __all__ = [
     "abs",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
     "add",
     "all",
     "allclose",
@@ -184,6 +199,8 @@ __all__ = [
     "argmin",
     "argsort",
     "as_tensor",
+    "avg_pool1d",
+    "avg_pool2d",
     "batch_norm",
     "bernoulli",
     "bias_activation",
@@ -252,6 +269,9 @@ __all__ = [
     "masked_select",
     "matmul",
     "max",
+    "max_pool1d",
+    "max_pool2d",
+    "max_unpool2d",
     "maximum",
     "mean",
     "min",

@@ -42,6 +42,12 @@ from tilework.engines.numba.pointwise import (
     unary_backward,
     unary_forward,
 )
+from tilework.engines.numba.pool import (
+    pool_average_backward,
+    pool_average_forward,
+    pool_max_backward,
+    pool_max_forward,
+)
 from tilework.engines.numba.random import normal, random_bits, uniform
 from tilework.engines.numba.reduce import max, mean, min, sum, sum_to_shape
 from tilework.engines.numba.softmax import softmax_backward, softmax_forward
@@ -77,6 +83,10 @@ __all__ = [
     "norm_rows_forward",
     "normal",
     "pack_weight",
+    "pool_average_backward",
+    "pool_average_forward",
+    "pool_max_backward",
+    "pool_max_forward",
     "random_bits",
     "sgd_step",
     "softmax_backward",

@@ -10,6 +10,7 @@ from tilework.testing.case import Case
 FAMILIES: tuple[str, ...] = (
     "gemm",
     "conv",
+    "pool",
     "pointwise",
     "reduce",
     "softmax",

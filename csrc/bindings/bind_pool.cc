@@ -1,0 +1,197 @@
+#include <array>
+#include <string>
+
+#include "bindings/checks.h"
+#include "kernels/pool/pool.h"
+
+namespace tilework {
+namespace {
+
+// One row a window: start, step, taps, size.
+py::object windows_of(py::handle array, int64_t in, const char* op, const char* argument) {
+  const ArrayView given = view(array, op, argument);
+  if (given.dtype != DType::int64 || given.ndim != 2 || given.shape[1] != 4)
+    refuse(op, std::string("expected `") + argument + "` as int64 (outputs, 4); got " +
+                   dtype_name(given.dtype) + " " + shape_text(given));
+  py::object held = as_contiguous(given);
+  const Window* w = view_own(held).as<Window>();
+  for (int64_t o = 0; o < given.shape[0]; ++o) {
+    // The bounds of each number first, so that the last product cannot overflow.
+    const bool inside = w[o].start >= 0 && w[o].start <= in && w[o].taps >= 0 && w[o].taps <= in &&
+                        w[o].step >= 1 && w[o].size != 0 && (w[o].taps <= 1 || w[o].step <= in) &&
+                        (w[o].taps == 0 || w[o].start + (w[o].taps - 1) * w[o].step < in);
+    if (!inside)
+      refuse(op, std::string("expected `") + argument + "` within " + std::to_string(in) +
+                     " inputs; got window " + std::to_string(o) + " outside");
+  }
+  return held;
+}
+
+// (N, C, H, W) as memory has it, and its windows.
+struct Planes {
+  npy_intp shape[4];
+  py::object row_table, col_table;
+  PoolShape pool;
+
+  Planes(const npy_intp* nchw, bool channels_last, py::handle rows, py::handle cols, const char* op)
+      : shape{nchw[0], nchw[1], nchw[2], nchw[3]},
+        row_table(windows_of(rows, nchw[2], op, "rows")),
+        col_table(windows_of(cols, nchw[3], op, "cols")) {
+    const ArrayView r = view_own(row_table), c = view_own(col_table);
+    pool = {channels_last ? shape[0] : shape[0] * shape[1],
+            shape[2],
+            shape[3],
+            channels_last ? shape[1] : 1,
+            r.shape[0],
+            c.shape[0],
+            r.as<Window>(),
+            c.as<Window>(),
+            false};
+    pool.wide_positions = needs_wide_positions(pool);
+  }
+  DType positions() const { return pool.wide_positions ? DType::uint32 : DType::uint8; }
+};
+
+void require_four_axes(const ArrayView& x, const char* op, const char* argument) {
+  if (x.ndim != 4)
+    refuse(op, std::string("expected `") + argument + "` (N, C, H, W); got " + shape_text(x));
+}
+
+py::object new_planes(DType dtype, const npy_intp (&nchw)[4], bool channels_last) {
+  return channels_last ? new_channels_last(dtype, nchw) : new_array(dtype, 4, nchw);
+}
+
+// `x` itself where it is laid out so, else a copy that is.
+py::object as_planes(const ArrayView& x, bool channels_last) {
+  if (channels_last ? is_channels_last(x) : x.c_contiguous())
+    return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
+  const npy_intp nchw[4] = {x.shape[0], x.shape[1], x.shape[2], x.shape[3]};
+  py::object copy = new_planes(x.dtype, nchw, channels_last);
+  if (PyArray_CopyInto(view_own(copy).object, x.object) < 0) throw py::error_already_set();
+  return copy;
+}
+
+// What both forwards begin with.
+struct Forward {
+  const ArrayView given;
+  const bool channels_last;
+  const py::object held;
+  const ArrayView x;
+  const Planes planes;
+  const npy_intp out_shape[4];
+
+  Forward(py::handle array, py::handle rows, py::handle cols, const char* op)
+      : given(checked(array, op)),
+        channels_last(!given.c_contiguous() && is_channels_last(given)),
+        held(as_planes(given, channels_last)),
+        x(view_own(held)),
+        planes(x.shape, channels_last, rows, cols, op),
+        out_shape{x.shape[0], x.shape[1], planes.pool.out_height, planes.pool.out_width} {}
+
+  py::object output(DType dtype) const { return new_planes(dtype, out_shape, channels_last); }
+
+ private:
+  static ArrayView checked(py::handle array, const char* op) {
+    const ArrayView x = view_float(array, op, "x");
+    require_four_axes(x, op, "x");
+    return x;
+  }
+};
+
+py::tuple max_forward(py::handle array, py::handle rows, py::handle cols, bool save) {
+  const Forward f(array, rows, cols, "pool_max_forward");
+  py::object result = f.output(f.x.dtype);
+  py::object saved = save ? f.output(f.planes.positions()) : py::none();
+  char* const positions = save ? view_own(saved).data : nullptr;
+  const ArrayView y = view_own(result);
+  {
+    GilRelease unlocked(pool_cost_ns(f.planes.pool, f.x.itemsize()));
+    dispatch_float(f.x.dtype, [&]<class T>() {
+      pool_max_forward(f.x.as<T>(), y.as<T>(), positions, f.planes.pool);
+    });
+  }
+  return py::make_tuple(result, saved);
+}
+
+py::object average_forward(py::handle array, py::handle rows, py::handle cols) {
+  const Forward f(array, rows, cols, "pool_average_forward");
+  py::object result = f.output(f.x.dtype);
+  const ArrayView y = view_own(result);
+  GilRelease unlocked(pool_cost_ns(f.planes.pool, f.x.itemsize()));
+  dispatch_float(f.x.dtype,
+                 [&]<class T>() { pool_average_forward(f.x.as<T>(), y.as<T>(), f.planes.pool); });
+  return result;
+}
+
+// What both backwards begin with: dx has the size (height, width) and the layout asked for.
+struct Backward {
+  const py::object held;
+  const ArrayView grad;
+  const Planes planes;
+
+  Backward(py::handle array, py::handle rows, py::handle cols, int64_t height, int64_t width,
+           bool channels_last, const char* op)
+      : held(laid(array, channels_last, op)),
+        grad(view_own(held)),
+        planes(shape_of_input(grad, height, width).data(), channels_last, rows, cols, op) {
+    if (grad.shape[2] != planes.pool.out_height || grad.shape[3] != planes.pool.out_width)
+      refuse(op, "expected `grad` with an element for each window; got " + shape_text(grad));
+  }
+
+ private:
+  static py::object laid(py::handle array, bool channels_last, const char* op) {
+    const ArrayView given = view_float(array, op, "grad");
+    require_four_axes(given, op, "grad");
+    return as_planes(given, channels_last);
+  }
+  static std::array<npy_intp, 4> shape_of_input(const ArrayView& grad, int64_t height,
+                                                int64_t width) {
+    return {grad.shape[0], grad.shape[1], height, width};
+  }
+};
+
+py::object max_backward(py::handle grad, py::handle saved, py::handle rows, py::handle cols,
+                        int64_t height, int64_t width, bool channels_last) {
+  const char* op = "pool_max_backward";
+  const Backward b(grad, rows, cols, height, width, channels_last, op);
+  const ArrayView given = view(saved, op, "saved");
+  require_shape_of(given, b.grad, op, "saved", "grad");
+  if (given.dtype != b.planes.positions())
+    refuse(op, std::string("expected `saved` as the forward pass gave it, of ") +
+                   dtype_name(b.planes.positions()) + "; got " + dtype_name(given.dtype));
+  const py::object held = as_planes(given, channels_last);
+  const ArrayView positions = view_own(held);
+  py::object result = new_planes(b.grad.dtype, b.planes.shape, channels_last);
+  const ArrayView dx = view_own(result);
+  GilRelease unlocked(pool_cost_ns(b.planes.pool, b.grad.itemsize()));
+  dispatch_float(b.grad.dtype, [&]<class T>() {
+    pool_max_backward(b.grad.as<T>(), positions.data, dx.as<T>(), b.planes.pool);
+  });
+  return result;
+}
+
+py::object average_backward(py::handle grad, py::handle rows, py::handle cols, int64_t height,
+                            int64_t width, bool channels_last) {
+  const Backward b(grad, rows, cols, height, width, channels_last, "pool_average_backward");
+  py::object result = new_planes(b.grad.dtype, b.planes.shape, channels_last);
+  const ArrayView dx = view_own(result);
+  GilRelease unlocked(pool_cost_ns(b.planes.pool, b.grad.itemsize()));
+  dispatch_float(b.grad.dtype, [&]<class T>() {
+    pool_average_backward(b.grad.as<T>(), dx.as<T>(), b.planes.pool);
+  });
+  return result;
+}
+
+}  // namespace
+
+void bind_pool(py::module_& m) {
+  m.def("pool_max_forward", &max_forward, py::arg("x"), py::arg("rows"), py::arg("cols"),
+        py::arg("save"));
+  m.def("pool_max_backward", &max_backward, py::arg("grad"), py::arg("saved"), py::arg("rows"),
+        py::arg("cols"), py::arg("height"), py::arg("width"), py::arg("channels_last"));
+  m.def("pool_average_forward", &average_forward, py::arg("x"), py::arg("rows"), py::arg("cols"));
+  m.def("pool_average_backward", &average_backward, py::arg("grad"), py::arg("rows"),
+        py::arg("cols"), py::arg("height"), py::arg("width"), py::arg("channels_last"));
+}
+
+}  // namespace tilework

@@ -1,0 +1,496 @@
+"""Pooling: maxima and averages over windows, in one and two dimensions.
+
+Inputs are (N, C, H, W) or (N, C, L), or the same without N, in any layout; results are in the
+input's. A one-dimensional pooling is the two-dimensional one of planes of height 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record
+from tilework.engines import ops
+from tilework.errors import error
+from tilework.functional.cast import cast
+from tilework.functional.common import need_float, operand
+from tilework.functional.indexing import gather
+from tilework.functional.windows import (
+    Table,
+    adaptive,
+    flat_indices,
+    output_size,
+    regular,
+    with_divisor,
+)
+from tilework.tensor import Tensor
+
+Array = Any
+Inputs = tuple[Any, ...]
+Size = int | Sequence[int]
+AdaptiveSize = int | Sequence[int | None] | None
+Windows = tuple[Table, Table]
+
+
+# --- shapes ---
+
+
+def pair(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, int]:
+    """`value`, one number or one a dimension, as (height's, width's): 1-d is a plane of height 1,
+    whose height has the least number allowed.
+
+    TypeError on what is no whole number, ValueError on another count or below `least`.
+    """
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * dims
+    try:
+        numbers = tuple(map(index, given))
+    except TypeError:
+        raise error(TypeError, op, f"{name} in whole numbers", value, "give ints") from None
+    if len(numbers) == 1:
+        numbers *= dims
+    if len(numbers) != dims or min(numbers) < least:
+        raise error(
+            ValueError, op, f"{name} as {dims} number{'s' * (dims > 1)} of at least {least}",
+            value, "give one, or one a dimension",
+        )  # fmt: skip
+    return (least, *numbers) if dims == 1 else numbers  # type: ignore[return-value]
+
+
+def planes(op: str, x: Tensor, dims: int) -> Array:
+    """The array of a float tensor as (N, C, H, W). ValueError on another rank, or empty planes."""
+    need_float(op, x)
+    array = x._array
+    shape = array.shape
+    if len(shape) not in (dims + 1, dims + 2) or 0 in shape[-dims:]:
+        axes = "H, W" if dims == 2 else "L"
+        raise error(
+            ValueError, op, f"input (N, C, {axes}) or (C, {axes}), none of {axes} zero", shape,
+            "reshape it",
+        )  # fmt: skip
+    if dims == 1:
+        array = array[..., None, :]
+    return array if len(shape) == dims + 2 else array[None]
+
+
+def shaped(array: Array, shape: tuple[int, ...]) -> Array:
+    """`array` in a shape that differs by axes of length 1 alone; itself where it has it."""
+    return array if array.shape == shape else array.reshape(shape)
+
+
+def unplaned(y: Array, shape: tuple[int, ...], dims: int) -> Tensor:
+    """A (N, C, H, W) result with the axes of an input of `shape`."""
+    return Tensor(shaped(y, shape[:-dims] + y.shape[-dims:]))
+
+
+def is_channels_last(x: Array) -> bool:
+    """Whether (N, C, H, W) has its channels next to each other in memory."""
+    flags = x.flags
+    return not flags.c_contiguous and x.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def _regular(
+    op: str,
+    size: tuple[int, int],
+    dims: int,
+    kernel_size: Size,
+    stride: Size | None,
+    padding: Size,
+    dilation: Size,
+    ceil_mode: bool,
+    include_pad: bool = False,
+) -> Windows:
+    kernel = pair(op, "kernel_size", kernel_size, dims, 1)
+    # PyTorch takes an empty list for the default, too.
+    apart = kernel if stride is None or stride == () else pair(op, "stride", stride, dims, 1)
+    pad = pair(op, "padding", padding, dims, 0)
+    spread = pair(op, "dilation", dilation, dims, 1)
+    tables = []
+    for n, k, s, p, d in zip(size, kernel, apart, pad, spread, strict=True):
+        if 2 * p > d * (k - 1) + 1:
+            raise error(
+                ValueError, op, "padding of at most half the kernel", f"{p} with kernel {k}",
+                "pad with F.pad first",
+            )  # fmt: skip
+        count = output_size(n, k, s, p, d, ceil_mode)
+        if count < 1:
+            raise error(
+                ValueError, op, f"an input that kernel {k} (dilation {d}, padding {p}) fits in",
+                f"length {n}", "take a smaller kernel, or pad",
+            )  # fmt: skip
+        tables.append(regular(n, k, s, p, d, count, include_pad))
+    return tables[0], tables[1]
+
+
+def _adaptive(op: str, size: tuple[int, int], output_size: AdaptiveSize, dims: int) -> Windows:
+    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * dims
+    kept = size[-dims:]
+    if len(given) == dims:
+        given = tuple(n if g is None else g for g, n in zip(given, kept, strict=True))
+    wanted = pair(op, "output_size", given, dims, 1)
+    return adaptive(size[0], wanted[0]), adaptive(size[1], wanted[1])
+
+
+# --- maximum ---
+
+
+def _max_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    positions, rows, cols, (height, width), channels_last = saved
+    grad = shaped(grad, positions.shape)
+    dx = ops.pool_max_backward(grad, positions, rows, cols, height, width, channels_last)
+    return (shaped(dx, inputs[0].shape),)
+
+
+_MAX = {
+    name: Op(name, _max_backward)
+    for name in ("max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d")
+}
+
+
+def _max_pool(
+    name: str, x: Tensor, array: Array, windows: Windows, dims: int, return_indices: bool
+) -> Any:
+    recorded = mode.enabled and x._requires_grad
+    rows, cols = windows
+    result, positions = ops.pool_max_forward(array, rows, cols, recorded or return_indices)
+    y = unplaned(result, x.shape, dims)
+    if recorded:
+        saved = (positions, rows, cols, array.shape[2:], is_channels_last(array))
+        record(y, _MAX[name], (x,), saved)
+    if not return_indices or positions is None:
+        return y
+    found = flat_indices(positions, rows, cols, array.shape[3])
+    return y, unplaned(found, x.shape, dims)
+
+
+def _max_of(
+    name: str,
+    input: Any,
+    dims: int,
+    kernel_size: Size,
+    stride: Size | None,
+    padding: Size,
+    dilation: Size,
+    ceil_mode: bool,
+    return_indices: bool,
+) -> Any:
+    x, narrow = _widened(operand(input, name))
+    array = planes(name, x, dims)
+    windows = _regular(
+        name, array.shape[2:], dims, kernel_size, stride, padding, dilation, ceil_mode
+    )
+    return _narrowed(_max_pool(name, x, array, windows, dims, return_indices), narrow)
+
+
+def _widened(x: Tensor) -> tuple[Tensor, bool]:
+    narrow = x._array.dtype is dtypes.bfloat16
+    return (cast(x, dtypes.float32) if narrow else x), narrow
+
+
+def _narrowed(result: Any, narrow: bool) -> Any:
+    if not narrow:
+        return result
+    if isinstance(result, tuple):
+        return cast(result[0], dtypes.bfloat16), result[1]
+    return cast(result, dtypes.bfloat16)
+
+
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest element of each window of an input (N, C, L) or (C, L); see max_pool2d.
+
+    >>> F.max_pool1d(tw.tensor([[1.0, 3.0, 2.0, 0.0]]), 2)
+    tensor([[3., 2.]])
+    """
+    return _max_of(
+        "max_pool1d", input, 1, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The largest element of each window of an input (N, C, H, W) or (C, H, W).
+
+    Windows are `stride` apart (as long as they are, by default) and see nothing in the padding; a
+    NaN wins. With `ceil_mode` a last window may hang over the end. With `return_indices` also
+    where in the flat plane each lies, int64. TypeError on integers; ValueError on another rank,
+    padding over half the kernel, or a kernel that does not fit.
+
+    >>> F.max_pool2d(tw.arange(16.0).reshape(1, 1, 4, 4), 2)
+    tensor([[[[ 5.,  7.],
+              [13., 15.]]]])
+    """
+    return _max_of(
+        "max_pool2d", input, 2, kernel_size, stride, padding, dilation, ceil_mode, return_indices
+    )
+
+
+def _adaptive_max(
+    name: str, input: Any, output_size: AdaptiveSize, dims: int, return_indices: bool
+) -> Any:
+    x, narrow = _widened(operand(input, name))
+    array = planes(name, x, dims)
+    windows = _adaptive(name, array.shape[2:], output_size, dims)
+    return _narrowed(_max_pool(name, x, array, windows, dims, return_indices), narrow)
+
+
+def adaptive_max_pool1d(
+    input: Tensor, output_size: AdaptiveSize, return_indices: bool = False
+) -> Any:
+    """The largest elements of `output_size` even parts of an input (N, C, L) or (C, L).
+
+    >>> F.adaptive_max_pool1d(tw.tensor([[1.0, 3.0, 2.0, 0.0]]), 1)
+    tensor([[3.]])
+    """
+    return _adaptive_max("adaptive_max_pool1d", input, output_size, 1, return_indices)
+
+
+def adaptive_max_pool2d(
+    input: Tensor, output_size: AdaptiveSize, return_indices: bool = False
+) -> Any:
+    """The largest elements of an input (N, C, H, W) or (C, H, W) parted evenly.
+
+    `output_size` is the number of parts, or (rows, columns), where None keeps the input's; an
+    output of 1 pools globally. With `return_indices` also where in the flat plane each lies, int64.
+    TypeError on integers; ValueError on another rank or an output size below 1.
+
+    >>> F.adaptive_max_pool2d(tw.arange(16.0).reshape(1, 4, 4), 1)
+    tensor([[[15.]]])
+    """
+    return _adaptive_max("adaptive_max_pool2d", input, output_size, 2, return_indices)
+
+
+# --- average ---
+
+
+class _Average:
+    """What both directions of an average share: the windows, the input's size, its layout."""
+
+    __slots__ = ("channels_last", "cols", "rows", "shape")
+
+    def __init__(self, array: Array, windows: Windows) -> None:
+        self.shape = array.shape
+        self.rows, self.cols = windows
+        self.channels_last = is_channels_last(array)
+
+    def forward(self, x: Array) -> Array:
+        return ops.pool_average_forward(shaped(x, self.shape), self.rows, self.cols)
+
+    def backward(self, grad: Array) -> Array:
+        n, c, height, width = self.shape
+        grad = shaped(grad, (n, c, len(self.rows), len(self.cols)))
+        return ops.pool_average_backward(
+            grad, self.rows, self.cols, height, width, self.channels_last
+        )
+
+
+def _average_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (shaped(saved.backward(grad), inputs[0].shape),)
+
+
+def _average_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    """The gradient of an average is linear in `grad`, and its own gradient is an average."""
+    dx = Tensor(shaped(saved.backward(grad._array), inputs[0].shape))
+    if mode.enabled and grad._requires_grad:
+        record(dx, _SPREAD, (grad,), saved)
+    return (dx,)
+
+
+def _spread_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    y = Tensor(shaped(saved.forward(grad._array), inputs[0].shape))
+    if mode.enabled and grad._requires_grad:
+        record(y, _AVERAGE["avg_pool2d"], (grad,), saved)
+    return (y,)
+
+
+_SPREAD = Op("avg_pool_backward", differentiable=_spread_recorded)
+_AVERAGE = {
+    name: Op(name, _average_backward, _average_recorded)
+    for name in ("avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d")
+}
+
+
+def _average(name: str, x: Tensor, array: Array, windows: Windows, dims: int) -> Tensor:
+    result = ops.pool_average_forward(array, windows[0], windows[1])
+    y = unplaned(result, x.shape, dims)
+    if mode.enabled and x._requires_grad:
+        record(y, _AVERAGE[name], (x,), _Average(array, windows))
+    return y
+
+
+def _average_of(
+    name: str,
+    input: Any,
+    dims: int,
+    kernel_size: Size,
+    stride: Size | None,
+    padding: Size,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor: int | None = None,
+) -> Tensor:
+    x, narrow = _widened(operand(input, name))
+    array = planes(name, x, dims)
+    windows = _regular(
+        name, array.shape[2:], dims, kernel_size, stride, padding, 1, ceil_mode, count_include_pad
+    )
+    if divisor is not None:
+        if not isinstance(divisor, int) or divisor == 0:
+            raise error(
+                ValueError, name, "divisor_override other than 0, or None", divisor, "give an int"
+            )
+        windows = with_divisor(*windows, divisor)
+    result: Tensor = _narrowed(_average(name, x, array, windows, dims), narrow)
+    return result
+
+
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window of an input (N, C, L) or (C, L); see avg_pool2d.
+
+    >>> F.avg_pool1d(tw.tensor([[1.0, 3.0, 2.0, 0.0]]), 2)
+    tensor([[2., 1.]])
+    """
+    return _average_of(
+        "avg_pool1d", input, 1, kernel_size, stride, padding, ceil_mode, count_include_pad
+    )
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of an input (N, C, H, W) or (C, H, W).
+
+    Windows are `stride` apart (as long as they are, by default). The padding counts as zeros, or
+    not at all without `count_include_pad`; what hangs over it in `ceil_mode` never counts.
+    `divisor_override` replaces the number of elements. TypeError on integers; ValueError on another
+    rank, padding over half the kernel, a kernel that does not fit, or a divisor of 0.
+
+    >>> F.avg_pool2d(tw.arange(16.0).reshape(1, 1, 4, 4), 2)
+    tensor([[[[ 2.5,  4.5],
+              [10.5, 12.5]]]])
+    """
+    return _average_of(
+        "avg_pool2d", input, 2, kernel_size, stride, padding, ceil_mode, count_include_pad,
+        divisor_override,
+    )  # fmt: skip
+
+
+def _adaptive_average(name: str, input: Any, output_size: AdaptiveSize, dims: int) -> Tensor:
+    x, narrow = _widened(operand(input, name))
+    array = planes(name, x, dims)
+    windows = _adaptive(name, array.shape[2:], output_size, dims)
+    result: Tensor = _narrowed(_average(name, x, array, windows, dims), narrow)
+    return result
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: AdaptiveSize) -> Tensor:
+    """The means of `output_size` even parts of an input (N, C, L) or (C, L).
+
+    >>> F.adaptive_avg_pool1d(tw.tensor([[1.0, 3.0, 2.0, 0.0]]), 1)
+    tensor([[1.5]])
+    """
+    return _adaptive_average("adaptive_avg_pool1d", input, output_size, 1)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: AdaptiveSize) -> Tensor:
+    """The means of an input (N, C, H, W) or (C, H, W) parted evenly.
+
+    `output_size` is the number of parts, or (rows, columns), where None keeps the input's; an
+    output of 1 pools globally. TypeError on integers; ValueError on another rank or an output size
+    below 1.
+
+    >>> F.adaptive_avg_pool2d(tw.arange(16.0).reshape(1, 4, 4), 1)
+    tensor([[[7.5]]])
+    """
+    return _adaptive_average("adaptive_avg_pool2d", input, output_size, 2)
+
+
+# --- and back ---
+
+
+def _unpool_gradients(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    flat = grad.reshape(*saved.shape[:2], -1)
+    return (gather(flat, 2, saved).reshape(inputs[0].shape),)
+
+
+_UNPOOL = Op("max_unpool2d", differentiable=_unpool_gradients)
+
+
+def max_unpool2d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    output_size: Sequence[int] | None = None,
+) -> Tensor:
+    """Puts maxima back where max_pool2d(..., return_indices=True) found them, and zeros around.
+
+    `input` and `indices` are (N, C, H, W) or (C, H, W). The result's plane is what the pooling's
+    arguments lead back to, or `output_size`, whose last two numbers count. ValueError where shapes
+    differ or an index lies outside the plane.
+
+    >>> x = tw.tensor([[[1.0, 2.0], [4.0, 3.0]]])
+    >>> F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2)
+    tensor([[[0., 0.],
+             [4., 0.]]])
+    """
+    x, at = operand(input, "max_unpool2d"), operand(indices, "max_unpool2d", "indices")
+    array = planes("max_unpool2d", x, 2)
+    if at.shape != x.shape or at.dtype is not dtypes.int64:
+        raise error(
+            ValueError, "max_unpool2d", f"int64 indices {x.shape}", f"{at.dtype} {at.shape}",
+            "take those of max_pool2d(..., return_indices=True)",
+        )  # fmt: skip
+    kernel = pair("max_unpool2d", "kernel_size", kernel_size, 2, 1)
+    apart = kernel if stride is None else pair("max_unpool2d", "stride", stride, 2, 1)
+    pad = pair("max_unpool2d", "padding", padding, 2, 0)
+    if output_size is None:
+        sides = zip(array.shape[2:], kernel, apart, pad, strict=True)
+        plane = tuple((n - 1) * s + k - 2 * p for n, k, s, p in sides)
+    else:
+        plane = pair("max_unpool2d", "output_size", tuple(output_size)[-2:], 2, 1)
+    n, c = array.shape[:2]
+    spots = at._array.reshape(n, c, -1)
+    area = plane[0] * plane[1]
+    if spots.size and not 0 <= spots.min() <= spots.max() < area:
+        raise error(
+            ValueError, "max_unpool2d", f"indices within a plane of {plane}",
+            f"{spots.min()} to {spots.max()}", "give output_size",
+        )  # fmt: skip
+    out = np.zeros((n, c, area), array.dtype)
+    np.put_along_axis(out, spots, array.reshape(n, c, -1), 2)
+    y = Tensor(out.reshape(x.shape[:-2] + plane))
+    if mode.enabled and x._requires_grad:
+        record(y, _UNPOOL, (x,), Tensor(spots))
+    return y
