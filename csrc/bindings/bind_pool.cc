@@ -1,7 +1,7 @@
 #include <array>
 #include <string>
 
-#include "bindings/checks.h"
+#include "bindings/planes.h"
 #include "kernels/pool/pool.h"
 
 namespace tilework {
@@ -52,25 +52,6 @@ struct Planes {
   DType positions() const { return pool.wide_positions ? DType::uint32 : DType::uint8; }
 };
 
-void require_four_axes(const ArrayView& x, const char* op, const char* argument) {
-  if (x.ndim != 4)
-    refuse(op, std::string("expected `") + argument + "` (N, C, H, W); got " + shape_text(x));
-}
-
-py::object new_planes(DType dtype, const npy_intp (&nchw)[4], bool channels_last) {
-  return channels_last ? new_channels_last(dtype, nchw) : new_array(dtype, 4, nchw);
-}
-
-// `x` itself where it is laid out so, else a copy that is.
-py::object as_planes(const ArrayView& x, bool channels_last) {
-  if (channels_last ? is_channels_last(x) : x.c_contiguous())
-    return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
-  const npy_intp nchw[4] = {x.shape[0], x.shape[1], x.shape[2], x.shape[3]};
-  py::object copy = new_planes(x.dtype, nchw, channels_last);
-  if (PyArray_CopyInto(view_own(copy).object, x.object) < 0) throw py::error_already_set();
-  return copy;
-}
-
 // What both forwards begin with.
 struct Forward {
   const ArrayView given;
@@ -81,7 +62,7 @@ struct Forward {
   const npy_intp out_shape[4];
 
   Forward(py::handle array, py::handle rows, py::handle cols, const char* op)
-      : given(checked(array, op)),
+      : given(view_planes(array, op, "x")),
         channels_last(!given.c_contiguous() && is_channels_last(given)),
         held(as_planes(given, channels_last)),
         x(view_own(held)),
@@ -89,13 +70,6 @@ struct Forward {
         out_shape{x.shape[0], x.shape[1], planes.pool.out_height, planes.pool.out_width} {}
 
   py::object output(DType dtype) const { return new_planes(dtype, out_shape, channels_last); }
-
- private:
-  static ArrayView checked(py::handle array, const char* op) {
-    const ArrayView x = view_float(array, op, "x");
-    require_four_axes(x, op, "x");
-    return x;
-  }
 };
 
 py::tuple max_forward(py::handle array, py::handle rows, py::handle cols, bool save) {
@@ -131,7 +105,7 @@ struct Backward {
 
   Backward(py::handle array, py::handle rows, py::handle cols, int64_t height, int64_t width,
            bool channels_last, const char* op)
-      : held(laid(array, channels_last, op)),
+      : held(as_planes(view_planes(array, op, "grad"), channels_last)),
         grad(view_own(held)),
         planes(shape_of_input(grad, height, width).data(), channels_last, rows, cols, op) {
     if (grad.shape[2] != planes.pool.out_height || grad.shape[3] != planes.pool.out_width)
@@ -139,11 +113,6 @@ struct Backward {
   }
 
  private:
-  static py::object laid(py::handle array, bool channels_last, const char* op) {
-    const ArrayView given = view_float(array, op, "grad");
-    require_four_axes(given, op, "grad");
-    return as_planes(given, channels_last);
-  }
   static std::array<npy_intp, 4> shape_of_input(const ArrayView& grad, int64_t height,
                                                 int64_t width) {
     return {grad.shape[0], grad.shape[1], height, width};

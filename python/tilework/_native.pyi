@@ -262,6 +262,27 @@ def pool_average_backward(
     grad: Array, rows: Array, cols: Array, height: int, width: int, channels_last: bool
 ) -> Array: ...
 
+# --- interpolate --- (x (N, C, H, W); layouts as for pool)
+# index: int64 (outputs, 2), the two inputs that an output blends; weights: float64 (outputs,), of
+# the second. Both weights None: the first inputs as they are.
+def interpolate_forward(
+    x: Array,
+    row_index: Array,
+    row_weights: Array | None,
+    col_index: Array,
+    col_weights: Array | None,
+) -> Array: ...
+def interpolate_backward(
+    grad: Array,
+    row_index: Array,
+    row_weights: Array | None,
+    col_index: Array,
+    col_weights: Array | None,
+    height: int,
+    width: int,
+    channels_last: bool,
+) -> Array: ...
+
 # --- loss --- (reduction: "none", "mean" or "sum"; losses are 0-d arrays unless "none")
 # logits (N, C), target (N,) int64, weight (C,). `saved` is opaque, for cross_entropy_backward.
 def cross_entropy_forward(

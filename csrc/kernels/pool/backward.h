@@ -7,6 +7,7 @@
 
 #include "kernels/pool/lanes.h"
 #include "kernels/pool/pool.h"
+#include "kernels/pool/staged.h"
 
 namespace tilework::TW_ISA {
 namespace pool {
@@ -186,37 +187,40 @@ void scattered_row(const Flow& flow, T* dx, const PoolBackwardJob& job, int64_t 
 }
 
 template <class T, class Flow>
-void gather(const Flow& flow, T* dx, const PoolBackwardJob& job, int64_t first, int64_t count) {
-  const int64_t stride = job.run.stride;
+void gather(const Flow& flow, T* dx, const PoolBackwardJob& job, int64_t first, int64_t count,
+            T* stage) {
+  const int64_t stride = job.run.stride, size = job.width * job.inner;
   const bool strided = stride == 1 || (stride == 2 && job.cols[job.run.begin].step == 1);
-  for (int64_t row = first; row < first + count; ++row) {
-    const Coverers by_row(job.by_row, row % job.height);
-    const int64_t plane = row / job.height * job.out_height * job.out_width;
-    T* to = dx + row * job.width * job.inner;
-    if (job.inner > 1)
-      channels_row(flow, to, job, plane, by_row);
-    else if (!strided)
-      scattered_row(flow, to, job, plane, by_row);
-    else if (stride == 1)
-      strided_row<1>(flow, to, job, plane, by_row);
-    else
-      strided_row<2>(flow, to, job, plane, by_row);
-  }
+  write_rows(dx + first * size, size, first, count, job.stage_rows, stage,
+             [&](int64_t row, T* to) TW_INLINE_LAMBDA {
+               const Coverers by_row(job.by_row, row % job.height);
+               const int64_t plane = row / job.height * job.out_height * job.out_width;
+               if (job.inner > 1)
+                 channels_row(flow, to, job, plane, by_row);
+               else if (!strided)
+                 scattered_row(flow, to, job, plane, by_row);
+               else if (stride == 1)
+                 strided_row<1>(flow, to, job, plane, by_row);
+               else
+                 strided_row<2>(flow, to, job, plane, by_row);
+             });
 }
 
 template <class T>
 void max_backward(const T* grad, const void* saved, T* dx, const PoolBackwardJob& job,
-                  int64_t first, int64_t count) {
+                  int64_t first, int64_t count, T* stage) {
   if (job.wide_positions)
-    gather(MaxFlow<T, uint32_t>{grad, static_cast<const uint32_t*>(saved)}, dx, job, first, count);
+    gather(MaxFlow<T, uint32_t>{grad, static_cast<const uint32_t*>(saved)}, dx, job, first, count,
+           stage);
   else
-    gather(MaxFlow<T, uint8_t>{grad, static_cast<const uint8_t*>(saved)}, dx, job, first, count);
+    gather(MaxFlow<T, uint8_t>{grad, static_cast<const uint8_t*>(saved)}, dx, job, first, count,
+           stage);
 }
 
 template <class T>
 void average_backward(const T* grad, T* dx, const PoolBackwardJob& job, int64_t first,
-                      int64_t count) {
-  gather(AverageFlow<T>{grad}, dx, job, first, count);
+                      int64_t count, T* stage) {
+  gather(AverageFlow<T>{grad}, dx, job, first, count, stage);
 }
 
 }  // namespace pool

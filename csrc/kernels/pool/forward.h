@@ -7,6 +7,7 @@
 
 #include "kernels/pool/lanes.h"
 #include "kernels/pool/pool.h"
+#include "kernels/pool/staged.h"
 
 namespace tilework::TW_ISA {
 namespace pool {
@@ -21,6 +22,10 @@ struct Sum {
     return total / size;
   }
   template <class T>
+  static TW_INLINE T across(Vec<T> v) {
+    return reduce_add(v);
+  }
+  template <class T>
   static constexpr T empty = 0;
 };
 struct Max {
@@ -32,6 +37,11 @@ struct Max {
   template <class V>
   static TW_INLINE V finish(V best, V) {
     return best;
+  }
+  // The registers' own maximum knows no NaN.
+  template <class T>
+  static TW_INLINE T across(Vec<T> v) {
+    return any(is_nan(v)) ? T(__builtin_nan("")) : reduce_max(v);
   }
   template <class T>
   static constexpr T empty = T(-__builtin_inf());
@@ -95,23 +105,13 @@ TW_INLINE void reduce_taps(const T* x, Taps rows, Taps cols, int64_t n, T* y, Fi
     reduce_groups<Op, 0, 0>(x, rows, cols, n, y, finish);
 }
 
-// The lanes of a vector, by halves and through memory: the registers' own maximum knows no NaN.
-template <class Op, class T>
-TW_INLINE T across_lanes(Vec<T> v) {
-  T lane[Vec<T>::width];
-  v.store(lane);
-  for (int half = Vec<T>::width / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lane[i] = Op::combine(lane[i], lane[i + half]);
-  return lane[0];
-}
-
 template <class Op, class T>
 TW_INLINE T one_output(const T* row, const Window& w, int64_t height) {
   const T* x = row + w.start;
   T total = Op::template empty<T>;
   if (w.step == 1 && w.taps > 4) {
     const Vec<T> start(total);
-    total = across_lanes<Op>(fold<T>(
+    total = Op::across(fold<T>(
         w.taps, start,
         [&](Vec<T> acc, int64_t j, auto lanes)
             TW_INLINE_LAMBDA { return Op::combine(acc, lanes.load_or(x + j, start)); },
@@ -171,21 +171,25 @@ void reduce_row(const T* plane, T* y, const PoolJob& job, const Window& r, T* bu
   }
 }
 
-// body(plane, row, window): for each of the rows of outputs.
-template <class T, class Body>
-TW_INLINE void for_rows(const PoolJob& job, int64_t first, int64_t count, Body body) {
-  for (int64_t row = first; row < first + count; ++row)
-    body(row / job.out_height * job.height * job.width * job.inner, row * job.out_width * job.inner,
-         job.rows[row % job.out_height]);
+// write(plane, to, window, row) for each of the rows of outputs: where its plane begins in x.
+template <class T, class Write>
+TW_INLINE void output_rows(const T* x, T* y, const PoolJob& job, int64_t first, int64_t count,
+                           T* buffer, Write write) {
+  const int64_t plane = job.height * job.width * job.inner, size = job.out_width * job.inner;
+  // Lanes past the end of a row come to nothing, but what lay there might be slow: denormals.
+  for (int64_t i = job.width; i < pool_buffer_size(job); ++i) buffer[i] = 0;
+  write_rows(y + first * size, size, first, count, job.stage_rows, buffer + pool_buffer_size(job),
+             [&](int64_t row, T* to) TW_INLINE_LAMBDA {
+               write(x + row / job.out_height * plane, to, job.rows[row % job.out_height],
+                     row * size);
+             });
 }
 
 template <class Op, class T>
 void reduce(const T* x, T* y, const PoolJob& job, int64_t first, int64_t count, T* buffer) {
-  // Lanes past the end of a row come to nothing, but what lay there might be slow: denormals.
-  for (int64_t i = job.width; i < pool_buffer_size(job); ++i) buffer[i] = 0;
-  for_rows<T>(job, first, count, [&](int64_t plane, int64_t at, const Window& r) TW_INLINE_LAMBDA {
-    reduce_row<Op>(x + plane, y + at, job, r, buffer);
-  });
+  output_rows(x, y, job, first, count, buffer,
+              [&](const T* plane, T* to, const Window& r, int64_t)
+                  TW_INLINE_LAMBDA { reduce_row<Op>(plane, to, job, r, buffer); });
 }
 
 // --- Maxima and where they are ---
@@ -207,21 +211,41 @@ TW_INLINE Vec<T> arg_max(int64_t rows, int64_t cols, Vec<T>& at, Load load) {
   return best;
 }
 
+// Where y is first among n neighbours; n where it is not.
+template <class T>
+TW_INLINE int64_t first_equal(const T* x, int64_t n, T y) {
+  constexpr int W = Vec<T>::width;
+  T number[W];
+  for (int i = 0; i < W; ++i) number[i] = static_cast<T>(i);
+  int64_t i = 0;
+  for (; i + W <= n; i += W) {
+    const Mask<T> here = Vec<T>::load(x + i) == Vec<T>(y);
+    if (any(here))
+      return i + static_cast<int64_t>(reduce_min(select(here, Vec<T>::load(number), Vec<T>(T(W)))));
+  }
+  while (i < n && x[i] != y) ++i;
+  return i;
+}
+
 // The position of y, the maximum of a window, by looking for it.
 template <class T>
 int64_t position_of(T y, const T* plane, const PoolJob& job, const Window& r, const Window& c) {
-  const int64_t count = r.taps * c.taps;
-  const auto element = [&](int64_t i, int64_t j) TW_INLINE_LAMBDA {
-    return plane[(r.start + i * r.step) * job.width + c.start + j * c.step];
+  const auto row = [&](int64_t i) TW_INLINE_LAMBDA {
+    return plane + (r.start + i * r.step) * job.width + c.start;
   };
   if (y != y) {  // the last NaN
-    int64_t t = count - 1;
-    while (element(t / c.taps, t % c.taps) == element(t / c.taps, t % c.taps)) --t;
+    int64_t t = r.taps * c.taps - 1;
+    while (row(t / c.taps)[t % c.taps * c.step] == row(t / c.taps)[t % c.taps * c.step]) --t;
     return t;
   }
-  for (int64_t i = 0; i < r.taps; ++i)
-    for (int64_t j = 0; j < c.taps; ++j)
-      if (element(i, j) == y) return i * c.taps + j;
+  for (int64_t i = 0; i < r.taps; ++i) {
+    int64_t j = 0;
+    if (c.step == 1)
+      j = first_equal(row(i), c.taps, y);
+    else
+      while (j < c.taps && row(i)[j * c.step] != y) ++j;
+    if (j < c.taps) return i * c.taps + j;
+  }
   return 0;  // a window of nothing
 }
 
@@ -283,12 +307,13 @@ void channel_maxima(const T* plane, T* y, S* saved, const PoolJob& job, const Wi
 template <class T, class S>
 void maxima(const T* x, T* y, S* saved, const PoolJob& job, int64_t first, int64_t count,
             T* buffer) {
-  for_rows<T>(job, first, count, [&](int64_t plane, int64_t at, const Window& r) TW_INLINE_LAMBDA {
-    if (job.inner == 1)
-      planar_maxima(x + plane, y + at, saved + at, job, r, buffer);
-    else
-      channel_maxima(x + plane, y + at, saved + at, job, r);
-  });
+  output_rows(x, y, job, first, count, buffer,
+              [&](const T* plane, T* to, const Window& r, int64_t at) TW_INLINE_LAMBDA {
+                if (job.inner == 1)
+                  planar_maxima(plane, to, saved + at, job, r, buffer);
+                else
+                  channel_maxima(plane, to, saved + at, job, r);
+              });
 }
 
 template <class T>

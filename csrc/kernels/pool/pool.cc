@@ -1,7 +1,6 @@
 #include "kernels/pool/pool.h"
 
 #include <algorithm>
-#include <type_traits>
 #include <vector>
 
 #include "base/memory_pool.h"
@@ -85,12 +84,24 @@ class Inverse {
   std::vector<Coverer> coverers_;
 };
 
-// rows(first, count) over `total` rows of `elements` each.
-template <class Rows>
-void for_each_rows(int64_t total, int64_t elements, double cost_ns, Rows rows) {
+// What the caches cannot hold goes around them, in pieces that L1 holds.
+template <class T>
+int64_t stage_rows(int64_t rows, int64_t size) {
+  constexpr int64_t kStreamBytes = 4 << 20, kStageBytes = 16 << 10, kLongest = 64 << 10;
+  const int64_t row_bytes = size * static_cast<int64_t>(sizeof(T));
+  if (rows * row_bytes < kStreamBytes || row_bytes > kLongest) return 0;
+  return std::max<int64_t>(1, kStageBytes / row_bytes);
+}
+
+// kernel(first, count, buffer) over `total` rows; `elements` say what a row costs.
+template <class T, class Kernel>
+void for_each_rows(int64_t total, int64_t elements, int64_t buffer_size, double cost_ns,
+                   Kernel kernel) {
   const int64_t block = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, elements));
-  parallel_for((total + block - 1) / block, cost_ns,
-               [&](int64_t task) { rows(task * block, std::min(block, total - task * block)); });
+  parallel_for((total + block - 1) / block, cost_ns, [&](int64_t task) {
+    Scratch<T> buffer(static_cast<size_t>(buffer_size));
+    kernel(task * block, std::min(block, total - task * block), buffer.get());
+  });
 }
 
 bool has_no_outputs(const PoolShape& s) {
@@ -103,16 +114,15 @@ void forward(const PoolShape& given, Kernel kernel) {
   if (has_no_outputs(given)) return;
   const Flattened flat(given);
   const PoolShape& s = flat.shape;
-  const PoolJob job{s, regular_run(s)};
-  const int64_t rows = s.outer * s.out_height;
-  for_each_rows(rows, std::max<int64_t>(1, s.height / s.out_height) * s.width * s.inner,
-                pool_cost_ns(s, sizeof(T)), [&](int64_t first, int64_t count) {
-                  Scratch<T> buffer(static_cast<size_t>(pool_buffer_size(s)));
-                  kernel(job, first, count, buffer.get());
-                });
+  const int64_t rows = s.outer * s.out_height, size = s.out_width * s.inner;
+  const PoolJob job{s, regular_run(s), stage_rows<T>(rows, size)};
+  for_each_rows<T>(
+      rows, std::max<int64_t>(1, s.height / s.out_height) * s.width * s.inner,
+      pool_buffer_size(s) + job.stage_rows * size, pool_cost_ns(s, sizeof(T)),
+      [&](int64_t first, int64_t count, T* buffer) { kernel(job, first, count, buffer); });
 }
 
-// kernel(job, first, count) over the rows of dx.
+// kernel(job, first, count, stage) over the rows of dx.
 template <class T, class Kernel>
 void backward(const PoolShape& given, T* dx, Kernel kernel) {
   if (has_no_outputs(given)) {
@@ -122,9 +132,12 @@ void backward(const PoolShape& given, T* dx, Kernel kernel) {
   const Flattened flat(given);
   const PoolShape& s = flat.shape;
   const Inverse by_row(s.rows, s.out_height, s.height), by_col(s.cols, s.out_width, s.width);
-  const PoolBackwardJob job{{s, regular_run(s)}, by_row.view(), by_col.view()};
-  for_each_rows(s.outer * s.height, s.width * s.inner, pool_cost_ns(s, sizeof(T)),
-                [&](int64_t first, int64_t count) { kernel(job, first, count); });
+  const int64_t rows = s.outer * s.height, size = s.width * s.inner;
+  const PoolBackwardJob job{
+      {s, regular_run(s), stage_rows<T>(rows, size)}, by_row.view(), by_col.view()};
+  for_each_rows<T>(
+      rows, size, job.stage_rows * size, pool_cost_ns(s, sizeof(T)),
+      [&](int64_t first, int64_t count, T* stage) { kernel(job, first, count, stage); });
 }
 
 }  // namespace
@@ -165,17 +178,17 @@ template <class T>
 void pool_max_backward(const T* grad, const void* saved, T* dx, const PoolShape& shape) {
   backward(shape, dx,
            [&, kernel = g_variants.of<T>().max_backward](const PoolBackwardJob& job, int64_t first,
-                                                         int64_t count) {
-             kernel(grad, saved, dx, job, first, count);
+                                                         int64_t count, T* stage) {
+             kernel(grad, saved, dx, job, first, count, stage);
            });
 }
 
 template <class T>
 void pool_average_backward(const T* grad, T* dx, const PoolShape& shape) {
   backward(shape, dx,
-           [&, kernel = g_variants.of<T>().average_backward](const PoolBackwardJob& job,
-                                                             int64_t first, int64_t count) {
-             kernel(grad, dx, job, first, count);
+           [&, kernel = g_variants.of<T>().average_backward](
+               const PoolBackwardJob& job, int64_t first, int64_t count, T* stage) {
+             kernel(grad, dx, job, first, count, stage);
            });
 }
 

@@ -56,6 +56,7 @@ struct RegularRun {
 
 struct PoolJob : PoolShape {
   RegularRun run;
+  int64_t stage_rows;  // how many rows to put together and stream out; 0: none (staged.h)
 };
 
 // Who covers an input along one axis: coverers[first[p]] to coverers[first[p + 1]].
@@ -73,17 +74,17 @@ struct PoolBackwardJob : PoolJob {
 
 template <class T>
 struct PoolTable {
-  // Rows [first, first + count) of the outer * out_height rows of outputs. buffer: pool_buffer_size
-  // elements.
+  // Rows [first, first + count) of the outer * out_height rows of outputs. buffer: of
+  // pool_buffer_size elements, then room for stage_rows rows.
   void (*max)(const T* x, T* y, const PoolJob& job, int64_t first, int64_t count, T* buffer);
   void (*average)(const T* x, T* y, const PoolJob& job, int64_t first, int64_t count, T* buffer);
   void (*max_with_positions)(const T* x, T* y, void* saved, const PoolJob& job, int64_t first,
                              int64_t count, T* buffer);
-  // Rows [first, first + count) of the outer * height rows of dx.
+  // Rows [first, first + count) of the outer * height rows of dx. stage: room for stage_rows rows.
   void (*max_backward)(const T* grad, const void* saved, T* dx, const PoolBackwardJob& job,
-                       int64_t first, int64_t count);
+                       int64_t first, int64_t count, T* stage);
   void (*average_backward)(const T* grad, T* dx, const PoolBackwardJob& job, int64_t first,
-                           int64_t count);
+                           int64_t count, T* stage);
 };
 
 // A row, and room for vectors that begin in it.

@@ -36,6 +36,7 @@ CONTRACT: tuple[str, ...] = (
     "batch_norm_forward", "batch_norm_backward", "norm_rows_forward", "norm_rows_backward",
     "cross_entropy_forward", "cross_entropy_backward", "mse_forward", "mse_backward",
     "pool_max_forward", "pool_max_backward", "pool_average_forward", "pool_average_backward",
+    "interpolate_forward", "interpolate_backward",
     "sgd_step", "adam_step", "random_bits", "uniform", "normal",
 )  # fmt: skip
 

@@ -71,6 +71,11 @@ from tilework.functional.indexing import (
     topk,
     where,
 )
+from tilework.functional.interpolate import (
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 from tilework.functional.loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -247,6 +252,7 @@ __all__ = [
     "index_select",
     "initial_seed",
     "instance_norm",
+    "interpolate",
     "isclose",
     "isfinite",
     "isinf",
@@ -291,6 +297,8 @@ __all__ = [
     "ones_like",
     "pad",
     "permute",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "pow",
     "rand",
     "rand_like",

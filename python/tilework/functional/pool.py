@@ -16,9 +16,17 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.cast import cast
-from tilework.functional.common import need_float, operand
+from tilework.functional.common import operand
 from tilework.functional.indexing import gather
+from tilework.functional.planes import (
+    is_channels_last,
+    linear_op,
+    narrowed,
+    planes,
+    shaped,
+    unplaned,
+    widened,
+)
 from tilework.functional.windows import (
     Table,
     adaptive,
@@ -58,38 +66,6 @@ def pair(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, in
             value, "give one, or one a dimension",
         )  # fmt: skip
     return (least, *numbers) if dims == 1 else numbers  # type: ignore[return-value]
-
-
-def planes(op: str, x: Tensor, dims: int) -> Array:
-    """The array of a float tensor as (N, C, H, W). ValueError on another rank, or empty planes."""
-    need_float(op, x)
-    array = x._array
-    shape = array.shape
-    if len(shape) not in (dims + 1, dims + 2) or 0 in shape[-dims:]:
-        axes = "H, W" if dims == 2 else "L"
-        raise error(
-            ValueError, op, f"input (N, C, {axes}) or (C, {axes}), none of {axes} zero", shape,
-            "reshape it",
-        )  # fmt: skip
-    if dims == 1:
-        array = array[..., None, :]
-    return array if len(shape) == dims + 2 else array[None]
-
-
-def shaped(array: Array, shape: tuple[int, ...]) -> Array:
-    """`array` in a shape that differs by axes of length 1 alone; itself where it has it."""
-    return array if array.shape == shape else array.reshape(shape)
-
-
-def unplaned(y: Array, shape: tuple[int, ...], dims: int) -> Tensor:
-    """A (N, C, H, W) result with the axes of an input of `shape`."""
-    return Tensor(shaped(y, shape[:-dims] + y.shape[-dims:]))
-
-
-def is_channels_last(x: Array) -> bool:
-    """Whether (N, C, H, W) has its channels next to each other in memory."""
-    flags = x.flags
-    return not flags.c_contiguous and x.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
 def _regular(
@@ -177,25 +153,12 @@ def _max_of(
     ceil_mode: bool,
     return_indices: bool,
 ) -> Any:
-    x, narrow = _widened(operand(input, name))
+    x, narrow = widened(operand(input, name))
     array = planes(name, x, dims)
     windows = _regular(
         name, array.shape[2:], dims, kernel_size, stride, padding, dilation, ceil_mode
     )
-    return _narrowed(_max_pool(name, x, array, windows, dims, return_indices), narrow)
-
-
-def _widened(x: Tensor) -> tuple[Tensor, bool]:
-    narrow = x._array.dtype is dtypes.bfloat16
-    return (cast(x, dtypes.float32) if narrow else x), narrow
-
-
-def _narrowed(result: Any, narrow: bool) -> Any:
-    if not narrow:
-        return result
-    if isinstance(result, tuple):
-        return cast(result[0], dtypes.bfloat16), result[1]
-    return cast(result, dtypes.bfloat16)
+    return narrowed(_max_pool(name, x, array, windows, dims, return_indices), narrow)
 
 
 def max_pool1d(
@@ -245,10 +208,10 @@ def max_pool2d(
 def _adaptive_max(
     name: str, input: Any, output_size: AdaptiveSize, dims: int, return_indices: bool
 ) -> Any:
-    x, narrow = _widened(operand(input, name))
+    x, narrow = widened(operand(input, name))
     array = planes(name, x, dims)
     windows = _adaptive(name, array.shape[2:], output_size, dims)
-    return _narrowed(_max_pool(name, x, array, windows, dims, return_indices), narrow)
+    return narrowed(_max_pool(name, x, array, windows, dims, return_indices), narrow)
 
 
 def adaptive_max_pool1d(
@@ -301,28 +264,8 @@ class _Average:
         )
 
 
-def _average_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return (shaped(saved.backward(grad), inputs[0].shape),)
-
-
-def _average_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    """The gradient of an average is linear in `grad`, and its own gradient is an average."""
-    dx = Tensor(shaped(saved.backward(grad._array), inputs[0].shape))
-    if mode.enabled and grad._requires_grad:
-        record(dx, _SPREAD, (grad,), saved)
-    return (dx,)
-
-
-def _spread_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    y = Tensor(shaped(saved.forward(grad._array), inputs[0].shape))
-    if mode.enabled and grad._requires_grad:
-        record(y, _AVERAGE["avg_pool2d"], (grad,), saved)
-    return (y,)
-
-
-_SPREAD = Op("avg_pool_backward", differentiable=_spread_recorded)
 _AVERAGE = {
-    name: Op(name, _average_backward, _average_recorded)
+    name: linear_op(name)
     for name in ("avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d")
 }
 
@@ -346,7 +289,7 @@ def _average_of(
     count_include_pad: bool,
     divisor: int | None = None,
 ) -> Tensor:
-    x, narrow = _widened(operand(input, name))
+    x, narrow = widened(operand(input, name))
     array = planes(name, x, dims)
     windows = _regular(
         name, array.shape[2:], dims, kernel_size, stride, padding, 1, ceil_mode, count_include_pad
@@ -357,7 +300,7 @@ def _average_of(
                 ValueError, name, "divisor_override other than 0, or None", divisor, "give an int"
             )
         windows = with_divisor(*windows, divisor)
-    result: Tensor = _narrowed(_average(name, x, array, windows, dims), narrow)
+    result: Tensor = narrowed(_average(name, x, array, windows, dims), narrow)
     return result
 
 
@@ -406,10 +349,10 @@ def avg_pool2d(
 
 
 def _adaptive_average(name: str, input: Any, output_size: AdaptiveSize, dims: int) -> Tensor:
-    x, narrow = _widened(operand(input, name))
+    x, narrow = widened(operand(input, name))
     array = planes(name, x, dims)
     windows = _adaptive(name, array.shape[2:], output_size, dims)
-    result: Tensor = _narrowed(_average(name, x, array, windows, dims), narrow)
+    result: Tensor = narrowed(_average(name, x, array, windows, dims), narrow)
     return result
 
 

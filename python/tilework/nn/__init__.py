@@ -50,6 +50,7 @@ from tilework.nn.pool import (
     MaxUnpool2d,
 )
 from tilework.nn.unfold import Fold, Unfold
+from tilework.nn.upsample import PixelShuffle, PixelUnshuffle, Upsample
 
 __all__ = [
     "GELU",
@@ -92,6 +93,8 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "ReLU",
     "ReflectionPad1d",
@@ -106,6 +109,7 @@ __all__ = [
     "Tanh",
     "Unflatten",
     "Unfold",
+    "Upsample",
     "ZeroPad1d",
     "ZeroPad2d",
     "functional",

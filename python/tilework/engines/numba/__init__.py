@@ -17,6 +17,7 @@ from tilework.engines.numba.gemm import (
     matmul,
     pack_weight,
 )
+from tilework.engines.numba.interpolate import interpolate_backward, interpolate_forward
 from tilework.engines.numba.loss import (
     cross_entropy_backward,
     cross_entropy_forward,
@@ -71,6 +72,8 @@ __all__ = [
     "cross_entropy_forward",
     "dropout_backward",
     "dropout_forward",
+    "interpolate_backward",
+    "interpolate_forward",
     "linear_backward",
     "linear_forward",
     "matmul",

@@ -11,6 +11,7 @@ FAMILIES: tuple[str, ...] = (
     "gemm",
     "conv",
     "pool",
+    "interpolate",
     "pointwise",
     "reduce",
     "softmax",

@@ -1,0 +1,30 @@
+// Images (N, C, H, W) as pooling and interpolation take them: in C order, or channels-last.
+#pragma once
+
+#include <string>
+
+#include "bindings/checks.h"
+
+namespace tilework {
+
+inline ArrayView view_planes(py::handle array, const char* op, const char* argument) {
+  const ArrayView x = view_float(array, op, argument);
+  if (x.ndim != 4)
+    refuse(op, std::string("expected `") + argument + "` (N, C, H, W); got " + shape_text(x));
+  return x;
+}
+
+inline py::object new_planes(DType dtype, const npy_intp* nchw, bool channels_last) {
+  return channels_last ? new_channels_last(dtype, nchw) : new_array(dtype, 4, nchw);
+}
+
+// `x` itself where it is laid out so, else a copy that is.
+inline py::object as_planes(const ArrayView& x, bool channels_last) {
+  if (channels_last ? is_channels_last(x) : x.c_contiguous())
+    return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
+  py::object copy = new_planes(x.dtype, x.shape, channels_last);
+  if (PyArray_CopyInto(view_own(copy).object, x.object) < 0) throw py::error_already_set();
+  return copy;
+}
+
+}  // namespace tilework
