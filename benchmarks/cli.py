@@ -119,12 +119,13 @@ def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> 
 
     import tilework as tw
     from tilework.benchmarks import report
-    from tilework.benchmarks.contestants import PEERS, installed
+    from tilework.benchmarks.contestants import PEERS, TILEWORK, installed
     from tilework.benchmarks.session import Session
 
     engines = args.engines or [tw.engines.current_engine()]
     peers = installed(PEERS if args.peers is None else args.peers)
-    kinds = [*(f"tilework:{engine}" for engine in engines), *peers]
+    ours = [f"{kind}:{engine}" for engine in engines for kind in TILEWORK]
+    kinds = [*ours, *peers]
     seconds = args.seconds or (_QUICK_SECONDS / len(chosen) if args.quick else _CASE_SECONDS)
     rows = []
     about = report.machine(args.threads, args.isa, args.precision)

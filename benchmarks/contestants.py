@@ -14,6 +14,7 @@ import numpy as np
 
 from tilework.dtypes import bfloat16
 from tilework.testing.case import Case
+from tilework.testing.inputs import placed
 
 Arrays = list[np.ndarray[Any, Any]]
 Inputs = tuple[Any, ...]
@@ -139,18 +140,29 @@ class PyTorch(_TensorLibrary):
         return None if case.peer is None else case.bind_peer(self.library, tensors)
 
 
-class ChannelsLast(PyTorch):
-    """PyTorch, given its images in the layout that its faster kernels want."""
+class _ChannelsLast(_TensorLibrary):
+    """A library whose images lie as inside of a network: in the order that its kernels want."""
 
     def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
         images = any(isinstance(x, np.ndarray) and x.ndim == 4 for x in inputs)
         return super().prepare(case, inputs, grad) if images else None
 
     def share(self, x: np.ndarray[Any, Any]) -> Any:
-        tensor = super().share(x)
-        if x.ndim != 4:
-            return tensor
-        return tensor.contiguous(memory_format=self.library.channels_last)
+        if x.ndim == 4:
+            x = placed(x.transpose(0, 2, 3, 1), 0).transpose(0, 3, 1, 2)
+        return super().share(x)
+
+
+class TileworkChannelsLast(_ChannelsLast, Tilework):
+    """One of our engines, in its own layout."""
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(engine)
+        self.name += ", channels last"
+
+
+class PyTorchChannelsLast(_ChannelsLast, PyTorch):
+    """PyTorch, in the layout of its faster kernels."""
 
 
 class Compiled(PyTorch):
@@ -203,9 +215,10 @@ _OTHERS = {
     "jax": ("tilework.benchmarks.jax_peer", "Jax"),
     "onnxruntime": ("tilework.benchmarks.onnx_peer", "OnnxRuntime"),
 }
+TILEWORK = ("tilework", "tilework-channels-last")  # each with an engine's name behind it
 _PYTORCH: dict[str, tuple[type[PyTorch], str]] = {
     "torch": (PyTorch, "PyTorch"),
-    "torch-channels-last": (ChannelsLast, "PyTorch, channels last"),
+    "torch-channels-last": (PyTorchChannelsLast, "PyTorch, channels last"),
     "torch-compiled": (Compiled, "PyTorch, compiled"),
     "torch-keeping-memory": (PyTorch, "PyTorch, keeping memory"),
 }
@@ -219,9 +232,10 @@ def installed(peers: Sequence[str]) -> list[str]:
 
 
 def make(kind: str, threads: int) -> Contestant:
-    """A contestant by name: "tilework:ENGINE", "torch-keeping-memory", or a peer's."""
-    if kind.startswith("tilework:"):
-        return Tilework(kind.partition(":")[2])
+    """A contestant by name: one of ours, "torch-keeping-memory", or a peer's."""
+    ours, _, engine = kind.partition(":")
+    if engine:
+        return (TileworkChannelsLast if ours == "tilework-channels-last" else Tilework)(engine)
     if kind == "numpy":
         return NumPy()
     if kind in _PYTORCH:

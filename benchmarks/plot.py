@@ -17,13 +17,14 @@ def write_plot(path: Path, rows: list[Row], about: dict[str, Any]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = [row for row in rows if row.ready(ours=True) and row.ready(ours=False)]
+    bests = [(row, best) for row in rows if (best := row.best(ours=True)) and row.ready(ours=False)]
+    rows = [row for row, _ in bests]
     peers = list(dict.fromkeys(t.name for row in rows for t in row.ready(ours=False)))
     figure, axes = plt.subplots(figsize=(9, 1.6 + 0.28 * len(rows)))
     for peer, marker in zip(peers, itertools.cycle("os^Dv"), strict=False):
         points = [
-            (times.seconds / row.ready(ours=True)[0].seconds, i)
-            for i, row in enumerate(rows)
+            (times.seconds / mine.seconds, i)
+            for i, (row, mine) in enumerate(bests)
             for times in row.ready(ours=False)
             if times.name == peer
         ]

@@ -42,34 +42,32 @@ def _version(name: str) -> str:
 
 
 def show_table(rows: list[Row], about: dict[str, Any], console: Console) -> None:
-    """One line a case: our time and rate, then how many times as long each peer takes."""
+    """One line a case: our times and best rate, then how many times as long each peer takes."""
     peers = list(dict.fromkeys(t.name for row in rows for t in row.times if not t.ours))
     engines = list(dict.fromkeys(t.name for row in rows for t in row.times if t.ours))
     table = Table(
         title=heading(about),
-        caption="A peer's column: its time over ours, so above 1 tilework is faster. "
+        caption="A peer's column: its time over our best, so above 1 tilework is faster. "
         "Medians, taken in turns.",
     )
     table.add_column("case", no_wrap=True)
     table.add_column("device")
     for engine in engines:
-        for name in (engine, "rate", "of roof"):
-            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(engine, justify="right")
+    for name in ("rate", "of roof"):
+        table.add_column(name, justify="right", no_wrap=True)
     for peer in peers:
         table.add_column(peer, justify="right")
     table.add_column("best peer", justify="right", style="bold")
     for row in rows:
-        cells = []
-        for engine in engines:
-            mine = _named(row, engine)
-            cells += [_time(mine), *_rate(row, mine, about["roof"])]
-        mine = row.ready(ours=True)[0] if row.ready(ours=True) else None
+        mine = row.best(ours=True)
         table.add_row(
             row.label,
             row.times[0].device if row.times else "",
-            *cells,
+            *(_time(_named(row, engine)) for engine in engines),
+            *_rate(row, mine, about["roof"]),
             *(_ratio(mine, _named(row, peer)) for peer in peers),
-            _ratio(mine, min(row.ready(ours=False), key=lambda t: t.seconds, default=None)),
+            _ratio(mine, row.best(ours=False)),
         )
     console.print(table)
     gpu = about["gpu"]

@@ -51,6 +51,10 @@ class Row:
     def ready(self, ours: bool) -> list[Times]:
         return [t for t in self.times if t.state == "ready" and t.ours == ours]
 
+    def best(self, ours: bool) -> Times | None:
+        """The fastest of ours, or of the peers."""
+        return min(self.ready(ours), key=lambda t: t.seconds, default=None)
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
