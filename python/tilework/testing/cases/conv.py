@@ -77,7 +77,7 @@ def _outputs(op: str, weight: Shape, settings: Settings) -> int:
 
 
 # What may stand beside a case's settings.
-_FIELDS = ("inputs", "differentiable", "quick", "bench", "setup", "peer")
+_FIELDS = ("inputs", "differentiable", "dtypes", "quick", "bench", "setup", "peer")
 
 
 def _case(
@@ -524,7 +524,7 @@ def _timed_case(
         )
         yield _case(
             op, x, weight, label, quick=False, bench=bench, setup=_as_layers_hold(op, settings),
-            peer=_call(op, settings), **settings,
+            peer=_call(op, settings), dtypes=("float32",), **settings,
         )  # fmt: skip
 
 
