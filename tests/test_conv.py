@@ -54,6 +54,7 @@ REFUSED = {
     "same with stride": (lambda x, w: F.conv2d(x, w, stride=2, padding="same"), (X, W), "stride 1"),
     "a word": (lambda x, w: F.conv2d(x, w, padding="full"), (X, W), "'same' or 'valid'"),
     "stride 0": (lambda x, w: F.conv2d(x, w, stride=0), (X, W), "stride of 2 whole numbers from 1"),
+    "no stride": (lambda x, w: F.conv2d(x, w, stride=None), (X, W), "stride of 2"),
     "strides": (lambda x, w: F.conv2d(x, w, stride=(1, 1, 1)), (X, W), "stride of 2"),
     "half a stride": (lambda x, w: F.conv2d(x, w, stride=1.5), (X, W), "stride of 2"),
     "negative padding": (lambda x, w: F.conv2d(x, w, padding=-1), (X, W), "padding of 2"),
@@ -94,6 +95,13 @@ def test_refuses_mixed_dtypes_and_arrays(function):
     for images, weight in ((x, w.double()), (x.long(), w.long()), (x, w.numpy())):
         with pytest.raises(TypeError, match=r"^\[conv"):
             function(images, weight)
+
+
+def test_settings_come_as_numbers_or_sequences():
+    x, w = normal(*X), normal(*W)
+    right = F.conv2d(x, w, None, (2, 2), (1, 1)).numpy()
+    for stride, padding in ((2, 1), ([2, 2], [1]), (np.array([2, 2]), np.int64(1))):
+        np.testing.assert_array_equal(F.conv2d(x, w, None, stride, padding).numpy(), right)
 
 
 def test_zero_sized_batches_give_empty_images_and_zero_gradients():

@@ -279,22 +279,22 @@ def fused_conv2d(
     settings = (stride, padding, dilation, groups)
     try:
         x, w = input._array, weight._array
+        dtype, shape = w.dtype, w.shape
         plain = (
             x.ndim == 4
-            and residual is None
-            and x.dtype is w.dtype
-            and (w.dtype is float32 or w.dtype is float64)
-            and (
-                bias is None or (bias._array.dtype is w.dtype and bias._array.shape == w.shape[:1])
-            )
+            and x.dtype is dtype
+            and (dtype is float32 or dtype is float64)
+            and (bias is None or (bias._array.dtype is dtype and bias._array.shape == shape[:1]))
+            and (residual is None or residual._array.dtype is dtype)
             and (activation == "none" or activation in ACTIVATIONS)
         )
     except AttributeError:
         plain = False
-    if not plain:
-        return _in_general("conv2d", conv_plan, settings, input, weight, bias, activation, residual)
-    geometry, out_size = conv_plan("conv2d", x.shape, w.shape, *settings)
-    return _conv(input, weight, bias, None, geometry, out_size, activation)
+    if plain:
+        geometry, out_size = conv_plan("conv2d", x.shape, shape, *settings)
+        if residual is None or residual._array.shape == (x.shape[0], shape[0], *out_size):
+            return _conv(input, weight, bias, residual, geometry, out_size, activation)
+    return _in_general("conv2d", conv_plan, settings, input, weight, bias, activation, residual)
 
 
 def conv_transpose1d(
@@ -348,8 +348,9 @@ def conv_transpose2d(
 
 
 def _plain(value: Any) -> Any:
-    """A list as a tuple: plans are looked up by it."""
-    return tuple(value) if isinstance(value, list) else value
+    """A list, or another sequence, as a tuple: plans are looked up by it."""
+    plain = isinstance(value, (int, str, tuple)) or not hasattr(value, "__iter__")
+    return value if plain else tuple(value)
 
 
 def _in_general(
