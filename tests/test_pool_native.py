@@ -145,6 +145,24 @@ def test_windows_may_lie_anywhere(isa):
     assert np.all(native.pool_average_forward(x, rows, cols)[:, :, 1] == 0)
 
 
+@pytest.mark.parametrize("channels_last", LAYOUTS)
+def test_results_past_the_caches(isa, channels_last):
+    """They are written around the caches: as image by image, which are not."""
+    x = laid(np.random.default_rng(7).standard_normal((5, 19, 101, 123)), channels_last)
+    x = x.astype(np.float32)
+    rows, cols = (windows(n, 3, 1, 1, 1) for n in x.shape[2:])
+
+    def all_of(x):
+        y, saved = native.pool_max_forward(x, rows, cols, True)
+        mean = native.pool_average_forward(x, rows, cols)
+        dx = native.pool_max_backward(y, saved, rows, cols, *x.shape[2:], channels_last)
+        back = native.pool_average_backward(mean, rows, cols, *x.shape[2:], channels_last)
+        return y, saved, mean, dx, back
+
+    for together, *apart in zip(all_of(x), *(all_of(x[i : i + 1]) for i in range(5)), strict=True):
+        np.testing.assert_array_equal(together, np.concatenate(apart))
+
+
 def test_threads_do_not_change_a_bit(isa):
     x = np.random.default_rng(5).standard_normal((3, 40, 33, 35)).astype(np.float32)
     rows, cols = (windows(n, 3, 2, 1, 1) for n in x.shape[2:])
