@@ -9,6 +9,8 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 import tilework as tw
 from tilework import functional as F
 
+from .onnx_image_ops import IMAGE_OPS, ints
+
 DTYPES = {
     TensorProto.FLOAT: tw.float32,
     TensorProto.DOUBLE: tw.float64,
@@ -17,11 +19,6 @@ DTYPES = {
     TensorProto.UINT8: tw.uint8,
     TensorProto.BOOL: tw.bool,
 }
-
-
-def ints(x):
-    """A tensor of integers, or a list, as a list."""
-    return [int(i) for i in (x.tolist() if isinstance(x, tw.Tensor) else x)]
 
 
 def folded(function):
@@ -98,6 +95,7 @@ def flatten(attributes, x):
 
 
 def squeeze(attributes, x, axes=None):
+    axes = attributes.get("axes") if axes is None else axes
     if axes is None:
         return x.squeeze()
     for axis in sorted((a % x.ndim for a in ints(axes)), reverse=True):
@@ -105,15 +103,19 @@ def squeeze(attributes, x, axes=None):
     return x
 
 
-def unsqueeze(attributes, x, axes):
-    axes = ints(axes)
+def unsqueeze(attributes, x, axes=None):
+    axes = ints(attributes["axes"] if axes is None else axes)
     rank = x.ndim + len(axes)
     for axis in sorted(a % rank for a in axes):
         x = x.unsqueeze(axis)
     return x
 
 
-def slice_(attributes, x, starts, ends, axes=None, steps=None):
+def slice_(attributes, x, starts=None, ends=None, axes=None, steps=None):
+    starts, ends, axes = (
+        attributes.get(name) if given is None else given
+        for name, given in (("starts", starts), ("ends", ends), ("axes", axes))
+    )
     starts, ends = ints(starts), ints(ends)
     axes = range(len(starts)) if axes is None else ints(axes)
     steps = [1] * len(starts) if steps is None else ints(steps)
@@ -128,6 +130,7 @@ def slice_(attributes, x, starts, ends, axes=None, steps=None):
 
 def split(attributes, x, sizes=None):
     axis = attributes.get("axis", 0)
+    sizes = attributes.get("split") if sizes is None else sizes
     if sizes is None:
         parts = attributes["outputs"]
         each = -(-x.shape[axis] // parts)
@@ -159,8 +162,10 @@ def gather_elements(attributes, x, indices):
 
 
 def clip(attributes, x, low=None, high=None):
-    x = x if low is None else tw.maximum(x, low)
-    return x if high is None else tw.minimum(x, high)
+    low = attributes.get("min") if low is None else low
+    high = attributes.get("max") if high is None else high
+    x = x if low is None else tw.maximum(x, tw.as_tensor(low, dtype=x.dtype))
+    return x if high is None else tw.minimum(x, tw.as_tensor(high, dtype=x.dtype))
 
 
 def dropout(attributes, x, ratio=None, training=None):
@@ -207,6 +212,41 @@ def cumulative_sum(attributes, x, axis):
     return y.index_select(axis, backwards) if attributes.get("reverse") else y
 
 
+def softmax(function):
+    def apply(attributes, x):
+        if attributes["opset"] >= 13:
+            return function(x, attributes.get("axis", -1))
+        axis = attributes.get("axis", 1) % x.ndim  # before, of all axes from there on together
+        return function(x.flatten(axis), axis).reshape(*x.shape)
+
+    return apply
+
+
+def broadcasting(function):
+    """Arithmetic; before opset 7 `axis` says where the second operand's axes begin."""
+
+    def apply(attributes, x, y):
+        if attributes["opset"] < 7 and "axis" in attributes and y.ndim:
+            axis = attributes["axis"] % x.ndim
+            y = y.reshape(*y.shape, *[1] * (x.ndim - axis - y.ndim))
+        return function(x, y)
+
+    return apply
+
+
+def divide(x, y):
+    """Of integers: the quotient without its fraction, which PyTorch's div and ours keep."""
+    if x.dtype in (tw.float32, tw.float64):
+        return tw.div(x, y)
+    whole = tw.floor_divide(tw.abs(x), tw.abs(y))
+    return (whole * tw.sign(x) * tw.sign(y)).to(x.dtype)
+
+
+def constant_of_shape(attributes, shape):
+    value = numpy_helper.to_array(attributes["value"]) if "value" in attributes else np.float32(0)
+    return tw.from_numpy(np.full(ints(shape), value.reshape(()), value.dtype))
+
+
 def constant(attributes):
     if "value" in attributes:
         return tw.from_numpy(numpy_helper.to_array(attributes["value"]).copy())
@@ -217,7 +257,7 @@ def constant(attributes):
 
 OPS = {
     "Abs": plain(tw.abs),
-    "Add": plain(tw.add),
+    "Add": broadcasting(tw.add),
     "And": plain(tw.logical_and),
     "ArgMax": extremum_index(tw.argmax),
     "ArgMin": extremum_index(tw.argmin),
@@ -227,8 +267,9 @@ OPS = {
     "Clip": clip,
     "Concat": lambda attributes, *xs: tw.cat(list(xs), dim=attributes["axis"]),
     "Constant": constant,
+    "ConstantOfShape": constant_of_shape,
     "CumSum": cumulative_sum,
-    "Div": plain(tw.div),
+    "Div": broadcasting(divide),
     "Dropout": dropout,
     "Equal": plain(tw.eq),
     "Exp": plain(tw.exp),
@@ -246,12 +287,12 @@ OPS = {
     "Less": plain(tw.lt),
     "LessOrEqual": plain(tw.le),
     "Log": plain(tw.log),
-    "LogSoftmax": lambda attributes, x: F.log_softmax(x, attributes.get("axis", -1)),
+    "LogSoftmax": softmax(F.log_softmax),
     "MatMul": plain(tw.matmul),
     "Max": folded(tw.maximum),
     "Mean": lambda attributes, *xs: folded(tw.add)(attributes, *xs) / len(xs),
     "Min": folded(tw.minimum),
-    "Mul": plain(tw.mul),
+    "Mul": broadcasting(tw.mul),
     "Neg": plain(tw.neg),
     "NegativeLogLikelihoodLoss": negative_log_likelihood,
     "Not": plain(tw.logical_not),
@@ -277,12 +318,12 @@ OPS = {
     "Sign": plain(tw.sign),
     "Size": plain(lambda x: tw.tensor(x.numel(), dtype=tw.int64)),
     "Slice": slice_,
-    "Softmax": lambda attributes, x: F.softmax(x, attributes.get("axis", -1)),
+    "Softmax": softmax(F.softmax),
     "SoftmaxCrossEntropyLoss": cross_entropy,
     "Split": split,
     "Sqrt": plain(tw.sqrt),
     "Squeeze": squeeze,
-    "Sub": plain(tw.sub),
+    "Sub": broadcasting(tw.sub),
     "Sum": folded(tw.add),
     "Swish": lambda attributes, x: x * tw.sigmoid(x * attributes.get("alpha", 1.0)),
     "Tanh": plain(tw.tanh),
@@ -291,6 +332,7 @@ OPS = {
     "Unsqueeze": unsqueeze,
     "Where": plain(tw.where),
     "Xor": plain(tw.logical_xor),
+    **IMAGE_OPS,
 }
 
 
@@ -324,9 +366,10 @@ def run(model, inputs):
     }
     names = (i.name for i in model.graph.input)
     values |= {n: tw.from_numpy(np.array(array(x))) for n, x in zip(names, inputs, strict=False)}
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     for node in model.graph.node:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        attributes["outputs"] = len(node.output)
+        attributes |= {"outputs": len(node.output), "opset": opset}
         outputs = OPS[node.op_type](attributes, *(values[name] for name in node.input))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         values |= dict(zip(node.output, outputs, strict=False))

@@ -1,5 +1,6 @@
-"""The ONNX standard's own node tests, for the operators that we have: an independent judge.
+"""The ONNX standard's own tests, for the operators that we have: an independent judge.
 
+Those of single nodes are made in memory; the wheel brings others, of PyTorch's layers, on disk.
 onnx_known_failures.txt names those that fail, each with the reason. It only shrinks: a test in it
 that passes fails the suite until its line is taken out.
 """
@@ -12,15 +13,45 @@ import pytest
 
 pytest.importorskip("onnx", reason="the onnx wheel, which makes the node tests, is not installed")
 
+import onnx
+
 from .onnx_runner import OPS, array, run, runnable
 
+DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 LINES = Path(__file__).with_name("onnx_known_failures.txt").read_text().splitlines()
 KNOWN_FAILURES = dict(line.split(": ", 1) for line in LINES if line and not line.startswith("#"))
 
 
+# What images need, of one and two axes; the standard has them of three axes too, which also count.
+IMAGE_FAMILIES = {
+    "AveragePool",
+    "BatchNormalization",
+    "Col2Im",
+    "Conv",
+    "ConvTranspose",
+    "DepthToSpace",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "MaxPool",
+    "Pad",
+    "RMSNormalization",
+    "Resize",
+    "SpaceToDepth",
+    "Upsample",
+}
+
+
+def operator_of(case):
+    """A graph of several nodes goes by its last."""
+    return case.model.graph.node[-1].op_type
+
+
 @pytest.fixture(scope="module")
 def node_tests():
-    """{operator: its node tests}; a graph of several nodes goes by its last."""
+    """{operator: its node tests}."""
     from onnx.backend.test.case.node import collect_testcases
 
     found = {}
@@ -29,8 +60,29 @@ def node_tests():
         every = collect_testcases(None)
     for case in every:
         if runnable(case.model):
-            found.setdefault(case.model.graph.node[-1].op_type, []).append(case)
+            found.setdefault(operator_of(case), []).append(case)
     return found
+
+
+class Stored:
+    """A test of the wheel's data folder: model.onnx, and input_*.pb and output_*.pb beside it."""
+
+    def __init__(self, folder):
+        self.name = folder.name
+        self.model = onnx.load(folder / "model.onnx")
+        self.data_sets = [
+            tuple(
+                [onnx.load_tensor(path) for path in sorted(data.glob(f"{which}_*.pb"))]
+                for which in ("input", "output")
+            )
+            for data in sorted(folder.glob("test_data_set_*"))
+        ]
+
+
+def stored_tests(kind):
+    """Those of one kind that we have the operators for."""
+    folders = sorted((DATA / kind).iterdir())
+    return [case for case in map(Stored, folders) if runnable(case.model)]
 
 
 def check(case):
@@ -52,23 +104,59 @@ def check(case):
             np.testing.assert_allclose(actual, expected, rtol=bound, atol=bound * finite)
 
 
+def verdict(case):
+    """Why the case counts against us; empty where it passes, or fails as known."""
+    try:
+        check(case)
+    except Exception as failure:
+        line = " ".join(str(failure).split())
+        return (
+            ""
+            if case.name in KNOWN_FAILURES
+            else f"{case.name}: {type(failure).__name__}: {line[:200]}"
+        )
+    if case.name in KNOWN_FAILURES:
+        return f"{case.name} passes: take it out of onnx_known_failures.txt"
+    return ""
+
+
 @pytest.mark.parametrize("operator", sorted(OPS))
 def test_node(operator, node_tests):
-    failures = []
-    for case in node_tests.get(operator, []):
-        try:
-            check(case)
-        except Exception as failure:
-            if case.name not in KNOWN_FAILURES:
-                line = " ".join(str(failure).split())
-                failures.append(f"{case.name}: {type(failure).__name__}: {line[:200]}")
-        else:
-            if case.name in KNOWN_FAILURES:
-                failures.append(f"{case.name} passes: take it out of onnx_known_failures.txt")
-    assert not failures, "\n".join(failures)
+    failures = [verdict(case) for case in node_tests.get(operator, [])]
+    assert not any(failures), "\n".join(filter(None, failures))
+
+
+@pytest.mark.parametrize(("kind", "least"), [("pytorch-converted", 82), ("pytorch-operator", 30)])
+def test_stored(kind, least):
+    cases = stored_tests(kind)
+    assert len(cases) >= least
+    failures = [verdict(case) for case in cases]
+    assert not any(failures), "\n".join(filter(None, failures))
 
 
 def test_known_failures_name_tests(node_tests):
     names = {case.name for cases in node_tests.values() for case in cases}
+    names |= {
+        case.name
+        for kind in ("pytorch-converted", "pytorch-operator")
+        for case in stored_tests(kind)
+    }
     assert set(KNOWN_FAILURES) <= names
-    assert len(names) > 300  # what the wheel makes for our operators: a judge that is still there
+    assert len(names) > 400  # what the wheel makes for our operators: a judge that is still there
+
+
+def test_of_the_image_families_95_percent_pass(node_tests):
+    """Bicubic and antialiased resizing do not count: interpolate does not have them."""
+
+    def concerns(case):
+        node = case.model.graph.node[-1]
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        return attributes.get("mode") != b"cubic" and not attributes.get("antialias")
+
+    cases = [case for name in IMAGE_FAMILIES for case in node_tests[name] if concerns(case)]
+    cases += [
+        case for case in stored_tests("pytorch-converted") if operator_of(case) in IMAGE_FAMILIES
+    ]
+    passed = [case for case in cases if case.name not in KNOWN_FAILURES]
+    assert len(cases) > 150
+    assert len(passed) >= 0.95 * len(cases), f"{len(passed)} of {len(cases)}"
