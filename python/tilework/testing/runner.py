@@ -55,7 +55,7 @@ class Target:
 
     def serves(self, family: str) -> bool:
         """Whether the target has kernels of its own for a family: AMX computes products alone."""
-        return self.isa not in ("amx", "twin") or family in ("gemm", "step")
+        return self.isa not in ("amx", "twin") or family in ("gemm", "step", "networks")
 
 
 TARGETS: tuple[Target, ...] = (*(Target("native", isa) for isa in ISAS), Target("numba"))

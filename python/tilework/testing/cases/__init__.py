@@ -21,6 +21,7 @@ FAMILIES: tuple[str, ...] = (
     "random",
     "shape",
     "step",
+    "networks",
 )
 
 
