@@ -13,8 +13,10 @@ from tilework.data.loader import DataLoader
 from tilework.data.sources import (
     FASHION_MNIST_FOLDER,
     ImageSet,
+    Nuclei,
     digits,
     fashion_mnist,
+    nuclei,
     read_idx,
 )
 
@@ -24,12 +26,14 @@ __all__ = [
     "Dataset",
     "ImageSet",
     "IterableDataset",
+    "Nuclei",
     "Subset",
     "TensorDataset",
     "TransformedDataset",
     "augment",
     "digits",
     "fashion_mnist",
+    "nuclei",
     "random_split",
     "read_idx",
 ]

@@ -183,20 +183,21 @@ def _rotated(images: Array, angles: Array) -> Array:
     n, c, h, w = images.shape
     cos, sin = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
     y, x = np.arange(h)[:, None] - (h - 1) / 2, np.arange(w) - (w - 1) / 2
-    rows, columns = sin * x + cos * y + (h - 1) / 2, cos * x - sin * y + (w - 1) / 2
-    top, left = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
-    down, right = rows - top, columns - left
-    pixels, result = images.reshape(n, c, h * w), np.zeros_like(images, order="C")
-    for i, j, weight in (
-        (top, left, (1 - down) * (1 - right)),
-        (top, left + 1, (1 - down) * right),
-        (top + 1, left, down * (1 - right)),
-        (top + 1, left + 1, down * right),
-    ):
-        inside = (i >= 0) & (i < h) & (j >= 0) & (j < w)
-        at = np.where(inside, i * w + j, 0).reshape(n, 1, h * w)
-        found = np.take_along_axis(pixels, at, 2).reshape(images.shape)
-        result += found * (weight * inside).astype(images.dtype)[:, None]
+    # What lies outside reads the frame of zeros: one in front, and two behind, for the neighbours.
+    framed = np.pad(images, ((0, 0), (0, 0), (1, 2), (1, 2)))
+    planes = np.arange(n * c).reshape(n, c, 1, 1) * ((h + 3) * (w + 3))
+    rows = (sin * x + cos * y + (h + 1) / 2).clip(0, h + 1)
+    columns = (cos * x - sin * y + (w + 1) / 2).clip(0, w + 1)
+    top, left = rows.astype(np.int64), columns.astype(np.int64)
+    down, right = ((a - b).astype(images.dtype)[:, None] for a, b in ((rows, top), (columns, left)))
+    corner = planes + (top * (w + 3) + left)[:, None]
+
+    def pixels(below: int, beside: int) -> Array:
+        found: Array = framed.take(corner + (below * (w + 3) + beside))
+        return found
+
+    above = pixels(0, 0) * (1 - right) + pixels(0, 1) * right
+    result: Array = above * (1 - down) + (pixels(1, 0) * (1 - right) + pixels(1, 1) * right) * down
     return result
 
 

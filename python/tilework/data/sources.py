@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import os
 from dataclasses import dataclass
 from importlib.resources import files
@@ -113,3 +114,38 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             f"[read_idx] expected {shape} bytes of data; got {len(content) - header} in {path}"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """A microscope's image (H, W) of cell nuclei, float32, and which nucleus each pixel belongs to
+    (H, W), 0 for none."""
+
+    image: NDArray[np.float32]
+    instances: NDArray[np.int64]
+
+
+def nuclei() -> Nuclei:
+    """512x512 pixels of fluorescent nuclei, each with its outline: the sample image of the package
+    stardist (Schmidt et al. 2018; BSD-3-Clause).
+
+    The package is looked up, not imported. FileNotFoundError where it is not installed, ImportError
+    without scikit-image, which reads the files.
+    """
+    spec = importlib.util.find_spec("stardist")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            "[nuclei] expected the package stardist; got no such package: "
+            "pip install --no-deps stardist"
+        )
+    try:
+        from skimage.io import imread
+    except ImportError as reason:
+        raise ImportError(
+            "[nuclei] expected scikit-image; got no such package: pip install 'tilework[data]'"
+        ) from reason
+    folder = Path(spec.submodule_search_locations[0]) / "data" / "images"
+    return Nuclei(
+        imread(folder / "img2d.tif").astype(np.float32),
+        imread(folder / "mask2d.tif").astype(np.int64),
+    )

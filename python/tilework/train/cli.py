@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import time
 from pathlib import Path
 
 from rich.console import Console
 
-_DATA = ("digits", "fashion-mnist")
+# The modules of recipes, each with RECIPES and SOURCES by the name of the data, and train().
+_MODELS = ("mlp", "lenet", "resnet", "unet")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", choices=("mlp",))
-    parser.add_argument("--data", choices=_DATA, default="digits")
+    parser.add_argument("model", choices=_MODELS)
+    parser.add_argument("--data", metavar="NAME", help="default: the first that the model has")
     parser.add_argument("--epochs", type=int, help="passes over the data (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -28,20 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, and prints the held-out accuracy beside the majority class's."""
+    """Trains, and prints how good the model is on held-out data, beside something simpler."""
     import tilework as tw
     from tilework import io
     from tilework.errors import error
-    from tilework.train import mlp
     from tilework.train.fit import Interrupted
     from tilework.train.progress import watching
 
     console = Console()
     if args.engine:
         tw.use_engine(args.engine)
-    output = args.output or Path(f"mlp-{args.data}.safetensors")
+    recipes = importlib.import_module(f"tilework.train.{args.model}")
+    name = args.data or next(iter(recipes.RECIPES))
+    if name not in recipes.RECIPES:
+        known = ", ".join(recipes.RECIPES)
+        raise error(ValueError, "train", f"--data of {known}", repr(name), "name one of them")
+    output = args.output or Path(f"{args.model}-{name}.safetensors")
     checkpoint = output.with_name(output.name + ".checkpoint")
-    recipe, images = mlp.RECIPES[args.data], mlp.SOURCES[args.data]()
+    recipe, source = recipes.RECIPES[name], recipes.SOURCES[name]()
     epochs = recipe.epochs if args.epochs is None else args.epochs
     if epochs < 1:
         raise error(ValueError, "train", "epochs from 1", epochs, "raise --epochs")
@@ -52,28 +58,27 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     try:
         with watching(console, epochs) as watcher:
-            outcome = mlp.train_mlp(
-                images, recipe, args.seed, epochs, checkpoint, args.resume,
-                watcher.on_batch, watcher.on_epoch,
+            outcome = recipes.train(
+                source, recipe, args.seed, epochs=epochs, checkpoint=checkpoint,
+                resume=args.resume, on_batch=watcher.on_batch, on_epoch=watcher.on_epoch,
             )  # fmt: skip
     except Interrupted as stop:
         console.print(f"{stop}: saved to {checkpoint}", highlight=False, soft_wrap=True)
-        console.print(f"go on with: {_again(args, output)}", highlight=False, soft_wrap=True)
+        console.print(f"go on with: {_again(args, name, output)}", highlight=False, soft_wrap=True)
         return 130
     io.save(outcome.model.state_dict(), output)
+    written = f"weights in {output}"
+    if args.model == "unet":
+        outcome.save_picture(output.with_suffix(".png"))
+        written += f", a picture in {output.with_suffix('.png')}"
     checkpoint.unlink()
     seconds = time.perf_counter() - start
-    console.print(
-        f"{args.data}: held-out accuracy {outcome.accuracy:.2%}, {len(images.test_labels)} images "
-        f"({outcome.majority:.2%} by the majority class), {seconds:.1f} s, weights in {output}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"{name}: {outcome}, {seconds:.1f} s, {written}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _again(args: argparse.Namespace, output: Path) -> str:
-    words = ["tilework train", args.model, "--data", args.data, "--seed", str(args.seed)]
+def _again(args: argparse.Namespace, data: str, output: Path) -> str:
+    words = ["tilework train", args.model, "--data", data, "--seed", str(args.seed)]
     words += ["--output", str(output), "--resume"]
     if args.epochs is not None:
         words += ["--epochs", str(args.epochs)]

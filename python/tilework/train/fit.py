@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from tilework import io
 from tilework.data import DataLoader
@@ -17,6 +18,7 @@ from tilework.errors import error
 from tilework.functional import get_rng_state, set_rng_state
 from tilework.nn import Module
 from tilework.optim import Optimizer
+from tilework.optim.lr_scheduler import LRScheduler
 from tilework.tensor import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -46,6 +48,7 @@ def fit(
     loader: DataLoader,
     epochs: int,
     *,
+    scheduler: LRScheduler | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     on_batch: Callable[[Position, int], None] | None = None,
@@ -53,6 +56,7 @@ def fit(
 ) -> Position:
     """Trains for `epochs` passes over `loader`, whose batches are (input, target).
 
+    `scheduler` steps after each batch.
     With `checkpoint`, writes everything that the run needs to go on there after each epoch and on
     Ctrl-C; `resume` goes on from it, to the same weights, bit for bit, as a run that was never
     stopped, where the loader draws its order from tilework's numbers (its default).
@@ -73,7 +77,7 @@ def fit(
     position = Position()
     now: Tensor | None = None  # where the random numbers stood when the run was stopped
     if resume and checkpoint is not None:
-        position, now = _restore(checkpoint, model, optimizer)
+        position, now = _restore(checkpoint, model, optimizer, scheduler)
     with _interrupts() as interrupted:
         while position.epoch < epochs:
             order = get_rng_state()  # what this epoch's order is drawn from
@@ -85,15 +89,17 @@ def fit(
             now = None
             for inputs, target in batches:
                 position.loss += _step(model, optimizer, loss_fn, inputs, target)
+                if scheduler is not None:
+                    scheduler.step()
                 position.batch += 1
                 if on_batch is not None:
                     on_batch(position, len(loader))
                 if interrupted.is_set():
-                    _save(checkpoint, model, optimizer, position, order)
+                    _save(checkpoint, model, optimizer, scheduler, position, order)
                     raise Interrupted(position)
             mean = position.loss / max(1, position.batch)
             position = Position(position.epoch + 1)
-            _save(checkpoint, model, optimizer, position, get_rng_state())
+            _save(checkpoint, model, optimizer, scheduler, position, get_rng_state())
             if on_epoch is not None:
                 on_epoch(position, mean)
     return position
@@ -133,7 +139,12 @@ def _interrupts() -> Iterator[threading.Event]:
 
 
 def _save(
-    path: Path | None, model: Module, optimizer: Optimizer, position: Position, order: Tensor
+    path: Path | None,
+    model: Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    position: Position,
+    order: Tensor,
 ) -> None:
     if path is None:
         return
@@ -142,6 +153,7 @@ def _save(
         {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
+            "scheduler": None if scheduler is None else scheduler.state_dict(),
             "position": asdict(position),
             "order": order,
             "now": get_rng_state(),
@@ -149,7 +161,9 @@ def _save(
     )
 
 
-def _restore(path: Path, model: Module, optimizer: Optimizer) -> tuple[Position, Tensor]:
+def _restore(
+    path: Path, model: Module, optimizer: Optimizer, scheduler: LRScheduler | None
+) -> tuple[Position, Tensor]:
     """Loads the checkpoint, all of it or nothing; the random numbers stand where the epoch's order
     is drawn from. Gives the position, and where the numbers stood when the run was stopped."""
     if not path.exists():
@@ -164,8 +178,11 @@ def _restore(path: Path, model: Module, optimizer: Optimizer) -> tuple[Position,
         position = Position(int(saved["epoch"]), int(saved["batch"]), float(saved["loss"]))
         for state in (tree["now"], tree["order"]):
             set_rng_state(state)
+        schedule = _checked_schedule(tree["scheduler"], scheduler)
         model.load_state_dict(tree["model"])
-        optimizer.load_state_dict(tree["optimizer"])  # the last, as it is all or nothing itself
+        optimizer.load_state_dict(tree["optimizer"])  # the last to fail: all or nothing itself
+        if scheduler is not None:
+            scheduler.load_state_dict(schedule)
         return position, tree["now"]
     except Exception as reason:  # a file may hold any tree, and fail anywhere
         model.load_state_dict(weights)
@@ -174,3 +191,13 @@ def _restore(path: Path, model: Module, optimizer: Optimizer) -> tuple[Position,
             ValueError, "fit", "a checkpoint of this model and optimiser", f"{path} ({reason})",
             "resume with the options that it was begun with",
         ) from reason  # fmt: skip
+
+
+def _checked_schedule(saved: Any, scheduler: LRScheduler | None) -> dict[str, Any]:
+    """What the scheduler may load; ValueError where it is another's."""
+    if saved is None and scheduler is None:
+        return {}
+    rates = [float(rate) for rate in saved["base_lrs"]]
+    if scheduler is None or rates != scheduler.base_lrs:
+        raise ValueError("another schedule of learning rates")
+    return {"last_epoch": int(saved["last_epoch"]), "base_lrs": rates}
