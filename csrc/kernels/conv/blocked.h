@@ -1,7 +1,8 @@
 // The blocked correlation: a block of packed weights stays in L2 while the pixels stream by.
 //
-// Sums go to y every kFlush products: that bounds the chain of roundings, and is why many channels
-// keep their accuracy.
+// A tile takes kBlock products at a time, so that what it reads of x stays in L1 while every panel
+// of weights meets it, and no chain of roundings is longer than kChain: what bounds the error where
+// there are many channels.
 #pragma once
 
 #include "kernels/conv/arrange.h"
@@ -10,7 +11,8 @@
 
 namespace tilework::TW_ISA {
 
-inline constexpr int64_t kFlush = 512;
+inline constexpr int64_t kBlock = 512;
+inline constexpr int64_t kChain = 128;
 // Below so many channels, a segment runs over a row of taps: these are adjacent in a copy of x.
 inline constexpr int64_t kFewChannels = 16;
 inline constexpr int64_t kStreamBytes = 4 << 20;
@@ -36,17 +38,17 @@ struct CorrelationPlan {
   int64_t channel_blocks, channels;  // of one block
   int64_t panels, panels_at_once;
   int64_t col_parts;
-  int64_t taps_a_flush;
+  int64_t taps_at_once;
   int64_t last_tap_row;
   bool streams;  // y, around the caches
 
   explicit CorrelationPlan(const Correlation<T>& g) {
     const int64_t k_most = Blocks<T>::b_most / Shape::nr;  // of one panel
     const int64_t taps = g.tap_count > 0 ? g.tap_count : 1;
-    const int64_t longest = least(kFlush, k_most / taps > 0 ? k_most / taps : 1);
+    const int64_t longest = least(kBlock, k_most / taps > 0 ? k_most / taps : 1);
     channel_blocks = g.channels > 0 ? ceil_div(g.channels, longest) : 1;
     channels = ceil_div(g.channels, channel_blocks);
-    taps_a_flush = kFlush / (channels > 0 ? channels : 1);
+    taps_at_once = kBlock / (channels > 0 ? channels : 1);
 
     col_parts = ceil_div(g.cols, Shape::mr);
     folds = g.channels < kFewChannels && g.tap_count > 1 && channel_blocks == 1;
@@ -109,7 +111,7 @@ class BlockedCorrelation {
  public:
   BlockedCorrelation(const Correlation<T>& g, void* workspace)
       : g_(g), plan_(g), arena_(workspace) {
-    segments_ = arena_.template take<Segment<T>>(g.tap_count);
+    segments_ = arena_.template take<Segment<T>>(g.tap_count * ceil_div(plan_.channels, kChain));
     slots_ = arena_.template take<int32_t>(PanelPacker<T>::slot_room(g));
     // The kernel's requests for B run past the end, which costs nothing; its loads do not.
     weights_ =
@@ -165,11 +167,11 @@ class BlockedCorrelation {
   void multiply_pixels(const Source<T>& x, const T* in, int64_t row, const Part& cols,
                        int64_t out) {
     const bool first = channels_.begin == 0, last = channels_.begin + channels_.size == g_.channels;
-    const int64_t flushes = ceil_div(g_.tap_count, plan_.taps_a_flush);
+    const int64_t flushes = ceil_div(g_.tap_count, plan_.taps_at_once);
     Ahead<T> ahead = next_rows(x, in, row, cols, flushes * panels_here());
     int64_t tap = 0;
     do {
-      const int64_t end = least(tap + plan_.taps_a_flush, g_.tap_count);
+      const int64_t end = least(tap + plan_.taps_at_once, g_.tap_count);
       const int64_t count = list_segments(x, in, row, cols, tap, end);
       const bool add = !first || tap > 0;
       if (count > 0 || !add || (last && end == g_.tap_count))
@@ -208,33 +210,46 @@ class BlockedCorrelation {
     const T* from = in + next * x.row + (next >= g_.in_rows ? x.image - g_.in_rows * x.row : 0);
     const int64_t pixel = x.col <= 2 * channels_.size ? x.col : 0;
     return Ahead<T>(from + cols.begin * g_.col_step * x.col, cols.size * g_.col_step * pixel, tiles,
-                    least(plan_.taps_a_flush, g_.tap_count) * channels_.size);
+                    least(plan_.taps_at_once, g_.tap_count) * channels_.size);
   }
 
   // The segments of taps [begin, end) that reach the tile.
   int64_t list_segments(const Source<T>& x, const T* in, int64_t row, const Part& cols,
                         int64_t begin, int64_t end) {
-    int64_t count = 0;
+    int64_t count = 0, chain = 0;
     const Tap* previous = nullptr;
     for (int64_t i = begin; i < end; ++i) {
       const Tap& tap = g_.taps[i];
       const int64_t in_row = (g_.row_begin + row) * g_.row_step + tap.row;
       if (in_row < 0 || in_row >= g_.in_rows) continue;
-      if (plan_.folds && previous && previous->row == tap.row && previous->col + 1 == tap.col) {
+      const bool joins = plan_.folds && previous && previous->row == tap.row &&
+                         previous->col + 1 == tap.col && chain + channels_.size <= kChain;
+      previous = &tap;
+      if (joins) {
         segments_[count - 1].k += channels_.size;
-        previous = &tap;
+        chain += channels_.size;
         continue;
       }
       const Clip lost = plan_.margins ? Clip::none : clip(g_, cols, tap);
       if (lost == Clip::all) continue;
       const int64_t in_col = plan_.extent.left + cols.begin * g_.col_step + tap.col;
-      segments_[count++] = {in + in_row * x.row + in_col * x.col, i * channels_.size * Shape::nr,
-                            channels_.size,
-                            lost == Clip::first  ? Edge::no_first
-                            : lost == Clip::last ? Edge::no_last
-                                                 : Edge::none};
-      previous = &tap;
+      const int64_t pieces = ceil_div(channels_.size, kChain);
+      for (int64_t p = 0; p < pieces; ++p) {
+        const Part piece = part(channels_.size, pieces, p);
+        if (count > 0 && chain + piece.size > kChain) {
+          segments_[count - 1].flush = true;
+          chain = 0;
+        }
+        chain += piece.size;
+        segments_[count++] = {in + in_row * x.row + in_col * x.col + piece.begin,
+                              (i * channels_.size + piece.begin) * Shape::nr, piece.size,
+                              lost == Clip::first  ? Edge::no_first
+                              : lost == Clip::last ? Edge::no_last
+                                                   : Edge::none,
+                              false};
+      }
     }
+    if (count > 0) segments_[count - 1].flush = true;
     return count;
   }
 

@@ -6,8 +6,9 @@
 // channels; for a weight gradient the rows are adjacent channels, a segment is a row of pixels and
 // k runs along it. No unrolled copy of x is ever made.
 //
-// Each element of C is one chain of FMAs in the order of the segments, whatever the tile's height:
-// this is what makes results independent of how the work is cut.
+// Each element of C is chains of FMAs in the order of the segments, whatever the tile's height:
+// this is what makes results independent of how the work is cut. A chain ends where a segment says
+// so, and its sum is added to C, which is near: short chains are what keeps long sums accurate.
 #pragma once
 
 #include "kernels/gemm/tile.h"
@@ -24,6 +25,7 @@ struct Segment {
   int64_t b;  // elements from the panel's start
   int64_t k;
   Edge edge;
+  bool flush;  // after it the sums go to C and begin anew; always so after the last
 };
 
 template <class T>
@@ -96,16 +98,47 @@ class Ahead {
 template <class T>
 using SegmentKernel = void (*)(const SegmentList<T>& list, TileC<T> c);
 
-template <class T, int Rows, int Vectors>
-void segment_tile(const SegmentList<T>& list, TileC<T> c) {
+template <class T, int Rows, int Vectors, bool Add>
+TW_INLINE void put_sums(Vec<T> (&sum)[Rows][Vectors], const TileC<T>& c) {
   using V = Vec<T>;
-  V sum[Rows][Vectors];
+  T* out = c.data;
+  const int last = c.cols - (Vectors - 1) * V::width;  // lanes of the last vector in use
+  if (last == V::width) {
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i, out += c.row)
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) {
+        T* p = out + j * V::width;
+        if constexpr (Add) sum[i][j] = V::load(p) + sum[i][j];
+        sum[i][j].store(p);
+      }
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i, out += c.row)
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) {
+        T* p = out + j * V::width;
+        const int lanes = j + 1 < Vectors ? V::width : last;
+        if constexpr (Add) sum[i][j] = V::load_partial(p, lanes) + sum[i][j];
+        sum[i][j].store_partial(p, lanes);
+      }
+  }
+}
+
+template <class T, int Rows, int Vectors>
+TW_INLINE void clear(Vec<T> (&sum)[Rows][Vectors]) {
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j) sum[i][j] = V::zero();
+    for (int j = 0; j < Vectors; ++j) sum[i][j] = Vec<T>::zero();
+}
 
-  // C is wanted when the loop ends; ask for it before the loop starts.
+template <class T, int Rows, int Vectors>
+void segment_tile(const SegmentList<T>& list, TileC<T> c) {
+  Vec<T> sum[Rows][Vectors];
+  clear<T, Rows, Vectors>(sum);
+
+  // C is wanted when a chain ends; ask for it before the first starts.
   T* out = c.data;
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i, out += c.row) {
@@ -127,30 +160,15 @@ void segment_tile(const SegmentList<T>& list, TileC<T> c) {
     else
       add_products<T, Rows, Vectors, 0, Rows - 1>(sum, s->k, a, list.a_row, list.a_col, b, ahead,
                                                   list.ahead_step);
+    if (!s->flush) continue;
+    if (c.add)
+      put_sums<T, Rows, Vectors, true>(sum, c);
+    else
+      put_sums<T, Rows, Vectors, false>(sum, c);
+    c.add = true;
+    clear<T, Rows, Vectors>(sum);
   }
-
-  out = c.data;
-  const int last = c.cols - (Vectors - 1) * V::width;  // lanes of the last vector in use
-  if (last == V::width) {
-#pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i, out += c.row)
-#pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) {
-        T* p = out + j * V::width;
-        if (c.add) sum[i][j] = V::load(p) + sum[i][j];
-        sum[i][j].store(p);
-      }
-  } else {
-#pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i, out += c.row)
-#pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) {
-        T* p = out + j * V::width;
-        const int lanes = j + 1 < Vectors ? V::width : last;
-        if (c.add) sum[i][j] = V::load_partial(p, lanes) + sum[i][j];
-        sum[i][j].store_partial(p, lanes);
-      }
-  }
+  if (list.count == 0 && !c.add) put_sums<T, Rows, Vectors, false>(sum, c);
 }
 
 // Kernels by height; entry 0 is unused.

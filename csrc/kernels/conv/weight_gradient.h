@@ -7,6 +7,11 @@
 
 namespace tilework::TW_ISA {
 
+inline constexpr int64_t kPixelBlock = 448;
+// A chain of roundings is a row of pixels, or two: shorter ones leave as many sums to add up.
+inline constexpr int64_t kPixelChain = 64;
+inline constexpr int64_t kRowsAChain = 2;
+
 // One run of k: pixels [begin, end) of a row of the grid.
 struct PixelRun {
   int64_t image, row, begin, end;
@@ -39,9 +44,9 @@ struct WeightGradientPlan {
     const int64_t fit = sums > 0 ? Blocks<T>::b_most / sums : panels;
     panels_at_once = least(panels, fit > 0 ? fit : 1);
 
-    col_parts = ceil_div(g.cols, kFlush);
+    col_parts = ceil_div(g.cols, kPixelChain);
     const int64_t widest = col_parts > 0 ? ceil_div(g.cols, col_parts) : 1;
-    runs_at_once = kFlush / widest;
+    runs_at_once = kPixelBlock / widest;
     pixels = runs_at_once * widest;
   }
 };
@@ -130,7 +135,7 @@ class BlockedWeightGradient {
     const int64_t in_cols = plan_.extent.left + g_.in_cols + plan_.extent.right;
     const int64_t tap_col = tap.col + plan_.extent.left;
     Segment<T>* out = segments_ + t * plan_.runs_at_once;
-    int64_t count = 0;
+    int64_t count = 0, chain = 0, rows = 0;
     for (int64_t i = 0; i < runs; ++i) {
       const PixelRun& r = runs_[i];
       const int64_t in_row = (g_.row_begin + r.row) * g_.row_step + tap.row;
@@ -139,10 +144,17 @@ class BlockedWeightGradient {
       const int64_t to = ceil_div(in_cols - tap_col, g_.col_step);
       const int64_t begin = from > r.begin ? from : r.begin, end = least(to, r.end);
       if (begin >= end) continue;
+      if (count > 0 && (rows == kRowsAChain || chain + end - begin > kPixelChain)) {
+        out[count - 1].flush = true;
+        chain = rows = 0;
+      }
+      chain += end - begin;
+      ++rows;
       out[count++] = {
           x_.data + r.image * x_.image + in_row * x_.row + (begin * g_.col_step + tap_col) * x_.col,
-          (r.at + begin - r.begin) * Shape::nr, end - begin, Edge::none};
+          (r.at + begin - r.begin) * Shape::nr, end - begin, Edge::none, false};
     }
+    if (count > 0) out[count - 1].flush = true;
     return count;
   }
 
