@@ -12,6 +12,7 @@
 #include "base/memory_pool.h"
 #include "base/philox.h"
 #include "base/thread_pool.h"
+#include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/loss/loss.h"
 #include "kernels/optim/optim.h"
@@ -265,6 +266,54 @@ void check_reduce(int64_t rows, int64_t cols) {
   }
 }
 
+// --- conv: 3x3 windows that reach over every border, either layout, all three directions ---
+
+template <class T>
+void check_conv(int64_t rows, int64_t cols) {
+  const int64_t c = std::min<int64_t>(rows, 18), o = std::min<int64_t>(cols, 35), in = 6;
+  for (const int64_t step : {1, 2})
+    for (const bool channels_last : {false, true}) {
+      const int64_t out = (in - 1) / step + 1;
+      const ConvShape s{2, c, o, 1, in, in, out, out, 3, 3, step, step, 1, 1, 1, 1};
+      const auto view = [&]<class E>(E* data, int64_t channels, int64_t size) {
+        const int64_t image = channels * size * size;
+        return channels_last ? ImageView<E>{data, image, 1, size * channels, channels}
+                             : ImageView<E>{data, image, size * size, size, 1};
+      };
+      const auto x = values<T>(2 * c * in * in), w = values<T>(o * c * 9),
+                 dy = values<T>(2 * o * out * out);
+      std::vector<T> y(dy.size()), dx(x.size()), dw(w.size());
+      const auto xs = view(x.data(), c, in), dys = view(dy.data(), o, out);
+      const KernelView<const T> ws{w.data(), c * 9, 9, 3, 1};
+      conv_forward<T>(s, xs, ws, y.data(), {});
+      conv_input_gradient<T>(s, dys, ws, dx.data(), {});
+      conv_weight_gradient<T>(s, xs, dys, {dw.data(), c * 9, 9, 3, 1});
+
+      struct Sum {
+        Wide value = 0, size = 0;
+        void add(Wide term) { value += term, size += std::abs(term); }
+      };
+      std::vector<Sum> y_sum(y.size()), dx_sum(x.size()), dw_sum(w.size());
+      for (int64_t i = 0; i < 2 * out * out * o; ++i)
+        for (int64_t j = 0; j < 9 * c; ++j) {
+          const int64_t n = i / (out * out * o), row = i / (out * o) % out, col = i / o % out;
+          const int64_t in_row = row * step + j / 3 % 3 - 1, in_col = col * step + j % 3 - 1;
+          if (in_row < 0 || in_row >= in || in_col < 0 || in_col >= in) continue;
+          const int64_t ch = j / 9, wi = i % o * c * 9 + j;
+          const Wide a =
+              xs.data[n * xs.image + ch * xs.channel + in_row * xs.row + in_col * xs.col];
+          const Wide g =
+              dys.data[n * dys.image + i % o * dys.channel + row * dys.row + col * dys.col];
+          y_sum[i].add(a * w[wi]);
+          dx_sum[((n * in + in_row) * in + in_col) * c + ch].add(g * w[wi]);
+          dw_sum[wi].add(a * g);
+        }
+      for (std::size_t i = 0; i < y.size(); ++i) near(y[i], y_sum[i].value, y_sum[i].size);
+      for (std::size_t i = 0; i < dx.size(); ++i) near(dx[i], dx_sum[i].value, dx_sum[i].size);
+      for (std::size_t i = 0; i < dw.size(); ++i) near(dw[i], dw_sum[i].value, dw_sum[i].size);
+    }
+}
+
 // --- softmax: along the rows, and along the columns ---
 
 template <class T>
@@ -411,9 +460,9 @@ struct Check {
 };
 #define TW_CHECK(name) {#name, check_##name<float>, check_##name<double>}
 const Check kChecks[] = {
-    TW_CHECK(gemm),    TW_CHECK(unary),  TW_CHECK(binary),  TW_CHECK(bias),
-    TW_CHECK(dropout), TW_CHECK(reduce), TW_CHECK(softmax), TW_CHECK(cross_entropy),
-    TW_CHECK(mse),     TW_CHECK(optim),  TW_CHECK(random),
+    TW_CHECK(gemm),          TW_CHECK(conv),    TW_CHECK(unary),  TW_CHECK(binary),
+    TW_CHECK(bias),          TW_CHECK(dropout), TW_CHECK(reduce), TW_CHECK(softmax),
+    TW_CHECK(cross_entropy), TW_CHECK(mse),     TW_CHECK(optim),  TW_CHECK(random),
 };
 
 void memory_pool_serves() {

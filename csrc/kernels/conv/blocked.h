@@ -1,8 +1,8 @@
 // The blocked correlation: a block of packed weights stays in L2 while the pixels stream by.
 //
 // A tile takes kBlock products at a time, so that what it reads of x stays in L1 while every panel
-// of weights meets it, and no chain of roundings is longer than kChain: what bounds the error where
-// there are many channels.
+// of weights meets it. Within them, chains of roundings end after kChain products: what bounds the
+// error where there are many channels.
 #pragma once
 
 #include "kernels/conv/arrange.h"
@@ -12,7 +12,8 @@
 namespace tilework::TW_ISA {
 
 inline constexpr int64_t kBlock = 512;
-inline constexpr int64_t kChain = 128;
+// A sum's error grows with the length of its chains and with their number.
+inline constexpr int64_t kChain = 128, kChainOfMany = 96, kMany = 4096;
 // Below so many channels, a segment runs over a row of taps: these are adjacent in a copy of x.
 inline constexpr int64_t kFewChannels = 16;
 inline constexpr int64_t kStreamBytes = 4 << 20;
@@ -38,7 +39,7 @@ struct CorrelationPlan {
   int64_t channel_blocks, channels;  // of one block
   int64_t panels, panels_at_once;
   int64_t col_parts;
-  int64_t taps_at_once;
+  int64_t taps_at_once, chain;
   int64_t last_tap_row;
   bool streams;  // y, around the caches
 
@@ -55,6 +56,8 @@ struct CorrelationPlan {
     margins = folds || clips_oddly(g);
     copies = margins || (g.x_channel != 1 && g.channels > 1);
     if (copies) extent = CopyExtent::of(g, margins);
+
+    chain = g.tap_count * g.channels > kMany ? kChainOfMany : kChain;
 
     panels = ceil_div(g.outs, Shape::nr);
     const int64_t fit = k_most / (taps * channels > 0 ? taps * channels : 1);
@@ -111,7 +114,8 @@ class BlockedCorrelation {
  public:
   BlockedCorrelation(const Correlation<T>& g, void* workspace)
       : g_(g), plan_(g), arena_(workspace) {
-    segments_ = arena_.template take<Segment<T>>(g.tap_count * ceil_div(plan_.channels, kChain));
+    segments_ =
+        arena_.template take<Segment<T>>(g.tap_count * ceil_div(plan_.channels, plan_.chain));
     slots_ = arena_.template take<int32_t>(PanelPacker<T>::slot_room(g));
     // The kernel's requests for B run past the end, which costs nothing; its loads do not.
     weights_ =
@@ -223,7 +227,7 @@ class BlockedCorrelation {
       const int64_t in_row = (g_.row_begin + row) * g_.row_step + tap.row;
       if (in_row < 0 || in_row >= g_.in_rows) continue;
       const bool joins = plan_.folds && previous && previous->row == tap.row &&
-                         previous->col + 1 == tap.col && chain + channels_.size <= kChain;
+                         previous->col + 1 == tap.col && chain + channels_.size <= plan_.chain;
       previous = &tap;
       if (joins) {
         segments_[count - 1].k += channels_.size;
@@ -233,10 +237,10 @@ class BlockedCorrelation {
       const Clip lost = plan_.margins ? Clip::none : clip(g_, cols, tap);
       if (lost == Clip::all) continue;
       const int64_t in_col = plan_.extent.left + cols.begin * g_.col_step + tap.col;
-      const int64_t pieces = ceil_div(channels_.size, kChain);
+      const int64_t pieces = ceil_div(channels_.size, plan_.chain);
       for (int64_t p = 0; p < pieces; ++p) {
         const Part piece = part(channels_.size, pieces, p);
-        if (count > 0 && chain + piece.size > kChain) {
+        if (count > 0 && chain + piece.size > plan_.chain) {
           segments_[count - 1].flush = true;
           chain = 0;
         }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
@@ -170,8 +171,6 @@ void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
   });
 }
 
-// The taps along one axis that a grid of every `step`-th place meets: at place p of it, the offset
-// of tap k.
 std::vector<Tap> all_taps(const ConvShape& s, int64_t w_row, int64_t w_col) {
   std::vector<Tap> taps;
   for (int64_t i = 0; i < s.kernel_rows; ++i)
@@ -186,6 +185,13 @@ bool is_product(const ConvShape& s) {
   return s.kernel_rows == 1 && s.kernel_cols == 1 && s.groups == 1 && s.row_step == 1 &&
          s.col_step == 1 && s.row_padding == 0 && s.col_padding == 0 && s.rows == s.in_rows &&
          s.cols == s.in_cols;
+}
+
+// Where the product's own routines do better than the correlation's: on tiles, and where pixels are
+// adjacent rather than channels, which a correlation would have to copy.
+template <class T>
+bool prefers_product(const ConvShape& s, const ImageView<const T>& x) {
+  return is_product(s) && (x.channel != 1 || (sizeof(T) == 4 && active_isa() > Isa::avx512));
 }
 
 // Pixels as the rows of a matrix: all of them, or each image's.
@@ -265,7 +271,7 @@ double conv_cost_ns(const ConvShape& s) {
 template <class T>
 void conv_forward(const ConvShape& s, const ImageView<const T>& x,
                   const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue) {
-  if (is_product(s)) {
+  if (prefers_product(s, x)) {
     const PixelRows p = pixel_rows(s, x);
     if (p.valid)
       return multiply_pixels(p, x.data, x.channel, s.channels, s.outs, weight.data, weight.channel,
@@ -308,7 +314,7 @@ void conv_forward(const ConvShape& s, const ImageView<const T>& x,
 template <class T>
 void conv_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
                          const KernelView<const T>& weight, T* dx, const Epilogue<T>& epilogue) {
-  if (is_product(s)) {
+  if (prefers_product(s, dy)) {
     const PixelRows p = pixel_rows(s, dy);
     if (p.valid)
       return multiply_pixels(p, dy.data, dy.channel, s.outs, s.channels, weight.data, weight.out,

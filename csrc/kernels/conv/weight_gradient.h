@@ -8,9 +8,9 @@
 namespace tilework::TW_ISA {
 
 inline constexpr int64_t kPixelBlock = 448;
-// A chain of roundings is a row of pixels, or two: shorter ones leave as many sums to add up.
-inline constexpr int64_t kPixelChain = 64;
-inline constexpr int64_t kRowsAChain = 2;
+// A chain of roundings is a row of pixels, or two where there are many: a sum's error grows with
+// the length of its chains and with their number.
+inline constexpr int64_t kPixelChain = 64, kManyRows = 32;
 
 // One run of k: pixels [begin, end) of a row of the grid.
 struct PixelRun {
@@ -31,6 +31,7 @@ struct WeightGradientPlan {
   bool in_place;  // the tiles' rows are those of dweight
   int64_t panels, panels_at_once;
   int64_t col_parts, runs_at_once, pixels;  // of a block
+  int64_t rows_a_chain;
 
   explicit WeightGradientPlan(const WeightGradient<T>& g) {
     folds = g.channels < kFewChannels && g.tap_count > 1;
@@ -48,6 +49,7 @@ struct WeightGradientPlan {
     const int64_t widest = col_parts > 0 ? ceil_div(g.cols, col_parts) : 1;
     runs_at_once = kPixelBlock / widest;
     pixels = runs_at_once * widest;
+    rows_a_chain = g.images * g.rows > kManyRows ? 2 : 1;
   }
 };
 
@@ -144,7 +146,7 @@ class BlockedWeightGradient {
       const int64_t to = ceil_div(in_cols - tap_col, g_.col_step);
       const int64_t begin = from > r.begin ? from : r.begin, end = least(to, r.end);
       if (begin >= end) continue;
-      if (count > 0 && (rows == kRowsAChain || chain + end - begin > kPixelChain)) {
+      if (count > 0 && (rows == plan_.rows_a_chain || chain + end - begin > kPixelChain)) {
         out[count - 1].flush = true;
         chain = rows = 0;
       }
