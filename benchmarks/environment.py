@@ -20,7 +20,7 @@ _ISA_VARIABLES: dict[str, dict[str, str]] = {
     },
 }
 _XLA_ISA = {"avx2": "AVX2", "avx512": "AVX512"}
-ISAS = ("generic", "avx2", "avx512", "amx")
+ISAS = ("generic", "avx2", "avx512", "avx512bf16", "amx")
 
 # An allocator that returns nothing to the system and uses huge pages: the best that glibc can do
 # for a library that allocates each output afresh.

@@ -12,7 +12,7 @@ from tilework import engines
 if engines.current_engine() != "native":
     pytest.skip("ISAs are the compiled engine's", allow_module_level=True)
 
-ISAS = ["generic", "avx2", "avx512", "amx"]
+ISAS = ["generic", "avx2", "avx512", "avx512bf16", "amx"]
 BEST = engines.engine_module().cpu_info()["best_isa"]
 CANNOT_RUN = [name for name in ISAS if name not in ISAS[: ISAS.index(BEST) + 1]]
 USES = {

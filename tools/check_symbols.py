@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-ISAS = ("generic", "avx2", "avx512", "amx", "neon")
+ISAS = ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon")
 OBJECT = re.compile(rf"/kernels/[^/]+/({'|'.join(ISAS)})(_[^/]*)?\.cc\.o$")
 WEAK = frozenset("WVu")  # nm's letters of weak functions, weak objects and unique globals
 

@@ -16,11 +16,11 @@ namespace tilework {
 namespace {
 
 #if defined(TILEWORK_TILE_TWIN)
-constexpr const char* kNames[] = {"generic", "avx2", "avx512", "twin", "amx"};
-constexpr Isa kBestWithoutAmx = Isa::twin;
+constexpr const char* kNames[] = {"generic", "avx2", "avx512", "twin", "avx512bf16", "amx"};
+constexpr Isa kAvx512 = Isa::twin;
 #else
-constexpr const char* kNames[] = {"generic", "avx2", "avx512", "amx"};
-constexpr Isa kBestWithoutAmx = Isa::avx512;
+constexpr const char* kNames[] = {"generic", "avx2", "avx512", "avx512bf16", "amx"};
+constexpr Isa kAvx512 = Isa::avx512;
 #endif
 constexpr int kIsaCount = sizeof(kNames) / sizeof(kNames[0]);
 
@@ -41,20 +41,32 @@ Isa detect(std::string& amx_refusal) {
   if (!(b & bit_AVX2) || !(b & bit_BMI2)) return Isa::generic;
   const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
   if ((b & avx512) != avx512 || (xcr0() & 0xe6) != 0xe6) return Isa::avx2;
-  constexpr uint32_t amx_tile = 1u << 24, amx_bf16 = 1u << 22;
-  if (!(d & amx_tile) || !(d & amx_bf16)) return kBestWithoutAmx;
+  constexpr uint32_t amx_tile = 1u << 24, amx_bf16 = 1u << 22, avx512_bf16 = 1u << 5;
+  const bool has_amx = (d & amx_tile) && (d & amx_bf16);
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & avx512_bf16)) return kAvx512;
+  if (!has_amx) return Isa::avx512bf16;
   if ((xcr0() & 0x60000) != 0x60000) {
     amx_refusal = "the system does not save AMX tile registers (XCR0)";
-    return kBestWithoutAmx;
+    return Isa::avx512bf16;
   }
   if (!request_amx_permission()) {
     amx_refusal = "the kernel refused arch_prctl(ARCH_REQ_XCOMP_PERM)";
-    return kBestWithoutAmx;
+    return Isa::avx512bf16;
   }
   return Isa::amx;
 }
+
+Isa choose(Isa best) {
+  if (best != Isa::avx512bf16) return best;
+  uint32_t a, b, c, d;
+  constexpr uint32_t avx512_fp16 = 1u << 23;
+  const bool intel = __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx;
+  const bool slow = intel && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & avx512_fp16);
+  return slow ? kAvx512 : best;
+}
 #else
 Isa detect(std::string&) { return Isa::generic; }
+Isa choose(Isa best) { return best; }
 #endif
 
 std::string model_name() {
@@ -65,7 +77,7 @@ std::string model_name() {
   return "unknown";
 }
 
-std::atomic<int> g_forced{-1};  // -1: the best
+std::atomic<int> g_forced{-1};  // -1: the chosen one
 std::atomic<int> g_generation{0};
 
 int parse(const std::string& name, const char* source) {
@@ -80,8 +92,8 @@ int parse(const std::string& name, const char* source) {
                                   " at best; got '" + name +
                                   "': " + (why.empty() ? "this CPU lacks it" : why));
     }
-  throw std::invalid_argument(prefix + "generic, avx2, avx512, amx or auto; got '" + name +
-                              "': name one of them");
+  throw std::invalid_argument(prefix + "generic, avx2, avx512, avx512bf16, amx or auto; got '" +
+                              name + "': name one of them");
 }
 
 }  // namespace
@@ -101,6 +113,7 @@ const CpuInfo& cpu_info() {
     CpuInfo i;
     i.model = model_name();
     i.best = detect(i.amx_refusal);
+    i.chosen = choose(i.best);
     i.l1d_bytes = sysconf(_SC_LEVEL1_DCACHE_SIZE);
     i.l2_bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
     i.l3_bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
@@ -125,7 +138,7 @@ Isa active_isa() {
     return true;
   }();
   const int forced = g_forced.load(std::memory_order_relaxed);
-  return forced < 0 ? cpu_info().best : static_cast<Isa>(forced);
+  return forced < 0 ? cpu_info().chosen : static_cast<Isa>(forced);
 }
 
 void set_isa(const std::string& name) {

@@ -11,6 +11,9 @@ VariantStatus VariantListing::describe(const char* name, Isa needs, const char* 
       std::strcmp(name, isa_name(needs)) == 0 ? "" : std::string("needs ") + isa_name(needs) + "; ";
   if (s.serves) {
     s.reason = "the best for the active ISA, " + isa;
+  } else if (needs == Isa::avx512bf16 && s.runs && active_isa() == cpu_info().chosen &&
+             cpu_info().chosen < needs) {
+    s.reason = wants + "slower here: this CPU's vdpbf16ps does half the products of its FMAs";
   } else if (needs > active_isa() && s.runs) {
     s.reason = wants + "the ISA is held to " + isa;
   } else if (s.runs) {

@@ -62,14 +62,14 @@ def set_num_threads(n: int) -> None:
 
 
 def get_isa() -> str:
-    """The instruction set that kernels are chosen for: "generic", "avx2", "avx512", "amx"; "numba"
-    where that engine is in use."""
+    """The instruction set that kernels are chosen for: "generic", "avx2", "avx512", "avx512bf16",
+    "amx"; "numba" where that engine is in use."""
     module = _native()
     return "numba" if module is None else str(module.active_isa())
 
 
 def set_isa(name: str) -> None:
-    """Forces an instruction set, or with "auto" takes the best again. ValueError where this
+    """Forces an instruction set, or with "auto" takes the fastest again. ValueError where this
     processor cannot run it, or on the numba engine.
 
     TILEWORK_ISA does the same at import.

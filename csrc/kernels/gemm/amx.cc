@@ -1,8 +1,8 @@
-#include "kernels/gemm/amx_gemm.h"
+#include "kernels/gemm/amx_table.h"
 
 namespace tilework::TW_ISA {
 
 extern const GemmKernels gemm_kernels;
-constexpr GemmKernels gemm_kernels = split::kTable;
+constexpr GemmKernels gemm_kernels = kAmxTable;
 
 }  // namespace tilework::TW_ISA

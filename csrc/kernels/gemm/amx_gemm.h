@@ -304,16 +304,4 @@ inline constexpr GemmRoutine<float> kRoutine = {
 
 inline constexpr GemmRoutine<float> kRoutines[] = {kRoutine<3>, kRoutine<2>, kRoutine<1>};
 
-// float64, and what does not suit, is AVX-512's.
-inline constexpr GemmKernels kTable = {.f32 = kRoutines,
-                                       .f32_count = 3,
-                                       .f64 = nullptr,
-                                       .f64_count = 0,
-                                       .bf16 = nullptr,
-                                       .bf16_count = 0,
-                                       .activation_backward_f32 = nullptr,
-                                       .activation_backward_f64 = nullptr,
-                                       .activation_backward_bf16 = nullptr,
-                                       .next = &avx512::gemm_kernels};
-
 }  // namespace tilework::TW_ISA::split

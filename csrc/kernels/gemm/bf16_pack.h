@@ -138,6 +138,23 @@ inline void widen_block(int64_t cols, int64_t steps, const bfloat16* x, int64_t 
                   x_k, packed + j * steps);
 }
 
+// What BlockedProduct (bf16_blocked.h) asks of a way to lay operands out: a step of the tile covers
+// kValues of K.
+struct Widened {
+  static constexpr int kValues = 1;
+  static TW_INLINE WidePanel panel_of_a(int rows, int64_t values, const bfloat16* x, int64_t x_row,
+                                        int64_t x_k, float* out) {
+    return widen_panel(rows, values, x, x_row, x_k, out);
+  }
+  static TW_INLINE void block_of_b(int64_t cols, int64_t values, const bfloat16* x, int64_t x_k,
+                                   int64_t x_col, float* packed) {
+    widen_block(cols, values, x, x_k, x_col, packed);
+  }
+  static TW_INLINE TileKernel<float> kernel(int rows, int cols, bool packed_a) {
+    return tile_kernel<float>(rows, cols, packed_a);
+  }
+};
+
 // --- C ---
 
 // Puts a block of sums whose corner is at (row, col) into C, with all that follows a product.

@@ -32,8 +32,9 @@ inline constexpr GemmRoutine<bfloat16> kBf16Routines[] = {
      bf16::rows_run, nullptr, nullptr},
     {"bf16 narrow", bf16::narrow_suits, Tile<float>::nr, Tile<float>::mr, bf16::narrow_workspace,
      bf16::narrow_run, nullptr, nullptr},
-    {"bf16 blocked", bf16::blocked_suits, Tile<float>::mr, Tile<float>::nr, bf16::blocked_workspace,
-     bf16::blocked_run, bf16::blocked_panel_bytes, bf16::blocked_pack},
+    {"bf16 blocked", bf16::blocked_suits, Tile<float>::mr, Tile<float>::nr,
+     bf16::BlockedProduct<bf16::Widened>::workspace_bytes, bf16::blocked_run<bf16::Widened>,
+     bf16::blocked_panel_bytes<bf16::Widened>, bf16::blocked_pack<bf16::Widened>},
 };
 
 constexpr GemmKernels gemm_table() {

@@ -73,10 +73,16 @@ TW_INLINE void put_tile(const Vec<T> (&sum)[Rows][Vectors], T* out, int64_t row,
   }
 }
 
+// What a step adds to a sum of the product of a lane of A and one of B.
+template <class T>
+struct MultiplyAdd {
+  static TW_INLINE Vec<T> run(Vec<T> a, Vec<T> b, Vec<T> sum) { return fma(a, b, sum); }
+};
+
 // Tiles of a row follow one another here, and not in calls, so that a tile's first loads are under
 // way while the sums of the one before are still being added up: in calls, what is fixed takes as
 // long as six steps of k, here two.
-template <class T, int Rows, int Vectors, bool PackedA>
+template <class T, int Rows, int Vectors, bool PackedA, class Step = MultiplyAdd<T>>
 void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
   using V = Vec<T>;
   // A's panel lies in L1; B streams from L2, and what is asked for ahead hides that.
@@ -114,7 +120,7 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
         for (int i = 0; i < Rows; ++i) {
           const V va = PackedA ? packed[i] : base[i / 3][(i % 3) * a.row + s];
 #pragma GCC unroll 2
-          for (int j = 0; j < Vectors; ++j) sum[i][j] = fma(va, vb[j], sum[i][j]);
+          for (int j = 0; j < Vectors; ++j) sum[i][j] = Step::run(va, vb[j], sum[i][j]);
         }
         pb += b.row;
         if constexpr (PackedA) packed += a_step;
@@ -141,24 +147,24 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
 }
 
 // Kernels by height; entry 0 is unused.
-template <class T, int Vectors, bool PackedA, int... Rows>
+template <class T, int Vectors, bool PackedA, class Step, int... Rows>
 struct TileRow {
-  TileKernel<T> kernel[sizeof...(Rows) + 1] = {nullptr, tile<T, Rows, Vectors, PackedA>...};
+  TileKernel<T> kernel[sizeof...(Rows) + 1] = {nullptr, tile<T, Rows, Vectors, PackedA, Step>...};
 };
-template <class T, int Vectors, bool PackedA>
+template <class T, int Vectors, bool PackedA, class Step>
 constexpr auto tile_row() {
   if constexpr (Tile<T>::mr == 14)
-    return TileRow<T, Vectors, PackedA, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14>{};
+    return TileRow<T, Vectors, PackedA, Step, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14>{};
   else
-    return TileRow<T, Vectors, PackedA, 1, 2, 3, 4, 5, 6>{};
+    return TileRow<T, Vectors, PackedA, Step, 1, 2, 3, 4, 5, 6>{};
 }
 
-template <class T>
+template <class T, class Step = MultiplyAdd<T>>
 TW_INLINE TileKernel<T> tile_kernel(int rows, int cols, bool packed_a) {
-  static constexpr auto kWidePacked = tile_row<T, 2, true>();
-  static constexpr auto kWideStrided = tile_row<T, 2, false>();
-  static constexpr auto kNarrowPacked = tile_row<T, 1, true>();
-  static constexpr auto kNarrowStrided = tile_row<T, 1, false>();
+  static constexpr auto kWidePacked = tile_row<T, 2, true, Step>();
+  static constexpr auto kWideStrided = tile_row<T, 2, false, Step>();
+  static constexpr auto kNarrowPacked = tile_row<T, 1, true, Step>();
+  static constexpr auto kNarrowStrided = tile_row<T, 1, false, Step>();
   if (cols > Tile<T>::width) return packed_a ? kWidePacked.kernel[rows] : kWideStrided.kernel[rows];
   return packed_a ? kNarrowPacked.kernel[rows] : kNarrowStrided.kernel[rows];
 }

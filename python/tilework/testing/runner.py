@@ -24,7 +24,7 @@ from tilework.testing.tolerance import assert_close, eps, growth
 
 # Those of a wheel, which are skipped by name where they cannot run; and what else this build has.
 ISAS: tuple[str, ...] = tuple(
-    dict.fromkeys(["generic", "avx2", "avx512", "amx", *runnable("gemm")])
+    dict.fromkeys(["generic", "avx2", "avx512", "avx512bf16", "amx", *runnable("gemm")])
 )
 DIRECTIONS = 3
 
@@ -54,8 +54,10 @@ class Target:
         return ""
 
     def serves(self, family: str) -> bool:
-        """Whether the target has kernels of its own for a family: AMX computes products alone."""
-        return self.isa not in ("amx", "twin") or family in ("gemm", "step", "networks")
+        """Whether the target has kernels of its own for a family: AVX512-BF16 and AMX
+        compute products alone."""
+        alone = self.isa in ("avx512bf16", "amx", "twin")
+        return not alone or family in ("gemm", "step", "networks")
 
 
 TARGETS: tuple[Target, ...] = (*(Target("native", isa) for isa in ISAS), Target("numba"))

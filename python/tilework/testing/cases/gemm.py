@@ -400,7 +400,7 @@ def _in_two_calls(torch: Any, F: Any, x: Any, weight: Any, bias: Any) -> Any:
 
 
 def _frozen(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:
-    layer = tw.nn.Linear(weight.shape[1], weight.shape[0])
+    layer = tw.nn.Linear(weight.shape[1], weight.shape[0]).to(weight.dtype)
     layer.load_state_dict({"weight": weight, "bias": bias})
     tw.nn.utils.freeze(layer)
     return lambda: _fused(tw, F, x, layer.weight, layer.bias)
