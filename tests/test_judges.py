@@ -45,7 +45,7 @@ def test_bounds_are_tight(family):
     """No bound lets half of a result's size pass, but where its terms cancel or it is denormal."""
     loose = total = 0
     for case in of_family(family):
-        if not case.quick or case.precision != "highest":
+        if not case.quick or case.precision != "highest" or case.cancels:
             continue
         expected, bound = bound_of(case, "float32")
         if expected.dtype.kind != "f":

@@ -54,7 +54,11 @@ def check_gradients(case):
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize(("family", "op"), OPS)
 def test_same_values_and_gradients(family, op):
-    cases = [c for c in of_family(family) if c.op == op and c.quick and "float64" in c.dtypes]
+    cases = [
+        c
+        for c in of_family(family)
+        if c.op == op and c.quick and "float64" in c.dtypes and c.peer is not None
+    ]
     found = [failure(check_values, c) for c in cases]
     found += [failure(check_gradients, c) for c in cases if c.differentiable]
     assert not [line for line in found if line]

@@ -64,6 +64,8 @@ class Case:
         setup: In place of `call` where state is kept between calls (a training step):
             `setup(tw, F, *inputs)` builds it and returns the call, without arguments.
         peer: PyTorch's spelling where it is not ours; None where PyTorch has no such thing.
+        cancels: Whether the answer is what is left of far larger terms, whose rounding the bound
+            must allow; it may then be wide beside the answer.
         bench: Set where the case is timed.
         precision: The float32 matmul precision that `call` is made at.
     """
@@ -81,6 +83,7 @@ class Case:
     quick: bool = True
     setup: Callable[..., Callable[[], Any]] | None = None
     peer: Callable[..., Any] | Literal["same"] | None = "same"
+    cancels: bool = False
     bench: Bench | None = None
     precision: str = "highest"
 

@@ -102,11 +102,10 @@ def _batch(
         label=label,
         inputs=inputs,
         call=call,
-        peer=peer,
         reference=_batch_reference(training, relu),
         tolerance=bound,
         writes=(3, 4) if training else (),
-        **fields,
+        **({"peer": peer} | fields),
     )
 
 
@@ -136,6 +135,10 @@ BATCH_SHAPES: tuple[Shape, ...] = (
     (2, 3, 70, 70),
     (700, 3),
 )
+
+
+# Data far from zero: what is left of it cancels, and PyTorch's own mean is not held to our bound.
+_FAR: dict[str, Any] = {"cancels": True, "peer": None}
 
 
 def _batch_cases() -> Iterator[Case]:
@@ -180,7 +183,7 @@ def _batch_cases() -> Iterator[Case]:
         yield _batch(f"tail: (3, 2, {n}) by planes", _batch_inputs((3, 2, n)), **more)
     for layout in ("contiguous", "channels_last"):
         far = _batch_inputs((16, 20, 12, 12), layout, offset=1e4)
-        yield _batch(f"mean 1e4, {layout}", far)
+        yield _batch(f"mean 1e4, {layout}", far, **_FAR)
         yield _batch(f"no samples, {layout}", _batch_inputs((0, 3, 2, 2), layout), False)
         for value in (np.nan, np.inf):
 
@@ -317,14 +320,20 @@ def _rows_cases() -> Iterator[Case]:
     for shape, groups in GROUP_SHAPES:
         inputs = _rows_inputs("group_norm", shape)
         slopes = (0, 1, 2) if math.prod(shape) < 5000 else ()
-        yield _rows("group_norm", f"{shape} in {groups}", inputs, groups, differentiable=slopes)
+        # PyTorch's gradient of the weight of an empty group is NaN; a sum of nothing is zero.
+        more: dict[str, Any] = {} if math.prod(shape) else {"peer": None}
+        yield _rows(
+            "group_norm", f"{shape} in {groups}", inputs, groups, differentiable=slopes, **more
+        )
     for shape in INSTANCE_SHAPES:
         inputs = _rows_inputs("instance_norm", shape)
         slopes = (0, 1, 2) if math.prod(shape) < 5000 else ()
-        yield _rows("instance_norm", f"{shape}", inputs, shape[1], differentiable=slopes)
+        more = {} if shape[0] else {"peer": None}  # PyTorch's raises IndexError without a sample
+        yield _rows("instance_norm", f"{shape}", inputs, shape[1], differentiable=slopes, **more)
     for op in ("layer_norm", "group_norm", "instance_norm"):
         far = _rows_inputs(op, (4, 6, 9, 300), 1, offset=1e4)
-        yield _rows(op, "mean 1e4", far, {"group_norm": 3, "instance_norm": 6}.get(op, 1))
+        groups = {"group_norm": 3, "instance_norm": 6}.get(op, 1)
+        yield _rows(op, "mean 1e4", far, groups, **_FAR)
     for op, value in itertools.product(("layer_norm", "rms_norm", "group_norm"), (np.nan, np.inf)):
 
         def planted(
