@@ -54,11 +54,13 @@ TW_INLINE size_t aligned_bytes(int64_t elements) {
 }
 
 // Few rows use each element of B too seldom to pay for its packing: A is packed whole instead, and
-// B read where it lies. (With one or two panels of A there is nothing to read twice.)
+// B read where it lies. One or two panels of A are not worth that order: they take strips of B as
+// they come.
 inline constexpr int64_t kFewPanels = 5;
 
-// A B of that many bytes stays in the caches' first levels: its columns need no packing to be near.
-inline constexpr int64_t kSmallB = 64 << 10;
+// A B of that many bytes needs no packing to be near. Low tiles read it more often: it must fit in
+// L1.
+inline constexpr int64_t kSmallB = kRegisters == 32 ? 64 << 10 : 16 << 10;
 
 // Of a row of tiles that one call computes: `kTilesToFinish` where an epilogue follows, while they
 // are in L1; else as many as take `kStepsInRow` steps, by when the next panel of A may be asked

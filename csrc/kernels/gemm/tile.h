@@ -79,9 +79,8 @@ struct MultiplyAdd {
   static TW_INLINE Vec<T> run(Vec<T> a, Vec<T> b, Vec<T> sum) { return fma(a, b, sum); }
 };
 
-// Tiles of a row follow one another here, and not in calls, so that a tile's first loads are under
-// way while the sums of the one before are still being added up: in calls, what is fixed takes as
-// long as six steps of k, here two.
+// Tiles of a row follow one another here, and not in calls: between calls a tile waits some five
+// steps of k for its first loads, as measured in L1.
 template <class T, int Rows, int Vectors, bool PackedA, class Step = MultiplyAdd<T>>
 void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
   using V = Vec<T>;
