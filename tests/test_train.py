@@ -271,8 +271,10 @@ def few(images, count):
 
 @needs_fashion
 @pytest.mark.parametrize(("recipes", "count"), [(lenet, 2000), (resnet, 1500)])
-def test_image_recipes_learn(recipes, count):
+def test_image_recipes_learn(recipes, count, request):
     """A few steps on a few images: far above chance."""
+    if tw.engines.current_engine() == "numba" and not request.config.getoption("--full"):
+        pytest.skip("takes minutes on the numba engine; --full runs it")
     images = few(data.fashion_mnist(), count)
     recipe = dataclasses.replace(recipes.RECIPES["fashion-mnist"], batch_size=50, epochs=2)
     losses = []
