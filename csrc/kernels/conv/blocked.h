@@ -14,8 +14,6 @@ namespace tilework::TW_ISA {
 inline constexpr int64_t kBlock = 512;
 // A sum's error grows with the length of its chains and with their number.
 inline constexpr int64_t kChain = 128, kChainOfMany = 96, kMany = 4096;
-// Below so many channels, a segment runs over a row of taps: these are adjacent in a copy of x.
-inline constexpr int64_t kFewChannels = 16;
 inline constexpr int64_t kStreamBytes = 4 << 20;
 
 // What the rows [begin, begin + size) of a tile lose to x's borders under one tap.
@@ -30,17 +28,29 @@ TW_INLINE Clip clip(const ConvGeometry& g, const Part& cols, const Tap& tap) {
   return low ? Clip::first : Clip::last;
 }
 
+// An output that the caches cannot hold is written around them: a cached store would first read
+// from memory the line that it overwrites. It takes whole lines.
+template <class T>
+bool can_stream(const Correlation<T>& g) {
+  constexpr int64_t line = 64 / sizeof(T);
+  const auto aligned = [](const T* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; };
+  return g.images * g.y_image * static_cast<int64_t>(sizeof(T)) >= kStreamBytes &&
+         g.outs % line == 0 && g.y_col % line == 0 && aligned(g.y) &&
+         aligned(g.epilogue.preactivation);
+}
+
 template <class T>
 struct CorrelationPlan {
   using Shape = Tile<T>;
-  bool copies, margins, folds;  // x; with zeros beside it; segments that join taps
+  bool copies, margins;  // x; with zeros beside it
   CopyExtent extent;
   int64_t images_at_once;
   int64_t channel_blocks, channels;  // of one block
   int64_t panels, panels_at_once;
   int64_t col_parts;
-  int64_t taps_at_once, chain;
-  int64_t last_tap_row;
+  int64_t taps_at_once, tap_blocks, chain;
+  int64_t segments_most;  // of one block of taps
+  int64_t first_tap_row, last_tap_row;
   bool streams;  // y, around the caches
 
   explicit CorrelationPlan(const Correlation<T>& g) {
@@ -50,14 +60,15 @@ struct CorrelationPlan {
     channel_blocks = g.channels > 0 ? ceil_div(g.channels, longest) : 1;
     channels = ceil_div(g.channels, channel_blocks);
     taps_at_once = kBlock / (channels > 0 ? channels : 1);
+    tap_blocks = g.tap_count > 0 ? ceil_div(g.tap_count, taps_at_once) : 1;
 
     col_parts = ceil_div(g.cols, Shape::mr);
-    folds = g.channels < kFewChannels && g.tap_count > 1 && channel_blocks == 1;
-    margins = folds || clips_oddly(g);
+    margins = clips_oddly(g);
     copies = margins || (g.x_channel != 1 && g.channels > 1);
     if (copies) extent = CopyExtent::of(g, margins);
 
     chain = g.tap_count * g.channels > kMany ? kChainOfMany : kChain;
+    segments_most = least(taps_at_once, g.tap_count) * ceil_div(channels, chain);
 
     panels = ceil_div(g.outs, Shape::nr);
     const int64_t fit = k_most / (taps * channels > 0 ? taps * channels : 1);
@@ -65,9 +76,11 @@ struct CorrelationPlan {
     // Weights that one block holds are packed once, and each image copied when its turn comes.
     images_at_once = one_block() ? 1 : g.images;
 
-    last_tap_row = g.tap_count > 0 ? g.taps[0].row : 0;
-    for (int64_t i = 1; i < g.tap_count; ++i)
+    first_tap_row = last_tap_row = g.tap_count > 0 ? g.taps[0].row : 0;
+    for (int64_t i = 1; i < g.tap_count; ++i) {
+      if (g.taps[i].row < first_tap_row) first_tap_row = g.taps[i].row;
       if (g.taps[i].row > last_tap_row) last_tap_row = g.taps[i].row;
+    }
     streams = channel_blocks == 1 && can_stream(g);
   }
   bool one_block() const { return channel_blocks == 1 && panels_at_once == panels; }
@@ -78,15 +91,6 @@ struct CorrelationPlan {
       for (int64_t i = 0; i < g.tap_count; ++i)
         if (clip(g, part(g.cols, col_parts, p), g.taps[i]) == Clip::other) return true;
     return false;
-  }
-  // An output that the caches cannot hold is written around them: a cached store would first read
-  // from memory the line that it overwrites. It takes whole lines.
-  static bool can_stream(const Correlation<T>& g) {
-    constexpr int64_t line = 64 / sizeof(T);
-    const auto aligned = [](const T* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; };
-    return g.images * g.y_image * static_cast<int64_t>(sizeof(T)) >= kStreamBytes &&
-           g.outs % line == 0 && g.y_col % line == 0 && aligned(g.y) &&
-           aligned(g.epilogue.preactivation);
   }
 };
 
@@ -114,8 +118,9 @@ class BlockedCorrelation {
  public:
   BlockedCorrelation(const Correlation<T>& g, void* workspace)
       : g_(g), plan_(g), arena_(workspace) {
-    segments_ =
-        arena_.template take<Segment<T>>(g.tap_count * ceil_div(plan_.channels, plan_.chain));
+    const int64_t lists = plan_.col_parts * plan_.tap_blocks + 1;
+    lists_ = arena_.template take<SegmentsOfRow>(lists);
+    segments_ = arena_.template take<Segment<T>>(lists * plan_.segments_most);
     slots_ = arena_.template take<int32_t>(PanelPacker<T>::slot_room(g));
     // The kernel's requests for B run past the end, which costs nothing; its loads do not.
     weights_ =
@@ -138,6 +143,7 @@ class BlockedCorrelation {
           for (int64_t b = 0; b < plan_.channel_blocks; ++b) {
             channels_ = part(g_.channels, plan_.channel_blocks, b);
             if (n == 0 || !plan_.one_block()) pack(packer);
+            forget_lists();
             for (int64_t i = 0; i < images; ++i) multiply_image(x, n + i, i);
           }
       }
@@ -161,41 +167,38 @@ class BlockedCorrelation {
     const T* in = x.data + image_of_source * x.image + channels_.begin;
     const int64_t out = image * g_.y_image + group_ * g_.outs;
     for (int64_t row = 0; row < g_.rows; ++row)
-      for (int64_t p = 0; p < plan_.col_parts; ++p) {
-        const Part cols = part(g_.cols, plan_.col_parts, p);
-        multiply_pixels(x, in, row, cols, out + row * g_.y_row + cols.begin * g_.y_col);
-      }
+      for (int64_t p = 0; p < plan_.col_parts; ++p)
+        multiply_pixels(x, in, row, p, out + row * g_.y_row);
   }
 
-  // A tile's pixels, all columns of the block. `out` counts elements of y.
-  void multiply_pixels(const Source<T>& x, const T* in, int64_t row, const Part& cols,
-                       int64_t out) {
+  // The pixels of a tile, all columns of the block. `out_row` counts elements of y.
+  void multiply_pixels(const Source<T>& x, const T* in, int64_t row, int64_t col_part,
+                       int64_t out_row) {
+    const Part cols = part(g_.cols, plan_.col_parts, col_part);
+    const int64_t out = out_row + cols.begin * g_.y_col;
     const bool first = channels_.begin == 0, last = channels_.begin + channels_.size == g_.channels;
-    const int64_t flushes = ceil_div(g_.tap_count, plan_.taps_at_once);
-    Ahead<T> ahead = next_rows(x, in, row, cols, flushes * panels_here());
-    int64_t tap = 0;
-    do {
-      const int64_t end = least(tap + plan_.taps_at_once, g_.tap_count);
-      const int64_t count = list_segments(x, in, row, cols, tap, end);
-      const bool add = !first || tap > 0;
-      if (count > 0 || !add || (last && end == g_.tap_count))
-        for (int64_t p = 0; p < panels_here(); ++p)
-          multiply_tile(x, count, cols, p, out, add, last && end == g_.tap_count, ahead);
-      tap = end;
-    } while (tap < g_.tap_count);
+    Ahead<T> ahead = next_rows(x, in, row, cols, plan_.tap_blocks * panels_here());
+    for (int64_t block = 0; block < plan_.tap_blocks; ++block) {
+      const bool add = !first || block > 0, end = last && block + 1 == plan_.tap_blocks;
+      const SegmentList<T> list = segments_of(x, in, row, col_part, block);
+      if (list.count == 0 && add && !end) continue;
+      for (int64_t p = 0; p < panels_here(); ++p)
+        multiply_tile(list, cols, p, out, add, end, ahead);
+    }
   }
 
-  void multiply_tile(const Source<T>& x, int64_t count, const Part& cols, int64_t p, int64_t out,
-                     bool add, bool last, Ahead<T>& ahead) {
+  void multiply_tile(SegmentList<T> list, const Part& cols, int64_t p, int64_t out, bool add,
+                     bool last, Ahead<T>& ahead) {
     const int64_t col = (panel_ + p) * Shape::nr;
     const int height = static_cast<int>(cols.size);
     const int width = static_cast<int>(least<int64_t>(Shape::nr, g_.outs - col));
     T* y = g_.y + out + col;
     T* c = plan_.streams ? sums_ + p * Shape::nr : y;
     const int64_t c_row = plan_.streams ? sums_row() : g_.y_col;
-    segment_kernel<T>(height, width)({segments_, count, 0, g_.col_step * x.col, 1,
-                                      weights_ + p * panel_elements(), ahead.next(), ahead.step()},
-                                     {c, c_row, width, add});
+    list.panel = weights_ + p * panel_elements();
+    list.ahead = ahead.next();
+    list.ahead_step = ahead.step();
+    segment_kernel<T>(height, width)(list, {c, c_row, width, add});
     if (!last || !(plan_.streams || g_.epilogue.changes_result())) return;
     Epilogue<T> e = epilogue_at(g_.epilogue, 0, out + col);
     if (e.bias) e.bias = g_.epilogue.bias + group_ * g_.outs + col;
@@ -217,23 +220,35 @@ class BlockedCorrelation {
                     least(plan_.taps_at_once, g_.tap_count) * channels_.size);
   }
 
-  // The segments of taps [begin, end) that reach the tile.
-  int64_t list_segments(const Source<T>& x, const T* in, int64_t row, const Part& cols,
-                        int64_t begin, int64_t end) {
+  // The segments of a block of taps that reach the tile: made once for all rows of pixels from
+  // which no tap leaves x, since these differ by where the row starts alone.
+  SegmentList<T> segments_of(const Source<T>& x, const T* in, int64_t row, int64_t col_part,
+                             int64_t block) {
+    const int64_t in_row = (g_.row_begin + row) * g_.row_step;
+    const bool inside =
+        in_row + plan_.first_tap_row >= 0 && in_row + plan_.last_tap_row < g_.in_rows;
+    const int64_t i = inside ? block * plan_.col_parts + col_part
+                             : plan_.tap_blocks * plan_.col_parts;  // the last: of this row alone
+    SegmentsOfRow& list = lists_[i];
+    Segment<T>* segments = segments_ + i * plan_.segments_most;
+    const T* at = in + in_row * x.row;
+    if (!inside || !list.row) list = {at, list_segments(x, at, in_row, col_part, block, segments)};
+    return {segments, list.count, at - list.row, g_.col_step * x.col, 1, nullptr, nullptr, 0};
+  }
+
+  void forget_lists() {
+    for (int64_t i = 0; i < plan_.tap_blocks * plan_.col_parts; ++i) lists_[i].row = nullptr;
+  }
+
+  // `at` is where row `in_row` of x starts.
+  int64_t list_segments(const Source<T>& x, const T* at, int64_t in_row, int64_t col_part,
+                        int64_t block, Segment<T>* segments) const {
+    const Part cols = part(g_.cols, plan_.col_parts, col_part);
+    const int64_t begin = block * plan_.taps_at_once;
     int64_t count = 0, chain = 0;
-    const Tap* previous = nullptr;
-    for (int64_t i = begin; i < end; ++i) {
+    for (int64_t i = begin; i < least(begin + plan_.taps_at_once, g_.tap_count); ++i) {
       const Tap& tap = g_.taps[i];
-      const int64_t in_row = (g_.row_begin + row) * g_.row_step + tap.row;
-      if (in_row < 0 || in_row >= g_.in_rows) continue;
-      const bool joins = plan_.folds && previous && previous->row == tap.row &&
-                         previous->col + 1 == tap.col && chain + channels_.size <= plan_.chain;
-      previous = &tap;
-      if (joins) {
-        segments_[count - 1].k += channels_.size;
-        chain += channels_.size;
-        continue;
-      }
+      if (in_row + tap.row < 0 || in_row + tap.row >= g_.in_rows) continue;
       const Clip lost = plan_.margins ? Clip::none : clip(g_, cols, tap);
       if (lost == Clip::all) continue;
       const int64_t in_col = plan_.extent.left + cols.begin * g_.col_step + tap.col;
@@ -241,25 +256,32 @@ class BlockedCorrelation {
       for (int64_t p = 0; p < pieces; ++p) {
         const Part piece = part(channels_.size, pieces, p);
         if (count > 0 && chain + piece.size > plan_.chain) {
-          segments_[count - 1].flush = true;
+          segments[count - 1].flush = true;
           chain = 0;
         }
         chain += piece.size;
-        segments_[count++] = {in + in_row * x.row + in_col * x.col + piece.begin,
-                              (i * channels_.size + piece.begin) * Shape::nr, piece.size,
-                              lost == Clip::first  ? Edge::no_first
-                              : lost == Clip::last ? Edge::no_last
-                                                   : Edge::none,
-                              false};
+        segments[count++] = {at + tap.row * x.row + in_col * x.col + piece.begin,
+                             (i * channels_.size + piece.begin) * Shape::nr, piece.size,
+                             lost == Clip::first  ? Edge::no_first
+                             : lost == Clip::last ? Edge::no_last
+                                                  : Edge::none,
+                             false};
       }
     }
-    if (count > 0) segments_[count - 1].flush = true;
+    if (count > 0) segments[count - 1].flush = true;
     return count;
   }
+
+  struct SegmentsOfRow {
+    const T* row;  // of x, that they are for; null: not made yet
+    int64_t count;
+  };
 
   const Correlation<T>& g_;
   const CorrelationPlan<T> plan_;
   Arena arena_;
+  // Of a row inside of x, for each block of taps and part of the columns; and of one other row.
+  SegmentsOfRow* lists_;
   Segment<T>* segments_;
   int32_t* slots_;
   T *weights_, *copy_, *sums_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/conv/blocked.h"
+#include "kernels/conv/gathered.h"
 #include "kernels/conv/kernels.h"
 #include "kernels/conv/lanes_correlation.h"
 #include "kernels/conv/lanes_weight_gradient.h"
@@ -12,6 +13,8 @@ namespace tilework::TW_ISA {
 template <class T>
 inline constexpr ConvRoutine<Correlation<T>> kCorrelations[] = {
     {"lanes", lane_correlation_suits<T>, 1, 1, lane_correlation_workspace<T>, lane_correlation<T>},
+    {"gathered", gathered_correlation_suits<T>, Tile<T>::nr, 1, gathered_correlation_workspace<T>,
+     gathered_correlation<T>},
     {"blocked", blocked_correlation_suits<T>, Tile<T>::nr, 1, blocked_correlation_workspace<T>,
      blocked_correlation<T>},
 };

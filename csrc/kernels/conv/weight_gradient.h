@@ -3,7 +3,7 @@
 // are cut where they leave x.
 #pragma once
 
-#include "kernels/conv/blocked.h"
+#include "kernels/conv/gathered.h"
 
 namespace tilework::TW_ISA {
 
