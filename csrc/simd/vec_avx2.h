@@ -18,6 +18,33 @@ TW_INLINE __m256i first_lanes_epi64(int n) {
   return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
 }
 
+// Not maskstore: AMD's cores before Zen 4 take some forty operations for one.
+TW_INLINE void store_first_lanes(float* p, int n, __m256 v) {
+  if (n >= 8) return _mm256_storeu_ps(p, v);
+  __m128 rest = _mm256_castps256_ps128(v);
+  if (n & 4) {
+    _mm_storeu_ps(p, rest);
+    rest = _mm256_extractf128_ps(v, 1);
+    p += 4;
+  }
+  if (n & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+    rest = _mm_movehl_ps(rest, rest);
+    p += 2;
+  }
+  if (n & 1) _mm_store_ss(p, rest);
+}
+TW_INLINE void store_first_lanes(double* p, int n, __m256d v) {
+  if (n >= 4) return _mm256_storeu_pd(p, v);
+  __m128d rest = _mm256_castpd256_pd128(v);
+  if (n & 2) {
+    _mm_storeu_pd(p, rest);
+    rest = _mm256_extractf128_pd(v, 1);
+    p += 2;
+  }
+  if (n & 1) _mm_store_sd(p, rest);
+}
+
 // What the intrinsics name alike. S: their suffix; I: that of integers as wide; R: the register; N:
 // the lanes.
 #define TW_FLOATING(T, S, I, R, N)                                                              \
@@ -47,9 +74,7 @@ TW_INLINE __m256i first_lanes_epi64(int n) {
       return _mm256_maskload_##S(p, first_lanes_##I(n));                                        \
     }                                                                                           \
     TW_INLINE void store(T* p) const { _mm256_storeu_##S(p, v); }                               \
-    TW_INLINE void store_partial(T* p, int n) const {                                           \
-      _mm256_maskstore_##S(p, first_lanes_##I(n), v);                                           \
-    }                                                                                           \
+    TW_INLINE void store_partial(T* p, int n) const { store_first_lanes(p, n, v); }             \
     TW_INLINE void stream(T* p) const { _mm256_stream_##S(p, v); }                              \
     friend TW_INLINE Vec operator+(Vec a, Vec b) { return _mm256_add_##S(a.v, b.v); }           \
     friend TW_INLINE Vec operator-(Vec a, Vec b) { return _mm256_sub_##S(a.v, b.v); }           \
