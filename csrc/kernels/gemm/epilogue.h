@@ -98,15 +98,51 @@ TW_INLINE void activation_backward_rows(const ActivationBackwardArgs<T>& b, int6
 }
 
 template <class T>
-void activation_backward(const ActivationBackwardArgs<T>& args) {
-  if (args.dbias)
-    for (int64_t j = 0; j < args.cols; ++j) args.dbias[j] = Wide<T>(0);
+void activation_backward_into(const ActivationBackwardArgs<T>& args) {
   with_activation(args.activation, [&]<Activation activation>() {
     int64_t i = 0;
     for (; i + kRowsAtOnce <= args.rows; i += kRowsAtOnce)
       activation_backward_rows<activation, kRowsAtOnce>(args, i);
     for (; i < args.rows; ++i) activation_backward_rows<activation, 1>(args, i);
   });
+}
+
+// So many rows of few columns make whole vectors, where they follow on; 1 where that is no gain.
+template <class T>
+int64_t rows_of_whole_vectors(const ActivationBackwardArgs<T>& args) {
+  constexpr int64_t W = Vec<Wide<T>>::width;
+  const bool follow = args.grad_row == args.cols && (!args.saved || args.saved_row == args.cols) &&
+                      (!args.dz || args.dz_row == args.cols);
+  if (!follow || args.cols == 0 || args.cols > 2 * W) return 1;
+  int64_t rows = 1;
+  while (rows * args.cols % W != 0) ++rows;
+  return rows;
+}
+
+template <class T>
+void activation_backward(const ActivationBackwardArgs<T>& args) {
+  using W = Wide<T>;
+  if (args.dbias)
+    for (int64_t j = 0; j < args.cols; ++j) args.dbias[j] = W(0);
+  const int64_t joined = rows_of_whole_vectors(args), whole = args.rows / joined;
+  ActivationBackwardArgs<T> rest = args;
+  if (joined > 1 && whole > 0) {
+    constexpr int kWidth = Vec<W>::width;
+    W sums[2 * kWidth * kWidth] = {};
+    ActivationBackwardArgs<T> wide = args;
+    wide.rows = whole;
+    wide.cols = wide.grad_row = wide.saved_row = wide.dz_row = joined * args.cols;
+    if (args.dbias) wide.dbias = sums;
+    activation_backward_into(wide);
+    if (args.dbias)
+      for (int64_t i = 0; i < wide.cols; ++i) args.dbias[i % args.cols] += sums[i];
+    const int64_t done = whole * joined * args.cols;
+    rest.rows -= whole * joined;
+    rest.grad += done;
+    if (rest.saved) rest.saved += done;
+    if (rest.dz) rest.dz += done;
+  }
+  activation_backward_into(rest);
 }
 
 }  // namespace tilework::TW_ISA
