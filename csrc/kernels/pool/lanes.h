@@ -71,6 +71,34 @@ TW_INTERLEAVE(float, ps)
 TW_INTERLEAVE(double, pd)
 #undef TW_INTERLEAVE
 
+// n bytes, 8 at most, from the lowest up: more than three as two fours that may overlap.
+TW_INLINE uint64_t load_bytes(const uint8_t* p, int n) {
+  uint64_t bytes = 0;
+  if (n == 8) {
+    __builtin_memcpy(&bytes, p, 8);
+  } else if (n >= 4) {
+    uint32_t low, high;
+    __builtin_memcpy(&low, p, 4);
+    __builtin_memcpy(&high, p + n - 4, 4);
+    bytes = low | static_cast<uint64_t>(high) << (8 * (n - 4));
+  } else {
+    for (int i = 0; i < n; ++i) bytes |= static_cast<uint64_t>(p[i]) << (8 * i);
+  }
+  return bytes;
+}
+TW_INLINE void store_bytes(uint64_t bytes, uint8_t* p, int n) {
+  if (n == 8) {
+    __builtin_memcpy(p, &bytes, 8);
+  } else if (n >= 4) {
+    const uint32_t low = static_cast<uint32_t>(bytes);
+    const uint32_t high = static_cast<uint32_t>(bytes >> (8 * (n - 4)));
+    __builtin_memcpy(p, &low, 4);
+    __builtin_memcpy(p + n - 4, &high, 4);
+  } else {
+    for (int i = 0; i < n; ++i) p[i] = static_cast<uint8_t>(bytes >> (8 * i));
+  }
+}
+
 TW_INLINE Mask<float> bytes_equal(__m128i bytes, uint32_t t, float) {
   return {_mm256_castsi256_ps(
       _mm256_cmpeq_epi32(_mm256_cvtepu8_epi32(bytes), _mm256_set1_epi32(static_cast<int>(t))))};
@@ -81,12 +109,19 @@ TW_INLINE Mask<double> bytes_equal(__m128i bytes, uint32_t t, double) {
 }
 template <class T>
 TW_INLINE Mask<T> equal_positions(const uint8_t* p, int n, uint32_t t) {
-  uint64_t bytes = 0;
-  if (n == Vec<T>::width)
-    __builtin_memcpy(&bytes, p, Vec<T>::width);
-  else
-    for (int i = 0; i < n; ++i) bytes |= static_cast<uint64_t>(p[i]) << (8 * i);
-  return bytes_equal(_mm_cvtsi64_si128(static_cast<int64_t>(bytes)), t, T());
+  return bytes_equal(_mm_cvtsi64_si128(static_cast<int64_t>(load_bytes(p, n))), t, T());
+}
+TW_INLINE void store_positions(Vec<float> at, uint8_t* p, int n) {
+  const __m256i each = _mm256_shuffle_epi8(to_bits(at).v, _mm256_set1_epi32(0x0c080400));
+  const __m128i all =
+      _mm_unpacklo_epi32(_mm256_castsi256_si128(each), _mm256_extracti128_si256(each, 1));
+  store_bytes(static_cast<uint64_t>(_mm_cvtsi128_si64(all)), p, n);
+}
+TW_INLINE void store_positions(Vec<double> at, uint8_t* p, int n) {
+  const __m256i each = _mm256_shuffle_epi8(to_bits(at).v, _mm256_set1_epi16(0x0800));
+  const __m128i all =
+      _mm_unpacklo_epi16(_mm256_castsi256_si128(each), _mm256_extracti128_si256(each, 1));
+  store_bytes(static_cast<uint64_t>(_mm_cvtsi128_si64(all)), p, n);
 }
 
 #else
@@ -113,8 +148,6 @@ TW_INLINE Mask<T> equal_positions(const uint8_t* p, int n, uint32_t t) {
   return r;
 }
 
-#endif
-
 template <class T>
 TW_INLINE void store_positions(Vec<T> at, uint8_t* p, int n) {
   typename BitsOf<T>::type lane[Vec<T>::width];
@@ -122,6 +155,7 @@ TW_INLINE void store_positions(Vec<T> at, uint8_t* p, int n) {
   for (int i = 0; i < n; ++i) p[i] = static_cast<uint8_t>(lane[i]);
 }
 
+#endif
 #endif
 
 // Positions in windows of more than 256: few outputs have them.
