@@ -126,6 +126,7 @@ def test_large_outputs_go_around_the_cache(isa):
     for layout in (np.ascontiguousarray, channels_last):
         check_batch(shape, np.float32, layout, checked=3)
     check_rows(4100, 256, 1, 256, np.float32)
+    check_neighbours(shape, 8, np.float32)
 
 
 def test_a_mean_far_above_the_deviation(isa):
@@ -246,16 +247,69 @@ def test_groups_of_channels(isa, dtype):
     check_rows(600, 3 * 4, 3, 3, dtype)
 
 
+def check_neighbours(shape, groups, dtype, offset=0.0):
+    """Groups of channels-last images: what C order gives, but for the order of the sums."""
+    x, weight, bias, grad = numbers(shape, dtype, offset=offset)
+    length, channels = x[0].size // groups, shape[1]
+    split = (shape[0] * groups, channels // groups, -1)
+    expected = rows_reference(x.reshape(split), weight, bias, grad.reshape(split), groups, True)
+    x, grad = channels_last(x), channels_last(grad)
+    y, mean, rstd = native.norm_rows_forward(x, weight, bias, length, groups, channels, True, EPS)
+    dx, dweight, dbias = native.norm_rows_backward(
+        grad, x, weight, mean, rstd, length, groups, channels, True
+    )
+    assert y.strides == dx.strides == x.strides
+    what, spread, largest = f"{shape} in {groups}", rstd.max(), 1 + np.abs(weight).max()
+    form = 8 * (1 + np.abs(mean).max() * spread)
+    close(y, expected[0].reshape(shape), form * largest, length, f"y {what}")
+    close(dx, expected[1].reshape(shape), form * form * largest * spread, length, f"dx {what}")
+    terms = x.size // channels
+    close(dweight, expected[2], form * 3 * np.sqrt(terms), terms, f"dweight {what}")
+    close(dbias, expected[3], 3 * np.sqrt(terms), terms, f"dbias {what}")
+    apart = native.norm_rows_backward(grad, x, weight, mean, rstd, length, groups, channels, False)
+    assert apart[0] is None
+    assert np.array_equal(apart[1], dweight)
+    assert np.array_equal(apart[2], dbias)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_groups_of_neighbours(isa, dtype):
+    for channels in CHANNELS[1:]:
+        for groups in {1, channels, *(g for g in (2, 3, 5, 16) if channels % g == 0)}:
+            check_neighbours((3, channels, 3, 5), groups, dtype)
+    check_neighbours((2, 6, 40, 50), 3, dtype)  # a sample is several blocks
+    check_neighbours((300, 8, 6, 6), 4, dtype)  # several samples go through the passes together
+    check_neighbours((2, 6, 40, 40), 2, dtype, offset=1e4)
+
+
+@pytest.mark.parametrize("groups", [1, 4, 8])
+def test_groups_of_planes_whatever_their_axes_order(isa, groups):
+    x, weight, bias, grad = numbers((3, 8, 5, 7), np.float32)
+    length = x[0].size // groups
+    y, mean, rstd = native.norm_rows_forward(x, weight, bias, length, groups, 8, True, EPS)
+    turned = np.ascontiguousarray(x.swapaxes(2, 3)).swapaxes(2, 3)
+    found = native.norm_rows_forward(turned, weight, bias, length, groups, 8, True, EPS)
+    assert found[0].strides == turned.strides
+    np.testing.assert_allclose(found[0], y, rtol=0, atol=1e-5)
+    dx, *_ = native.norm_rows_backward(grad, x, weight, mean, rstd, length, groups, 8, True)
+    also, *_ = native.norm_rows_backward(grad, turned, weight, mean, rstd, length, groups, 8, True)
+    assert also.strides == turned.strides
+    np.testing.assert_allclose(also, dx, rtol=0, atol=1e-5)
+
+
 def test_weights_may_be_left_out(isa):
     x, *_, grad = numbers((4, 6, 3, 3), np.float32)
     ones, zeros = np.ones(6, np.float32), np.zeros(6, np.float32)
+    last = channels_last(x)
     calls = [
         lambda w, b: native.batch_norm_forward(x, w, b, None, None, True, 0.1, EPS, "none", None),
         lambda w, b: native.norm_rows_forward(x, w, b, 27, 2, 6, True, EPS),
+        lambda w, b: native.norm_rows_forward(last, w, b, 27, 2, 6, True, EPS),
     ]
     backs = [
         lambda w, m, r: native.batch_norm_backward(grad, x, w, m, r, True, None, True, False)[:3],
         lambda w, m, r: native.norm_rows_backward(grad, x, w, m, r, 27, 2, 6, True),
+        lambda w, m, r: native.norm_rows_backward(grad, last, w, m, r, 27, 2, 6, True),
     ]
     for forward, backward in zip(calls, backs, strict=True):
         bare, given = forward(None, None), forward(ones, zeros)
@@ -275,9 +329,9 @@ def test_nan_and_inf_stay_in_their_channel_or_row(isa):
             wrong = np.isnan(y).any((0, 2, 3))
             assert np.isnan(y[:, 7]).all()
             assert wrong.sum() == 1
-        y, *_ = native.norm_rows_forward(x, None, None, 36, 19, 19, True, EPS)
-        assert np.isnan(y[1, 7]).all()
-        assert np.isnan(y).sum() == 36
+            y, *_ = native.norm_rows_forward(layout(x), None, None, 36, 19, 19, True, EPS)
+            assert np.isnan(y[1, 7]).all()
+            assert np.isnan(y).sum() == 36
 
 
 def test_threads_do_not_change_a_bit(isa):
@@ -303,6 +357,10 @@ def test_threads_do_not_change_a_bit(isa):
                 found += native.norm_rows_backward(
                     grad.reshape(-1, 256), rows, None, *found[-2:], 256, groups, channels, True
                 )
+            found += native.norm_rows_forward(last, weight, bias, 1024, 12, 48, True, EPS)
+            found += native.norm_rows_backward(
+                last_grad, last, weight, *found[-2:], 1024, 12, 48, True
+            )
             runs.append(found)
     finally:
         native.set_num_threads(1)

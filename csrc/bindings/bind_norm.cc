@@ -1,4 +1,5 @@
-// Normalisation: batch norm takes any dense layout as it lies, the norms of rows want C order.
+// Normalisation: batch norm takes any dense layout as it lies, group and instance norm images in
+// planes or channels last, the other norms of rows C order.
 #include <string>
 
 #include "bindings/checks.h"
@@ -177,29 +178,51 @@ py::tuple bind_batch_backward(py::handle grad_array, py::handle array, py::handl
 
 // --- rows ---
 
-// x in C order as rows, whose shape the caller has from its own.
+// Whether memory has (N, C, ...) sample by sample, each as planes, whatever their axes' order, or
+// as pixels of neighbouring channels.
+enum class Samples { in_planes, of_pixels, otherwise };
+
+Samples samples_of(const ArrayView& x) {
+  const npy_intp sample = x.size() / x.shape[0] * x.itemsize();
+  if (!is_dense(x) || (x.shape[0] > 1 && x.strides[0] != sample)) return Samples::otherwise;
+  if (x.shape[1] == 1 || x.strides[1] == sample / x.shape[1]) return Samples::in_planes;
+  return x.strides[1] == x.itemsize() ? Samples::of_pixels : Samples::otherwise;
+}
+
+// x as rows, whose shape the caller has from its own: in C order, but for groups of channels, where
+// they lie better.
 struct RowsInput {
   ArrayView given, x;
   py::object held;
   RowsShape shape{};
 
   RowsInput(py::handle array, int64_t length, int64_t groups, int64_t channels, const char* op)
-      : given(view_float(array, op, "input")), x(given), held(as_contiguous(given)) {
-    x = view_own(held);
-    const bool fits =
-        length >= 0 && groups >= 1 && channels >= 0 && channels % groups == 0 &&
-        (length == 0 ? x.size() == 0
-                     : channels > 0 && x.size() % length == 0 && length % (channels / groups) == 0);
+      : given(view_float(array, op, "input")), x(given) {
+    const bool fits = length >= 0 && groups >= 1 && channels >= 0 && channels % groups == 0 &&
+                      (length == 0 ? given.size() == 0
+                                   : channels > 0 && given.size() % length == 0 &&
+                                         length % (channels / groups) == 0);
     if (!fits)
-      refuse(op, "expected length, groups and channels that divide shape " + shape_text(x) +
+      refuse(op, "expected length, groups and channels that divide shape " + shape_text(given) +
                      "; got " + std::to_string(length) + ", " + std::to_string(groups) + " and " +
                      std::to_string(channels));
-    shape = {length == 0 ? 0 : x.size() / length, length, groups, channels};
+    shape = {length == 0 ? 0 : given.size() / length, length, groups, channels};
+    const Samples lie = has_groups_of_channels() ? samples_of(given) : Samples::otherwise;
+    shape.neighbours = lie == Samples::of_pixels;
+    held = lie == Samples::otherwise ? as_contiguous(given) : borrowed(given);
+    x = view_own(held);
   }
   double cost_ns() const { return norm_cost_ns(x.size(), static_cast<size_t>(x.itemsize())); }
-  // A result, computed in C order, in the layout of the input.
+  // A result, computed in x's order, in the layout of the input.
   py::object laid_out(const py::object& result) const {
     return is_dense(given) ? as_layout_of(view_own(result), given) : result;
+  }
+
+ private:
+  // A number for each channel of (N, C, ...), not for each element of a row.
+  bool has_groups_of_channels() const {
+    return shape.rows > 0 && shape.span() > 1 && given.ndim > 2 &&
+           given.shape[1] == shape.channels && shape.rows == given.shape[0] * shape.groups;
   }
 };
 
@@ -210,7 +233,7 @@ py::tuple bind_rows_forward(py::handle array, py::handle weight, py::handle bias
   const int64_t rows = in.shape.rows;
   const Optional w = vector_of(weight, channels, in.x, op, "weight");
   const Optional b = vector_of(bias, channels, in.x, op, "bias");
-  py::object y = new_array(in.x.dtype, in.x.ndim, in.x.shape), rstd = new_vector(in.x, rows);
+  py::object y = new_array_like(in.x), rstd = new_vector(in.x, rows);
   const Optional mean = center ? Optional{new_vector(in.x, rows)} : Optional{};
   dispatch_float(in.x.dtype, [&]<class T>() {
     const NormRowsForward<T> args = {.shape = in.shape,

@@ -213,7 +213,8 @@ def batch_norm_backward(
 
 # Rows of `length` neighbours, in C order, each normalised by itself: layer, RMS (not centred; its
 # mean is None), group and instance norm. weight and bias have `channels` elements: `groups` rows
-# take the next channels / groups of them each, then they repeat. Gives y, mean, rstd.
+# take the next channels / groups of them each, then they repeat. Of images (N, C, ...) that lie
+# channels last, groups are of channels all the same. Gives y, mean, rstd, y in x's layout.
 def norm_rows_forward(
     x: Array,
     weight: Array | None,

@@ -8,6 +8,8 @@
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
+#include "kernels/norm/blocks.h"
+#include "kernels/norm/pixel_groups.h"
 
 #define TW_FAMILY norm
 #define TW_KERNELS NormKernels
@@ -15,32 +17,6 @@
 
 namespace tilework {
 namespace {
-
-constexpr int64_t kTaskElements = 1 << 14;  // less is not worth a task of its own
-
-// Pixels of one block where channels are neighbours: enough that the block's own results are few
-// beside them, and no more than its sums bear (see column_moments).
-constexpr int64_t kPixelBlockBytes = 1 << 16, kFewestPixels = 64, kMostPixels = 256;
-
-// An output that the caches cannot hold is written around them, where its runs begin on cache
-// lines: a cached store would first read from memory the line that it overwrites.
-constexpr int64_t kStreamBytes = 4 << 20;
-
-template <class T>
-bool streams(std::initializer_list<const T*> outputs, int64_t elements, int64_t run) {
-  constexpr int64_t size = sizeof(T);
-  return elements * size >= kStreamBytes && run * size % 64 == 0 &&
-         std::all_of(outputs.begin(), outputs.end(),
-                     [](const T* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; });
-}
-
-// body(begin, end) over [0, count), in tasks of at least `least`.
-template <class Body>
-void for_each_range(int64_t count, int64_t least, double cost_ns, Body body) {
-  least = std::max<int64_t>(1, least);
-  parallel_for((count + least - 1) / least, cost_ns,
-               [&](int64_t task) { body(task * least, std::min(count, (task + 1) * least)); });
-}
 
 // A view of the array as blocks of whole channels (planes) or of pixels (neighbours).
 struct Cut {
@@ -50,8 +26,7 @@ struct Cut {
   Cut(const BatchShape& s, size_t itemsize) : shape(s) {
     const int64_t channel = std::max<int64_t>(1, s.outer * s.inner);
     planes_block = std::max<int64_t>(1, kTaskElements / channel);
-    const int64_t pixel = std::max<int64_t>(1, s.channels * static_cast<int64_t>(itemsize));
-    pixel_block = std::clamp(kPixelBlockBytes / pixel, kFewestPixels, kMostPixels);
+    pixel_block = pixels_a_block(s.channels, itemsize);
   }
   bool neighbours() const { return shape.inner == 1; }
   int64_t elements() const { return shape.outer * shape.channels * shape.inner; }
@@ -80,11 +55,6 @@ struct Cut {
   }
 };
 
-template <class T>
-T or_else(const T* values, int64_t i, T other) {
-  return values ? values[i] : other;
-}
-
 // --- batch norm, forward ---
 
 // Training's statistics of a channel: what backward keeps, and the running ones' share.
@@ -100,14 +70,6 @@ void settle(const BatchNormForward<T>& a, int64_t c, NormMoments m) {
   update(a.running_mean, m.mean);
   update(a.running_var, m.m2 / (m.count - 1));
 }
-
-// What column_moments gives of each block, [blocks][channels].
-template <class T>
-struct BlockMoments {
-  T *near, *rest, *m2;
-
-  double mean(int64_t i) const { return static_cast<double>(near[i]) + rest[i]; }
-};
 
 // Blocks' moments joined, channel by channel: their count is known, so that no step divides.
 template <class T>
@@ -221,16 +183,6 @@ void backward_planes(const BatchNormBackward<T>& a, const Cut& cut, double cost_
   });
 }
 
-// Sums of [blocks][channels] down the blocks.
-template <class T>
-std::vector<double> sum_blocks(const T* partial, int64_t blocks, int64_t channels) {
-  std::vector<double> total(static_cast<size_t>(channels), 0.0);
-  for (int64_t b = 0; b < blocks; ++b)
-    for (int64_t c = 0; c < channels; ++c)
-      total[static_cast<size_t>(c)] += partial[b * channels + c];
-  return total;
-}
-
 template <class T>
 void backward_pixels(const BatchNormBackward<T>& a, const Cut& cut, double cost_ns, bool stream) {
   const NormTable<T>& kernels = g_variants.of<T>();
@@ -272,22 +224,9 @@ int64_t rows_a_task(const RowsShape& s) {
 }
 
 // Neighbours that the kernels write together.
-int64_t row_run(const RowsShape& s) { return s.span() == 1 ? s.length : s.span(); }
-
-// What stands for a weight or a bias that is not there.
-template <class T>
-class OrConstant {
- public:
-  OrConstant(const T* given, int64_t count, T value)
-      : made_(given ? 0 : static_cast<size_t>(count)), p_(given ? given : made_.get()) {
-    if (!given) std::fill_n(made_.get(), count, value);
-  }
-  const T* get() const { return p_; }
-
- private:
-  Scratch<T> made_;
-  const T* p_;
-};
+int64_t row_run(const RowsShape& s) {
+  return s.neighbours ? s.channels : s.span() == 1 ? s.length : s.span();
+}
 
 }  // namespace
 
@@ -324,6 +263,7 @@ void norm_rows_forward(const NormRowsForward<T>& args) {
   a.bias = bias.get();
   const int64_t elements = s.rows * s.length;
   const bool stream = streams<T>({a.y}, elements, row_run(s));
+  if (s.neighbours) return pixel_groups_forward(a, g_variants.of<T>(), stream);
   for_each_range(s.rows, rows_a_task(s), norm_cost_ns(elements, sizeof(T)),
                  [&, kernel = g_variants.of<T>().rows_forward](int64_t begin, int64_t end) {
                    kernel(a, begin, end - begin, stream);
@@ -343,9 +283,10 @@ void norm_rows_backward(const NormRowsBackward<T>& args) {
   const OrConstant<T> weight(args.weight, channels, 1);
   NormRowsBackward<T> a = args;
   a.weight = weight.get();
+  const bool stream = streams<T>({a.dx}, elements, row_run(s));
+  if (s.neighbours) return pixel_groups_backward(a, g_variants.of<T>(), stream);
   Scratch<T> partial(static_cast<size_t>(2 * blocks * channels));
   T *dweights = partial.get(), *dbiases = dweights + blocks * channels;
-  const bool stream = streams<T>({a.dx}, elements, row_run(s));
   for_each_range(s.rows, block, norm_cost_ns(elements, sizeof(T)),
                  [&, kernel = g_variants.of<T>().rows_backward](int64_t begin, int64_t end) {
                    const int64_t at = begin / block * channels;

@@ -55,8 +55,11 @@ void batch_norm_backward(const BatchNormBackward<T>& args);
 // `rows` rows of `length`, each normalised by itself. Weight and bias have `channels` elements: one
 // for each `span` neighbours of a row and, since a row of group norm is a group, for `groups` rows
 // before they repeat. Layer norm has span = groups = 1.
+// With `neighbours` a sample's groups lie beside each other: [span][channels], as channels-last
+// images do. That wants mean.
 struct RowsShape {
   int64_t rows, length, groups, channels;
+  bool neighbours = false;
 
   int64_t row_channels() const { return channels / groups; }
   int64_t span() const { return length / row_channels(); }

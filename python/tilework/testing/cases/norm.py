@@ -330,10 +330,12 @@ def _rows_cases() -> Iterator[Case]:
         slopes = (0, 1, 2) if math.prod(shape) < 5000 else ()
         more = {} if shape[0] else {"peer": None}  # PyTorch's raises IndexError without a sample
         yield _rows("instance_norm", f"{shape}", inputs, shape[1], differentiable=slopes, **more)
-    for op in ("layer_norm", "group_norm", "instance_norm"):
-        far = _rows_inputs(op, (4, 6, 9, 300), 1, offset=1e4)
+    for layout, op in itertools.product(
+        ("contiguous", "channels_last"), ("layer_norm", "group_norm", "instance_norm")
+    ):
+        far = _rows_inputs(op, (4, 6, 9, 300), 1, layout, offset=1e4)
         groups = {"group_norm": 3, "instance_norm": 6}.get(op, 1)
-        yield _rows(op, "mean 1e4", far, groups, **_FAR)
+        yield _rows(op, f"mean 1e4, {layout}", far, groups, **_FAR)
     for op, value in itertools.product(("layer_norm", "rms_norm", "group_norm"), (np.nan, np.inf)):
 
         def planted(
@@ -344,6 +346,39 @@ def _rows_cases() -> Iterator[Case]:
             return (x, *others)
 
         yield _rows(op, f"with {value}", planted, 2 if op == "group_norm" else 1)
+
+
+# --- groups of channels that are neighbours ---
+
+# Channels within a vector and past several, and samples of one block of pixels and of many.
+NEIGHBOURS: tuple[tuple[Shape, int], ...] = (
+    ((2, 6, 3, 5), 1),
+    ((2, 6, 3, 5), 3),
+    ((3, 5, 9), 5),
+    ((2, 8, 2, 3, 4), 2),
+    ((1, 33, 4, 4), 11),
+    ((2, 68, 3, 3), 4),
+    ((2, 12, 20, 30), 4),
+    ((3, 260, 9, 9), 13),
+    ((70, 4, 3, 3), 2),
+)
+
+
+def _neighbours_cases() -> Iterator[Case]:
+    for shape, groups in NEIGHBOURS:
+        slopes = (0, 1, 2) if math.prod(shape) < 5000 else ()
+        for op, of in (("group_norm", groups), ("instance_norm", shape[1])):
+            inputs = _rows_inputs(op, shape, 1, "channels_last")
+            label = f"channels_last {shape} in {of}"
+            yield _rows(op, label, inputs, of, differentiable=slopes)
+    for value in (np.nan, np.inf):
+
+        def planted(rng: Generator, t: str, value: float = value) -> tuple[Array, ...]:
+            x, *others = _rows_inputs("group_norm", (3, 6, 4, 5), 1, "channels_last")(rng, t)
+            x[1, 2, 3, 4] = value
+            return (x, *others)
+
+        yield _rows("group_norm", f"with {value}, channels_last", planted, 3)
 
 
 # --- what is timed ---
@@ -370,6 +405,25 @@ def _timed() -> Iterator[Case]:
                 quick=not backward and layout == "contiguous",
             ),
         )
+    for (op, groups), backward in itertools.product(
+        (("group_norm", 32), ("instance_norm", 64)), (False, True)
+    ):
+        label = f"{op} 64@56 N=16" + " backward" * backward
+        yield _rows(
+            op,
+            label,
+            _rows_inputs(op, shape),
+            groups,
+            differentiable=(0, 1, 2),
+            dtypes=("float32",),
+            quick=False,
+            bench=Bench(
+                label,
+                flops=0.0,
+                bytes=each * (8.0 if backward else 3.0),
+                mode="backward" if backward else "forward",
+            ),
+        )
     for op, backward in itertools.product(("layer_norm", "rms_norm"), (False, True)):
         label = f"{op} 4096x768" + " backward" * backward
         yield _rows(
@@ -389,4 +443,9 @@ def _timed() -> Iterator[Case]:
         )
 
 
-CASES: tuple[Case, ...] = (*_batch_cases(), *_rows_cases(), *_timed())
+CASES: tuple[Case, ...] = (
+    *_batch_cases(),
+    *_rows_cases(),
+    *_neighbours_cases(),
+    *_timed(),
+)
