@@ -10,9 +10,18 @@
 namespace tilework::TW_ISA {
 namespace interpolation {
 
+// Both weights are rounded from double: 1 less a rounded one would err by far more than its own
+// last bit where little is left.
 template <class T>
-TW_INLINE void blend(const T* low, const T* high, T weight, int64_t n, T* y) {
-  const Vec<T> of_low(1 - weight), of_high(weight);
+struct Weights {
+  T low, high;
+  TW_INLINE explicit Weights(const Blend& b)
+      : low(static_cast<T>(1 - b.weight)), high(static_cast<T>(b.weight)) {}
+};
+
+template <class T>
+TW_INLINE void blend(const T* low, const T* high, Weights<T> weights, int64_t n, T* y) {
+  const Vec<T> of_low(weights.low), of_high(weights.high);
   sweep<T>(n, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
     lanes.store(y + i, fma(lanes.load(high + i), of_high, lanes.load(low + i) * of_low));
   });
@@ -42,13 +51,13 @@ void blend_columns(const T* row, T* y, const InterpolateShape& s) {
   const int64_t C = s.inner;
   for (int64_t o = 0; o < s.out_width; ++o) {
     const Blend& b = s.cols[o];
-    const T weight = static_cast<T>(b.weight);
+    const Weights<T> w(b);
     if (C == 1)
-      y[o] = s.nearest ? row[b.low] : (1 - weight) * row[b.low] + weight * row[b.high];
+      y[o] = s.nearest ? row[b.low] : w.low * row[b.low] + w.high * row[b.high];
     else if (s.nearest)
       copy(row + b.low * C, C, y + o * C);
     else
-      blend(row + b.low * C, row + b.high * C, weight, C, y + o * C);
+      blend(row + b.low * C, row + b.high * C, w, C, y + o * C);
   }
 }
 
@@ -60,7 +69,7 @@ void forward(const T* x, T* y, const InterpolateShape& s, int64_t begin, int64_t
     const Blend& b = s.rows[row % s.out_height];
     const T* from = plane + b.low * row_size;
     if (!s.nearest) {
-      blend(from, plane + b.high * row_size, static_cast<T>(b.weight), row_size, buffer);
+      blend(from, plane + b.high * row_size, Weights<T>(b), row_size, buffer);
       from = buffer;
     }
     blend_columns(from, y + row * s.out_width * s.inner, s);
@@ -74,13 +83,13 @@ void scatter_columns(const T* grad, T* dx, const InterpolateShape& s) {
   clear(s.width * C, dx);
   for (int64_t o = 0; o < s.out_width; ++o) {
     const Blend& b = s.cols[o];
-    const T weight = s.nearest ? T(0) : static_cast<T>(b.weight);
+    const Weights<T> w(b);  // of nearest, 1 and 0
     if (C == 1) {
-      dx[b.low] += (1 - weight) * grad[o];
-      if (!s.nearest) dx[b.high] += weight * grad[o];
+      dx[b.low] += w.low * grad[o];
+      if (!s.nearest) dx[b.high] += w.high * grad[o];
     } else {
-      add_scaled(grad + o * C, 1 - weight, C, dx + b.low * C);
-      if (!s.nearest) add_scaled(grad + o * C, weight, C, dx + b.high * C);
+      add_scaled(grad + o * C, w.low, C, dx + b.low * C);
+      if (!s.nearest) add_scaled(grad + o * C, w.high, C, dx + b.high * C);
     }
   }
 }

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from tilework.testing.case import Array, Case
-from tilework.testing.inputs import Shape, arrays
+from tilework.testing.case import Array, Bench, Case, Generator, Mode
+from tilework.testing.inputs import LAYOUTS, Shape, arrays, normal, positive
 from tilework.testing.tolerance import eps, exact, tiny
 
 
@@ -52,7 +53,7 @@ def _matrices(shape: Shape, how: dict[str, Any]) -> list[Array]:
 
 
 def _interpolate(label: str, shape: Shape, how: dict[str, Any], **fields: Any) -> Case:
-    layout = fields.pop("layout", "contiguous")
+    layout, values = fields.pop("layout", "contiguous"), fields.pop("values", normal)
     matrices = _matrices(shape, how)
 
     def reference(x: Array) -> Array:
@@ -71,7 +72,7 @@ def _interpolate(label: str, shape: Shape, how: dict[str, Any], **fields: Any) -
         family="interpolate",
         op="interpolate",
         label=f"{label}{shape} {how}",
-        inputs=arrays(shape, layouts=[layout]),
+        inputs=arrays(shape, values=values, layouts=[layout]),
         call=lambda tw, F, x: F.interpolate(x, **how),
         reference=reference,
         tolerance=bound,
@@ -90,6 +91,14 @@ SIZES: tuple[dict[str, Any], ...] = (
 )
 
 
+def _combed(rng: Generator, dtype: str, *shape: int) -> Array:
+    """Every second column zeros: outputs are one input times a weight, which must be exact where it
+    is small."""
+    x = normal(rng, dtype, *shape)
+    x[..., 1::2] = 0.0
+    return x
+
+
 def _interpolated() -> Iterator[Case]:
     shape = (2, 3, 5, 11)
     for how, mode, layout in itertools.product(
@@ -105,12 +114,16 @@ def _interpolated() -> Iterator[Case]:
     for channels in (1, 4, 17, 33):
         up = {"scale_factor": 2, "mode": "bilinear"}
         yield _interpolate("channels_last ", (1, channels, 3, 4), up, layout="channels_last")
+    for layout in ("contiguous", "channels_last"):
+        corners = {"size": (1, 56), "mode": "bilinear", "align_corners": True}
+        line = (1, 2, 1, 112)
+        yield _interpolate(f"{layout}, beside zeros ", line, corners, layout=layout, values=_combed)
     for layout in ("transposed", "sliced", "reversed"):
         yield _interpolate(f"{layout} ", shape, {"size": 4, "mode": "bilinear"}, layout=layout)
     yield _interpolate("", (0, 3, 5, 6), {"scale_factor": 2})
 
 
-def _shuffled(op: str, shape: Shape, factor: int) -> Case:
+def _shuffled(op: str, shape: Shape, factor: int, label: str = "", **fields: Any) -> Case:
     def reference(x: Array) -> Array:
         y = np.empty(
             (*x.shape[:-3], x.shape[-3] // factor**2, x.shape[-2] * factor, x.shape[-1] * factor)
@@ -126,15 +139,17 @@ def _shuffled(op: str, shape: Shape, factor: int) -> Case:
             y[..., (k * factor + i) * factor + j, :, :] = x[..., k, i::factor, j::factor]
         return y
 
+    layout = fields.pop("layout", "contiguous")
     return Case(
         family="interpolate",
         op=op,
-        label=f"{shape} by {factor}",
-        inputs=arrays(shape),
+        label=f"{label}{shape} by {factor}",
+        inputs=arrays(shape, layouts=[layout]),
         call=lambda tw, F, x: getattr(F, op)(x, factor),
         reference=reference if op == "pixel_shuffle" else inverse,
         tolerance=exact,
         differentiable=(0,),
+        **fields,
     )
 
 
@@ -144,6 +159,52 @@ def _cases() -> Iterator[Case]:
         yield _shuffled("pixel_shuffle", shape, factor)
     for shape, factor in (((2, 2, 6, 4), 2), ((3, 6, 9), 3), ((2, 3, 4, 5), 1)):
         yield _shuffled("pixel_unshuffle", shape, factor)
+    for layout in LAYOUTS[1:]:
+        yield _shuffled("pixel_shuffle", (2, 8, 3, 4), 2, f"{layout} ", layout=layout)
+        yield _shuffled("pixel_unshuffle", (2, 2, 6, 4), 2, f"{layout} ", layout=layout)
 
 
-CASES: tuple[Case, ...] = tuple(_cases())
+# --- timed ---
+
+_TIMED: tuple[tuple[str, Shape, dict[str, Any]], ...] = (
+    ("nearest up 64@56 N=16", (16, 64, 56, 56), {"scale_factor": 2}),
+    ("nearest down 64@112 N=16", (16, 64, 112, 112), {"scale_factor": 0.5}),
+    ("bilinear up 64@56 N=16", (16, 64, 56, 56), {"scale_factor": 2, "mode": "bilinear"}),
+    (
+        "bilinear up, corners 64@56 N=16",
+        (16, 64, 56, 56),
+        {"scale_factor": 2, "mode": "bilinear", "align_corners": True},
+    ),
+    ("bilinear down 64@112 N=16", (16, 64, 112, 112), {"scale_factor": 0.5, "mode": "bilinear"}),
+    (
+        "bilinear down, corners 64@112 N=16",
+        (16, 64, 112, 112),
+        {"scale_factor": 0.5, "mode": "bilinear", "align_corners": True},
+    ),
+)
+_MODES: tuple[Mode, ...] = ("forward", "backward")
+
+
+def _bench(label: str, mode: Mode, elements: float) -> dict[str, Any]:
+    passes = 2.0 if mode == "backward" else 1.0
+    return {
+        "quick": False,
+        "dtypes": ("float32",),
+        "bench": Bench(f"{label} {mode}", flops=0.0, bytes=4.0 * passes * elements, mode=mode),
+    }
+
+
+def _timed() -> Iterator[Case]:
+    for (name, shape, how), mode in itertools.product(_TIMED, _MODES):
+        elements = math.prod(shape) * (1.0 + how["scale_factor"] ** 2)
+        # Positive: the peers keep positions in float32, and their errors are held against the size
+        # of the answer.
+        bench = _bench(name, mode, elements)
+        yield _interpolate(f"{name} {mode}: ", shape, how, values=positive, **bench)
+    for mode in _MODES:
+        name, shape = "pixel_shuffle 256@56 by 2 N=16", (16, 256, 56, 56)
+        bench = _bench(name, mode, 2.0 * math.prod(shape))
+        yield _shuffled("pixel_shuffle", shape, 2, f"{mode}: ", **bench)
+
+
+CASES: tuple[Case, ...] = (*_cases(), *_timed())
