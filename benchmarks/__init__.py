@@ -10,5 +10,6 @@ float64 reference, and only then are the contestants timed, in turns.
     contestants.py   tilework's engines, NumPy and PyTorch; jax_peer.py and onnx_peer.py the others
     check.py         answers against the reference, gradients against finite differences
     report.py        the table and the JSON; plot.py the picture
-    accuracy.py      errors of matrix products against float64, beside the peers'
+    accuracy.py      errors of matrix products against float64, beside the peers'; conv_accuracy.py
+                     those of convolutions
 """

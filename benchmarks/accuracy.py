@@ -1,4 +1,4 @@
-"""`tilework bench --accuracy`: errors of float32 products against float64, beside the peers'.
+"""`tilework bench --accuracy`, products: errors of float32 against float64, beside the peers'.
 
 The error of an element is taken relative to |A||B|, the product of absolute values: what rounding
 can be blamed for. Over seeds, the root mean square and the largest are kept.
@@ -65,7 +65,7 @@ def errors(kind: str, depth: int, seeds: int = SEEDS) -> dict[str, tuple[float, 
     return {name: (float(np.sqrt(squares[name])), largest[name]) for name in products}
 
 
-def run(console: Console) -> int:
+def run(console: Console) -> None:
     """Prints the table: rms / largest error in eps, and ours over PyTorch's (MKL's)."""
     table = Table(
         title=f"{ROWS}xKx{COLUMNS} float32, {tw.get_isa()}, {tw.get_float32_matmul_precision()!r}, "
@@ -84,4 +84,3 @@ def run(console: Console) -> int:
                 kind, str(depth), *cells, f"{rms / judge_rms:.2f} / {top / judge_top:.2f}"
             )
     console.print(table)
-    return 0

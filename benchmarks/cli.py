@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (needs matplotlib)")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
     parser.add_argument(
-        "--accuracy", action="store_true", help="errors of products against float64, not times"
+        "--accuracy",
+        action="store_true",
+        help="errors of products and convolutions against float64, not times",
     )
     parser.add_argument(
         "--footprint", action="store_true", help="import time, disk and memory, not times"
@@ -98,13 +100,15 @@ def _check(args: argparse.Namespace) -> None:
 
 def _accuracy(args: argparse.Namespace, console: Console) -> int:
     import tilework as tw
-    from tilework.benchmarks import accuracy
+    from tilework.benchmarks import accuracy, conv_accuracy
 
     if args.isa:
         tw.set_isa(args.isa)
     if args.precision:
         tw.set_float32_matmul_precision(args.precision)
-    return accuracy.run(console)
+    accuracy.run(console)
+    conv_accuracy.run(console)
+    return 0
 
 
 def _wanted(case: Case, args: argparse.Namespace) -> bool:

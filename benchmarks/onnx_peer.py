@@ -1,13 +1,27 @@
-"""ONNX Runtime as a contestant, for the layers that it is there for: weights known beforehand."""
+"""ONNX Runtime as a contestant, for what it is there for: inference with weights known beforehand.
+
+A case's call in PyTorch's spelling is made once on symbols (onnx_functional.py), which gives the
+graph that is timed.
+"""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from tilework.benchmarks import onnx_functional as F
 from tilework.benchmarks.contestants import Contestant, Inputs, Prepared
 from tilework.testing.case import Case
+from tilework.testing.cases.networks import RESNET18
+
+_LIBRARY = SimpleNamespace(nn=SimpleNamespace(functional=F))
+# What is played, and in which mode: weights are constants here, so that where ours may hold theirs
+# ready too, that is what is compared.
+_MODES = {"gemm": "frozen"} | dict.fromkeys(
+    ("conv", "pool", "interpolate", "norm", "softmax", "pointwise", "networks"), "forward"
+)
 
 
 class OnnxRuntime(Contestant):
@@ -24,40 +38,61 @@ class OnnxRuntime(Contestant):
         self.threads = threads
 
     def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
-        if case.op != "linear_gelu" or case.bench is None or case.bench.mode != "frozen":
+        assert case.bench is not None
+        if case.bench.dtype != "float32":  # its CPU provider lacks most ops of bfloat16
             return None
-        if case.bench.dtype != "float32":  # its CPU provider has no Gelu of bfloat16
+        if case.bench.mode != _MODES.get(case.family):
             return None
-        x, weight, bias = inputs
-        session = self._session(x, weight, bias)
+        graph = F.Graph(self.onnx)
+        # A second operand of the first one's shape is no weight.
+        at_run_time = [x for x in inputs if x.shape == inputs[0].shape]
+        symbols = [graph.given(x) for x in at_run_time]
+        result = _noted(case, (*symbols, *inputs[len(symbols) :]))
+        if result is None:
+            return None
+        session = self._session(graph.model(result))
+        given = {s.name: x for s, x in zip(symbols, at_run_time, strict=True)}
 
         def call() -> Any:
-            return session.run(None, {"x": x})
+            return session.run(None, given)
 
         return Prepared(call, lambda: [call()[0]])
 
-    def _session(self, x: Any, weight: Any, bias: Any) -> Any:
-        helper, numpy_helper = self.onnx.helper, self.onnx.numpy_helper
-        kind = self.onnx.TensorProto.FLOAT
-        graph = helper.make_graph(
-            [
-                helper.make_node("MatMul", ["x", "w"], ["h"]),
-                helper.make_node("Add", ["h", "b"], ["z"]),
-                helper.make_node("Gelu", ["z"], ["y"], approximate="none"),
-            ],
-            "linear_gelu",
-            [helper.make_tensor_value_info("x", kind, list(x.shape))],
-            [helper.make_tensor_value_info("y", kind, [x.shape[0], weight.shape[0]])],
-            [
-                numpy_helper.from_array(np.ascontiguousarray(weight.T), "w"),
-                numpy_helper.from_array(bias, "b"),
-            ],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    def _session(self, model: bytes) -> Any:
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        return self.runtime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        return self.runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _noted(case: Case, inputs: Inputs) -> F.Symbol | None:
+    """The case's result in a graph; None where ONNX has no such thing."""
+    if case.family == "networks":
+        is_known = case.op == "resnet18_eval"
+        return resnet18(*inputs) if is_known else None
+    try:
+        result: F.Symbol = case.bind_peer(_LIBRARY, inputs)()
+    except NotImplementedError:
+        return None
+    return result
+
+
+def resnet18(x: F.Symbol, *weights: np.ndarray[Any, Any]) -> F.Symbol:
+    """ResNet-18's scores in evaluation, by the state that testing.cases.networks gives."""
+    w = dict(zip(RESNET18.state(), weights, strict=True))
+
+    def normed(x: F.Symbol, conv: str, norm: str, stride: int = 1, padding: int = 1) -> F.Symbol:
+        y = F.conv2d(x, w[f"{conv}.weight"], None, stride, padding)
+        mean, var = w[f"{norm}.running_mean"], w[f"{norm}.running_var"]
+        return F.batch_norm(y, mean, var, w[f"{norm}.weight"], w[f"{norm}.bias"])
+
+    x = F.max_pool2d(F.relu(normed(x, "conv1", "bn1", 2, 3)), 3, 2, 1)
+    for at in (f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)):
+        shrinks = f"{at}.downsample.0.weight" in w
+        y = F.relu(normed(x, f"{at}.conv1", f"{at}.bn1", 2 if shrinks else 1))
+        y = normed(y, f"{at}.conv2", f"{at}.bn2")
+        if shrinks:
+            x = normed(x, f"{at}.downsample.0", f"{at}.downsample.1", 2, 0)
+        x = F.relu(y + x)
+    return F.linear(F.flatten(F.adaptive_avg_pool2d(x, 1)), w["fc.weight"], w["fc.bias"])

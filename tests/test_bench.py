@@ -8,7 +8,7 @@ import pytest
 
 import tilework as tw
 from tilework import cli
-from tilework.benchmarks import check, environment, footprint, report, session
+from tilework.benchmarks import check, conv_accuracy, environment, footprint, report, session
 from tilework.benchmarks.contestants import NumPy, Tilework, make
 from tilework.benchmarks.worker import Worker
 from tilework.testing import cases
@@ -116,6 +116,14 @@ def test_pytorch_plays_in_both_layouts():
     inputs = SMALL.make_inputs("float32")
     played = [c.prepare(SMALL, inputs, np.zeros((64, 64), "f")) is not None for c in two]
     assert played == [True, False]  # a product has no images
+
+
+def test_errors_of_convolutions():
+    found = conv_accuracy.errors(8, 6, seeds=1)
+    assert next(iter(found)) == "tilework"
+    for errors in found.values():
+        assert len(errors) == 3
+        assert all(0 < e < 8 for e in errors)  # roundings of sums of 72 and 144 products
 
 
 def test_environment_holds_everybody_to_the_same(monkeypatch):
