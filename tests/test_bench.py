@@ -118,6 +118,61 @@ def test_pytorch_plays_in_both_layouts():
     assert played == [True, False]  # a product has no images
 
 
+# Of each family what ONNX Runtime plays, small where there is a choice.
+ONNX_PLAYS = (
+    "conv stem 7x7 s2 3->64@224 N=16 forward",
+    "conv transposed 4x4 s2 256->128@16 N=16 forward",
+    "conv grouped 3x3 g32 128@28 N=16 forward",
+    "conv dilated 3x3 256@28 N=16 forward",
+    "max 3x3 s2 64@112 N=16 forward",
+    "average 3x3 64@56 N=16 forward",
+    "adaptive max 7x7 64@56 N=16 forward",
+    "global average 512@7 N=16 forward",
+    "bilinear up, corners 64@56 N=16 forward",
+    "bilinear down 64@112 N=16 forward",
+    "nearest up 64@56 N=16 forward",
+    "pixel_shuffle 256@56 by 2 N=16 forward",
+    "group_norm 64@56 N=16",
+    "instance_norm 64@56 N=16",
+    "layer_norm 4096x768",
+    "rms_norm 4096x768",
+    "log_softmax 4096x1024",
+    "gelu 4096x3072",
+    "bias+relu 4096x3072",
+    "add 4096x3072",
+    "linear+gelu 32@768x3072 frozen",
+    "ResNet-18 inference at 224, batch 1",
+)
+ONNX_LEAVES = (
+    "conv 3x3 64@56 N=1 backward",
+    "batch_norm 64@56 N=16",
+    "linear+gelu 32@768x3072 forward",
+    "linear+gelu 32@768x3072 bfloat16 frozen",
+    "LeNet-5 step, batch 64",
+    "cross_entropy 4096x1000 backward",
+)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("label", ONNX_PLAYS)
+def test_onnx_runtime_gives_the_right_answers(label):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    case = CASES[label]
+    inputs = case.make_inputs("float32")
+    judge = check.Judge(case, inputs)
+    judge.check(make("onnxruntime", 1).prepare(case, inputs, judge.grad).answer(), ours=False)
+
+
+@pytest.mark.parametrize("label", ONNX_LEAVES)
+def test_onnx_runtime_plays_inference_alone(label):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    case = CASES[label]
+    inputs = case.make_inputs(case.bench.dtype)
+    assert make("onnxruntime", 1).prepare(case, inputs, np.zeros(1, "f")) is None
+
+
 def test_errors_of_convolutions():
     found = conv_accuracy.errors(8, 6, seeds=1)
     assert next(iter(found)) == "tilework"
