@@ -85,8 +85,11 @@ def test_one_dimension_is_a_row():
 
 
 def test_results_take_the_layout_of_the_input():
-    x = tw.from_numpy(image(2, 5, 6, 8, layout="channels_last")).requires_grad_()
-    for y in (F.max_pool2d(x, 2), F.avg_pool2d(x, 2), F.interpolate(x, scale_factor=2.0)):
+    x = tw.from_numpy(image(2, 8, 6, 10, layout="channels_last")).requires_grad_()
+    for y in (
+        F.max_pool2d(x, 2), F.avg_pool2d(x, 2), F.interpolate(x, scale_factor=2.0),
+        F.pixel_shuffle(x, 2), F.pixel_unshuffle(x, 2),
+    ):  # fmt: skip
         array = y.detach().numpy()
         assert array.transpose(0, 2, 3, 1).flags.c_contiguous
         x.grad = None
@@ -109,6 +112,14 @@ def test_layers_take_bfloat16(layer):
     np.testing.assert_allclose(narrow.float().numpy(), wide.numpy(), atol=2**-7, rtol=2**-7)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_a_factor_of_one_copies(layout):
+    x = tw.from_numpy(image(2, 3, 4, 5, layout=layout))
+    for y in (F.pixel_shuffle(x, 1), F.pixel_unshuffle(x, 1)):
+        assert tw.equal(x, y)
+        assert not np.shares_memory(x.numpy(), y.numpy())
+
+
 def test_unpooling_puts_maxima_back():
     x = tw.from_numpy(image(2, 3, 7, 8)).requires_grad_()
     pooled, at = nn.MaxPool2d(2, return_indices=True)(x)
@@ -129,6 +140,7 @@ def test_unpooling_puts_maxima_back():
         lambda x: F.interpolate(x, size=7, mode="bilinear"),
         lambda x: F.interpolate(x, size=3),
         lambda x: F.pixel_unshuffle(x, 2),
+        lambda x: F.pixel_shuffle(x.reshape(1, 4, 2, 6), 2),
     ],
 )
 def test_second_gradients_of_linear_maps(function):
@@ -167,7 +179,7 @@ def test_empty_batches():
     x = tw.zeros(0, 3, 8, 8, requires_grad=True)
     for y, side in (
         (F.max_pool2d(x, 2), 4), (F.avg_pool2d(x, 2), 4), (F.adaptive_avg_pool2d(x, 1), 1),
-        (F.interpolate(x, size=5), 5),
+        (F.interpolate(x, size=5), 5), (F.pixel_shuffle(F.pixel_unshuffle(x, 4), 4), 8),
     ):  # fmt: skip
         assert y.shape == (0, 3, side, side)
         y.sum().backward()

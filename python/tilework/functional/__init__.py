@@ -71,11 +71,7 @@ from tilework.functional.indexing import (
     topk,
     where,
 )
-from tilework.functional.interpolate import (
-    interpolate,
-    pixel_shuffle,
-    pixel_unshuffle,
-)
+from tilework.functional.interpolate import interpolate
 from tilework.functional.loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -93,6 +89,7 @@ from tilework.functional.norm import (
     rms_norm,
 )
 from tilework.functional.pad import pad
+from tilework.functional.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from tilework.functional.pointwise import (
     add,
     div,

@@ -1,4 +1,4 @@
-"""Resizing planes: interpolation, and moving pixels between channels and space."""
+"""Resizing planes."""
 
 from __future__ import annotations
 
@@ -188,57 +188,3 @@ def interpolate(
         record(y, _INTERPOLATE, (x,), resize)
     result = narrowed(y, narrow)
     return result
-
-
-def _factor(op: str, x: Tensor, factor: Any) -> int:
-    if x.ndim < 3:
-        raise error(ValueError, op, "input (..., C, H, W)", x.shape, "add the axes that lack")
-    if not isinstance(factor, int) or factor < 1:
-        raise error(ValueError, op, "a factor of at least 1", factor, "give a whole number")
-    return factor
-
-
-def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """(..., C r r, H, W) to (..., C, H r, W r) for a factor r (Shi et al. 2016).
-
-    ValueError on fewer than three axes, or where r r does not divide the channels.
-
-    >>> F.pixel_shuffle(tw.zeros(1, 8, 2, 3), 2).shape
-    (1, 2, 4, 6)
-    """
-    x = operand(input, "pixel_shuffle")
-    r = _factor("pixel_shuffle", x, upscale_factor)
-    *lead, channels, height, width = x.shape
-    if channels % (r * r):
-        raise error(
-            ValueError, "pixel_shuffle", f"channels in multiples of {r * r}", x.shape,
-            "take another factor",
-        )  # fmt: skip
-    split = x.reshape(*lead, channels // (r * r), r, r, height, width)
-    ahead = range(len(lead) + 1)
-    k = len(lead)
-    moved = split.permute(*ahead, k + 3, k + 1, k + 4, k + 2)
-    return moved.reshape(*lead, channels // (r * r), height * r, width * r)
-
-
-def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """(..., C, H r, W r) to (..., C r r, H, W) for a factor r: pixel_shuffle's way back.
-
-    ValueError on fewer than three axes, or where r does not divide a side.
-
-    >>> F.pixel_unshuffle(tw.zeros(1, 2, 4, 6), 2).shape
-    (1, 8, 2, 3)
-    """
-    x = operand(input, "pixel_unshuffle")
-    r = _factor("pixel_unshuffle", x, downscale_factor)
-    *lead, channels, height, width = x.shape
-    if height % r or width % r:
-        raise error(
-            ValueError, "pixel_unshuffle", f"sides in multiples of {r}", x.shape,
-            "take another factor, or pad",
-        )  # fmt: skip
-    split = x.reshape(*lead, channels, height // r, r, width // r, r)
-    ahead = range(len(lead) + 1)
-    k = len(lead)
-    moved = split.permute(*ahead, k + 2, k + 4, k + 1, k + 3)
-    return moved.reshape(*lead, channels * r * r, height // r, width // r)
