@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/memory_pool.h"
+#include "base/stream.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
@@ -59,11 +60,12 @@ double interpolate_cost_ns(const InterpolateShape& s, size_t itemsize) {
 
 template <class T>
 void interpolate_forward(const T* x, T* y, const InterpolateShape& s) {
+  const int64_t rows = s.outer * s.out_height, size = s.out_width * s.inner;
+  const bool stream = streams<T>({y}, rows * size, s.inner);
   for_each_rows<T>(
-      s.outer * s.out_height, s.out_width * s.inner, s.width * s.inner,
-      interpolate_cost_ns(s, sizeof(T)),
+      rows, size, s.width * s.inner, interpolate_cost_ns(s, sizeof(T)),
       [&, kernel = g_variants.of<T>().forward](int64_t first, int64_t count, T* buffer) {
-        kernel(x, y, s, first, count, buffer);
+        kernel(x, y, s, first, count, buffer, stream);
       });
 }
 

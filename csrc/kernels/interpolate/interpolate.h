@@ -47,8 +47,9 @@ struct InterpolateBackwardJob : InterpolateShape {
 template <class T>
 struct InterpolateTable {
   // Rows [begin, begin + count) of the outer * out_height of y. buffer: width * inner elements.
+  // With stream, y goes around the cache, and its pixels begin and end on 64 bytes.
   void (*forward)(const T* x, T* y, const InterpolateShape& shape, int64_t begin, int64_t count,
-                  T* buffer);
+                  T* buffer, bool stream);
   // Rows [begin, begin + count) of the outer * height of dx. buffer: out_width * inner elements.
   void (*backward)(const T* grad, T* dx, const InterpolateBackwardJob& job, int64_t begin,
                    int64_t count, T* buffer);

@@ -1,11 +1,11 @@
 // Interpolation for every vector width. Included by the ISA files alone.
 //
-// Rows are blended first, whole, into a buffer in L1; then its columns: with a vector of channels,
-// or one by one where there is a single channel.
+// A vector holds channels, and blends rows before columns. Where channels are too few for one, rows
+// are blended whole, into a buffer in L1, and then its columns, pixel by pixel.
 #pragma once
 
 #include "kernels/interpolate/interpolate.h"
-#include "simd/sweep.h"
+#include "simd/stream.h"
 
 namespace tilework::TW_ISA {
 namespace interpolation {
@@ -35,10 +35,10 @@ TW_INLINE void add_scaled(const T* x, T weight, int64_t n, T* y) {
   });
 }
 
-template <class T>
+template <bool kStream, class T>
 TW_INLINE void copy(const T* x, int64_t n, T* y) {
-  sweep<T>(n,
-           [&](int64_t i, auto lanes) TW_INLINE_LAMBDA { lanes.store(y + i, lanes.load(x + i)); });
+  sweep<T>(n, [&](int64_t i, auto lanes)
+                  TW_INLINE_LAMBDA { put<kStream>(lanes, y + i, lanes.load(x + i)); });
 }
 
 template <class T>
@@ -55,25 +55,60 @@ void blend_columns(const T* row, T* y, const InterpolateShape& s) {
     if (C == 1)
       y[o] = s.nearest ? row[b.low] : w.low * row[b.low] + w.high * row[b.high];
     else if (s.nearest)
-      copy(row + b.low * C, C, y + o * C);
+      copy<false>(row + b.low * C, C, y + o * C);
     else
       blend(row + b.low * C, row + b.high * C, w, C, y + o * C);
   }
 }
 
-template <class T>
-void forward(const T* x, T* y, const InterpolateShape& s, int64_t begin, int64_t count, T* buffer) {
+// A row of outputs from the two rows around it.
+template <bool kStream, class T>
+void blend_pixels(const T* top, const T* bottom, T* y, const InterpolateShape& s, const Blend& r) {
+  const int64_t C = s.inner;
+  const Weights<T> of_rows(r);
+  const Vec<T> of_top(of_rows.low), of_bottom(of_rows.high);
+  for (int64_t o = 0; o < s.out_width; ++o, y += C) {
+    const Blend& b = s.cols[o];
+    if (s.nearest) {
+      copy<kStream>(top + b.low * C, C, y);
+      continue;
+    }
+    const Weights<T> of_cols(b);
+    const Vec<T> of_left(of_cols.low), of_right(of_cols.high);
+    sweep<T>(C, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+      const auto column = [&](int64_t at) TW_INLINE_LAMBDA {
+        return fma(lanes.load(bottom + at + i), of_bottom, lanes.load(top + at + i) * of_top);
+      };
+      put<kStream>(lanes, y + i, fma(column(b.high * C), of_right, column(b.low * C) * of_left));
+    });
+  }
+}
+
+template <bool kStream, class T>
+void forward_as(const T* x, T* y, const InterpolateShape& s, int64_t begin, int64_t count,
+                T* buffer) {
   const int64_t row_size = s.width * s.inner;
   for (int64_t row = begin; row < begin + count; ++row) {
     const T* plane = x + row / s.out_height * s.height * row_size;
     const Blend& b = s.rows[row % s.out_height];
-    const T* from = plane + b.low * row_size;
-    if (!s.nearest) {
-      blend(from, plane + b.high * row_size, Weights<T>(b), row_size, buffer);
-      from = buffer;
+    const T *top = plane + b.low * row_size, *bottom = plane + b.high * row_size;
+    T* to = y + row * s.out_width * s.inner;
+    if (s.inner >= Vec<T>::width) {
+      blend_pixels<kStream>(top, bottom, to, s, b);
+    } else if (s.nearest) {
+      blend_columns(top, to, s);
+    } else {
+      blend(top, bottom, Weights<T>(b), row_size, buffer);
+      blend_columns(buffer, to, s);
     }
-    blend_columns(from, y + row * s.out_width * s.inner, s);
   }
+  if constexpr (kStream) stream_fence();
+}
+
+template <class T>
+void forward(const T* x, T* y, const InterpolateShape& s, int64_t begin, int64_t count, T* buffer,
+             bool stream) {
+  (stream ? forward_as<true, T> : forward_as<false, T>)(x, y, s, begin, count, buffer);
 }
 
 // What flows back to a row from `grad`, the sum over its outputs' rows.

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
 #include <vector>
 
 #include "base/memory_pool.h"
+#include "base/stream.h"
 #include "base/thread_pool.h"
 
 namespace tilework {
@@ -19,18 +19,6 @@ inline constexpr int64_t kPixelBlockBytes = 1 << 16, kFewestPixels = 64, kMostPi
 inline int64_t pixels_a_block(int64_t channels, size_t itemsize) {
   const int64_t pixel = std::max<int64_t>(1, channels * static_cast<int64_t>(itemsize));
   return std::clamp(kPixelBlockBytes / pixel, kFewestPixels, kMostPixels);
-}
-
-// An output that the caches cannot hold is written around them, where its runs begin on cache
-// lines: a cached store would first read from memory the line that it overwrites.
-inline constexpr int64_t kStreamBytes = 4 << 20;
-
-template <class T>
-bool streams(std::initializer_list<const T*> outputs, int64_t elements, int64_t run) {
-  constexpr int64_t size = sizeof(T);
-  return elements * size >= kStreamBytes && run * size % 64 == 0 &&
-         std::all_of(outputs.begin(), outputs.end(),
-                     [](const T* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; });
 }
 
 // body(begin, end) over [0, count), in tasks of at least `least`.

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/norm/moments.h"
+#include "simd/stream.h"
 
 namespace tilework::TW_ISA {
 namespace norm {
@@ -41,14 +42,6 @@ struct Scaled {
     return lanes.load(p + i) * by;
   }
 };
-
-template <bool kStream, class T, class Lanes>
-TW_INLINE void put(Lanes lanes, T* p, Vec<T> v) {
-  if constexpr (kStream)
-    v.stream(p);
-  else
-    lanes.store(p, v);
-}
 
 // --- passes over one run ---
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/stream.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
@@ -14,15 +15,9 @@ namespace {
 
 constexpr int64_t kTaskElements = 16384;
 
-// An output that the caches cannot hold is written around them: a cached store would first read
-// from memory the line that it overwrites. It takes rows that begin on a cache line.
-constexpr int64_t kStreamBytes = 4 << 20;
-
 template <class T>
-bool streams(const T* out, const SoftmaxShape& s) {
-  const int64_t size = sizeof(T), row = (s.inner == 1 ? s.length : s.inner) * size;
-  return s.outer * s.length * s.inner * size >= kStreamBytes && row % 64 == 0 &&
-         reinterpret_cast<uintptr_t>(out) % 64 == 0;
+bool goes_around(const T* out, const SoftmaxShape& s) {
+  return streams<T>({out}, s.outer * s.length * s.inner, s.inner == 1 ? s.length : s.inner);
 }
 
 // rows(first, count) over the rows, where they are contiguous.
@@ -59,7 +54,7 @@ template <class T>
 void forward(const T* x, T* y, const SoftmaxShape& s, bool log) {
   if (is_empty(s)) return;
   const double cost = softmax_cost_ns(s, sizeof(T));
-  const bool stream = streams(y, s);
+  const bool stream = goes_around(y, s);
   if (s.inner == 1) {
     for_each_rows(s, cost,
                   [&, kernel = g_variants.of<T>().forward_rows[log]](int64_t row, int64_t count) {
@@ -78,7 +73,7 @@ template <class T>
 void backward(const T* grad, const T* y, T* dx, const SoftmaxShape& s, bool log) {
   if (is_empty(s)) return;
   const double cost = softmax_cost_ns(s, sizeof(T));
-  const bool stream = streams(dx, s);
+  const bool stream = goes_around(dx, s);
   if (s.inner == 1) {
     for_each_rows(s, cost,
                   [&, kernel = g_variants.of<T>().backward_rows[log]](int64_t row, int64_t count) {

@@ -8,6 +8,7 @@
 
 #include "kernels/softmax/row_stats.h"
 #include "kernels/softmax/softmax.h"
+#include "simd/stream.h"
 
 namespace tilework::TW_ISA {
 namespace softmax {
@@ -18,14 +19,6 @@ inline constexpr int64_t kCachedRow = 16384 / sizeof(T);
 // Rows up to this size are written unscaled and scaled where they lie, in L2.
 template <class T>
 inline constexpr int64_t kL2Row = (512 << 10) / sizeof(T);
-
-template <bool kStream, class T, class Lanes>
-TW_INLINE void put(Lanes lanes, T* p, Vec<T> v) {
-  if constexpr (kStream)
-    v.stream(p);
-  else
-    lanes.store(p, v);
-}
 
 template <class T, bool kStream, class Value>
 TW_INLINE void write_row(T* y, int64_t n, Value value) {

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tilework.autograd import Op, record
 from tilework.autograd import mode as grad_mode
-from tilework.autograd import record
 from tilework.errors import error
 from tilework.functional.common import operand
 from tilework.functional.planes import is_channels_last, linear_op
@@ -20,10 +20,10 @@ Array = Any
 # as long as along a row or the channels, so a loop here goes over it.
 
 
-def _shuffled(x: Array, r: int) -> Array:
+def _shuffled(x: Array, r: int, channels_last: bool) -> Array:
     *lead, channels, height, width = x.shape
     c = channels // (r * r)
-    if x.ndim == 4 and is_channels_last(x):
+    if channels_last:
         split = x.transpose(0, 2, 3, 1).reshape(*lead, height, width, c, r, r)
         moved = split.transpose(0, 1, 4, 2, 5, 3).copy()
         return moved.reshape(*lead, height * r, width * r, c).transpose(0, 3, 1, 2)
@@ -34,10 +34,10 @@ def _shuffled(x: Array, r: int) -> Array:
     return y.reshape(*lead, c, height * r, width * r)
 
 
-def _unshuffled(x: Array, r: int) -> Array:
+def _unshuffled(x: Array, r: int, channels_last: bool) -> Array:
     *lead, c, height, width = x.shape
     height, width = height // r, width // r
-    if x.ndim == 4 and is_channels_last(x):
+    if channels_last:
         split = x.transpose(0, 2, 3, 1).reshape(*lead, height, r, width, r, c)
         y = np.empty((*lead, height, width, c, r, r), x.dtype)
         for image, parts in zip(y, split, strict=True):  # whose r * r passes a cache may hold
@@ -52,23 +52,29 @@ def _unshuffled(x: Array, r: int) -> Array:
 
 
 class _Move:
-    """One of the two; the other, its inverse, is its transpose."""
+    """One of the two, in the layout of its input; the other, its inverse, is its transpose."""
 
-    __slots__ = ("back", "factor", "there")
+    __slots__ = ("back", "factor", "last", "there")
 
-    def __init__(
-        self, there: Callable[[Array, int], Array], back: Callable[[Array, int], Array], factor: int
-    ) -> None:
-        self.there, self.back, self.factor = there, back, factor
+    def __init__(self, x: Array, there: Callable[..., Array], back: Callable[..., Array], r: int):
+        self.there, self.back, self.factor = there, back, r
+        self.last = x.ndim == 4 and is_channels_last(x)
 
     def forward(self, x: Array) -> Array:
-        return self.there(x, self.factor)
+        return self.there(x, self.factor, self.last)
 
     def backward(self, grad: Array) -> Array:
-        return self.back(grad, self.factor)
+        return self.back(grad, self.factor, self.last)
 
 
 _SHUFFLE, _UNSHUFFLE = linear_op("pixel_shuffle"), linear_op("pixel_unshuffle")
+
+
+def _moved(op: Op, x: Tensor, move: _Move) -> Tensor:
+    y = fresh(move.forward(x._array))
+    if grad_mode.enabled and x._requires_grad:
+        record(y, op, (x,), move)
+    return y
 
 
 def _operand(op: str, input: Any, factor: Any) -> Tensor:
@@ -95,10 +101,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
             ValueError, "pixel_shuffle", f"channels in multiples of {r * r}", x.shape,
             "take another factor",
         )  # fmt: skip
-    y = fresh(_shuffled(x._array, r))
-    if grad_mode.enabled and x._requires_grad:
-        record(y, _SHUFFLE, (x,), _Move(_shuffled, _unshuffled, r))
-    return y
+    return _moved(_SHUFFLE, x, _Move(x._array, _shuffled, _unshuffled, r))
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
@@ -116,7 +119,4 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
             ValueError, "pixel_unshuffle", f"sides in multiples of {r}", x.shape,
             "take another factor, or pad",
         )  # fmt: skip
-    y = fresh(_unshuffled(x._array, r))
-    if grad_mode.enabled and x._requires_grad:
-        record(y, _UNSHUFFLE, (x,), _Move(_unshuffled, _shuffled, r))
-    return y
+    return _moved(_UNSHUFFLE, x, _Move(x._array, _unshuffled, _shuffled, r))
