@@ -3,9 +3,9 @@
 Arrays in, arrays out; shapes and dtypes are checked one floor up, in `functional`. Arrays may have
 any strides; float arguments share one dtype, float32 or float64. Outputs are fresh and dense.
 
-matmul, pack_weight, linear_forward and linear_backward take bfloat16 too: computed in float32,
-every result rounded once, to nearest even. Where a kernel multiplies bfloat16 by the CPU's own
-instructions (the ISAs avx512bf16 and amx) denormals count as zero, going in and coming out.
+matmul, pack_weight, the linear and the convolution functions take bfloat16 too: computed in
+float32, every result rounded once, to nearest even. Where a kernel multiplies bfloat16 by the CPU's
+own instructions (the ISAs avx512bf16 and amx) denormals count as zero, going in and coming out.
 """
 
 from typing import Any, Final
@@ -165,6 +165,10 @@ def bias_activation_backward(
 def dropout_forward(x: Array, p: float, seed: int, call: int) -> Array: ...
 def dropout_backward(grad: Array, p: float, seed: int, call: int) -> Array: ...
 def accumulate_(destination: Array, source: Array) -> None: ...
+
+# bfloat16 as float32; float32 as bfloat16, to nearest even, a NaN as the quiet one of its sign.
+def widen(x: Array) -> Array: ...
+def narrow(x: Array) -> Array: ...
 
 # --- reduce --- (axes: non-negative, ascending; an empty tuple reduces nothing)
 def sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...

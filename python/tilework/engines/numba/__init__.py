@@ -40,8 +40,10 @@ from tilework.engines.numba.pointwise import (
     binary_forward,
     dropout_backward,
     dropout_forward,
+    narrow,
     unary_backward,
     unary_forward,
+    widen,
 )
 from tilework.engines.numba.pool import (
     pool_average_backward,
@@ -82,6 +84,7 @@ __all__ = [
     "min",
     "mse_backward",
     "mse_forward",
+    "narrow",
     "norm_rows_backward",
     "norm_rows_forward",
     "normal",
@@ -99,4 +102,5 @@ __all__ = [
     "unary_backward",
     "unary_forward",
     "uniform",
+    "widen",
 ]
