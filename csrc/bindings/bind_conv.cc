@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/memory_pool.h"
+#include "bindings/bias_gradient.h"
 #include "bindings/operand.h"
 #include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
@@ -26,7 +27,7 @@ T* data_of(const py::object& array) {
 }
 
 ArrayView view_images(py::handle array, const char* op, const char* argument) {
-  const ArrayView v = view_float(array, op, argument);
+  const ArrayView v = view_product(array, op, argument);
   if (v.ndim != 4)
     refuse(op, std::string("expected `") + argument + "` of four axes; got shape " + shape_text(v));
   return v;
@@ -48,7 +49,7 @@ Operand channels_last(const ArrayView& x) {
   Operand to(x);
   to.holder = new_channels_last(x.dtype, x.shape);
   to.v = view_own(to.holder);
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     const GilRelease release(static_cast<double>(x.size()) / 2);
     to_channels_last<T>(x.shape[0], x.shape[1], x.shape[2], x.shape[3], image_view<T>(from),
                         to.v.as<T>());
@@ -105,7 +106,7 @@ py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle w
                                      : shape_of(op, x.shape, y_shape, weight, window);
   std::optional<Operand> bias, residual;
   if (!bias_in.is_none()) {
-    const ArrayView v = view_float(bias_in, op, "bias");
+    const ArrayView v = view_product(bias_in, op, "bias");
     require_dtype(v, x.dtype, op, "bias");
     if (v.ndim != 1 || v.shape[0] != outs)
       refuse(op, "expected bias (" + std::to_string(outs) + ",); got " + shape_text(v));
@@ -123,7 +124,7 @@ py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle w
   else if (save && activation != Activation::none)
     saved = y;
   const Operand input = Operand::strided(x), weights = Operand::strided(weight);
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     Epilogue<T> epilogue;
     epilogue.activation = activation;
     if (bias) epilogue.bias = bias->v.as<T>();
@@ -144,6 +145,7 @@ py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle w
 template <class T>
 void backward_of_epilogue(const ArrayView& grad, const Operand* saved, Activation activation, T* dz,
                           T* dbias) {
+  BiasGradient<T> sums(dbias, grad.shape[1]);
   activation_backward<T>({.rows = grad.shape[0] * grad.shape[2] * grad.shape[3],
                           .cols = grad.shape[1],
                           .grad = grad.as<T>(),
@@ -153,7 +155,8 @@ void backward_of_epilogue(const ArrayView& grad, const Operand* saved, Activatio
                           .activation = activation,
                           .dz = dz,
                           .dz_row = grad.shape[1],
-                          .dbias = dbias});
+                          .dbias = sums.get()});
+  sums.put();
 }
 
 struct Wanted {
@@ -188,14 +191,14 @@ py::tuple backward(const char* op, bool transposed, py::handle grad_in, py::hand
 
   Operand grad = saved || need.bias ? channels_last(g) : Operand::strided(g);
   const Operand input = Operand::strided(x), weights = Operand::strided(weight);
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     const GilRelease release(2 * conv_cost_ns<T>(shape));
     if (saved || need.bias)
       backward_of_epilogue<T>(grad.v, saved ? &*saved : nullptr, activation, data_of<T>(dz),
                               data_of<T>(dbias));
   });
   if (saved && !dz.is_none()) grad = Operand(view_own(dz));
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     const GilRelease release(2 * conv_cost_ns<T>(shape));
     const ImageView<const T> dy = image_view<T>(grad), from = image_view<T>(input);
     if (need.x && transposed)

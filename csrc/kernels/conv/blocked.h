@@ -30,6 +30,17 @@ TW_INLINE Clip clip(const ConvGeometry& g, const Part& cols, const Tap& tap) {
   return low ? Clip::first : Clip::last;
 }
 
+// Of one panel of packed weights.
+template <class T>
+inline constexpr int64_t kPanelSteps = Blocks<T>::b_most / Tile<T>::nr;
+
+template <class T>
+int64_t channel_blocks_of(const ConvGeometry& g) {
+  const int64_t taps = g.tap_count > 0 ? g.tap_count : 1;
+  const int64_t longest = least(kBlock, kPanelSteps<T> / taps > 0 ? kPanelSteps<T> / taps : 1);
+  return g.channels > 0 ? ceil_div(g.channels, longest) : 1;
+}
+
 template <class T>
 struct CorrelationPlan {
   using Shape = Tile<T>;
@@ -44,10 +55,8 @@ struct CorrelationPlan {
   bool streams;  // y, around the caches
 
   explicit CorrelationPlan(const Correlation<T>& g) {
-    const int64_t k_most = Blocks<T>::b_most / Shape::nr;  // of one panel
     const int64_t taps = g.tap_count > 0 ? g.tap_count : 1;
-    const int64_t longest = least(kBlock, k_most / taps > 0 ? k_most / taps : 1);
-    channel_blocks = g.channels > 0 ? ceil_div(g.channels, longest) : 1;
+    channel_blocks = channel_blocks_of<T>(g);
     channels = ceil_div(g.channels, channel_blocks);
     taps_at_once = kBlock / (channels > 0 ? channels : 1);
 
@@ -60,7 +69,7 @@ struct CorrelationPlan {
     chain = g.tap_count * g.channels > kMany ? kChainOfMany : kChain;
 
     panels = ceil_div(g.outs, Shape::nr);
-    const int64_t fit = k_most / (taps * channels > 0 ? taps * channels : 1);
+    const int64_t fit = kPanelSteps<T> / (taps * channels > 0 ? taps * channels : 1);
     panels_at_once = least(panels, fit > 0 ? fit : 1);
     // Weights that one block holds are packed once, and each image copied when its turn comes.
     images_at_once = one_block() ? 1 : g.images;
@@ -150,11 +159,19 @@ class BlockedCorrelation {
   int64_t panel_elements() const { return g_.tap_count * channels_.size * Shape::nr; }
 
   void pack(const PanelPacker<T>& packer) {
+    if (g_.packed) return;
     for (int64_t p = 0; p < panels_here(); ++p) {
       const int64_t col = (panel_ + p) * Shape::nr;
       packer.run(group_, col, static_cast<int>(least<int64_t>(Shape::nr, g_.outs - col)),
                  channels_.begin, channels_.size, weights_ + p * panel_elements());
     }
+  }
+
+  // Panel p of those at hand: in the block packed last, or where all were packed ahead.
+  const T* panel(int64_t p) const {
+    if (!g_.packed) return weights_ + p * panel_elements();
+    const int64_t at = (group_ * plan_.panels + panel_ + p) * g_.channels + channels_.begin;
+    return reinterpret_cast<const T*>(g_.packed) + at * g_.tap_count * Shape::nr;
   }
 
   void multiply_image(const Source<T>& x, int64_t image, int64_t image_of_source) {
@@ -193,9 +210,9 @@ class BlockedCorrelation {
     T* y = g_.y + out + col;
     T* c = plan_.streams ? sums_ + p * Shape::nr : y;
     const int64_t c_row = plan_.streams ? sums_row() : g_.y_col;
-    segment_kernel<T>(height, width)({segments_, count, 0, g_.col_step * x.col, 1,
-                                      weights_ + p * panel_elements(), ahead.next(), ahead.step()},
-                                     {c, c_row, width, add});
+    segment_kernel<T>(height, width)(
+        {segments_, count, 0, g_.col_step * x.col, 1, panel(p), ahead.next(), ahead.step()},
+        {c, c_row, width, add});
     if (!last || !(plan_.streams || g_.epilogue.changes_result())) return;
     Epilogue<T> e = epilogue_at(g_.epilogue, 0, out + col);
     if (e.bias) e.bias = g_.epilogue.bias + group_ * g_.outs + col;

@@ -54,10 +54,27 @@ Correlation<T> rows_of(Correlation<T> g, int64_t begin, int64_t count) {
   if (g.epilogue.preactivation) g.epilogue.preactivation += begin * g.y_row;
   return g;
 }
+// What outs_of() cuts at: groups, or units of the one group's outs.
+struct OutUnits {
+  int64_t count, size, end;
+  size_t packed_bytes;  // of each, where the routine packs
+
+  template <class T>
+  OutUnits(const Correlation<T>& g, const ConvRoutine<Correlation<T>>& routine) {
+    const int64_t in_group = ceil_div(g.outs, routine.out_unit);
+    const bool groups = g.groups > 1;
+    count = groups ? g.groups : in_group;
+    size = groups ? 1 : routine.out_unit;
+    end = groups ? g.groups : g.outs;
+    packed_bytes = routine.pack ? routine.packed_unit_bytes(g) * (groups ? in_group : 1) : 0;
+  }
+};
+
 // Outs of the one group, or whole groups of several.
 template <class T>
-Correlation<T> outs_of(Correlation<T> g, int64_t begin, int64_t count) {
+Correlation<T> outs_of(Correlation<T> g, int64_t begin, int64_t count, const OutUnits& units) {
   int64_t outs = begin;
+  if (g.packed) g.packed += begin / units.size * static_cast<int64_t>(units.packed_bytes);
   if (g.groups > 1) {
     outs = begin * g.outs;
     g.groups = count;
@@ -98,18 +115,34 @@ Grid choose_grid(int64_t pixels, int64_t most_pixel_cuts, int64_t outs, int64_t 
 }
 
 template <class T>
-void correlate(const Correlation<T>& g, double cost_ns) {
+void pack_weights(const Correlation<T>& g, const ConvRoutine<Correlation<T>>& routine,
+                  char* packed) {
+  const OutUnits units(g, routine);
+  const double bytes = static_cast<double>(units.packed_bytes) * static_cast<double>(units.count);
+  parallel_for(units.count, bytes / 4, [&](int64_t i) {
+    const int64_t begin = i * units.size, end = std::min(units.end, begin + units.size);
+    routine.pack(outs_of(g, begin, end - begin, units),
+                 packed + i * static_cast<int64_t>(units.packed_bytes));
+  });
+}
+
+template <class T>
+void correlate(Correlation<T> g, double cost_ns) {
   if (g.images == 0 || g.rows == 0 || g.cols == 0 || g.outs == 0 || g.groups == 0) return;
   const ConvRoutines<T>& table = g_variants.of<T>();
   const auto& routine = find_routine(table.correlations, table.correlation_count, g);
+  const OutUnits units(g, routine);
+  const bool packs = routine.needs_packed && !g.packed;
+  Scratch<char> packed(packs ? units.packed_bytes * static_cast<size_t>(units.count) : 0);
+  if (packs) {
+    pack_weights(g, routine, packed.get());
+    g.packed = packed.get();
+  }
   const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
   if (threads == 1) return run_on_this_thread(g, routine);
 
-  const int64_t units = g.groups > 1 ? g.groups : ceil_div(g.outs, routine.out_unit);
-  const int64_t unit = g.groups > 1 ? 1 : routine.out_unit;
-  const int64_t end = g.groups > 1 ? g.groups : g.outs;
-  const Grid grid =
-      choose_grid(g.images * g.rows * g.cols, g.images * g.rows, g.groups * g.outs, units, threads);
+  const Grid grid = choose_grid(g.images * g.rows * g.cols, g.images * g.rows, g.groups * g.outs,
+                                units.count, threads);
   // Whole images where they come out even, else each image's rows.
   const bool whole = g.images % grid.pixels == 0;
   const int64_t bands = whole ? 1 : std::min(grid.pixels, g.rows);
@@ -117,13 +150,13 @@ void correlate(const Correlation<T>& g, double cost_ns) {
   parallel_for(images * bands * grid.outs, cost_ns, [&](int64_t task) {
     const int64_t o = task % grid.outs, band = task / grid.outs % bands;
     const int64_t i = task / grid.outs / bands;
-    const int64_t out = units * o / grid.outs * unit;
-    const int64_t out_end = std::min(end, units * (o + 1) / grid.outs * unit);
+    const int64_t out = units.count * o / grid.outs * units.size;
+    const int64_t out_end = std::min(units.end, units.count * (o + 1) / grid.outs * units.size);
     const int64_t row = g.rows * band / bands, row_end = g.rows * (band + 1) / bands;
     const int64_t image = g.images * i / images, image_end = g.images * (i + 1) / images;
     const Correlation<T> piece =
         rows_of(images_of(g, image, image_end - image), row, row_end - row);
-    run_on_this_thread(outs_of(piece, out, out_end - out), routine);
+    run_on_this_thread(outs_of(piece, out, out_end - out, units), routine);
   });
 }
 
@@ -191,7 +224,17 @@ bool is_product(const ConvShape& s) {
 // adjacent rather than channels, which a correlation would have to copy.
 template <class T>
 bool prefers_product(const ConvShape& s, const ImageView<const T>& x) {
-  return is_product(s) && (x.channel != 1 || (sizeof(T) == 4 && active_isa() > Isa::avx512));
+  constexpr bool kBf16 = std::is_same_v<T, bfloat16>;  // which a product widens in registers
+  return is_product(s) &&
+         (kBf16 || x.channel != 1 || (sizeof(T) == 4 && active_isa() > Isa::avx512));
+}
+
+template <class T>
+Output<T> output(T* y) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return {reinterpret_cast<char*>(y), false};
+  else
+    return y;
 }
 
 // Pixels as the rows of a matrix: all of them, or each image's.
@@ -223,7 +266,7 @@ void multiply_pixels(const PixelRows& p, const T* x, int64_t x_channel, int64_t 
                   .b = w,
                   .b_row = w_channel,
                   .b_col = w_out,
-                  .c = y + i * p.rows * outs,
+                  .c = output(y + i * p.rows * outs),
                   .c_row = outs,
                   .epilogue = epilogue,
                   .precision = matmul_precision()};
@@ -413,6 +456,7 @@ void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
                                         const ImageView<const T>&, const KernelView<T>&);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)
+TW_INSTANTIATE(bfloat16)
 #undef TW_INSTANTIATE
 
 }  // namespace tilework

@@ -1,5 +1,8 @@
-// Convolutions over images for float and double: cut among threads here, computed by each ISA's
-// routines.
+// Convolutions over images for float, double and bfloat16: cut among threads here, computed by each
+// ISA's routines.
+//
+// bfloat16 is summed in float, what is fused to a convolution is computed there, and each result is
+// rounded once, to nearest even.
 //
 // Every operation is told by the convolution y = x * weight that it belongs to. What a window reads
 // outside of x counts as zero, or not at all: an infinite weight there may or may not give NaN.
