@@ -414,6 +414,42 @@ def test_bfloat16_is_float32_rounded_once(name, activation):
     native.set_isa(before)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("w_layout", ["oihw", "hwio"])
+def test_packed_weights_change_no_bit(isa, threads, dtype, w_layout):
+    for name, conv in {**CONVS, **THREADED}.items():
+        if name == "1x1":  # a product, whose sums may be cut elsewhere
+            continue
+        x, w, residual = conv.tensors(dtype)
+        w = weight_as(w, w_layout)
+        packed = native.pack_conv_weight(w)
+        arguments = (x, w, None, residual, *conv.window, conv.out_size, "relu", False)
+        plain = native.conv_forward(*arguments)[0]
+        for count in (1, 3):
+            threads(count)
+            ours = native.conv_forward(*arguments, packed)[0]
+            np.testing.assert_array_equal(ours, plain, err_msg=name)
+        by_lanes = conv.groups > 1 and conv.w_shape[1] <= 8
+        assert packed.nbytes > 0 or by_lanes, name
+
+
+def test_packed_weights_follow_the_isa():
+    conv, before = CONVS["3x3"], native.active_isa()
+    x, w, _ = conv.tensors("float32")
+    packed = native.pack_conv_weight(w)
+    arguments = (x, w, None, None, *conv.window, conv.out_size, "none", False)
+    for isa in [*runnable("conv"), "generic"]:
+        native.set_isa(isa)
+        plain = native.conv_forward(*arguments)[0]
+        np.testing.assert_array_equal(native.conv_forward(*arguments, packed)[0], plain)
+    native.set_isa(before)
+    other = native.pack_conv_weight(np.ones((2, 3, 3, 3), np.float32))
+    with pytest.raises(ValueError, match="made from this weight"):
+        native.conv_forward(*arguments, other)
+    with pytest.raises(ValueError, match="expected a weight"):
+        native.pack_conv_weight(w[0, 0])
+
+
 def test_outputs_lie_channels_last(isa):
     conv = CONVS["3x3"]
     x, w, dy = conv.tensors("float32")

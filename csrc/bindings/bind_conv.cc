@@ -1,8 +1,11 @@
 // Convolutions and their transposed twins: forward and backward.
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "base/cpu.h"
 #include "base/memory_pool.h"
 #include "bindings/bias_gradient.h"
 #include "bindings/operand.h"
@@ -86,6 +89,59 @@ ConvShape shape_of(const char* op, const npy_intp* large, const npy_intp* small,
           .col_dilation = w.dilation.second};
 }
 
+// A weight for many calls, in the order that the routines which serve them read; each is packed at
+// its first call. All is packed anew when the ISA or the precision has changed since; calls that
+// run meanwhile keep what they took.
+class PackedConvWeight {
+ public:
+  explicit PackedConvWeight(const ArrayView& weight) : dtype_(weight.dtype), size_(weight.size()) {
+    if (weight.ndim != 3 && weight.ndim != 4)
+      refuse("pack_conv_weight",
+             "expected a weight (O, C / groups, KH, KW) or (O, C / groups, K); "
+             "got shape " +
+                 shape_text(weight));
+  }
+
+  struct Panels {
+    const void* routine;
+    size_t bytes;
+    Scratch<char> data;
+  };
+
+  template <class T>
+  std::shared_ptr<const Panels> panels(const ConvShape& s, const ImageView<const T>& x,
+                                       const Operand& weight) {
+    if (weight.v.dtype != dtype_ || weight.v.size() != size_)
+      refuse("conv", "expected `packed` made from this weight: call pack_conv_weight(weight)");
+    if (generation_ != isa_generation() || precision_ != matmul_precision()) packed_.clear();
+    generation_ = isa_generation();
+    precision_ = matmul_precision();
+    const KernelView<const T> kernel = kernel_view<T>(weight);
+    const KernelPacking packing = conv_packing<T>(s, x, kernel);
+    if (!packing.routine) return nullptr;
+    for (const auto& made : packed_)
+      if (made->routine == packing.routine) return made;
+    const std::shared_ptr<Panels> made(
+        new Panels{packing.routine, packing.bytes, Scratch<char>(packing.bytes)});
+    conv_pack<T>(s, x, kernel, packing, made->data.get());
+    packed_.push_back(made);
+    return made;
+  }
+
+  size_t nbytes() const {
+    size_t bytes = 0;
+    for (const auto& made : packed_) bytes += made->bytes;
+    return bytes;
+  }
+
+ private:
+  DType dtype_;
+  int64_t size_;
+  int generation_ = -1;
+  MatmulPrecision precision_ = MatmulPrecision::highest;
+  std::vector<std::shared_ptr<Panels>> packed_;  // by routine: seldom more than one
+};
+
 void require_sizes(const char* op, const Pair& out_size) {
   if (out_size.first < 0 || out_size.second < 0)
     refuse(op, "expected an output size of at least 0; got (" + std::to_string(out_size.first) +
@@ -95,7 +151,7 @@ void require_sizes(const char* op, const Pair& out_size) {
 // Either direction's forward: transposed, the weight leads from y to x.
 py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle weight_in,
                   py::handle bias_in, py::handle residual_in, const Window& window,
-                  const Pair& out_size, py::handle activation_in, bool save) {
+                  const Pair& out_size, py::handle activation_in, bool save, py::handle packed_in) {
   const ArrayView x = view_images(x_in, op, "x"), weight = view_images(weight_in, op, "weight");
   require_dtype(weight, x.dtype, op, "weight");
   require_sizes(op, out_size);
@@ -130,13 +186,17 @@ py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle w
     if (bias) epilogue.bias = bias->v.as<T>();
     if (residual) epilogue.residual = residual->v.as<T>();
     if (!saved.is(y)) epilogue.preactivation = data_of<T>(saved);
+    const ImageView<const T> from = image_view<T>(input);
+    std::shared_ptr<const PackedConvWeight::Panels> panels;
+    PackedKernel packed;
+    if (!packed_in.is_none())
+      panels = py::cast<PackedConvWeight&>(packed_in).panels<T>(shape, from, weights);
+    if (panels) packed = {panels->routine, panels->data.get()};
     const GilRelease release(conv_cost_ns<T>(shape));
     if (transposed)
-      conv_input_gradient<T>(shape, image_view<T>(input), kernel_view<T>(weights), data_of<T>(y),
-                             epilogue);
+      conv_input_gradient<T>(shape, from, kernel_view<T>(weights), data_of<T>(y), epilogue);
     else
-      conv_forward<T>(shape, image_view<T>(input), kernel_view<T>(weights), data_of<T>(y),
-                      epilogue);
+      conv_forward<T>(shape, from, kernel_view<T>(weights), data_of<T>(y), epilogue, packed);
   });
   return py::make_tuple(std::move(y), std::move(saved));
 }
@@ -220,9 +280,9 @@ py::tuple backward(const char* op, bool transposed, py::handle grad_in, py::hand
 
 py::tuple conv_forward_of(py::handle x, py::handle weight, py::handle bias, py::handle residual,
                           Pair stride, Pair padding, Pair dilation, int64_t groups, Pair out_size,
-                          py::handle activation, bool save) {
+                          py::handle activation, bool save, py::handle packed) {
   return forward("conv", false, x, weight, bias, residual, {stride, padding, dilation, groups},
-                 out_size, activation, save);
+                 out_size, activation, save, packed);
 }
 
 py::tuple conv_backward_of(py::handle grad, py::handle x, py::handle weight, py::handle saved,
@@ -238,7 +298,7 @@ py::tuple conv_transpose_forward_of(py::handle x, py::handle weight, py::handle 
                                     Pair padding, Pair dilation, int64_t groups, Pair out_size,
                                     py::handle activation, bool save) {
   return forward("conv_transpose", true, x, weight, bias, py::none(),
-                 {stride, padding, dilation, groups}, out_size, activation, save);
+                 {stride, padding, dilation, groups}, out_size, activation, save, py::none());
 }
 
 py::tuple conv_transpose_backward_of(py::handle grad, py::handle x, py::handle weight,
@@ -254,9 +314,19 @@ py::tuple conv_transpose_backward_of(py::handle grad, py::handle x, py::handle w
 }  // namespace
 
 void bind_conv(py::module_& m) {
+  py::class_<PackedConvWeight>(m, "PackedConvWeight")
+      .def_property_readonly("nbytes", &PackedConvWeight::nbytes);
+  m.def(
+      "pack_conv_weight",
+      [](py::handle weight) {
+        return std::make_unique<PackedConvWeight>(
+            view_product(weight, "pack_conv_weight", "weight"));
+      },
+      py::arg("weight"));
   m.def("conv_forward", &conv_forward_of, py::arg("x"), py::arg("weight"), py::arg("bias"),
         py::arg("residual"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
-        py::arg("groups"), py::arg("out_size"), py::arg("activation"), py::arg("save"));
+        py::arg("groups"), py::arg("out_size"), py::arg("activation"), py::arg("save"),
+        py::arg("packed") = py::none());
   m.def("conv_backward", &conv_backward_of, py::arg("grad"), py::arg("x"), py::arg("weight"),
         py::arg("saved"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
         py::arg("groups"), py::arg("activation"), py::arg("need_x"), py::arg("need_weight"),

@@ -77,6 +77,15 @@ def linear_backward(
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]: ...
 
 # --- conv ---
+class PackedConvWeight:
+    """A weight (O, C / groups, KH, KW), or (O, C / groups, K) for images of one row, in the order
+    that the kernels read: packed at the first call that takes it, for that call's routine."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+def pack_conv_weight(weight: Array) -> PackedConvWeight: ...
+
 # Images x (N, C, H, W), weight (O, C / groups, KH, KW), in any strides. padding is where the first
 # window starts, (top, left); outside of x everything is zero, and out_size says how many windows
 # there are. y and dx have dense strides of the engine's choice; dweight is laid out as weight where
@@ -93,6 +102,7 @@ def conv_forward(
     out_size: tuple[int, int],
     activation: str,
     save: bool,
+    packed: PackedConvWeight | None = None,
 ) -> tuple[Array, Array | None]: ...
 
 # (dx, dweight, dbias, dz), as linear_backward's.

@@ -43,11 +43,32 @@ void to_channels_last(int64_t images, int64_t channels, int64_t rows, int64_t co
 template <class T>
 double conv_cost_ns(const ConvShape& s);
 
+// Weights packed once for many calls of conv_forward(), in the order that one routine reads. Other
+// routines read them as they lie.
+struct PackedKernel {
+  const void* routine = nullptr;
+  const char* data = nullptr;
+};
+
 // y is dense in (image, row, col, out) order; so are the epilogue's residual and preactivation,
 // whose row strides are not read.
 template <class T>
 void conv_forward(const ConvShape& s, const ImageView<const T>& x,
-                  const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue);
+                  const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue,
+                  const PackedKernel& packed = {});
+
+// The routine that conv_forward() takes now, and the size of the weights that conv_pack() makes.
+struct KernelPacking {
+  const void* routine;  // null: it packs nothing ahead
+  size_t bytes;
+  bool is_product;  // a routine of the matrix product
+};
+template <class T>
+KernelPacking conv_packing(const ConvShape& s, const ImageView<const T>& x,
+                           const KernelView<const T>& weight);
+template <class T>
+void conv_pack(const ConvShape& s, const ImageView<const T>& x, const KernelView<const T>& weight,
+               const KernelPacking& packing, char* packed);
 
 // dx, dense in (image, row, col, channel) order: the gradient for x, or a transposed convolution of
 // dy.

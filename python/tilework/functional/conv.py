@@ -16,6 +16,7 @@ from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.conv_shapes import Geometry, Pair, conv_plan, transpose_plan
+from tilework.functional.packed import packed_weight
 from tilework.functional.unary import ACTIVATIONS, check_activation
 from tilework.tensor import Storage, Tensor, fresh
 
@@ -130,7 +131,9 @@ def _conv(
     geometry: Geometry,
     out_size: Pair,
     activation: str,
+    kept: Tensor | None = None,
 ) -> Tensor:
+    """`kept`: the caller's weight, where it will be seen again."""
     taped = _taped(x, weight, bias, residual)
     stride, padding, dilation, groups = geometry
     y, saved = ops.conv_forward(
@@ -145,10 +148,15 @@ def _conv(
         out_size,
         activation,
         taped,
+        None if kept is None else packed_weight(kept, taped, _pack),
     )
     if not taped:
         return fresh(y)
     return _on_tape(y, _CONV, (x, weight, bias, residual), geometry, activation, saved)
+
+
+def _pack(weight: Any) -> Any:
+    return ops.pack_conv_weight(weight)
 
 
 def _transpose(
@@ -293,7 +301,7 @@ def fused_conv2d(
     if plain:
         geometry, out_size = conv_plan("conv2d", x.shape, shape, *settings)
         if residual is None or residual._array.shape == (x.shape[0], shape[0], *out_size):
-            return _conv(input, weight, bias, residual, geometry, out_size, activation)
+            return _conv(input, weight, bias, residual, geometry, out_size, activation, weight)
     return _in_general("conv2d", conv_plan, settings, input, weight, bias, activation, residual)
 
 
@@ -381,7 +389,7 @@ def _in_general(
     x, w = image(input, batched), image(weight, True)
     if plan is conv_plan:
         r = None if residual is None else image(residual, batched)
-        y = _conv(x, w, bias, r, geometry, out_size, activation)
+        y = _conv(x, w, bias, r, geometry, out_size, activation, weight)
     else:
         y = _transpose(x, w, bias, geometry, out_size, activation)
     y = y if rank == 2 else y.squeeze(2)

@@ -5,10 +5,12 @@ It serves NumPy arrays where the compiled extension is missing, under the engine
 """
 
 from tilework.engines.numba.conv import (
+    PackedConvWeight,
     conv_backward,
     conv_forward,
     conv_transpose_backward,
     conv_transpose_forward,
+    pack_conv_weight,
 )
 from tilework.engines.numba.gemm import (
     PackedWeight,
@@ -58,6 +60,7 @@ from tilework.engines.numba.softmax import softmax_backward, softmax_forward
 __all__ = [
     "BINARY_OPS",
     "UNARY_OPS",
+    "PackedConvWeight",
     "PackedWeight",
     "accumulate_",
     "adam_step",
@@ -88,6 +91,7 @@ __all__ = [
     "norm_rows_backward",
     "norm_rows_forward",
     "normal",
+    "pack_conv_weight",
     "pack_weight",
     "pool_average_backward",
     "pool_average_forward",

@@ -155,6 +155,21 @@ def _size(x: Array) -> Any:
     return x.shape[2:]
 
 
+class PackedConvWeight:
+    """A weight for many calls. BLAS packs on each, whatever we do: it is held as it came."""
+
+    def __init__(self, weight: Array) -> None:
+        self.weight = weight
+
+    @property
+    def nbytes(self) -> int:
+        return 0
+
+
+def pack_conv_weight(weight: Array) -> PackedConvWeight:
+    return PackedConvWeight(weight)
+
+
 @quiet
 @in_float32
 def conv_forward(
@@ -169,6 +184,7 @@ def conv_forward(
     out_size: Pair,
     activation: str,
     save: bool,
+    packed: PackedConvWeight | None = None,
 ) -> tuple[Array, Array | None]:
     windows = _Windows(stride, padding, dilation, _size(weight), out_size)
     z = _gather(x, weight, windows, groups)
