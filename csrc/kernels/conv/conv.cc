@@ -128,10 +128,13 @@ void pack_weights(const Correlation<T>& g, const ConvRoutine<Correlation<T>>& ro
                   char* packed) {
   const OutUnits units(g, routine);
   const double bytes = static_cast<double>(units.packed_bytes) * static_cast<double>(units.count);
-  parallel_for(units.count, bytes / 4, [&](int64_t i) {
-    const int64_t begin = i * units.size, end = std::min(units.end, begin + units.size);
+  // What a routine packs together is read whole lines at a time.
+  constexpr int64_t kAtOnce = 4;
+  parallel_for(ceil_div(units.count, kAtOnce), bytes / 4, [&](int64_t i) {
+    const int64_t unit = i * kAtOnce, begin = unit * units.size;
+    const int64_t end = std::min(units.end, begin + kAtOnce * units.size);
     routine.pack(outs_of(g, begin, end - begin, units),
-                 packed + i * static_cast<int64_t>(units.packed_bytes));
+                 packed + unit * static_cast<int64_t>(units.packed_bytes));
   });
 }
 

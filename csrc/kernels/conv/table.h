@@ -12,8 +12,8 @@ inline constexpr const char* kWhyWideBlocked = TW_WHY_BLOCKED TW_WIDENED;
 #undef TW_WIDENED
 
 inline constexpr ConvRoutine<Correlation<bfloat16>> kBf16Correlations[] = {
-    bf16::widened_correlation<0>("lanes", kWhyWideLanes),
-    bf16::widened_correlation<1>("blocked", kWhyWideBlocked),
+    bf16::widened_correlation<0, false>("lanes", kWhyWideLanes),
+    bf16::widened_correlation<1, true>("blocked", kWhyWideBlocked),
 };
 inline constexpr ConvRoutine<WeightGradient<bfloat16>> kBf16WeightGradients[] = {
     bf16::widened_weight_gradient<0>("lanes", kWhyWideLanes),

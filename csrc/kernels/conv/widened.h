@@ -16,12 +16,12 @@ TW_INLINE T larger(T a, T b) {
   return a > b ? a : b;
 }
 
-template <int kInner>
+// kPacks: whether the float routine packs weights.
+template <int kInner, bool kPacks>
 class WidenedCorrelation {
   static constexpr const ConvRoutine<Correlation<float>>& inner() {
     return kCorrelations<float>[kInner];
   }
-  static constexpr bool kPacks = kCorrelations<float>[kInner].pack != nullptr;
 
  public:
   WidenedCorrelation(const Correlation<bfloat16>& g, void* workspace)
@@ -269,13 +269,12 @@ void widened_run(const Args& g, void* workspace) {
 }
 
 // The float routine at kInner, under a name of its own.
-template <int kInner>
+template <int kInner, bool kPacks>
 constexpr ConvRoutine<Correlation<bfloat16>> widened_correlation(const char* name,
                                                                  const char* why) {
-  using Routine = WidenedCorrelation<kInner>;
+  using Routine = WidenedCorrelation<kInner, kPacks>;
   using Args = Correlation<bfloat16>;
   constexpr const ConvRoutine<Correlation<float>>& inner = kCorrelations<float>[kInner];
-  constexpr bool packs = inner.pack != nullptr;
   return {name,
           why,
           widened_suits<Routine, Args>,
@@ -283,9 +282,9 @@ constexpr ConvRoutine<Correlation<bfloat16>> widened_correlation(const char* nam
           inner.channel_unit,
           widened_workspace<Routine, Args>,
           widened_run<Routine, Args>,
-          packs ? packed_panel_bytes<bfloat16> : nullptr,
-          packs ? pack_panels<bfloat16> : nullptr,
-          packs};
+          kPacks ? packed_panel_bytes<bfloat16> : nullptr,
+          kPacks ? pack_panels<bfloat16> : nullptr,
+          kPacks};
 }
 template <int kInner>
 constexpr ConvRoutine<WeightGradient<bfloat16>> widened_weight_gradient(const char* name,
