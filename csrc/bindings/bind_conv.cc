@@ -5,8 +5,11 @@
 #include <utility>
 #include <vector>
 
+#include <pybind11/stl.h>
+
 #include "base/cpu.h"
 #include "base/memory_pool.h"
+#include "base/variants.h"
 #include "bindings/bias_gradient.h"
 #include "bindings/operand.h"
 #include "kernels/conv/conv.h"
@@ -243,6 +246,11 @@ py::tuple backward(const char* op, bool transposed, py::handle grad_in, py::hand
     require_shape_of(v, g, op, "saved", "grad");
     saved.emplace(channels_last(v));
   }
+  if (conv_routine())  // an error comes before any pass runs
+    dispatch_product(x.dtype, [&]<class T>() {
+      conv_services<T>(shape, image_view<T>(Operand(transposed ? g : x)),
+                       image_view<T>(Operand(transposed ? x : g)), kernel_view<T>(Operand(weight)));
+    });
   py::object dx = py::none(), dweight = py::none(), dbias = py::none(), dz = py::none();
   if (need.x) dx = new_channels_last(x.dtype, x.shape);
   if (need.weight) dweight = new_array_like(weight);
@@ -311,6 +319,45 @@ py::tuple conv_transpose_backward_of(py::handle grad, py::handle x, py::handle w
   return py::make_tuple(all[0], all[1], all[2]);
 }
 
+const char* serving_variant(const std::string& family) {
+  for (const VariantListing* l = VariantListing::first(); l; l = l->next())
+    if (l->family() == family)
+      for (const VariantStatus& s : l->status())
+        if (s.serves) return s.name;
+  return "";
+}
+
+// Of images channels last and a weight as layers hold it, without any array.
+py::list conv_services_of(const std::string& dtype_text, const std::vector<npy_intp>& x,
+                          const std::vector<npy_intp>& weight, Pair stride, Pair padding,
+                          Pair dilation, int64_t groups, Pair out_size) {
+  constexpr const char* kOp = "conv_services";
+  if (x.size() != 4 || weight.size() != 4) refuse(kOp, "expected shapes of four axes");
+  DType dtype = DType::other;
+  for (const DType d : {DType::float32, DType::float64, DType::bfloat16})
+    if (dtype_text == dtype_name(d)) dtype = d;
+  if (dtype == DType::other) refuse(kOp, "expected a float dtype; got " + dtype_text);
+  const npy_intp y[] = {x[0], weight[0], out_size.first, out_size.second};
+  ArrayView w{};
+  w.ndim = 4;
+  w.shape = weight.data();
+  const ConvShape s = shape_of(kOp, x.data(), y, w, {stride, padding, dilation, groups});
+  py::list rows;
+  dispatch_product(dtype, [&]<class T>() {
+    const auto channels_last = [](const npy_intp* n) -> ImageView<const T> {
+      return {nullptr, n[1] * n[2] * n[3], 1, n[1] * n[3], n[1]};
+    };
+    const KernelView<const T> kernel{nullptr, 1, w.shape[0], w.shape[0] * w.shape[1] * w.shape[3],
+                                     w.shape[0] * w.shape[1]};
+    for (const ConvService& service :
+         conv_services<T>(s, channels_last(x.data()), channels_last(y), kernel))
+      rows.append(py::make_tuple(
+          service.pass, service.variant ? service.variant : serving_variant("gemm"),
+          service.routine, service.why));
+  });
+  return rows;
+}
+
 }  // namespace
 
 void bind_conv(py::module_& m) {
@@ -323,6 +370,11 @@ void bind_conv(py::module_& m) {
             view_product(weight, "pack_conv_weight", "weight"));
       },
       py::arg("weight"));
+  m.def("conv_services", &conv_services_of, py::arg("dtype"), py::arg("x"), py::arg("weight"),
+        py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"),
+        py::arg("out_size"));
+  m.def("conv_routine", &conv_routine);
+  m.def("set_conv_routine", &set_conv_routine, py::arg("name"));
   m.def("conv_forward", &conv_forward_of, py::arg("x"), py::arg("weight"), py::arg("bias"),
         py::arg("residual"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
         py::arg("groups"), py::arg("out_size"), py::arg("activation"), py::arg("save"),

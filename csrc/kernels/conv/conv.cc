@@ -1,6 +1,10 @@
 #include "kernels/conv/conv.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "base/cpu.h"
@@ -20,12 +24,32 @@ namespace {
 // Below this an operation is over before a second thread has woken up.
 constexpr double kWorthCutting_ns = 20e3;
 
+// The name of the one routine to take, or null: the first that suits.
+std::atomic<const char*> g_asked{nullptr};
+
+bool is_asked(const char* name) {
+  const char* asked = g_asked.load(std::memory_order_relaxed);
+  return !asked || std::strcmp(asked, name) == 0;
+}
+
+template <class Args>
+[[noreturn]] void refuse_asked(const ConvRoutine<Args>* routines, int count, const Args& args) {
+  std::string suiting;
+  for (int i = 0; i < count; ++i)
+    if (routines[i].suits(args))
+      suiting += std::string(suiting.empty() ? "" : ", ") + routines[i].name;
+  throw std::invalid_argument("[set_conv_routine] expected a routine that suits the convolution (" +
+                              suiting + "); got " + g_asked.load() + " for groups of " +
+                              std::to_string(args.channels) + " channels and " +
+                              std::to_string(args.outs) + " outputs: set one of these, or None");
+}
+
 template <class Args>
 const ConvRoutine<Args>& find_routine(const ConvRoutine<Args>* routines, int count,
                                       const Args& args) {
-  const ConvRoutine<Args>* r = routines;
-  while (r + 1 < routines + count && !r->suits(args)) ++r;
-  return *r;  // the last suits all
+  for (int i = 0; i < count; ++i)  // the last suits all
+    if (is_asked(routines[i].name) && routines[i].suits(args)) return routines[i];
+  refuse_asked(routines, count, args);
 }
 
 template <class T>
@@ -227,7 +251,7 @@ bool is_product(const ConvShape& s) {
 template <class T>
 bool prefers_product(const ConvShape& s, const ImageView<const T>& x) {
   constexpr bool kBf16 = std::is_same_v<T, bfloat16>;  // which a product widens in registers
-  return is_product(s) &&
+  return is_product(s) && !conv_routine() &&
          (kBf16 || x.channel != 1 || (sizeof(T) == 4 && active_isa() > Isa::avx512));
 }
 
@@ -408,6 +432,55 @@ void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
   weight_gradient(weight_gradient_operation(s, x, dy, dweight, taps), conv_cost_ns<T>(s));
 }
 
+// --- which routine, and why ---
+
+const char* conv_routine() { return g_asked.load(std::memory_order_relaxed); }
+
+void set_conv_routine(const std::string& name) {
+  if (name.empty()) return g_asked.store(nullptr);
+  std::string known;
+  const auto look = [&](const auto& table) {
+    for (int i = 0; i < table.correlation_count; ++i) {
+      const char* found = table.correlations[i].name;
+      if (name == found) return g_asked.store(found), true;
+      if (known.find(found) == std::string::npos) known += std::string(found) + ", ";
+    }
+    return false;
+  };
+  for (const Variant<ConvKernels>& v : g_variants)
+    if (look(v.table->f32) || look(v.table->bf16)) return;
+  throw std::invalid_argument("[set_conv_routine] expected one of " + known + "or None; got \"" +
+                              name + "\": name one of them");
+}
+
+template <class T>
+std::vector<ConvService> conv_services(const ConvShape& s, const ImageView<const T>& x,
+                                       const ImageView<const T>& dy,
+                                       const KernelView<const T>& weight) {
+  constexpr const char* kProduct = "1x1 windows, at every pixel: one product of matrices";
+  const char* variant = g_variants.best().name;
+  std::vector<ConvService> services;
+  const auto add = [&](const char* pass, const auto& routine) {
+    const ConvService* last = services.empty() ? nullptr : &services.back();
+    if (!last || last->pass != pass || last->routine != routine.name)
+      services.push_back({pass, variant, routine.name, routine.why});
+  };
+  const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
+  if (prefers_product(s, x) && pixel_rows(s, x).valid)
+    services.push_back({"forward", nullptr, "product", kProduct});
+  else
+    add("forward", routine_of(forward_operation(s, x, weight, taps)));
+  if (prefers_product(s, dy) && pixel_rows(s, dy).valid)
+    services.push_back({"input gradient", nullptr, "product", kProduct});
+  else
+    for_each_input_gradient(s, dy, weight, [&](const Correlation<T>& g, int64_t) {
+      add("input gradient", routine_of(g));
+    });
+  const KernelView<T> dweight{nullptr, weight.out, weight.channel, weight.row, weight.col};
+  add("weight gradient", routine_of(weight_gradient_operation(s, x, dy, dweight, taps)));
+  return services;
+}
+
 #define TW_INSTANTIATE(T)                                                                          \
   template void to_channels_last<T>(int64_t, int64_t, int64_t, int64_t, const ImageView<const T>&, \
                                     T*);                                                           \
@@ -422,7 +495,10 @@ void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
   template void conv_input_gradient<T>(const ConvShape&, const ImageView<const T>&,                \
                                        const KernelView<const T>&, T*, const Epilogue<T>&);        \
   template void conv_weight_gradient<T>(const ConvShape&, const ImageView<const T>&,               \
-                                        const ImageView<const T>&, const KernelView<T>&);
+                                        const ImageView<const T>&, const KernelView<T>&);          \
+  template std::vector<ConvService> conv_services<T>(const ConvShape&, const ImageView<const T>&,  \
+                                                     const ImageView<const T>&,                    \
+                                                     const KernelView<const T>&);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)
 TW_INSTANTIATE(bfloat16)

@@ -9,6 +9,9 @@
 // Results do not depend on the number of threads.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "kernels/conv/kernels.h"
 
 namespace tilework {
@@ -79,5 +82,22 @@ void conv_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
 template <class T>
 void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
                           const ImageView<const T>& dy, const KernelView<T>& dweight);
+
+// The name of the routine that all convolutions are held to, or null where each takes what suits it
+// best. Where it does not suit, a convolution throws std::invalid_argument.
+const char* conv_routine();
+void set_conv_routine(const std::string& name);  // "": none; throws std::invalid_argument
+
+// Who serves a pass of a convolution now.
+struct ConvService {
+  const char* pass;     // "forward", "input gradient" or "weight gradient"
+  const char* variant;  // null: one of the matrix product's
+  const char* routine;
+  const char* why;
+};
+template <class T>
+std::vector<ConvService> conv_services(const ConvShape& s, const ImageView<const T>& x,
+                                       const ImageView<const T>& dy,
+                                       const KernelView<const T>& weight);
 
 }  // namespace tilework
