@@ -40,6 +40,7 @@ def test_info_tells_everything():
     assert bool(found["gpu"]["name"]) != found["gpu"]["reason"].startswith(("libcuda", "NVIDIA"))
     assert found["threads"]["threads"] >= 1
     assert found["variants"]
+    assert all(found["convolutions"].values())
     for row in found["variants"].values():
         assert row["variant"]
         assert row["why"]
@@ -50,6 +51,29 @@ def test_info_is_a_table_for_people():
     assert "GPU" in text
     assert "variant" in text
     assert "TILEWORK_ISA" in text
+
+
+def test_info_explains_one_convolution():
+    shapes = ("--input", "16,64,56,56", "--weight", "64,64,3,3", "--padding", "1")
+    text = tilework("info", "conv2d", *shapes).stdout
+    assert "weight gradient" in text
+    rows = json.loads(tilework("info", "conv2d", *shapes, "--json").stdout)
+    assert rows == tw.explain_conv2d((16, 64, 56, 56), (64, 64, 3, 3), padding=1)
+    done = tilework("info", "conv2d", "--input", "16,64,56,56", "--weight", "64,60,3,3")
+    assert done.returncode == 2
+    assert "[conv2d] expected input (N, C_in=60, H, W)" in done.stderr
+
+
+@pytest.mark.parametrize("dtype", [tw.float32, tw.float64, tw.bfloat16])
+def test_every_convolution_has_a_routine_and_a_reason(dtype):
+    for x, weight, settings in (
+        ((2, 16, 9, 9), (8, 16, 3, 3), {"stride": 2, "padding": (1, 0)}),
+        ((2, 16, 9, 9), (8, 16, 1, 1), {}),
+        ((2, 16, 9, 9), (16, 1, 3, 3), {"groups": 16, "dilation": [2, 1]}),
+    ):
+        rows = tw.explain_conv2d(x, weight, **settings, dtype=dtype)
+        assert {row["pass"] for row in rows} == {"forward", "input gradient", "weight gradient"}
+        assert all(all(row.values()) for row in rows)
 
 
 def test_gpu_asks_the_driver_without_a_word(capfd):
@@ -64,13 +88,17 @@ WRONG = {
     "TILEWORK_NUM_THREADS": "many",
     "TILEWORK_PRECISION": "low",
     "TILEWORK_ISA": "sparkle",
+    "TILEWORK_CONV_ROUTINE": "winograd",
 }
 
 
 @pytest.mark.parametrize("variable", WRONG)
 @pytest.mark.parametrize("script", [False, True])
 def test_a_wrong_variable_is_a_sentence(variable, script, tmp_path):
-    if variable == "TILEWORK_ISA" and tw.engines.current_engine() != "native":
+    if (
+        variable in ("TILEWORK_ISA", "TILEWORK_CONV_ROUTINE")
+        and tw.engines.current_engine() != "native"
+    ):
         pytest.skip("ISAs are the compiled engine's")
     env = {variable: WRONG[variable]}
     if script:  # what an installer writes

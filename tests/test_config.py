@@ -70,6 +70,28 @@ def test_isa_can_be_lowered_and_unknown_ones_are_refused():
 
 
 @native
+def test_convolutions_can_be_held_to_a_routine():
+    dense = (tw.ones(1, 16, 5, 5), tw.ones(16, 16, 3, 3))
+    depthwise = (tw.ones(1, 16, 5, 5), tw.ones(16, 1, 3, 3))
+    free = tw.nn.functional.conv2d(*depthwise, groups=16)
+    before = tw.get_conv_routine()
+    try:
+        tw.set_conv_routine("blocked")
+        assert tw.get_conv_routine() == "blocked"
+        rows = tw.explain_conv2d((1, 16, 5, 5), (16, 1, 3, 3), groups=16)
+        assert {row["routine"] for row in rows} == {"blocked"}
+        assert tw.equal(tw.nn.functional.conv2d(*depthwise, groups=16), free)
+        tw.set_conv_routine("lanes")
+        with pytest.raises(ValueError, match=r"suits the convolution \(blocked\); got lanes"):
+            tw.nn.functional.conv2d(*dense)
+        with pytest.raises(ValueError, match=r"expected one of lanes, gathered, blocked, .*or None"):
+            tw.set_conv_routine("winograd")
+        assert tw.get_conv_routine() == "lanes"
+    finally:
+        tw.set_conv_routine(before)
+
+
+@native
 def test_memory_is_counted_and_given_back():
     x = tw.ones(1 << 20)
     y = x + x
@@ -91,6 +113,9 @@ def test_show_config_prints_every_setting(capsys):
     [
         ("TILEWORK_NUM_THREADS", "1", "tw.get_num_threads()", "1"),
         ("TILEWORK_PRECISION", "high", "tw.get_float32_matmul_precision()", "high"),
+        pytest.param(
+            "TILEWORK_CONV_ROUTINE", "blocked", "tw.get_conv_routine()", "blocked", marks=native
+        ),
     ],
 )
 def test_variables_are_read_at_import(variable, value, code, wanted):
@@ -104,6 +129,7 @@ def test_variables_are_read_at_import(variable, value, code, wanted):
         ("TILEWORK_NUM_THREADS", "many"),
         ("TILEWORK_PRECISION", "low"),
         ("TILEWORK_NUM_THREADS", "0"),
+        pytest.param("TILEWORK_CONV_ROUTINE", "winograd", marks=native),
     ],
 )
 def test_wrong_values_fail_at_import(variable, value):

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from tilework.testing.inputs import laid_out, normal
-from tilework.testing.tolerance import assert_close, eps, growth
+from tilework.testing.isas import runnable
+from tilework.testing.tolerance import assert_close, growth, stored, working_eps
 
 native = pytest.importorskip("tilework._native", reason="tests the compiled engine")
 
 FAMILY = "conv"  # whose variants the fixture `isa` goes over
-DTYPES = ["float32", "float64"]
+DTYPES = ["float32", "float64", "bfloat16"]
 WEIGHTS = ["oihw", "hwio", "gaps"]
 
 
@@ -106,7 +107,8 @@ def weight_as(w, layout):
 
 def assert_sum(actual, expected, magnitude, length, what):
     dtype = str(actual.dtype)
-    assert_close(actual, expected, growth(length) * eps(dtype) * magnitude, what)
+    error = growth(length) * working_eps(dtype) * magnitude
+    assert_close(actual, expected, stored(dtype, expected, error), what)
 
 
 def check_everything(conv, dtype, x_layout="contiguous", w_layout="oihw"):
@@ -207,8 +209,9 @@ LAYOUTS = ["channels_last", "transposed", "gapped", "reversed", "misaligned"]
 @pytest.mark.parametrize("name", ["3x3", "3x3 s2", "stem", "grouped", "1x1", "1-d", "3x3 dilated"])
 @pytest.mark.parametrize("w_layout", WEIGHTS)
 @pytest.mark.parametrize("x_layout", LAYOUTS)
-def test_layouts(isa, name, x_layout, w_layout):
-    check_everything(CONVS[name], "float32", x_layout, w_layout)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layouts(isa, name, x_layout, w_layout, dtype):
+    check_everything(CONVS[name], dtype, x_layout, w_layout)
 
 
 # More than one block of channels, of columns, of pixels, of both.
@@ -366,10 +369,11 @@ THREADED = {
 
 
 @pytest.mark.parametrize("name", THREADED)
-def test_threads_do_not_change_a_bit(isa, threads, name):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_threads_do_not_change_a_bit(isa, threads, name, dtype):
     conv = THREADED[name]
-    x, w, dy = conv.tensors("float32")
-    bias = np.arange(conv.y_shape[1], dtype=np.float32)
+    x, w, dy = conv.tensors(dtype)
+    bias = np.arange(conv.y_shape[1]).astype(dtype)
     results = []
     for count in (1, 2, 3, 8):
         threads(count)
@@ -384,6 +388,66 @@ def test_threads_do_not_change_a_bit(isa, threads, name):
     for other in results[1:]:
         for ours, theirs in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def rounded_once(arrays):
+    return [native.narrow(a) if a is not None else None for a in arrays]
+
+
+@pytest.mark.parametrize("activation", ["none", "gelu"])
+@pytest.mark.parametrize("name", [n for n in {**CONVS, **THREADED} if n != "1x1"])
+def test_bfloat16_is_float32_rounded_once(name, activation):
+    """Where the CPU has no products of bfloat16, the same routine sums the same numbers."""
+    conv = {**CONVS, **THREADED}[name]
+    x, w, residual = conv.tensors("bfloat16")
+    bias = np.arange(conv.y_shape[1]).astype("bfloat16")
+    operands = (x, w, bias, residual)
+    before = native.active_isa()
+    for isa in [i for i in runnable("conv") if i in ("generic", "avx2", "avx512")]:
+        native.set_isa(isa)
+        narrow = native.conv_forward(*operands, *conv.window, conv.out_size, activation, True)
+        wide = native.conv_forward(
+            *map(native.widen, operands), *conv.window, conv.out_size, activation, True
+        )
+        for ours, theirs in zip(narrow, rounded_once(wide), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    native.set_isa(before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("w_layout", ["oihw", "hwio"])
+def test_packed_weights_change_no_bit(isa, threads, dtype, w_layout):
+    for name, conv in {**CONVS, **THREADED}.items():
+        if name == "1x1":  # a product, whose sums may be cut elsewhere
+            continue
+        x, w, residual = conv.tensors(dtype)
+        w = weight_as(w, w_layout)
+        packed = native.pack_conv_weight(w)
+        arguments = (x, w, None, residual, *conv.window, conv.out_size, "relu", False)
+        plain = native.conv_forward(*arguments)[0]
+        for count in (1, 3):
+            threads(count)
+            ours = native.conv_forward(*arguments, packed)[0]
+            np.testing.assert_array_equal(ours, plain, err_msg=name)
+        by_lanes = conv.groups > 1 and conv.w_shape[1] <= 8
+        assert packed.nbytes > 0 or by_lanes, name
+
+
+def test_packed_weights_follow_the_isa():
+    conv, before = CONVS["3x3"], native.active_isa()
+    x, w, _ = conv.tensors("float32")
+    packed = native.pack_conv_weight(w)
+    arguments = (x, w, None, None, *conv.window, conv.out_size, "none", False)
+    for isa in [*runnable("conv"), "generic"]:
+        native.set_isa(isa)
+        plain = native.conv_forward(*arguments)[0]
+        np.testing.assert_array_equal(native.conv_forward(*arguments, packed)[0], plain)
+    native.set_isa(before)
+    other = native.pack_conv_weight(np.ones((2, 3, 3, 3), np.float32))
+    with pytest.raises(ValueError, match="made from this weight"):
+        native.conv_forward(*arguments, other)
+    with pytest.raises(ValueError, match="expected a weight"):
+        native.pack_conv_weight(w[0, 0])
 
 
 def test_outputs_lie_channels_last(isa):

@@ -333,6 +333,27 @@ def test_frozen_weights_are_read_only_and_packed():
     assert layer.weight.requires_grad
 
 
+@pytest.mark.parametrize("dtype", [tw.float32, tw.bfloat16])
+def test_frozen_convolutions_are_packed(dtype):
+    layers = (
+        (nn.Conv2d(32, 64, 3, padding=1), (2, 32, 7, 9)),
+        (nn.Conv1d(32, 64, 3), (2, 32, 19)),
+        (nn.Conv2d(64, 64, 1), (1, 64, 5, 5)),
+    )
+    for layer, shape in layers:
+        layer.to(dtype)
+        x = tw.randn(*shape).to(dtype)
+        plain = layer(x).detach()
+        nn.utils.freeze(layer)
+        first, second = layer(x), layer(x)
+        value = layer.weight._storage.packed.value
+        assert tw.equal(first, second)
+        assert (first - plain).abs().max().item() <= 0.02 * plain.abs().max().item()
+        assert layer.weight._storage.packed.value is value
+        if tw.engines.current_engine() == "native":
+            assert value.nbytes > 0
+
+
 def test_frozen_weights_stay_so_in_another_dtype():
     layer = nn.utils.freeze(nn.Linear(4, 4)).double()
     with pytest.raises(RuntimeError, match="unfreeze"):
@@ -353,6 +374,20 @@ def test_packed_weights_follow_every_write():
         array = layer.weight.detach().numpy()
         array[:] = 3
         assert layer(x)[0, 0].item() == 192
+        assert layer.weight._storage.packed is None
+
+
+def test_packed_convolutions_follow_every_write():
+    layer = nn.Conv2d(32, 32, 3, bias=False)
+    x = tw.ones(1, 32, 3, 3)
+    with tw.no_grad():
+        for value in (1.0, 2.0):
+            layer.weight.fill_(value)
+            for _ in range(3):
+                assert layer(x)[0, 0].item() == 288 * value
+        assert layer.weight._storage.packed.value is not None
+        layer.weight.detach().numpy()[:] = 3
+        assert layer(x)[0, 0].item() == 864
         assert layer.weight._storage.packed is None
 
 

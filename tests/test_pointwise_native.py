@@ -2,6 +2,7 @@
 
 import math
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ native = pytest.importorskip("tilework._native", reason="the compiled engine is 
 
 FAMILY = "pointwise"  # whose variants the fixture `isa` goes over
 DTYPES = [np.float32, np.float64]
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
 SQRT_HALF = math.sqrt(0.5)
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 # The value of each op, and of its derivative with respect to x, in float64.
@@ -136,6 +138,44 @@ def test_layouts(isa, dtype, first, second):
     total = a.copy(order="K")
     native.accumulate_(total, b)
     np.testing.assert_array_equal(total, a + b)
+
+
+def same_bits(x, y):
+    word = {2: np.uint16, 4: np.uint32}[y.itemsize]
+    assert x.dtype == y.dtype
+    np.testing.assert_array_equal(x.view(word), y.view(word))
+
+
+def test_bfloat16_conversions_have_the_bits_of_ml_dtypes(isa):
+    every = np.arange(1 << 16, dtype=np.uint16).view(bfloat16)
+    same_bits(native.widen(every), every.astype(np.float32))
+    # Ties between every two neighbours, and what lies beside them; NaNs with payloads.
+    ties = np.arange(1 << 16, dtype=np.uint32)[:, None] << 16
+    words = (ties + np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32)).ravel()
+    with np.errstate(invalid="ignore"):
+        same_bits(native.narrow(words.view(np.float32)), words.view(np.float32).astype(bfloat16))
+    rng = np.random.default_rng(5)
+    for n in range(68):
+        x = rng.standard_normal(n).astype(np.float32)
+        same_bits(native.narrow(x), x.astype(bfloat16))
+        same_bits(native.widen(x.astype(bfloat16)), x.astype(bfloat16).astype(np.float32))
+
+
+@pytest.mark.parametrize("layout", [k for k in LAYOUTS if k != "field"])
+def test_bfloat16_conversions_keep_dense_layouts(isa, layout):
+    x = LAYOUTS[layout](np.random.default_rng(6).standard_normal((3, 5, 37)).astype(np.float32))
+    narrow = native.narrow(x)
+    same_bits(narrow, x.astype(bfloat16, order="C"))
+    if layout in ("contiguous", "transposed"):
+        assert [2 * s for s in narrow.strides] == list(x.strides)
+        assert native.widen(narrow).strides == x.strides
+
+
+def test_bfloat16_conversions_name_the_dtype_they_want():
+    with pytest.raises(TypeError, match=r"\[narrow\] expected `x` of dtype float32; got float64"):
+        native.narrow(np.ones(3))
+    with pytest.raises(TypeError, match=r"\[widen\] expected `x` of dtype bfloat16; got float32"):
+        native.widen(np.ones(3, np.float32))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -17,11 +17,11 @@ struct bfloat16 {
 inline __attribute__((always_inline)) float to_float(bfloat16 x) {
   return __builtin_bit_cast(float, static_cast<uint32_t>(x.bits) << 16);
 }
-// To nearest, ties to even; a NaN stays one.
+// To nearest, ties to even; a NaN becomes the quiet one of its sign, as ml_dtypes has it.
 inline __attribute__((always_inline)) bfloat16 to_bfloat16(float x) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, x);
   const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-  return {static_cast<uint16_t>(x == x ? rounded : (bits >> 16 | 0x40))};
+  return {static_cast<uint16_t>(x == x ? rounded : ((bits >> 16 & 0x8000) | 0x7fc0))};
 }
 
 // What T is computed in.

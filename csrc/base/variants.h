@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/cpu.h"
+#include "base/types.h"
 
 namespace tilework {
 
@@ -46,11 +47,13 @@ class VariantTable {
   }
   const Table* operator->() const { return best().table; }
 
-  // Its kernels for float or double, where a family has a table for each.
+  // Its kernels for T, where a family has a table for each type.
   template <class T>
   const auto& of() const {
     if constexpr (std::is_same_v<T, float>)
       return best().table->f32;
+    else if constexpr (std::is_same_v<T, bfloat16>)
+      return best().table->bf16;
     else
       return best().table->f64;
   }

@@ -1,9 +1,16 @@
 // Convolutions and their transposed twins: forward and backward.
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include <pybind11/stl.h>
+
+#include "base/cpu.h"
 #include "base/memory_pool.h"
+#include "base/variants.h"
+#include "bindings/bias_gradient.h"
 #include "bindings/operand.h"
 #include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
@@ -26,7 +33,7 @@ T* data_of(const py::object& array) {
 }
 
 ArrayView view_images(py::handle array, const char* op, const char* argument) {
-  const ArrayView v = view_float(array, op, argument);
+  const ArrayView v = view_product(array, op, argument);
   if (v.ndim != 4)
     refuse(op, std::string("expected `") + argument + "` of four axes; got shape " + shape_text(v));
   return v;
@@ -48,7 +55,7 @@ Operand channels_last(const ArrayView& x) {
   Operand to(x);
   to.holder = new_channels_last(x.dtype, x.shape);
   to.v = view_own(to.holder);
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     const GilRelease release(static_cast<double>(x.size()) / 2);
     to_channels_last<T>(x.shape[0], x.shape[1], x.shape[2], x.shape[3], image_view<T>(from),
                         to.v.as<T>());
@@ -85,6 +92,59 @@ ConvShape shape_of(const char* op, const npy_intp* large, const npy_intp* small,
           .col_dilation = w.dilation.second};
 }
 
+// A weight for many calls, in the order that the routines which serve them read; each is packed at
+// its first call. All is packed anew when the ISA or the precision has changed since; calls that
+// run meanwhile keep what they took.
+class PackedConvWeight {
+ public:
+  explicit PackedConvWeight(const ArrayView& weight) : dtype_(weight.dtype), size_(weight.size()) {
+    if (weight.ndim != 3 && weight.ndim != 4)
+      refuse("pack_conv_weight",
+             "expected a weight (O, C / groups, KH, KW) or (O, C / groups, K); "
+             "got shape " +
+                 shape_text(weight));
+  }
+
+  struct Panels {
+    const void* routine;
+    size_t bytes;
+    Scratch<char> data;
+  };
+
+  template <class T>
+  std::shared_ptr<const Panels> panels(const ConvShape& s, const ImageView<const T>& x,
+                                       const Operand& weight) {
+    if (weight.v.dtype != dtype_ || weight.v.size() != size_)
+      refuse("conv", "expected `packed` made from this weight: call pack_conv_weight(weight)");
+    if (generation_ != isa_generation() || precision_ != matmul_precision()) packed_.clear();
+    generation_ = isa_generation();
+    precision_ = matmul_precision();
+    const KernelView<const T> kernel = kernel_view<T>(weight);
+    const KernelPacking packing = conv_packing<T>(s, x, kernel);
+    if (!packing.routine) return nullptr;
+    for (const auto& made : packed_)
+      if (made->routine == packing.routine) return made;
+    const std::shared_ptr<Panels> made(
+        new Panels{packing.routine, packing.bytes, Scratch<char>(packing.bytes)});
+    conv_pack<T>(s, x, kernel, packing, made->data.get());
+    packed_.push_back(made);
+    return made;
+  }
+
+  size_t nbytes() const {
+    size_t bytes = 0;
+    for (const auto& made : packed_) bytes += made->bytes;
+    return bytes;
+  }
+
+ private:
+  DType dtype_;
+  int64_t size_;
+  int generation_ = -1;
+  MatmulPrecision precision_ = MatmulPrecision::highest;
+  std::vector<std::shared_ptr<Panels>> packed_;  // by routine: seldom more than one
+};
+
 void require_sizes(const char* op, const Pair& out_size) {
   if (out_size.first < 0 || out_size.second < 0)
     refuse(op, "expected an output size of at least 0; got (" + std::to_string(out_size.first) +
@@ -94,7 +154,7 @@ void require_sizes(const char* op, const Pair& out_size) {
 // Either direction's forward: transposed, the weight leads from y to x.
 py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle weight_in,
                   py::handle bias_in, py::handle residual_in, const Window& window,
-                  const Pair& out_size, py::handle activation_in, bool save) {
+                  const Pair& out_size, py::handle activation_in, bool save, py::handle packed_in) {
   const ArrayView x = view_images(x_in, op, "x"), weight = view_images(weight_in, op, "weight");
   require_dtype(weight, x.dtype, op, "weight");
   require_sizes(op, out_size);
@@ -105,7 +165,7 @@ py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle w
                                      : shape_of(op, x.shape, y_shape, weight, window);
   std::optional<Operand> bias, residual;
   if (!bias_in.is_none()) {
-    const ArrayView v = view_float(bias_in, op, "bias");
+    const ArrayView v = view_product(bias_in, op, "bias");
     require_dtype(v, x.dtype, op, "bias");
     if (v.ndim != 1 || v.shape[0] != outs)
       refuse(op, "expected bias (" + std::to_string(outs) + ",); got " + shape_text(v));
@@ -123,19 +183,23 @@ py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle w
   else if (save && activation != Activation::none)
     saved = y;
   const Operand input = Operand::strided(x), weights = Operand::strided(weight);
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     Epilogue<T> epilogue;
     epilogue.activation = activation;
     if (bias) epilogue.bias = bias->v.as<T>();
     if (residual) epilogue.residual = residual->v.as<T>();
     if (!saved.is(y)) epilogue.preactivation = data_of<T>(saved);
+    const ImageView<const T> from = image_view<T>(input);
+    std::shared_ptr<const PackedConvWeight::Panels> panels;
+    PackedKernel packed;
+    if (!packed_in.is_none())
+      panels = py::cast<PackedConvWeight&>(packed_in).panels<T>(shape, from, weights);
+    if (panels) packed = {panels->routine, panels->data.get()};
     const GilRelease release(conv_cost_ns<T>(shape));
     if (transposed)
-      conv_input_gradient<T>(shape, image_view<T>(input), kernel_view<T>(weights), data_of<T>(y),
-                             epilogue);
+      conv_input_gradient<T>(shape, from, kernel_view<T>(weights), data_of<T>(y), epilogue);
     else
-      conv_forward<T>(shape, image_view<T>(input), kernel_view<T>(weights), data_of<T>(y),
-                      epilogue);
+      conv_forward<T>(shape, from, kernel_view<T>(weights), data_of<T>(y), epilogue, packed);
   });
   return py::make_tuple(std::move(y), std::move(saved));
 }
@@ -144,6 +208,7 @@ py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle w
 template <class T>
 void backward_of_epilogue(const ArrayView& grad, const Operand* saved, Activation activation, T* dz,
                           T* dbias) {
+  BiasGradient<T> sums(dbias, grad.shape[1]);
   activation_backward<T>({.rows = grad.shape[0] * grad.shape[2] * grad.shape[3],
                           .cols = grad.shape[1],
                           .grad = grad.as<T>(),
@@ -153,7 +218,8 @@ void backward_of_epilogue(const ArrayView& grad, const Operand* saved, Activatio
                           .activation = activation,
                           .dz = dz,
                           .dz_row = grad.shape[1],
-                          .dbias = dbias});
+                          .dbias = sums.get()});
+  sums.put();
 }
 
 struct Wanted {
@@ -180,6 +246,11 @@ py::tuple backward(const char* op, bool transposed, py::handle grad_in, py::hand
     require_shape_of(v, g, op, "saved", "grad");
     saved.emplace(channels_last(v));
   }
+  if (conv_routine())  // an error comes before any pass runs
+    dispatch_product(x.dtype, [&]<class T>() {
+      conv_services<T>(shape, image_view<T>(Operand(transposed ? g : x)),
+                       image_view<T>(Operand(transposed ? x : g)), kernel_view<T>(Operand(weight)));
+    });
   py::object dx = py::none(), dweight = py::none(), dbias = py::none(), dz = py::none();
   if (need.x) dx = new_channels_last(x.dtype, x.shape);
   if (need.weight) dweight = new_array_like(weight);
@@ -188,14 +259,14 @@ py::tuple backward(const char* op, bool transposed, py::handle grad_in, py::hand
 
   Operand grad = saved || need.bias ? channels_last(g) : Operand::strided(g);
   const Operand input = Operand::strided(x), weights = Operand::strided(weight);
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     const GilRelease release(2 * conv_cost_ns<T>(shape));
     if (saved || need.bias)
       backward_of_epilogue<T>(grad.v, saved ? &*saved : nullptr, activation, data_of<T>(dz),
                               data_of<T>(dbias));
   });
   if (saved && !dz.is_none()) grad = Operand(view_own(dz));
-  dispatch_float(x.dtype, [&]<class T>() {
+  dispatch_product(x.dtype, [&]<class T>() {
     const GilRelease release(2 * conv_cost_ns<T>(shape));
     const ImageView<const T> dy = image_view<T>(grad), from = image_view<T>(input);
     if (need.x && transposed)
@@ -217,9 +288,9 @@ py::tuple backward(const char* op, bool transposed, py::handle grad_in, py::hand
 
 py::tuple conv_forward_of(py::handle x, py::handle weight, py::handle bias, py::handle residual,
                           Pair stride, Pair padding, Pair dilation, int64_t groups, Pair out_size,
-                          py::handle activation, bool save) {
+                          py::handle activation, bool save, py::handle packed) {
   return forward("conv", false, x, weight, bias, residual, {stride, padding, dilation, groups},
-                 out_size, activation, save);
+                 out_size, activation, save, packed);
 }
 
 py::tuple conv_backward_of(py::handle grad, py::handle x, py::handle weight, py::handle saved,
@@ -235,7 +306,7 @@ py::tuple conv_transpose_forward_of(py::handle x, py::handle weight, py::handle 
                                     Pair padding, Pair dilation, int64_t groups, Pair out_size,
                                     py::handle activation, bool save) {
   return forward("conv_transpose", true, x, weight, bias, py::none(),
-                 {stride, padding, dilation, groups}, out_size, activation, save);
+                 {stride, padding, dilation, groups}, out_size, activation, save, py::none());
 }
 
 py::tuple conv_transpose_backward_of(py::handle grad, py::handle x, py::handle weight,
@@ -248,12 +319,66 @@ py::tuple conv_transpose_backward_of(py::handle grad, py::handle x, py::handle w
   return py::make_tuple(all[0], all[1], all[2]);
 }
 
+const char* serving_variant(const std::string& family) {
+  for (const VariantListing* l = VariantListing::first(); l; l = l->next())
+    if (l->family() == family)
+      for (const VariantStatus& s : l->status())
+        if (s.serves) return s.name;
+  return "";
+}
+
+// Of images channels last and a weight as layers hold it, without any array.
+py::list conv_services_of(const std::string& dtype_text, const std::vector<npy_intp>& x,
+                          const std::vector<npy_intp>& weight, Pair stride, Pair padding,
+                          Pair dilation, int64_t groups, Pair out_size) {
+  constexpr const char* kOp = "conv_services";
+  if (x.size() != 4 || weight.size() != 4) refuse(kOp, "expected shapes of four axes");
+  DType dtype = DType::other;
+  for (const DType d : {DType::float32, DType::float64, DType::bfloat16})
+    if (dtype_text == dtype_name(d)) dtype = d;
+  if (dtype == DType::other) refuse(kOp, "expected a float dtype; got " + dtype_text);
+  const npy_intp y[] = {x[0], weight[0], out_size.first, out_size.second};
+  ArrayView w{};
+  w.ndim = 4;
+  w.shape = weight.data();
+  const ConvShape s = shape_of(kOp, x.data(), y, w, {stride, padding, dilation, groups});
+  py::list rows;
+  dispatch_product(dtype, [&]<class T>() {
+    const auto channels_last = [](const npy_intp* n) -> ImageView<const T> {
+      return {nullptr, n[1] * n[2] * n[3], 1, n[1] * n[3], n[1]};
+    };
+    const KernelView<const T> kernel{nullptr, 1, w.shape[0], w.shape[0] * w.shape[1] * w.shape[3],
+                                     w.shape[0] * w.shape[1]};
+    for (const ConvService& service :
+         conv_services<T>(s, channels_last(x.data()), channels_last(y), kernel))
+      rows.append(py::make_tuple(
+          service.pass, service.variant ? service.variant : serving_variant("gemm"),
+          service.routine, service.why));
+  });
+  return rows;
+}
+
 }  // namespace
 
 void bind_conv(py::module_& m) {
+  py::class_<PackedConvWeight>(m, "PackedConvWeight")
+      .def_property_readonly("nbytes", &PackedConvWeight::nbytes);
+  m.def(
+      "pack_conv_weight",
+      [](py::handle weight) {
+        return std::make_unique<PackedConvWeight>(
+            view_product(weight, "pack_conv_weight", "weight"));
+      },
+      py::arg("weight"));
+  m.def("conv_services", &conv_services_of, py::arg("dtype"), py::arg("x"), py::arg("weight"),
+        py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"),
+        py::arg("out_size"));
+  m.def("conv_routine", &conv_routine);
+  m.def("set_conv_routine", &set_conv_routine, py::arg("name"));
   m.def("conv_forward", &conv_forward_of, py::arg("x"), py::arg("weight"), py::arg("bias"),
         py::arg("residual"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
-        py::arg("groups"), py::arg("out_size"), py::arg("activation"), py::arg("save"));
+        py::arg("groups"), py::arg("out_size"), py::arg("activation"), py::arg("save"),
+        py::arg("packed") = py::none());
   m.def("conv_backward", &conv_backward_of, py::arg("grad"), py::arg("x"), py::arg("weight"),
         py::arg("saved"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
         py::arg("groups"), py::arg("activation"), py::arg("need_x"), py::arg("need_weight"),

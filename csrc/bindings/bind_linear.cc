@@ -6,6 +6,7 @@
 
 #include "base/cpu.h"
 #include "base/memory_pool.h"
+#include "bindings/bias_gradient.h"
 #include "bindings/operand.h"
 #include "kernels/gemm/gemm.h"
 
@@ -170,29 +171,6 @@ py::tuple linear_forward(py::handle x_in, py::handle weight_in, py::handle bias_
   });
   return py::make_tuple(std::move(y), std::move(saved));
 }
-
-// The sums of a bias's gradient, where they are wanted: of bfloat16 in float32, rounded by put().
-template <class T>
-class BiasGradient {
- public:
-  BiasGradient(T* out, int64_t size) : out_(out), size_(size), sums_(out && kRounds ? size : 0) {}
-  Wide<T>* get() {
-    if constexpr (kRounds)
-      return out_ ? sums_.get() : nullptr;
-    else
-      return out_;
-  }
-  void put() {
-    if constexpr (kRounds)
-      for (int64_t i = 0; out_ && i < size_; ++i) out_[i] = to_bfloat16(sums_.get()[i]);
-  }
-
- private:
-  static constexpr bool kRounds = std::is_same_v<T, bfloat16>;
-  T* out_;
-  int64_t size_;
-  Scratch<Wide<T>> sums_;
-};
 
 // The three products and the one pass of linear_backward, on matrices that are all of one dtype.
 template <class T>

@@ -344,6 +344,40 @@ py::object bind_dropout(py::handle x_array, double p, uint64_t seed, uint64_t ca
   return pass.out;
 }
 
+// --- Between bfloat16 and float32 ---
+
+// `x`, or a packed copy of it where it is not dense, and an array of its layout in another dtype.
+struct Conversion {
+  py::object held, out;
+  ArrayView x, y;
+
+  Conversion(py::handle array, DType from, DType to, const char* op) {
+    x = view(array, op, "x");
+    if (x.dtype != from)
+      throw py::type_error(std::string("[") + op + "] expected `x` of dtype " + dtype_name(from) +
+                           "; got " + dtype_name(x.dtype) + ": convert it with x.astype()");
+    if (!is_dense(x)) {
+      held = as_contiguous(x);
+      x = view_own(held);
+    }
+    out = new_array_like(x, to);
+    y = view_own(out);
+  }
+};
+
+py::object bind_widen(py::handle array) {
+  const Conversion c(array, DType::bfloat16, DType::float32, "widen");
+  GilRelease unlocked(pass_ns(c.y));
+  widen(c.x.as<bfloat16>(), c.y.as<float>(), c.x.size());
+  return c.out;
+}
+py::object bind_narrow(py::handle array) {
+  const Conversion c(array, DType::float32, DType::bfloat16, "narrow");
+  GilRelease unlocked(pass_ns(c.x));
+  narrow(c.x.as<float>(), c.y.as<bfloat16>(), c.x.size());
+  return c.out;
+}
+
 }  // namespace
 
 void bind_pointwise(py::module_& m) {
@@ -367,6 +401,8 @@ void bind_pointwise(py::module_& m) {
         py::arg("call"));
   m.def("dropout_backward", &bind_dropout, py::arg("grad"), py::arg("p"), py::arg("seed"),
         py::arg("call"));
+  m.def("widen", &bind_widen, py::arg("x"));
+  m.def("narrow", &bind_narrow, py::arg("x"));
 }
 
 }  // namespace tilework

@@ -1,5 +1,6 @@
 // bfloat16 in memory, float32 in registers: loads that widen (exactly) and stores that round to
-// nearest even. Denormals are kept, unlike by the conversions of AVX512-BF16, and a NaN stays one.
+// nearest even. Denormals are kept, unlike by the conversions of AVX512-BF16, and a NaN becomes the
+// quiet one of its sign.
 //
 // load() and store() here also take float pointers, and the lanes of simd/sweep.h, so that one loop
 // body serves either type of array.
@@ -26,8 +27,9 @@ TW_INLINE __m512i rounded_words(Vec<float> x) {
   const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
   const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
   const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
-  return _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q), upper,
-                              _mm512_set1_epi32(0x40));
+  const __m512i sign = _mm512_and_si512(upper, _mm512_set1_epi32(0x8000));
+  return _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q), sign,
+                              _mm512_set1_epi32(0x7fc0));
 }
 TW_INLINE void store_rounded(Vec<float> x, bfloat16* p) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded_words(x)));
@@ -47,7 +49,8 @@ TW_INLINE void store_rounded(Vec<float> x, bfloat16* p) {
   const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
   const __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
   const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
-  const __m256i nan = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+  const __m256i sign = _mm256_and_si256(upper, _mm256_set1_epi32(0x8000));
+  const __m256i nan = _mm256_or_si256(sign, _mm256_set1_epi32(0x7fc0));
   const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x.v, x.v, _CMP_UNORD_Q));
   const __m256i words = _mm256_blendv_epi8(rounded, nan, is_nan);
   const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 0x08);

@@ -314,6 +314,50 @@ void check_conv(int64_t rows, int64_t cols) {
     }
 }
 
+// The same in bfloat16, beside float; and the weights of both packed ahead.
+template <bool Depthwise>
+void check_bfloat16_conv(int64_t rows, int64_t cols) {
+  const int64_t c = std::min<int64_t>(rows, 18), o = Depthwise ? c : std::min<int64_t>(cols, 35);
+  const int64_t groups = Depthwise ? c : 1, in = 6, image = c * in * in, outs = o * in * in;
+  const ConvShape s{2, c, o, groups, in, in, in, in, 3, 3, 1, 1, 1, 1, 1, 1};
+  const auto rounded = [](const std::vector<float>& from) {
+    std::vector<bfloat16> to(from.size());
+    narrow(from.data(), to.data(), static_cast<int64_t>(from.size()));
+    return to;
+  };
+  const auto x = rounded(values<float>(2 * image)), dy = rounded(values<float>(2 * outs)),
+             w = rounded(values<float>(o * c / groups * 9));
+  const auto run = [&]<class T>(const std::vector<T>& xs, const std::vector<T>& ws,
+                                const std::vector<T>& dys) {
+    const ImageView<const T> from{xs.data(), image, in * in, in, 1},
+        grad{dys.data(), outs, 1, in * o, o};
+    const int64_t out_step = c / groups * 9;
+    const KernelView<const T> kernel{ws.data(), out_step, 9, 3, 1};
+    std::vector<T> y(dys.size()), dx(xs.size()), dw(ws.size()), again(dys.size());
+    conv_forward<T>(s, from, kernel, y.data(), {});
+    conv_input_gradient<T>(s, grad, kernel, dx.data(), {});
+    conv_weight_gradient<T>(s, from, grad, {dw.data(), out_step, 9, 3, 1});
+    const KernelPacking packing = conv_packing<T>(s, from, kernel);
+    const Scratch<char> packed(packing.bytes);
+    if (packing.routine) conv_pack<T>(s, from, kernel, packing, packed.get());
+    conv_forward<T>(s, from, kernel, again.data(), {}, {packing.routine, packed.get()});
+    CHECK(std::memcmp(y.data(), again.data(), y.size() * sizeof(T)) == 0);
+    return std::vector<std::vector<T>>{y, dx, dw};
+  };
+  const auto widened = [](const std::vector<bfloat16>& from) {
+    std::vector<float> to(from.size());
+    widen(from.data(), to.data(), static_cast<int64_t>(from.size()));
+    return to;
+  };
+  const auto got = run(x, w, dy);
+  const auto want = run(widened(x), widened(w), widened(dy));
+  const float size = 4.0f * 72 * 35;  // of the longest sum's terms together
+  for (std::size_t k = 0; k < got.size(); ++k)
+    for (std::size_t i = 0; i < got[k].size(); ++i)
+      CHECK(std::abs(to_float(got[k][i]) - want[k][i]) <=
+            0x1p-8f * std::abs(want[k][i]) + 0x1p-19f * size);
+}
+
 // --- softmax: along the rows, and along the columns ---
 
 template <class T>
@@ -460,9 +504,19 @@ struct Check {
 };
 #define TW_CHECK(name) {#name, check_##name<float>, check_##name<double>}
 const Check kChecks[] = {
-    TW_CHECK(gemm),          TW_CHECK(conv),    TW_CHECK(unary),  TW_CHECK(binary),
-    TW_CHECK(bias),          TW_CHECK(dropout), TW_CHECK(reduce), TW_CHECK(softmax),
-    TW_CHECK(cross_entropy), TW_CHECK(mse),     TW_CHECK(optim),  TW_CHECK(random),
+    {"bfloat16 conv", check_bfloat16_conv<false>, check_bfloat16_conv<true>},
+    TW_CHECK(gemm),
+    TW_CHECK(conv),
+    TW_CHECK(unary),
+    TW_CHECK(binary),
+    TW_CHECK(bias),
+    TW_CHECK(dropout),
+    TW_CHECK(reduce),
+    TW_CHECK(softmax),
+    TW_CHECK(cross_entropy),
+    TW_CHECK(mse),
+    TW_CHECK(optim),
+    TW_CHECK(random),
 };
 
 void memory_pool_serves() {

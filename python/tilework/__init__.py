@@ -13,10 +13,12 @@ from tilework._version import __version__
 from tilework.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from tilework.config import (
     empty_cache,
+    get_conv_routine,
     get_float32_matmul_precision,
     get_isa,
     get_num_threads,
     memory_stats,
+    set_conv_routine,
     set_float32_matmul_precision,
     set_isa,
     set_memory_limit,
@@ -38,6 +40,7 @@ from tilework.dtypes import (
     uint8,
 )
 from tilework.engines import use_engine
+from tilework.explain import explain_conv2d
 from tilework.functional import *  # noqa: F403
 from tilework.tensor import Tensor
 
@@ -60,10 +63,12 @@ __all__ = [
     "empty_cache",
     "enable_grad",
     "engines",
+    "explain_conv2d",
     "float",
     "float32",
     "float64",
     "functional",
+    "get_conv_routine",
     "get_float32_matmul_precision",
     "get_isa",
     "get_num_threads",
@@ -77,6 +82,7 @@ __all__ = [
     "no_grad",
     "optim",
     "result_type",
+    "set_conv_routine",
     "set_float32_matmul_precision",
     "set_grad_enabled",
     "set_isa",

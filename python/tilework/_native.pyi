@@ -3,9 +3,9 @@
 Arrays in, arrays out; shapes and dtypes are checked one floor up, in `functional`. Arrays may have
 any strides; float arguments share one dtype, float32 or float64. Outputs are fresh and dense.
 
-matmul, pack_weight, linear_forward and linear_backward take bfloat16 too: computed in float32,
-every result rounded once, to nearest even. Where a kernel multiplies bfloat16 by the CPU's own
-instructions (the ISAs avx512bf16 and amx) denormals count as zero, going in and coming out.
+matmul, pack_weight, the linear and the convolution functions take bfloat16 too: computed in
+float32, every result rounded once, to nearest even. Where a kernel multiplies bfloat16 by the CPU's
+own instructions (the ISAs avx512bf16 and amx) denormals count as zero, going in and coming out.
 """
 
 from typing import Any, Final
@@ -27,6 +27,23 @@ def pool_stats() -> dict[str, int]: ...
 def pool_trim() -> None: ...
 def pool_set_limit(bytes: int) -> None: ...
 def set_matmul_precision(precision: str) -> None: ...
+
+# The routine that all convolutions are held to, or None ("" sets that).
+def conv_routine() -> str | None: ...
+def set_conv_routine(name: str) -> None: ...
+
+# Who serves each pass of a convolution of these shapes: (pass, variant, routine, why). Images are
+# channels last, weights as layers hold them; the rest as for conv_forward.
+def conv_services(
+    dtype: str,
+    x: list[int],
+    weight: list[int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    out_size: tuple[int, int],
+) -> list[tuple[str, str, str, str]]: ...
 
 # The machine's limits, measured on num_threads() threads: operations and bytes a second.
 def roof_flops_float32() -> float: ...
@@ -77,6 +94,15 @@ def linear_backward(
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]: ...
 
 # --- conv ---
+class PackedConvWeight:
+    """A weight (O, C / groups, KH, KW), or (O, C / groups, K) for images of one row, in the order
+    that the kernels read: packed at the first call that takes it, for that call's routine."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+def pack_conv_weight(weight: Array) -> PackedConvWeight: ...
+
 # Images x (N, C, H, W), weight (O, C / groups, KH, KW), in any strides. padding is where the first
 # window starts, (top, left); outside of x everything is zero, and out_size says how many windows
 # there are. y and dx have dense strides of the engine's choice; dweight is laid out as weight where
@@ -93,6 +119,7 @@ def conv_forward(
     out_size: tuple[int, int],
     activation: str,
     save: bool,
+    packed: PackedConvWeight | None = None,
 ) -> tuple[Array, Array | None]: ...
 
 # (dx, dweight, dbias, dz), as linear_backward's.
@@ -165,6 +192,10 @@ def bias_activation_backward(
 def dropout_forward(x: Array, p: float, seed: int, call: int) -> Array: ...
 def dropout_backward(grad: Array, p: float, seed: int, call: int) -> Array: ...
 def accumulate_(destination: Array, source: Array) -> None: ...
+
+# bfloat16 as float32; float32 as bfloat16, to nearest even, a NaN as the quiet one of its sign.
+def widen(x: Array) -> Array: ...
+def narrow(x: Array) -> Array: ...
 
 # --- reduce --- (axes: non-negative, ascending; an empty tuple reduces nothing)
 def sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array: ...

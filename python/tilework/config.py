@@ -6,6 +6,7 @@
 | TILEWORK_NUM_THREADS | set_num_threads() |
 | TILEWORK_ISA | set_isa() |
 | TILEWORK_PRECISION | set_float32_matmul_precision() |
+| TILEWORK_CONV_ROUTINE | set_conv_routine() |
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ ENVIRONMENT: dict[str, str] = {
     "TILEWORK_NUM_THREADS": "set_num_threads",
     "TILEWORK_ISA": "set_isa",
     "TILEWORK_PRECISION": "set_float32_matmul_precision",
+    "TILEWORK_CONV_ROUTINE": "set_conv_routine",
 }
 PRECISIONS = ("highest", "high", "medium")
 
@@ -32,6 +34,15 @@ _precision = "highest"
 def _native() -> ModuleType | None:
     """The compiled engine's module while it is in use."""
     return engines.engine_module() if engines.current_engine() == "native" else None
+
+
+def _need_native(what: str) -> ModuleType:
+    module = _native()
+    if module is None:
+        raise error(
+            ValueError, what, "the native engine", engines.current_engine(), 'use_engine("native")'
+        )
+    return module
 
 
 def get_num_threads() -> int:
@@ -74,14 +85,25 @@ def set_isa(name: str) -> None:
 
     TILEWORK_ISA does the same at import.
     """
-    module = _native()
-    if module is None:
-        raise error(
-            ValueError, "set_isa", "the native engine", engines.current_engine(),
-            'use_engine("native")',
-        )  # fmt: skip
-    module.set_isa(name)
+    _need_native("set_isa").set_isa(name)
     engines.changed()
+
+
+def get_conv_routine() -> str | None:
+    """The routine that all convolutions are held to; None where each takes what suits it best."""
+    module = _native()
+    return None if module is None else module.conv_routine()
+
+
+def set_conv_routine(name: str | None) -> None:
+    """Holds all convolutions to one routine of the compiled engine ("blocked", "lanes"), or with
+    None lets each take what suits it best again: tilework.explain_conv2d() says which that is.
+
+    ValueError on another name, or on the numba engine; convolutions that the routine does not suit
+    raise it too. TILEWORK_CONV_ROUTINE does the same at import.
+    """
+    if name is not None or _native() is not None:
+        _need_native("set_conv_routine").set_conv_routine(name or "")
 
 
 def get_float32_matmul_precision() -> str:
@@ -140,6 +162,7 @@ def settings() -> dict[str, Any]:
         "isa": get_isa(),
         "threads": get_num_threads(),
         "float32 matmul precision": get_float32_matmul_precision(),
+        "convolution routine": get_conv_routine() or "by shape",
         **{name: os.environ.get(name, "(not set)") for name in ENVIRONMENT},
     }
 
@@ -154,6 +177,8 @@ def from_environment() -> None:
     """Applies what the environment asks for where the engine does not do that itself."""
     if os.environ.get("TILEWORK_PRECISION"):
         set_float32_matmul_precision(os.environ["TILEWORK_PRECISION"])
+    if os.environ.get("TILEWORK_CONV_ROUTINE"):
+        set_conv_routine(os.environ["TILEWORK_CONV_ROUTINE"])
     threads = os.environ.get("TILEWORK_NUM_THREADS")
     if not threads:
         return

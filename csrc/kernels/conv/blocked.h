@@ -39,6 +39,17 @@ bool can_stream(const Correlation<T>& g) {
          aligned(g.epilogue.preactivation);
 }
 
+// Of one panel of packed weights.
+template <class T>
+inline constexpr int64_t kPanelSteps = Blocks<T>::b_most / Tile<T>::nr;
+
+template <class T>
+int64_t channel_blocks_of(const ConvGeometry& g) {
+  const int64_t taps = g.tap_count > 0 ? g.tap_count : 1;
+  const int64_t longest = least(kBlock, kPanelSteps<T> / taps > 0 ? kPanelSteps<T> / taps : 1);
+  return g.channels > 0 ? ceil_div(g.channels, longest) : 1;
+}
+
 template <class T>
 struct CorrelationPlan {
   using Shape = Tile<T>;
@@ -54,10 +65,8 @@ struct CorrelationPlan {
   bool streams;  // y, around the caches
 
   explicit CorrelationPlan(const Correlation<T>& g) {
-    const int64_t k_most = Blocks<T>::b_most / Shape::nr;  // of one panel
     const int64_t taps = g.tap_count > 0 ? g.tap_count : 1;
-    const int64_t longest = least(kBlock, k_most / taps > 0 ? k_most / taps : 1);
-    channel_blocks = g.channels > 0 ? ceil_div(g.channels, longest) : 1;
+    channel_blocks = channel_blocks_of<T>(g);
     channels = ceil_div(g.channels, channel_blocks);
     taps_at_once = kBlock / (channels > 0 ? channels : 1);
     tap_blocks = g.tap_count > 0 ? ceil_div(g.tap_count, taps_at_once) : 1;
@@ -71,7 +80,7 @@ struct CorrelationPlan {
     segments_most = least(taps_at_once, g.tap_count) * ceil_div(channels, chain);
 
     panels = ceil_div(g.outs, Shape::nr);
-    const int64_t fit = k_most / (taps * channels > 0 ? taps * channels : 1);
+    const int64_t fit = kPanelSteps<T> / (taps * channels > 0 ? taps * channels : 1);
     panels_at_once = least(panels, fit > 0 ? fit : 1);
     // Weights that one block holds are packed once, and each image copied when its turn comes.
     images_at_once = one_block() ? 1 : g.images;
@@ -156,11 +165,19 @@ class BlockedCorrelation {
   int64_t panel_elements() const { return g_.tap_count * channels_.size * Shape::nr; }
 
   void pack(const PanelPacker<T>& packer) {
+    if (g_.packed) return;
     for (int64_t p = 0; p < panels_here(); ++p) {
       const int64_t col = (panel_ + p) * Shape::nr;
       packer.run(group_, col, static_cast<int>(least<int64_t>(Shape::nr, g_.outs - col)),
                  channels_.begin, channels_.size, weights_ + p * panel_elements());
     }
+  }
+
+  // Panel p of those at hand: in the block packed last, or where all were packed ahead.
+  const T* panel(int64_t p) const {
+    if (!g_.packed) return weights_ + p * panel_elements();
+    const int64_t at = (group_ * plan_.panels + panel_ + p) * g_.channels + channels_.begin;
+    return reinterpret_cast<const T*>(g_.packed) + at * g_.tap_count * Shape::nr;
   }
 
   void multiply_image(const Source<T>& x, int64_t image, int64_t image_of_source) {
@@ -195,7 +212,7 @@ class BlockedCorrelation {
     T* y = g_.y + out + col;
     T* c = plan_.streams ? sums_ + p * Shape::nr : y;
     const int64_t c_row = plan_.streams ? sums_row() : g_.y_col;
-    list.panel = weights_ + p * panel_elements();
+    list.panel = panel(p);
     list.ahead = ahead.next();
     list.ahead_step = ahead.step();
     segment_kernel<T>(height, width)(list, {c, c_row, width, add});

@@ -1,12 +1,17 @@
 #include "kernels/conv/conv.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "base/cpu.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
+#include "kernels/conv/operations.h"
 #include "kernels/gemm/gemm.h"
 
 #define TW_FAMILY conv
@@ -16,18 +21,46 @@
 namespace tilework {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t floor_mod(int64_t a, int64_t b) { return (a % b + b) % b; }
-
 // Below this an operation is over before a second thread has woken up.
 constexpr double kWorthCutting_ns = 20e3;
+
+// The name of the one routine to take, or null: the first that suits.
+std::atomic<const char*> g_asked{nullptr};
+
+bool is_asked(const char* name) {
+  const char* asked = g_asked.load(std::memory_order_relaxed);
+  return !asked || std::strcmp(asked, name) == 0;
+}
+
+template <class Args>
+[[noreturn]] void refuse_asked(const ConvRoutine<Args>* routines, int count, const Args& args) {
+  std::string suiting;
+  for (int i = 0; i < count; ++i)
+    if (routines[i].suits(args))
+      suiting += std::string(suiting.empty() ? "" : ", ") + routines[i].name;
+  throw std::invalid_argument("[set_conv_routine] expected a routine that suits the convolution (" +
+                              suiting + "); got " + g_asked.load() + " for groups of " +
+                              std::to_string(args.channels) + " channels and " +
+                              std::to_string(args.outs) + " outputs: set one of these, or None");
+}
 
 template <class Args>
 const ConvRoutine<Args>& find_routine(const ConvRoutine<Args>* routines, int count,
                                       const Args& args) {
-  const ConvRoutine<Args>* r = routines;
-  while (r + 1 < routines + count && !r->suits(args)) ++r;
-  return *r;  // the last suits all
+  for (int i = 0; i < count; ++i)  // the last suits all
+    if (is_asked(routines[i].name) && routines[i].suits(args)) return routines[i];
+  refuse_asked(routines, count, args);
+}
+
+template <class T>
+const ConvRoutine<Correlation<T>>& routine_of(const Correlation<T>& g) {
+  const ConvRoutines<T>& table = g_variants.of<T>();
+  return find_routine(table.correlations, table.correlation_count, g);
+}
+template <class T>
+const ConvRoutine<WeightGradient<T>>& routine_of(const WeightGradient<T>& g) {
+  const ConvRoutines<T>& table = g_variants.of<T>();
+  return find_routine(table.weight_gradients, table.weight_gradient_count, g);
 }
 
 template <class Args>
@@ -54,10 +87,27 @@ Correlation<T> rows_of(Correlation<T> g, int64_t begin, int64_t count) {
   if (g.epilogue.preactivation) g.epilogue.preactivation += begin * g.y_row;
   return g;
 }
+// What outs_of() cuts at: groups, or units of the one group's outs.
+struct OutUnits {
+  int64_t count, size, end;
+  size_t packed_bytes;  // of each, where the routine packs
+
+  template <class T>
+  OutUnits(const Correlation<T>& g, const ConvRoutine<Correlation<T>>& routine) {
+    const int64_t in_group = ceil_div(g.outs, routine.out_unit);
+    const bool groups = g.groups > 1;
+    count = groups ? g.groups : in_group;
+    size = groups ? 1 : routine.out_unit;
+    end = groups ? g.groups : g.outs;
+    packed_bytes = routine.pack ? routine.packed_unit_bytes(g) * (groups ? in_group : 1) : 0;
+  }
+};
+
 // Outs of the one group, or whole groups of several.
 template <class T>
-Correlation<T> outs_of(Correlation<T> g, int64_t begin, int64_t count) {
+Correlation<T> outs_of(Correlation<T> g, int64_t begin, int64_t count, const OutUnits& units) {
   int64_t outs = begin;
+  if (g.packed) g.packed += begin / units.size * static_cast<int64_t>(units.packed_bytes);
   if (g.groups > 1) {
     outs = begin * g.outs;
     g.groups = count;
@@ -98,18 +148,37 @@ Grid choose_grid(int64_t pixels, int64_t most_pixel_cuts, int64_t outs, int64_t 
 }
 
 template <class T>
-void correlate(const Correlation<T>& g, double cost_ns) {
+void pack_weights(const Correlation<T>& g, const ConvRoutine<Correlation<T>>& routine,
+                  char* packed) {
+  const OutUnits units(g, routine);
+  const double bytes = static_cast<double>(units.packed_bytes) * static_cast<double>(units.count);
+  // What a routine packs together is read whole lines at a time.
+  constexpr int64_t kAtOnce = 4;
+  parallel_for(ceil_div(units.count, kAtOnce), bytes / 4, [&](int64_t i) {
+    const int64_t unit = i * kAtOnce, begin = unit * units.size;
+    const int64_t end = std::min(units.end, begin + kAtOnce * units.size);
+    routine.pack(outs_of(g, begin, end - begin, units),
+                 packed + unit * static_cast<int64_t>(units.packed_bytes));
+  });
+}
+
+template <class T>
+void correlate(Correlation<T> g, double cost_ns, const PackedKernel& packed) {
   if (g.images == 0 || g.rows == 0 || g.cols == 0 || g.outs == 0 || g.groups == 0) return;
-  const ConvRoutines<T>& table = g_variants.of<T>();
-  const auto& routine = find_routine(table.correlations, table.correlation_count, g);
+  const auto& routine = routine_of(g);
+  const OutUnits units(g, routine);
+  if (packed.routine == &routine) g.packed = packed.data;
+  const bool packs = routine.needs_packed && !g.packed;
+  Scratch<char> own(packs ? units.packed_bytes * static_cast<size_t>(units.count) : 0);
+  if (packs) {
+    pack_weights(g, routine, own.get());
+    g.packed = own.get();
+  }
   const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
   if (threads == 1) return run_on_this_thread(g, routine);
 
-  const int64_t units = g.groups > 1 ? g.groups : ceil_div(g.outs, routine.out_unit);
-  const int64_t unit = g.groups > 1 ? 1 : routine.out_unit;
-  const int64_t end = g.groups > 1 ? g.groups : g.outs;
-  const Grid grid =
-      choose_grid(g.images * g.rows * g.cols, g.images * g.rows, g.groups * g.outs, units, threads);
+  const Grid grid = choose_grid(g.images * g.rows * g.cols, g.images * g.rows, g.groups * g.outs,
+                                units.count, threads);
   // Whole images where they come out even, else each image's rows.
   const bool whole = g.images % grid.pixels == 0;
   const int64_t bands = whole ? 1 : std::min(grid.pixels, g.rows);
@@ -117,13 +186,13 @@ void correlate(const Correlation<T>& g, double cost_ns) {
   parallel_for(images * bands * grid.outs, cost_ns, [&](int64_t task) {
     const int64_t o = task % grid.outs, band = task / grid.outs % bands;
     const int64_t i = task / grid.outs / bands;
-    const int64_t out = units * o / grid.outs * unit;
-    const int64_t out_end = std::min(end, units * (o + 1) / grid.outs * unit);
+    const int64_t out = units.count * o / grid.outs * units.size;
+    const int64_t out_end = std::min(units.end, units.count * (o + 1) / grid.outs * units.size);
     const int64_t row = g.rows * band / bands, row_end = g.rows * (band + 1) / bands;
     const int64_t image = g.images * i / images, image_end = g.images * (i + 1) / images;
     const Correlation<T> piece =
         rows_of(images_of(g, image, image_end - image), row, row_end - row);
-    run_on_this_thread(outs_of(piece, out, out_end - out), routine);
+    run_on_this_thread(outs_of(piece, out, out_end - out, units), routine);
   });
 }
 
@@ -148,8 +217,7 @@ WeightGradient<T> piece_of(WeightGradient<T> g, int64_t out, int64_t outs, int64
 template <class T>
 void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
   if (g.channels == 0 || g.outs == 0 || g.groups == 0 || g.tap_count == 0) return;
-  const ConvRoutines<T>& table = g_variants.of<T>();
-  const auto& routine = find_routine(table.weight_gradients, table.weight_gradient_count, g);
+  const auto& routine = routine_of(g);
   const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
   if (threads == 1) return run_on_this_thread(g, routine);
 
@@ -171,15 +239,6 @@ void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
   });
 }
 
-std::vector<Tap> all_taps(const ConvShape& s, int64_t w_row, int64_t w_col) {
-  std::vector<Tap> taps;
-  for (int64_t i = 0; i < s.kernel_rows; ++i)
-    for (int64_t j = 0; j < s.kernel_cols; ++j)
-      taps.push_back({i * s.row_dilation - s.row_padding, j * s.col_dilation - s.col_padding,
-                      i * w_row + j * w_col});
-  return taps;
-}
-
 // A 1x1 window at every pixel: one product, where pixels lie at one stride.
 bool is_product(const ConvShape& s) {
   return s.kernel_rows == 1 && s.kernel_cols == 1 && s.groups == 1 && s.row_step == 1 &&
@@ -191,7 +250,17 @@ bool is_product(const ConvShape& s) {
 // adjacent rather than channels, which a correlation would have to copy.
 template <class T>
 bool prefers_product(const ConvShape& s, const ImageView<const T>& x) {
-  return is_product(s) && (x.channel != 1 || (sizeof(T) == 4 && active_isa() > Isa::avx512));
+  constexpr bool kBf16 = std::is_same_v<T, bfloat16>;  // which a product widens in registers
+  return is_product(s) && !conv_routine() &&
+         (kBf16 || x.channel != 1 || (sizeof(T) == 4 && active_isa() > Isa::avx512));
+}
+
+template <class T>
+Output<T> output(T* y) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return {reinterpret_cast<char*>(y), false};
+  else
+    return y;
 }
 
 // Pixels as the rows of a matrix: all of them, or each image's.
@@ -209,29 +278,57 @@ PixelRows pixel_rows(const ConvShape& s, const ImageView<T>& x) {
   return {s.images, pixels, x.image, step, true};
 }
 
+// One product a batch of pixels. A convolution's is by its weights, its gradient's by their
+// transpose.
 template <class T>
-void multiply_pixels(const PixelRows& p, const T* x, int64_t x_channel, int64_t channels,
-                     int64_t outs, const T* w, int64_t w_channel, int64_t w_out, T* y,
-                     const Epilogue<T>& epilogue) {
-  for (int64_t i = 0; i < p.batches; ++i) {
-    GemmArgs<T> g{.m = p.rows,
-                  .n = outs,
-                  .k = channels,
-                  .a = x + i * p.batch,
-                  .a_row = p.row,
-                  .a_col = x_channel,
-                  .b = w,
-                  .b_row = w_channel,
-                  .b_col = w_out,
-                  .c = y + i * p.rows * outs,
-                  .c_row = outs,
-                  .epilogue = epilogue,
-                  .precision = matmul_precision()};
-    Epilogue<T>& e = g.epilogue;
-    e.residual_row = e.preactivation_row = outs;
-    if (e.residual) e.residual += i * p.rows * outs;
-    if (e.preactivation) e.preactivation += i * p.rows * outs;
+struct PixelProduct {
+  PixelRows rows;
+  GemmArgs<T> args;
+};
+template <class T>
+PixelProduct<T> pixel_product(const PixelRows& p, const ImageView<const T>& x, int64_t channels,
+                              int64_t outs, const T* w, int64_t w_channel, int64_t w_out, T* y,
+                              const Epilogue<T>& epilogue) {
+  PixelProduct<T> product{p,
+                          {.m = p.rows,
+                           .n = outs,
+                           .k = channels,
+                           .a = x.data,
+                           .a_row = p.row,
+                           .a_col = x.channel,
+                           .b = w,
+                           .b_row = w_channel,
+                           .b_col = w_out,
+                           .c = output(y),
+                           .c_row = outs,
+                           .epilogue = epilogue,
+                           .precision = matmul_precision()}};
+  product.args.epilogue.residual_row = product.args.epilogue.preactivation_row = outs;
+  return product;
+}
+template <class T>
+PixelProduct<T> forward_product(const ConvShape& s, const ImageView<const T>& x,
+                                const KernelView<const T>& w, T* y, const Epilogue<T>& epilogue) {
+  return pixel_product(pixel_rows(s, x), x, s.channels, s.outs, w.data, w.channel, w.out, y,
+                       epilogue);
+}
+template <class T>
+PixelProduct<T> gradient_product(const ConvShape& s, const ImageView<const T>& dy,
+                                 const KernelView<const T>& w, T* dx, const Epilogue<T>& epilogue) {
+  return pixel_product(pixel_rows(s, dy), dy, s.outs, s.channels, w.data, w.out, w.channel, dx,
+                       epilogue);
+}
+
+template <class T>
+void multiply_pixels(const PixelProduct<T>& product, const PackedKernel& packed) {
+  GemmArgs<T> g = product.args;
+  g.packed = {static_cast<const GemmRoutine<T>*>(packed.routine), packed.data};
+  for (int64_t i = 0; i < product.rows.batches; ++i) {
     gemm(g);
+    g.a += product.rows.batch;
+    g.c += g.m * g.n;
+    if (g.epilogue.residual) g.epilogue.residual += g.m * g.n;
+    if (g.epilogue.preactivation) g.epilogue.preactivation += g.m * g.n;
   }
 }
 
@@ -270,135 +367,118 @@ double conv_cost_ns(const ConvShape& s) {
 
 template <class T>
 void conv_forward(const ConvShape& s, const ImageView<const T>& x,
-                  const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue) {
+                  const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue,
+                  const PackedKernel& packed) {
   if (prefers_product(s, x)) {
-    const PixelRows p = pixel_rows(s, x);
-    if (p.valid)
-      return multiply_pixels(p, x.data, x.channel, s.channels, s.outs, weight.data, weight.channel,
-                             weight.out, y, epilogue);
+    const PixelProduct<T> product = forward_product(s, x, weight, y, epilogue);
+    if (product.rows.valid) return multiply_pixels(product, packed);
   }
   const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
-  Correlation<T> g;
-  g.images = s.images;
-  g.rows = s.rows;
-  g.cols = s.cols;
-  g.in_rows = s.in_rows;
-  g.in_cols = s.in_cols;
-  g.groups = s.groups;
-  g.channels = s.channels / s.groups;
-  g.outs = s.outs / s.groups;
-  g.row_begin = 0;
-  g.row_step = s.row_step;
-  g.col_step = s.col_step;
-  g.taps = taps.data();
-  g.tap_count = static_cast<int64_t>(taps.size());
-  g.x = x.data;
-  g.x_image = x.image;
-  g.x_row = x.row;
-  g.x_col = x.col;
-  g.x_channel = x.channel;
-  g.weight = weight.data;
-  g.w_group = g.outs * weight.out;
-  g.w_channel = weight.channel;
-  g.w_out = weight.out;
+  Correlation<T> g = forward_operation(s, x, weight, taps);
   g.y = y;
-  g.y_col = s.outs;
-  g.y_row = s.cols * g.y_col;
-  g.y_image = s.rows * g.y_row;
   g.epilogue = epilogue;
-  correlate(g, conv_cost_ns<T>(s));
+  correlate(g, conv_cost_ns<T>(s), packed);
 }
 
-// Pixel h of dx meets row r of dy under tap k where h + padding = r * step + k * dilation: for
-// every step-th h the same taps, and rows that go up by one.
+template <class T>
+KernelPacking conv_packing(const ConvShape& s, const ImageView<const T>& x,
+                           const KernelView<const T>& weight) {
+  if (prefers_product(s, x)) {
+    const PixelProduct<T> product = forward_product(s, x, weight, static_cast<T*>(nullptr), {});
+    if (product.rows.valid) {
+      const PackPlan<T> plan = gemm_pack_plan(product.args);
+      return {plan.routine, plan.bytes, true};
+    }
+  }
+  const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
+  const Correlation<T> g = forward_operation(s, x, weight, taps);
+  const auto& routine = routine_of(g);
+  const OutUnits units(g, routine);
+  const size_t bytes = units.packed_bytes * static_cast<size_t>(units.count);
+  return {bytes > 0 ? &routine : nullptr, bytes, false};
+}
+
+template <class T>
+void conv_pack(const ConvShape& s, const ImageView<const T>& x, const KernelView<const T>& weight,
+               const KernelPacking& packing, char* packed) {
+  if (packing.is_product)
+    return gemm_pack(forward_product(s, x, weight, static_cast<T*>(nullptr), {}).args,
+                     {static_cast<const GemmRoutine<T>*>(packing.routine), packing.bytes}, packed);
+  const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
+  pack_weights(forward_operation(s, x, weight, taps),
+               *static_cast<const ConvRoutine<Correlation<T>>*>(packing.routine), packed);
+}
+
 template <class T>
 void conv_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
                          const KernelView<const T>& weight, T* dx, const Epilogue<T>& epilogue) {
   if (prefers_product(s, dy)) {
-    const PixelRows p = pixel_rows(s, dy);
-    if (p.valid)
-      return multiply_pixels(p, dy.data, dy.channel, s.outs, s.channels, weight.data, weight.out,
-                             weight.channel, dx, epilogue);
+    const PixelProduct<T> product = gradient_product(s, dy, weight, dx, epilogue);
+    if (product.rows.valid) return multiply_pixels(product, {});
   }
-  Correlation<T> g;
-  g.images = s.images;
-  g.in_rows = s.rows;
-  g.in_cols = s.cols;
-  g.groups = s.groups;
-  g.channels = s.outs / s.groups;
-  g.outs = s.channels / s.groups;
-  g.row_begin = 0;
-  g.row_step = 1;
-  g.col_step = 1;
-  g.x = dy.data;
-  g.x_image = dy.image;
-  g.x_row = dy.row;
-  g.x_col = dy.col;
-  g.x_channel = dy.channel;
-  g.weight = weight.data;
-  g.w_group = g.channels * weight.out;
-  g.w_channel = weight.out;
-  g.w_out = weight.channel;
-  g.y_col = s.col_step * s.channels;
-  g.y_row = s.row_step * s.in_cols * s.channels;
-  g.y_image = s.in_rows * s.in_cols * s.channels;
-  std::vector<Tap> taps;
   const double cost_ns =
       conv_cost_ns<T>(s) / static_cast<double>(s.row_step) / static_cast<double>(s.col_step);
-  for (int64_t a = 0; a < std::min(s.row_step, s.in_rows); ++a)
-    for (int64_t b = 0; b < std::min(s.col_step, s.in_cols); ++b) {
-      taps.clear();
-      for (int64_t i = s.kernel_rows; i-- > 0;)
-        for (int64_t j = s.kernel_cols; j-- > 0;) {
-          const int64_t row = a + s.row_padding - i * s.row_dilation;
-          const int64_t col = b + s.col_padding - j * s.col_dilation;
-          if (floor_mod(row, s.row_step) == 0 && floor_mod(col, s.col_step) == 0)
-            taps.push_back({row / s.row_step, col / s.col_step, i * weight.row + j * weight.col});
-        }
-      g.taps = taps.data();
-      g.tap_count = static_cast<int64_t>(taps.size());
-      g.rows = ceil_div(s.in_rows - a, s.row_step);
-      g.cols = ceil_div(s.in_cols - b, s.col_step);
-      const int64_t at = (a * s.in_cols + b) * s.channels;
-      g.y = dx + at;
-      g.epilogue = epilogue_from(epilogue, at);
-      correlate(g, cost_ns);
-    }
+  for_each_input_gradient(s, dy, weight, [&](Correlation<T>& g, int64_t at) {
+    g.y = dx + at;
+    g.epilogue = epilogue_from(epilogue, at);
+    correlate(g, cost_ns, {});
+  });
 }
 
 template <class T>
 void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
                           const ImageView<const T>& dy, const KernelView<T>& dweight) {
   const std::vector<Tap> taps = all_taps(s, dweight.row, dweight.col);
-  WeightGradient<T> g;
-  g.images = s.images;
-  g.rows = s.rows;
-  g.cols = s.cols;
-  g.in_rows = s.in_rows;
-  g.in_cols = s.in_cols;
-  g.groups = s.groups;
-  g.channels = s.channels / s.groups;
-  g.outs = s.outs / s.groups;
-  g.row_begin = 0;
-  g.row_step = s.row_step;
-  g.col_step = s.col_step;
-  g.taps = taps.data();
-  g.tap_count = static_cast<int64_t>(taps.size());
-  g.x = x.data;
-  g.x_image = x.image;
-  g.x_row = x.row;
-  g.x_col = x.col;
-  g.x_channel = x.channel;
-  g.grad = dy.data;
-  g.grad_image = dy.image;
-  g.grad_row = dy.row;
-  g.grad_col = dy.col;
-  g.grad_out = dy.channel;
-  g.dweight = dweight.data;
-  g.w_group = g.outs * dweight.out;
-  g.w_channel = dweight.channel;
-  g.w_out = dweight.out;
-  weight_gradient(g, conv_cost_ns<T>(s));
+  weight_gradient(weight_gradient_operation(s, x, dy, dweight, taps), conv_cost_ns<T>(s));
+}
+
+// --- which routine, and why ---
+
+const char* conv_routine() { return g_asked.load(std::memory_order_relaxed); }
+
+void set_conv_routine(const std::string& name) {
+  if (name.empty()) return g_asked.store(nullptr);
+  std::string known;
+  const auto look = [&](const auto& table) {
+    for (int i = 0; i < table.correlation_count; ++i) {
+      const char* found = table.correlations[i].name;
+      if (name == found) return g_asked.store(found), true;
+      if (known.find(found) == std::string::npos) known += std::string(found) + ", ";
+    }
+    return false;
+  };
+  for (const Variant<ConvKernels>& v : g_variants)
+    if (look(v.table->f32) || look(v.table->bf16)) return;
+  throw std::invalid_argument("[set_conv_routine] expected one of " + known + "or None; got \"" +
+                              name + "\": name one of them");
+}
+
+template <class T>
+std::vector<ConvService> conv_services(const ConvShape& s, const ImageView<const T>& x,
+                                       const ImageView<const T>& dy,
+                                       const KernelView<const T>& weight) {
+  constexpr const char* kProduct = "1x1 windows, at every pixel: one product of matrices";
+  const char* variant = g_variants.best().name;
+  std::vector<ConvService> services;
+  const auto add = [&](const char* pass, const auto& routine) {
+    const ConvService* last = services.empty() ? nullptr : &services.back();
+    if (!last || last->pass != pass || last->routine != routine.name)
+      services.push_back({pass, variant, routine.name, routine.why});
+  };
+  const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
+  if (prefers_product(s, x) && pixel_rows(s, x).valid)
+    services.push_back({"forward", nullptr, "product", kProduct});
+  else
+    add("forward", routine_of(forward_operation(s, x, weight, taps)));
+  if (prefers_product(s, dy) && pixel_rows(s, dy).valid)
+    services.push_back({"input gradient", nullptr, "product", kProduct});
+  else
+    for_each_input_gradient(s, dy, weight, [&](const Correlation<T>& g, int64_t) {
+      add("input gradient", routine_of(g));
+    });
+  const KernelView<T> dweight{nullptr, weight.out, weight.channel, weight.row, weight.col};
+  add("weight gradient", routine_of(weight_gradient_operation(s, x, dy, dweight, taps)));
+  return services;
 }
 
 #define TW_INSTANTIATE(T)                                                                          \
@@ -406,13 +486,22 @@ void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
                                     T*);                                                           \
   template double conv_cost_ns<T>(const ConvShape&);                                               \
   template void conv_forward<T>(const ConvShape&, const ImageView<const T>&,                       \
-                                const KernelView<const T>&, T*, const Epilogue<T>&);               \
+                                const KernelView<const T>&, T*, const Epilogue<T>&,                \
+                                const PackedKernel&);                                              \
+  template KernelPacking conv_packing<T>(const ConvShape&, const ImageView<const T>&,              \
+                                         const KernelView<const T>&);                              \
+  template void conv_pack<T>(const ConvShape&, const ImageView<const T>&,                          \
+                             const KernelView<const T>&, const KernelPacking&, char*);             \
   template void conv_input_gradient<T>(const ConvShape&, const ImageView<const T>&,                \
                                        const KernelView<const T>&, T*, const Epilogue<T>&);        \
   template void conv_weight_gradient<T>(const ConvShape&, const ImageView<const T>&,               \
-                                        const ImageView<const T>&, const KernelView<T>&);
+                                        const ImageView<const T>&, const KernelView<T>&);          \
+  template std::vector<ConvService> conv_services<T>(const ConvShape&, const ImageView<const T>&,  \
+                                                     const ImageView<const T>&,                    \
+                                                     const KernelView<const T>&);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)
+TW_INSTANTIATE(bfloat16)
 #undef TW_INSTANTIATE
 
 }  // namespace tilework

@@ -1,10 +1,16 @@
-// Convolutions over images for float and double: cut among threads here, computed by each ISA's
-// routines.
+// Convolutions over images for float, double and bfloat16: cut among threads here, computed by each
+// ISA's routines.
+//
+// bfloat16 is summed in float, what is fused to a convolution is computed there, and each result is
+// rounded once, to nearest even.
 //
 // Every operation is told by the convolution y = x * weight that it belongs to. What a window reads
 // outside of x counts as zero, or not at all: an infinite weight there may or may not give NaN.
 // Results do not depend on the number of threads.
 #pragma once
+
+#include <string>
+#include <vector>
 
 #include "kernels/conv/kernels.h"
 
@@ -40,11 +46,32 @@ void to_channels_last(int64_t images, int64_t channels, int64_t rows, int64_t co
 template <class T>
 double conv_cost_ns(const ConvShape& s);
 
+// Weights packed once for many calls of conv_forward(), in the order that one routine reads. Other
+// routines read them as they lie.
+struct PackedKernel {
+  const void* routine = nullptr;
+  const char* data = nullptr;
+};
+
 // y is dense in (image, row, col, out) order; so are the epilogue's residual and preactivation,
 // whose row strides are not read.
 template <class T>
 void conv_forward(const ConvShape& s, const ImageView<const T>& x,
-                  const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue);
+                  const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue,
+                  const PackedKernel& packed = {});
+
+// The routine that conv_forward() takes now, and the size of the weights that conv_pack() makes.
+struct KernelPacking {
+  const void* routine;  // null: it packs nothing ahead
+  size_t bytes;
+  bool is_product;  // a routine of the matrix product
+};
+template <class T>
+KernelPacking conv_packing(const ConvShape& s, const ImageView<const T>& x,
+                           const KernelView<const T>& weight);
+template <class T>
+void conv_pack(const ConvShape& s, const ImageView<const T>& x, const KernelView<const T>& weight,
+               const KernelPacking& packing, char* packed);
 
 // dx, dense in (image, row, col, channel) order: the gradient for x, or a transposed convolution of
 // dy.
@@ -55,5 +82,22 @@ void conv_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
 template <class T>
 void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
                           const ImageView<const T>& dy, const KernelView<T>& dweight);
+
+// The name of the routine that all convolutions are held to, or null where each takes what suits it
+// best. Where it does not suit, a convolution throws std::invalid_argument.
+const char* conv_routine();
+void set_conv_routine(const std::string& name);  // "": none; throws std::invalid_argument
+
+// Who serves a pass of a convolution now.
+struct ConvService {
+  const char* pass;     // "forward", "input gradient" or "weight gradient"
+  const char* variant;  // null: one of the matrix product's
+  const char* routine;
+  const char* why;
+};
+template <class T>
+std::vector<ConvService> conv_services(const ConvShape& s, const ImageView<const T>& x,
+                                       const ImageView<const T>& dy,
+                                       const KernelView<const T>& weight);
 
 }  // namespace tilework

@@ -45,9 +45,12 @@ struct Correlation : ConvGeometry {
   T* y;
   int64_t y_image, y_row, y_col;
   Epilogue<T> epilogue = {};
+  // Where it is set, the same weights as the routine that runs packed them earlier.
+  const char* packed = nullptr;
 };
 
-// dweight[tap][channel][out] = sum over the grid's pixels of x * grad.
+// dweight[tap][channel][out] = sum over the grid's pixels of x * grad; of bfloat16 summed in float
+// and rounded once.
 template <class T>
 struct WeightGradient : ConvGeometry {
   const T* x;
@@ -56,11 +59,13 @@ struct WeightGradient : ConvGeometry {
   int64_t grad_image, grad_row, grad_col, grad_out;
   T* dweight;
   int64_t w_group, w_channel, w_out;
+  bool add = false;  // to what dweight holds, which bfloat16 cannot
 };
 
 template <class Args>
 struct ConvRoutine {
   const char* name;
+  const char* why;  // what it is for, as `tilework info` tells it
   // Whether this routine is right for the operation. The driver asks about the whole only, so that
   // the answer does not depend on the number of threads.
   bool (*suits)(const Args& args);
@@ -69,6 +74,14 @@ struct ConvRoutine {
   int64_t out_unit, channel_unit;
   size_t (*workspace_bytes)(const Args& piece);  // it comes 64-byte aligned
   void (*run)(const Args& piece, void* workspace);
+  // Packing a correlation's weights ahead; both null where the routine reads them as they lie. Each
+  // out_unit of outs takes so many bytes, one after another, those of one group after those of
+  // another, so that the weights of any piece are packed weights too.
+  size_t (*packed_unit_bytes)(const Args& args) = nullptr;
+  void (*pack)(const Args& args, void* packed) = nullptr;
+  // Whether run() reads packed weights alone: the driver then packs them before it cuts, once for
+  // all threads.
+  bool needs_packed = false;
 };
 
 template <class T>
@@ -85,6 +98,7 @@ struct ConvRoutines {
 struct ConvKernels {
   ConvRoutines<float> f32;
   ConvRoutines<double> f64;
+  ConvRoutines<bfloat16> bf16;
 };
 
 }  // namespace tilework

@@ -180,7 +180,8 @@ class LaneWeightGradient {
       for (int64_t k = 0; k < g_.channels; ++k)
         for (int64_t group = 0; group < g_.groups; ++group) {
           T* to = g_.dweight + g_.taps[t].weight + group * g_.w_group + k * g_.w_channel;
-          for (int64_t out = 0; out < g_.outs; ++out) to[out * g_.w_out] = *from++;
+          for (int64_t out = 0; out < g_.outs; ++out)
+            to[out * g_.w_out] = (g_.add ? to[out * g_.w_out] : T(0)) + *from++;
         }
   }
 

@@ -1,37 +1,39 @@
 // One ISA's table: the width-generic routines, built with that ISA's flags.
 #pragma once
 
-#include "kernels/conv/blocked.h"
-#include "kernels/conv/gathered.h"
-#include "kernels/conv/kernels.h"
-#include "kernels/conv/lanes_correlation.h"
-#include "kernels/conv/lanes_weight_gradient.h"
-#include "kernels/conv/weight_gradient.h"
+#include "kernels/conv/routines.h"
+#include "kernels/conv/widened.h"
 
 namespace tilework::TW_ISA {
 
-template <class T>
-inline constexpr ConvRoutine<Correlation<T>> kCorrelations[] = {
-    {"lanes", lane_correlation_suits<T>, 1, 1, lane_correlation_workspace<T>, lane_correlation<T>},
-    {"gathered", gathered_correlation_suits<T>, Tile<T>::nr, 1, gathered_correlation_workspace<T>,
-     gathered_correlation<T>},
-    {"blocked", blocked_correlation_suits<T>, Tile<T>::nr, 1, blocked_correlation_workspace<T>,
-     blocked_correlation<T>},
+#define TW_WIDENED "; bfloat16 is widened to float32, a band of rows at a time"
+inline constexpr const char* kWhyWideLanes = TW_WHY_LANES TW_WIDENED;
+inline constexpr const char* kWhyWideGathered = TW_WHY_GATHERED TW_WIDENED;
+inline constexpr const char* kWhyWideBlocked = TW_WHY_BLOCKED TW_WIDENED;
+#undef TW_WIDENED
+
+inline constexpr ConvRoutine<Correlation<bfloat16>> kBf16Correlations[] = {
+    bf16::widened_correlation<0, false>("lanes", kWhyWideLanes),
+    bf16::widened_correlation<1, false>("gathered", kWhyWideGathered),
+    bf16::widened_correlation<2, true>("blocked", kWhyWideBlocked),
 };
-template <class T>
-inline constexpr ConvRoutine<WeightGradient<T>> kWeightGradients[] = {
-    {"lanes", lane_weight_gradient_suits<T>, 1, 1, lane_weight_gradient_workspace<T>,
-     lane_weight_gradient<T>},
-    {"blocked", blocked_weight_gradient_suits<T>, Tile<T>::nr, Tile<T>::mr,
-     blocked_weight_gradient_workspace<T>, blocked_weight_gradient<T>},
+inline constexpr ConvRoutine<WeightGradient<bfloat16>> kBf16WeightGradients[] = {
+    bf16::widened_weight_gradient<0>("lanes", kWhyWideLanes),
+    bf16::widened_weight_gradient<1>("blocked", kWhyWideBlocked),
 };
 
-template <class T>
-constexpr ConvRoutines<T> conv_routines() {
-  return {kCorrelations<T>, sizeof(kCorrelations<T>) / sizeof(*kCorrelations<T>),
-          kWeightGradients<T>, sizeof(kWeightGradients<T>) / sizeof(*kWeightGradients<T>),
-          arrange_row<T>};
+template <class T, int Correlations, int WeightGradients>
+constexpr ConvRoutines<T> conv_routines(
+    const ConvRoutine<Correlation<T>> (&correlations)[Correlations],
+    const ConvRoutine<WeightGradient<T>> (&weight_gradients)[WeightGradients],
+    decltype(ConvRoutines<T>::arrange_row) arrange) {
+  return {correlations, Correlations, weight_gradients, WeightGradients, arrange};
 }
-constexpr ConvKernels conv_table() { return {conv_routines<float>(), conv_routines<double>()}; }
+constexpr ConvKernels conv_table() {
+  return {
+      conv_routines<float>(kCorrelations<float>, kWeightGradients<float>, arrange_row<float>),
+      conv_routines<double>(kCorrelations<double>, kWeightGradients<double>, arrange_row<double>),
+      conv_routines<bfloat16>(kBf16Correlations, kBf16WeightGradients, bf16::arrange_bfloat16_row)};
+}
 
 }  // namespace tilework::TW_ISA

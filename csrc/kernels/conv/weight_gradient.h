@@ -85,7 +85,8 @@ class BlockedWeightGradient {
           const int64_t count = least(plan_.runs_at_once, runs - begin);
           list_runs(begin, count);
           begin += count;
-          multiply_block(begin > count, ahead_of(begin, least(plan_.runs_at_once, runs - begin)));
+          multiply_block((g_.add && plan_.in_place) || begin > count,
+                         ahead_of(begin, least(plan_.runs_at_once, runs - begin)));
         } while (begin < runs);
         if (!plan_.in_place) put_sums();
       }
@@ -218,9 +219,10 @@ class BlockedWeightGradient {
     }
     for (int64_t t = 0; t < g_.tap_count; ++t)
       for (int64_t c = 0; c < g_.channels; ++c)
-        for (int64_t o = 0; o < outs; ++o)
-          dw[o * g_.w_out + c * g_.w_channel + g_.taps[t].weight] =
-              sums_[(t * g_.channels + c) * row + o];
+        for (int64_t o = 0; o < outs; ++o) {
+          T& to = dw[o * g_.w_out + c * g_.w_channel + g_.taps[t].weight];
+          to = (g_.add ? to : T(0)) + sums_[(t * g_.channels + c) * row + o];
+        }
   }
 
   // PyTorch's order: an out's taps, channel after channel.
@@ -240,8 +242,11 @@ class BlockedWeightGradient {
     for (int64_t o = 0; o < outs; o += group) {
       V out[group];
       load_transposed(from, o, out);
-      for (int j = 0; j < group && o + j < outs; ++j)
-        out[j].store_partial(dw + (o + j) * g_.w_out, lanes);
+      for (int j = 0; j < group && o + j < outs; ++j) {
+        T* to = dw + (o + j) * g_.w_out;
+        if (g_.add) out[j] = V::load_partial(to, lanes) + out[j];
+        out[j].store_partial(to, lanes);
+      }
     }
   }
 

@@ -233,6 +233,20 @@ void dropout(double p, uint64_t seed, uint64_t call, const T* x, T* y, int64_t n
   });
 }
 
+void widen(const bfloat16* x, float* y, int64_t n) {
+  const bool stream = streams(n, y);
+  for_each_chunk<float>(n, 1.5 * kNsPerByte, [&](int64_t begin, int64_t count) {
+    g_variants->widen(x + begin, y + begin, count, stream);
+  });
+}
+
+void narrow(const float* x, bfloat16* y, int64_t n) {
+  const bool stream = streams(n, y);
+  for_each_chunk<float>(n, 1.5 * kNsPerByte, [&](int64_t begin, int64_t count) {
+    g_variants->narrow(x + begin, y + begin, count, stream);
+  });
+}
+
 #define TW_INSTANTIATE(T)                                                                          \
   template void unary_forward(UnaryOp, const T*, T*, int64_t);                                     \
   template void unary_backward(UnaryOp, const T*, const T*, T*, int64_t);                          \

@@ -60,6 +60,10 @@ void bias_activation_backward(Activation act, int64_t rows, int64_t cols, const 
 template <class T>
 void dropout(double p, uint64_t seed, uint64_t call, const T* x, T* y, int64_t n);
 
+// bfloat16 as float32, which is exact; and float32 as bfloat16, to nearest even.
+void widen(const bfloat16* x, float* y, int64_t n);
+void narrow(const float* x, bfloat16* y, int64_t n);
+
 // --- What a variant provides ---
 
 // Which side of a binary op is one element, read again for each.
@@ -87,6 +91,8 @@ struct PointwiseTable {
 struct PointwiseKernels {
   PointwiseTable<float> f32;
   PointwiseTable<double> f64;
+  void (*widen)(const bfloat16* x, float* y, int64_t n, bool stream);
+  void (*narrow)(const float* x, bfloat16* y, int64_t n, bool stream);
 };
 
 }  // namespace tilework

@@ -10,6 +10,7 @@
 
 #include "kernels/pointwise/functions.h"
 #include "kernels/pointwise/pointwise.h"
+#include "simd/bfloat16.h"
 #include "simd/philox_vec.h"
 #include "simd/sweep.h"
 
@@ -23,9 +24,9 @@ inline constexpr int kPrefetchBytes = 2048;
 template <class Lanes, bool kStream>
 struct Output : Lanes {
   template <class T>
-  TW_INLINE Vec<T> read(const T* p) const {
+  TW_INLINE auto read(const T* p) const {
     if constexpr (kStream) __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchBytes);
-    return Lanes::load(p);
+    return load(static_cast<const Lanes&>(*this), p);
   }
   template <class T>
   TW_INLINE void write(T* p, Vec<T> v) const {
@@ -33,6 +34,10 @@ struct Output : Lanes {
       v.stream(p);
     else
       Lanes::store(p, v);
+  }
+  // Half a vector: the stores around the cache are of whole ones.
+  TW_INLINE void write(bfloat16* p, Vec<float> v) const {
+    store(static_cast<const Lanes&>(*this), p, v);
   }
 };
 
@@ -140,6 +145,14 @@ void dropout(uint32_t threshold, T scale, uint64_t seed, uint64_t call, uint64_t
   end_output(stream);
 }
 
+template <class From, class To>
+void convert(const From* x, To* y, int64_t n, bool stream) {
+  sweep_out<float>(n, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+    lanes.write(y + i, lanes.read(x + i));
+  });
+  end_output(stream);
+}
+
 enum class Saved { none, input, output };
 
 template <class T>
@@ -177,6 +190,8 @@ inline constexpr PointwiseTable<T> kTable = {
 }  // namespace pointwise
 
 extern const PointwiseKernels pointwise_kernels;
-const PointwiseKernels pointwise_kernels = {pointwise::kTable<float>, pointwise::kTable<double>};
+const PointwiseKernels pointwise_kernels = {pointwise::kTable<float>, pointwise::kTable<double>,
+                                            pointwise::convert<bfloat16, float>,
+                                            pointwise::convert<float, bfloat16>};
 
 }  // namespace tilework::TW_ISA

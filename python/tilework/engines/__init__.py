@@ -28,10 +28,11 @@ __all__ = [
 
 CONTRACT: tuple[str, ...] = (
     "pack_weight", "matmul", "linear_forward", "linear_backward",
-    "conv_forward", "conv_backward", "conv_transpose_forward", "conv_transpose_backward",
+    "pack_conv_weight", "conv_forward", "conv_backward",
+    "conv_transpose_forward", "conv_transpose_backward",
     "UNARY_OPS", "BINARY_OPS", "unary_forward", "unary_backward", "binary_forward",
     "bias_activation_forward", "bias_activation_backward", "dropout_forward", "dropout_backward",
-    "accumulate_", "sum", "mean", "max", "min", "sum_to_shape",
+    "accumulate_", "widen", "narrow", "sum", "mean", "max", "min", "sum_to_shape",
     "softmax_forward", "softmax_backward",
     "batch_norm_forward", "batch_norm_backward", "norm_rows_forward", "norm_rows_backward",
     "cross_entropy_forward", "cross_entropy_backward", "mse_forward", "mse_backward",

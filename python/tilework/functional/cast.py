@@ -9,6 +9,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
+from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import operand
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -21,12 +22,20 @@ def _cast_gradient(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequenc
 _CAST = Op("to", differentiable=_cast_gradient)
 
 
+def _converted(array: Any, dtype: dtypes.DType) -> Any:
+    if array.dtype is dtypes.bfloat16 and dtype is dtypes.float32:
+        return ops.widen(array)
+    if array.dtype is dtypes.float32 and dtype is dtypes.bfloat16:
+        return ops.narrow(array)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(array.astype(dtype))
+
+
 def cast(x: Tensor, dtype: dtypes.DType) -> Tensor:
     """`x` in another dtype, with its gradient; `x` itself where it has it already."""
     if x._array.dtype is dtype:
         return x
-    with np.errstate(invalid="ignore", over="ignore"):
-        y = fresh(np.asarray(x._array.astype(dtype)))
+    y = fresh(_converted(x._array, dtype))
     if mode.enabled and x._requires_grad and dtypes.is_float(dtype):
         record(y, _CAST, (x,))
     return y

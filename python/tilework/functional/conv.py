@@ -12,11 +12,11 @@ from typing import Any
 
 from tilework import dtypes
 from tilework.autograd import Op, mode, record, recorded
-from tilework.dtypes import float32, float64
+from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.cast import cast
 from tilework.functional.conv_shapes import Geometry, Pair, conv_plan, transpose_plan
+from tilework.functional.packed import packed_weight
 from tilework.functional.unary import ACTIVATIONS, check_activation
 from tilework.tensor import Storage, Tensor, fresh
 
@@ -131,7 +131,9 @@ def _conv(
     geometry: Geometry,
     out_size: Pair,
     activation: str,
+    kept: Tensor | None = None,
 ) -> Tensor:
+    """`kept`: the caller's weight, where it will be seen again."""
     taped = _taped(x, weight, bias, residual)
     stride, padding, dilation, groups = geometry
     y, saved = ops.conv_forward(
@@ -146,10 +148,15 @@ def _conv(
         out_size,
         activation,
         taped,
+        None if kept is None else packed_weight(kept, taped, _pack),
     )
     if not taped:
         return fresh(y)
     return _on_tape(y, _CONV, (x, weight, bias, residual), geometry, activation, saved)
+
+
+def _pack(weight: Any) -> Any:
+    return ops.pack_conv_weight(weight)
 
 
 def _transpose(
@@ -244,7 +251,8 @@ def conv2d(
     input (N, C_in, H, W) or (C_in, H, W), weight (C_out, C_in / groups, KH, KW), bias (C_out,),
     residual as the output: (N, C_out, OH, OW). An axis of length L gives
     (L + 2 padding - dilation (K - 1) - 1) // stride + 1; padding="same" (with stride 1) keeps L,
-    and "valid" is 0. The activations are those of F.linear. All of one float dtype (TypeError);
+    and "valid" is 0. The activations are those of F.linear. All of one float dtype (TypeError); of
+    bfloat16 all is computed in float32, and rounded once.
     ValueError where channels, groups or sizes disagree, or the window does not fit the input.
 
     >>> image, weight = tw.ones(1, 3, 8, 8), tw.ones(4, 3, 3, 3)
@@ -283,7 +291,7 @@ def fused_conv2d(
         plain = (
             x.ndim == 4
             and x.dtype is dtype
-            and (dtype is float32 or dtype is float64)
+            and (dtype is float32 or dtype is bfloat16 or dtype is float64)
             and (bias is None or (bias._array.dtype is dtype and bias._array.shape == shape[:1]))
             and (residual is None or residual._array.dtype is dtype)
             and (activation == "none" or activation in ACTIVATIONS)
@@ -293,7 +301,7 @@ def fused_conv2d(
     if plain:
         geometry, out_size = conv_plan("conv2d", x.shape, shape, *settings)
         if residual is None or residual._array.shape == (x.shape[0], shape[0], *out_size):
-            return _conv(input, weight, bias, residual, geometry, out_size, activation)
+            return _conv(input, weight, bias, residual, geometry, out_size, activation, weight)
     return _in_general("conv2d", conv_plan, settings, input, weight, bias, activation, residual)
 
 
@@ -363,7 +371,7 @@ def _in_general(
     activation: str,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """Any rank, with or without a batch, and bfloat16; or an error."""
+    """Any rank, with or without a batch; or an error."""
     _check_tensors(op, input, weight, bias, residual)
     rank = int(op[-2])
     batched = input.ndim != rank + 1
@@ -375,22 +383,17 @@ def _in_general(
     check_activation(op, activation)
 
     def image(t: Tensor, whole: bool) -> Tensor:
-        t = _widened(t if whole else t.unsqueeze(0))
+        t = t if whole else t.unsqueeze(0)
         return t if rank == 2 else t.unsqueeze(2)
 
     x, w = image(input, batched), image(weight, True)
-    b = None if bias is None else _widened(bias)
     if plan is conv_plan:
         r = None if residual is None else image(residual, batched)
-        y = _conv(x, w, b, r, geometry, out_size, activation)
+        y = _conv(x, w, bias, r, geometry, out_size, activation, weight)
     else:
-        y = _transpose(x, w, b, geometry, out_size, activation)
+        y = _transpose(x, w, bias, geometry, out_size, activation)
     y = y if rank == 2 else y.squeeze(2)
-    return cast(y if batched else y.squeeze(0), input.dtype)
-
-
-def _widened(x: Tensor) -> Tensor:
-    return cast(x, float32) if x.dtype is dtypes.bfloat16 else x
+    return y if batched else y.squeeze(0)
 
 
 def _check_tensors(op: str, *given: Any) -> None:

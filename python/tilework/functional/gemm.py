@@ -7,20 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from tilework import dtypes, engines
+from tilework import dtypes
 from tilework.autograd import Op, mode, record, recorded
 from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import operand
+from tilework.functional.packed import packed_weight
 from tilework.functional.pointwise import to_shape_of
 from tilework.functional.unary import ACTIVATIONS, check_activation
 from tilework.tensor import Storage, Tensor, fresh, tensor_method
 
 Inputs = tuple[Any, ...]
-
-# Below this many elements a packed copy saves nothing over packing on the fly.
-_WORTH_PACKING = 64 * 64
 
 
 # --- matmul ---
@@ -256,9 +254,7 @@ def fused_linear(
         or (residual is not None and residual._requires_grad)
     ) and mode.enabled
     read = weight._storage
-    packed = None
-    if not taped or read.packed is not None or read.frozen:
-        packed = _packed(weight)
+    packed = packed_weight(weight, taped, _pack)
     out, saved = ops.linear_forward(x, w, b, r, activation, taped, packed)
     if not taped:
         return fresh(out)
@@ -268,36 +264,8 @@ def fused_linear(
     return recorded(out, own, _LINEAR, inputs, (activation, saved), reads)
 
 
-class _Packed:
-    """A packed weight, and what it was made of: it serves while all of that is as it was."""
-
-    __slots__ = ("array", "generation", "value", "version")
-
-    def __init__(self, array: Any, version: int, generation: int) -> None:
-        self.array = array
-        self.version = version
-        self.generation = generation
-        self.value: Any = None  # made at the second sight of one version: it will be seen again
-
-    def fits(self, array: Any, version: int, generation: int) -> bool:
-        return self.array is array and self.version == version and self.generation == generation
-
-
-def _packed(weight: Tensor) -> Any:
-    """The weight in the kernels' order where that is known or worth making, else None."""
-    storage, array = weight._storage, weight._array
-    if storage.exposed and not storage.frozen:
-        return None
-    cache = storage.packed
-    if cache is None or not cache.fits(array, storage.version, engines.generation):
-        if array.size < _WORTH_PACKING:
-            return None
-        storage.packed = cache = _Packed(array, storage.version, engines.generation)
-        if not storage.frozen:
-            return None
-    if cache.value is None:
-        cache.value = ops.pack_weight(array)
-    return cache.value
+def _pack(weight: Any) -> Any:
+    return ops.pack_weight(weight)
 
 
 def _not_tensors(*given: Any) -> TypeError:

@@ -255,7 +255,7 @@ def _arg(op: str, function: Any, input: Any, dim: int | None, keepdim: bool) -> 
     x = operand(input, op)
     if not (x.numel() if dim is None else x.shape[axis(op, dim, x.ndim)] if x.ndim else 1):
         raise error(ValueError, op, "at least one element", x.shape, "guard the empty case")
-    array = x._array.astype(np.float32) if x.dtype is dtypes.bfloat16 else x._array
+    array = ops.widen(x._array) if x.dtype is dtypes.bfloat16 else x._array
     if dim is None or not x.ndim:
         found = function(array)
         return wrap(np.reshape(found, (1,) * x.ndim) if keepdim else found)

@@ -30,8 +30,8 @@ M = TypeVar("M", bound=Module)
 def freeze(model: M) -> M:
     """Makes a model's weights read-only, without gradients, and always packed; returns the model.
 
-    A packed weight lies in the order that the kernels read: linear layers skip that work on each
-    call, at the price of a second copy. Writes raise until unfreeze().
+    A packed weight lies in the order that the kernels read: linear layers and convolutions skip
+    that work on each call, at the price of a second copy. Writes raise until unfreeze().
 
     >>> layer = nn.utils.freeze(nn.Linear(64, 64))
     >>> layer.weight.requires_grad

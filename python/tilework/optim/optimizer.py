@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from tilework import dtypes
 from tilework.autograd import enable_grad
+from tilework.engines import ops
 from tilework.errors import error
 from tilework.tensor import Tensor, fresh, next_time
 
@@ -184,11 +185,11 @@ class Optimizer:
             batch.step += 1
             self._update(batch, arrays, grads, group)
         else:
-            wide = [a.astype(np.float32) for a in arrays]
+            wide = [ops.widen(a) for a in arrays]
             batch.step += 1
-            self._update(batch, wide, [g.astype(np.float32) for g in grads], group)
+            self._update(batch, wide, [ops.widen(g) for g in grads], group)
             for a, w in zip(arrays, wide, strict=True):
-                a[...] = w
+                a[...] = ops.narrow(w)
         now, step = next_time(), batch.step
         for p in batch.params:
             p._storage.version = now

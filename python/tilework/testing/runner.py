@@ -55,9 +55,9 @@ class Target:
 
     def serves(self, family: str) -> bool:
         """Whether the target has kernels of its own for a family: AVX512-BF16 and AMX
-        compute products alone."""
+        compute products alone, those of convolutions among them."""
         alone = self.isa in ("avx512bf16", "amx", "twin")
-        return not alone or family in ("gemm", "step", "networks")
+        return not alone or family in ("gemm", "conv", "step", "networks")
 
 
 TARGETS: tuple[Target, ...] = (*(Target("native", isa) for isa in ISAS), Target("numba"))

@@ -5,10 +5,12 @@ It serves NumPy arrays where the compiled extension is missing, under the engine
 """
 
 from tilework.engines.numba.conv import (
+    PackedConvWeight,
     conv_backward,
     conv_forward,
     conv_transpose_backward,
     conv_transpose_forward,
+    pack_conv_weight,
 )
 from tilework.engines.numba.gemm import (
     PackedWeight,
@@ -40,8 +42,10 @@ from tilework.engines.numba.pointwise import (
     binary_forward,
     dropout_backward,
     dropout_forward,
+    narrow,
     unary_backward,
     unary_forward,
+    widen,
 )
 from tilework.engines.numba.pool import (
     pool_average_backward,
@@ -56,6 +60,7 @@ from tilework.engines.numba.softmax import softmax_backward, softmax_forward
 __all__ = [
     "BINARY_OPS",
     "UNARY_OPS",
+    "PackedConvWeight",
     "PackedWeight",
     "accumulate_",
     "adam_step",
@@ -82,9 +87,11 @@ __all__ = [
     "min",
     "mse_backward",
     "mse_forward",
+    "narrow",
     "norm_rows_backward",
     "norm_rows_forward",
     "normal",
+    "pack_conv_weight",
     "pack_weight",
     "pool_average_backward",
     "pool_average_forward",
@@ -99,4 +106,5 @@ __all__ = [
     "unary_backward",
     "unary_forward",
     "uniform",
+    "widen",
 ]

@@ -9,17 +9,36 @@ Three sums are all there is, each the gradient of the other two: `_gather` of th
 the input), and `_correlate`, the gradient of the weight.
 """
 
+import functools
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import quiet
 from tilework.engines.numba.layout import Array, empty_like
 from tilework.engines.numba.pointwise import activate, activation_gradient
 
 Pair = tuple[int, int]
+P = ParamSpec("P")
+R = TypeVar("R", bound=tuple[Array | None, ...])
+
+
+def in_float32(function: Callable[P, R]) -> Callable[P, R]:
+    """bfloat16 arrays go in widened, and each result is rounded once."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not any(isinstance(a, np.ndarray) and a.dtype == bfloat16 for a in args):
+            return function(*args, **kwargs)
+        wide: Any = (a.astype(np.float32) if isinstance(a, np.ndarray) else a for a in args)
+        results = function(*wide, **kwargs)
+        rounded = {id(x): x.astype(bfloat16) for x in results if x is not None}
+        return tuple(None if x is None else rounded[id(x)] for x in results)  # type: ignore[return-value]
+
+    return wrapped
 
 
 class _Windows:
@@ -136,7 +155,23 @@ def _size(x: Array) -> Any:
     return x.shape[2:]
 
 
+class PackedConvWeight:
+    """A weight for many calls. BLAS packs on each, whatever we do: it is held as it came."""
+
+    def __init__(self, weight: Array) -> None:
+        self.weight = weight
+
+    @property
+    def nbytes(self) -> int:
+        return 0
+
+
+def pack_conv_weight(weight: Array) -> PackedConvWeight:
+    return PackedConvWeight(weight)
+
+
 @quiet
+@in_float32
 def conv_forward(
     x: Array,
     weight: Array,
@@ -149,6 +184,7 @@ def conv_forward(
     out_size: Pair,
     activation: str,
     save: bool,
+    packed: PackedConvWeight | None = None,
 ) -> tuple[Array, Array | None]:
     windows = _Windows(stride, padding, dilation, _size(weight), out_size)
     z = _gather(x, weight, windows, groups)
@@ -160,6 +196,7 @@ def conv_forward(
 
 
 @quiet
+@in_float32
 def conv_backward(
     grad: Array,
     x: Array,
@@ -187,6 +224,7 @@ def conv_backward(
 
 
 @quiet
+@in_float32
 def conv_transpose_forward(
     x: Array,
     weight: Array,
@@ -207,6 +245,7 @@ def conv_transpose_forward(
 
 
 @quiet
+@in_float32
 def conv_transpose_backward(
     grad: Array,
     x: Array,

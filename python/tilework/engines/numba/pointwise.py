@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import elementwise, quiet
 from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
 from tilework.engines.numba.random import drop, key
@@ -234,3 +235,13 @@ def dropout_backward(grad: Array, p: float, seed: int, call: int) -> Array:
 @quiet
 def accumulate_(destination: Array, source: Array) -> None:
     np.add(destination, source, out=destination)
+
+
+@quiet
+def widen(x: Array) -> Array:
+    return np.asarray(x.astype(np.float32))
+
+
+@quiet
+def narrow(x: Array) -> Array:
+    return np.asarray(x.astype(bfloat16))

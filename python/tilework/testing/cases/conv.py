@@ -16,12 +16,20 @@ import numpy as np
 
 from tilework.testing import convolution
 from tilework.testing.case import Array, Bench, Case, Generator
-from tilework.testing.cases.gemm import ACTIVATIONS
+from tilework.testing.cases.gemm import ACTIVATIONS, ITEM_BYTES
 from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays, laid_out, normal
-from tilework.testing.tolerance import eps, exact, growth, of_magnitude, tiny
+from tilework.testing.tolerance import (
+    exact,
+    growth,
+    of_magnitude,
+    stored,
+    tiny,
+    working_eps,
+)
 
 Settings = dict[str, Any]
 
+DTYPES = ("float32", "float64", "bfloat16")
 IMAGE: Shape = (2, 6, 9, 11)
 BASE: Shape = (4, 6, 3, 3)
 
@@ -46,7 +54,8 @@ def _magnitude(op: str, settings: Settings, x: Array, weight: Array, *bias: Arra
 def _bound(op: str, settings: Settings, dtype: str, expected: Array, *inputs: Array) -> Array:
     n = _terms(op, inputs[1], settings.get("groups", 1))
     size = _magnitude(op, settings, *inputs)
-    return np.asarray(growth(n) * eps(dtype) * size + (n + 1) * tiny(dtype))
+    error = growth(n) * working_eps(dtype) * size + (n + 1) * tiny(dtype)
+    return np.asarray(stored(dtype, expected, error))
 
 
 def kernel_order(weight: Array) -> Array:
@@ -105,6 +114,7 @@ def _case(
             "inputs": _inputs(x, weight, outputs, *layouts),
             "call": None if "setup" in fields else _call(op, settings),
             "differentiable": (0, 1, 2)[: 2 + bias],
+            "dtypes": DTYPES,
             **fields,
         },
     )
@@ -376,9 +386,10 @@ def _through(
     slope: float, settings: Settings, dtype: str, expected: Array, *inputs: Array
 ) -> Array:
     """The sum's error through an activation, and the activation's own rounding."""
-    size = _magnitude("conv2d", settings, *inputs)
-    error = growth(_terms("conv2d", inputs[1], settings.get("groups", 1)) + 1) * eps(dtype) * size
-    return slope * error + eps(dtype) * (4.0 * np.abs(expected) + np.minimum(size, 1.0))
+    size, e = _magnitude("conv2d", settings, *inputs), working_eps(dtype)
+    error = growth(_terms("conv2d", inputs[1], settings.get("groups", 1)) + 1) * e * size
+    bound = slope * error + e * (4.0 * np.abs(expected) + np.minimum(size, 1.0))
+    return np.asarray(stored(dtype, expected, bound))
 
 
 FUSED: tuple[tuple[Shape, Shape, Settings], ...] = (
@@ -421,6 +432,7 @@ def _fused() -> Iterator[Case]:
                 reference=expected,
                 tolerance=partial(_through, slope, settings),
                 differentiable=(0, 1, 2),
+                dtypes=DTYPES,
             )
 
 
@@ -440,7 +452,7 @@ def _residuals() -> Iterator[Case]:
         ) -> Array:
             size = _magnitude("conv2d", settings, *inputs[:3]) + np.abs(inputs[3])
             n = _terms("conv2d", inputs[1], settings.get("groups", 1)) + 1
-            return np.asarray(growth(n) * eps(dtype) * size)
+            return np.asarray(stored(dtype, expected, growth(n) * working_eps(dtype) * size))
 
         yield Case(
             family="conv",
@@ -456,6 +468,7 @@ def _residuals() -> Iterator[Case]:
             ),
             tolerance=tolerance,
             differentiable=(0, 1, 2, 3),
+            dtypes=DTYPES,
         )
 
 
@@ -500,7 +513,13 @@ def _as_layers_hold(op: str, settings: Settings) -> Callable[..., Callable[[], A
 
 
 def _timed_case(
-    name: str, x: Shape, weight: Shape, op: str = "conv2d", quick: bool = False, **settings: Any
+    name: str,
+    x: Shape,
+    weight: Shape,
+    op: str = "conv2d",
+    quick: bool = False,
+    dtype: str = "float32",
+    **settings: Any,
 ) -> Iterator[Case]:
     groups = settings.get("groups", 1)
     outputs = _outputs(op, weight, settings)
@@ -514,17 +533,18 @@ def _timed_case(
     if "transpose" not in op:
         assert weight[1] * groups == x[1]
     for mode, passes in (("forward", 1), ("backward", 3)):
-        label = f"{name} {mode}"
+        label = f"{name} {mode}{' bfloat16' if dtype == 'bfloat16' else ''}"
         bench = Bench(
             label,
             flops=passes * 2.0 * products,
-            bytes=4.0 * (1 if mode == "forward" else 2) * sum(elements),
+            bytes=ITEM_BYTES[dtype] * (1 if mode == "forward" else 2) * sum(elements),
             mode=mode,  # type: ignore[arg-type]
+            dtype=dtype,
             quick=quick,
         )
         yield _case(
             op, x, weight, label, quick=False, bench=bench, setup=_as_layers_hold(op, settings),
-            peer=_call(op, settings), dtypes=("float32",), **settings,
+            peer=_call(op, settings), dtypes=(dtype,), **settings,
         )  # fmt: skip
 
 
@@ -533,12 +553,14 @@ def _alone(settings: Settings) -> Settings:
 
 
 def _timed() -> Iterator[Case]:
-    for (channels, side), n in itertools.product(
-        ((64, 56), (128, 28), (256, 14), (512, 7)), (1, 16)
+    for dtype, (channels, side), n in itertools.product(
+        ("float32", "bfloat16"), ((64, 56), (128, 28), (256, 14), (512, 7)), (1, 16)
     ):
         name, x = f"conv 3x3 {channels}@{side} N={n}", (n, channels, side, side)
         quick = channels == 128 and n == 1
-        yield from _timed_case(name, x, (channels, channels, 3, 3), quick=quick, padding=1)
+        yield from _timed_case(
+            name, x, (channels, channels, 3, 3), quick=quick, dtype=dtype, padding=1
+        )
     yield from _timed_case("conv 1x1 64->256@56 N=16", (16, 64, 56, 56), (256, 64, 1, 1))
     yield from _timed_case(
         "conv stem 7x7 s2 3->64@224 N=16", (16, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.cases.gemm import ITEM_BYTES
 from tilework.testing.convolution import conv
 from tilework.testing.reference import log_softmax
-from tilework.testing.tolerance import eps, growth
+from tilework.testing.tolerance import eps, growth, working_eps
 
 Weights = dict[str, Array]
 SGD = {"lr": 0.1, "momentum": 0.9}
@@ -162,7 +163,7 @@ def _model(tw: Any, network: Network, x: Any, weights: tuple[Any, ...]) -> Any:
     else:
         model = network.ours()
     model.load_state_dict(dict(zip(network.state(), weights, strict=True)), strict=False)
-    return model
+    return model.to(x.dtype)
 
 
 def _training(network: Network) -> Callable[..., Callable[[], Any]]:
@@ -238,14 +239,17 @@ def _reference(network: Network, train: bool) -> Callable[..., Array]:
 
 def _tolerance(network: Network) -> Callable[..., Array]:
     def bound(dtype: str, expected: Array, *inputs: Any) -> Array:
-        """Numbers of order one, at the end of one product a layer."""
+        """Numbers of order one, at the end of one product a layer, each stored once."""
         size = 1.0 + np.abs(expected).max()
-        return np.asarray(8.0 * network.layers * growth(network.longest) * eps(dtype) * size)
+        each = growth(network.longest) * working_eps(dtype) + eps(dtype)
+        return np.asarray(8.0 * network.layers * each * size)
 
     return bound
 
 
-def _case(op: str, network: Network, batch: int, train: bool, label: str) -> Case:
+def _case(
+    op: str, network: Network, batch: int, train: bool, label: str, dtype: str = "float32"
+) -> Case:
     weights = sum(math.prod(shape) for shape in network.state().values())
     passes, moved = (3, 5) if train else (1, 1)  # a step reads and writes gradients and momentum
     return Case(
@@ -256,12 +260,13 @@ def _case(op: str, network: Network, batch: int, train: bool, label: str) -> Cas
         setup=(_training if train else _inference)(network),
         reference=_reference(network, train),
         tolerance=_tolerance(network),
-        dtypes=("float32",),
+        dtypes=(dtype,),
         quick=network is LENET,
         bench=Bench(
             label,
             flops=2.0 * passes * batch * network.multiply_adds,
-            bytes=4.0 * moved * weights,
+            bytes=ITEM_BYTES[dtype] * moved * weights,
+            dtype=dtype,
             quick=network is LENET,
         ),
     )
@@ -270,7 +275,9 @@ def _case(op: str, network: Network, batch: int, train: bool, label: str) -> Cas
 def _cases() -> Iterator[Case]:
     yield _case("lenet", LENET, 64, True, "LeNet-5 step, batch 64")
     yield _case("resnet18", CIFAR_RESNET18, 32, True, "ResNet-18 CIFAR step, batch 32")
-    yield _case("resnet18_eval", RESNET18, 1, False, "ResNet-18 inference at 224, batch 1")
+    label = "ResNet-18 inference at 224, batch 1"
+    yield _case("resnet18_eval", RESNET18, 1, False, label)
+    yield _case("resnet18_eval", RESNET18, 1, False, f"{label} bfloat16", "bfloat16")
 
 
 CASES: tuple[Case, ...] = tuple(_cases())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tilework.dtypes import bfloat16
 from tilework.testing import reference
 from tilework.testing.case import Array, Bench, Case, Generator
 from tilework.testing.inputs import (
@@ -221,6 +222,39 @@ def _power_cases() -> Iterator[Case]:
         yield _power(f"exponent {exponent}", to(exponent), (0,))
 
 
+# --- between bfloat16 and float32 ---
+
+
+def _rounded_to_bfloat16(x: Array) -> Array:
+    return np.asarray(x, np.float32).astype(bfloat16).astype(np.float64)
+
+
+def _there_and_back(label: str, inputs: Inputs, **fields: Any) -> Case:
+    """float32 rounded and widened again; bfloat16 widened and rounded, which gives it back."""
+    return Case(
+        family="pointwise",
+        op="bfloat16",
+        label=label,
+        inputs=inputs,
+        call=lambda tw, F, x: x.to(tw.float32).to(tw.bfloat16).to(tw.float32).to(x.dtype),
+        reference=_rounded_to_bfloat16,
+        tolerance=exact,
+        **fields,
+    )
+
+
+def _conversions() -> Iterator[Case]:
+    both = ("float32", "bfloat16")
+    for n in TAILS:
+        yield _there_and_back(f"{n}", arrays((n,)), dtypes=both)
+    for shape in EMPTY:
+        yield _there_and_back(f"shape {shape}", arrays(shape), dtypes=both)
+    for layout in LAYOUTS:
+        yield _there_and_back(layout, arrays((2, 5, 3, 7), layouts=[layout]), dtypes=both)
+    yield _there_and_back("special values", lambda rng, t: (special(t),), dtypes=("float32",))
+    yield _there_and_back("3000001", arrays((3000001,)), dtypes=("float32",), quick=False)
+
+
 # --- what is timed ---
 
 
@@ -265,6 +299,15 @@ def _timed_cases() -> Iterator[Case]:
         differentiable=(0, 1),
     )
     yield _timed(
+        "float32 to bfloat16 4096x3072",
+        "to",
+        arrays((rows, columns)),
+        1.5 * rows * columns,
+        call=lambda tw, F, x: x.to(tw.bfloat16),
+        reference=_rounded_to_bfloat16,
+        tolerance=exact,
+    )
+    yield _timed(
         "add 4096x3072",
         "add",
         arrays((rows, columns), (rows, columns)),
@@ -276,4 +319,10 @@ def _timed_cases() -> Iterator[Case]:
     )
 
 
-CASES: tuple[Case, ...] = (*_unary_cases(), *_binary_cases(), *_power_cases(), *_timed_cases())
+CASES: tuple[Case, ...] = (
+    *_unary_cases(),
+    *_binary_cases(),
+    *_power_cases(),
+    *_conversions(),
+    *_timed_cases(),
+)

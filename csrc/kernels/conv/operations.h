@@ -1,0 +1,137 @@
+// Convolutions and their gradients as the operations of kernels.h. Where results go, and what is
+// fused to them, is left open.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/conv/conv.h"
+
+namespace tilework {
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t floor_mod(int64_t a, int64_t b) { return (a % b + b) % b; }
+
+inline std::vector<Tap> all_taps(const ConvShape& s, int64_t w_row, int64_t w_col) {
+  std::vector<Tap> taps;
+  for (int64_t i = 0; i < s.kernel_rows; ++i)
+    for (int64_t j = 0; j < s.kernel_cols; ++j)
+      taps.push_back({i * s.row_dilation - s.row_padding, j * s.col_dilation - s.col_padding,
+                      i * w_row + j * w_col});
+  return taps;
+}
+
+template <class T>
+Correlation<T> forward_operation(const ConvShape& s, const ImageView<const T>& x,
+                                 const KernelView<const T>& weight, const std::vector<Tap>& taps) {
+  Correlation<T> g{};
+  g.images = s.images;
+  g.rows = s.rows;
+  g.cols = s.cols;
+  g.in_rows = s.in_rows;
+  g.in_cols = s.in_cols;
+  g.groups = s.groups;
+  g.channels = s.channels / s.groups;
+  g.outs = s.outs / s.groups;
+  g.row_step = s.row_step;
+  g.col_step = s.col_step;
+  g.taps = taps.data();
+  g.tap_count = static_cast<int64_t>(taps.size());
+  g.x = x.data;
+  g.x_image = x.image;
+  g.x_row = x.row;
+  g.x_col = x.col;
+  g.x_channel = x.channel;
+  g.weight = weight.data;
+  g.w_group = g.outs * weight.out;
+  g.w_channel = weight.channel;
+  g.w_out = weight.out;
+  g.y_col = s.outs;
+  g.y_row = s.cols * g.y_col;
+  g.y_image = s.rows * g.y_row;
+  return g;
+}
+
+// body(operation, where its results begin in dx), for each residue of a pixel modulo the strides.
+//
+// Pixel h of dx meets row r of dy under tap k where h + padding = r * step + k * dilation: for
+// every step-th h the same taps, and rows that go up by one.
+template <class T, class Body>
+void for_each_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
+                             const KernelView<const T>& weight, Body body) {
+  Correlation<T> g{};
+  g.images = s.images;
+  g.in_rows = s.rows;
+  g.in_cols = s.cols;
+  g.groups = s.groups;
+  g.channels = s.outs / s.groups;
+  g.outs = s.channels / s.groups;
+  g.row_step = 1;
+  g.col_step = 1;
+  g.x = dy.data;
+  g.x_image = dy.image;
+  g.x_row = dy.row;
+  g.x_col = dy.col;
+  g.x_channel = dy.channel;
+  g.weight = weight.data;
+  g.w_group = g.channels * weight.out;
+  g.w_channel = weight.out;
+  g.w_out = weight.channel;
+  g.y_col = s.col_step * s.channels;
+  g.y_row = s.row_step * s.in_cols * s.channels;
+  g.y_image = s.in_rows * s.in_cols * s.channels;
+  std::vector<Tap> taps;
+  for (int64_t a = 0; a < std::min(s.row_step, s.in_rows); ++a)
+    for (int64_t b = 0; b < std::min(s.col_step, s.in_cols); ++b) {
+      taps.clear();
+      for (int64_t i = s.kernel_rows; i-- > 0;)
+        for (int64_t j = s.kernel_cols; j-- > 0;) {
+          const int64_t row = a + s.row_padding - i * s.row_dilation;
+          const int64_t col = b + s.col_padding - j * s.col_dilation;
+          if (floor_mod(row, s.row_step) == 0 && floor_mod(col, s.col_step) == 0)
+            taps.push_back({row / s.row_step, col / s.col_step, i * weight.row + j * weight.col});
+        }
+      g.taps = taps.data();
+      g.tap_count = static_cast<int64_t>(taps.size());
+      g.rows = ceil_div(s.in_rows - a, s.row_step);
+      g.cols = ceil_div(s.in_cols - b, s.col_step);
+      body(g, (a * s.in_cols + b) * s.channels);
+    }
+}
+
+template <class T>
+WeightGradient<T> weight_gradient_operation(const ConvShape& s, const ImageView<const T>& x,
+                                            const ImageView<const T>& dy,
+                                            const KernelView<T>& dweight,
+                                            const std::vector<Tap>& taps) {
+  WeightGradient<T> g{};
+  g.images = s.images;
+  g.rows = s.rows;
+  g.cols = s.cols;
+  g.in_rows = s.in_rows;
+  g.in_cols = s.in_cols;
+  g.groups = s.groups;
+  g.channels = s.channels / s.groups;
+  g.outs = s.outs / s.groups;
+  g.row_step = s.row_step;
+  g.col_step = s.col_step;
+  g.taps = taps.data();
+  g.tap_count = static_cast<int64_t>(taps.size());
+  g.x = x.data;
+  g.x_image = x.image;
+  g.x_row = x.row;
+  g.x_col = x.col;
+  g.x_channel = x.channel;
+  g.grad = dy.data;
+  g.grad_image = dy.image;
+  g.grad_row = dy.row;
+  g.grad_col = dy.col;
+  g.grad_out = dy.channel;
+  g.dweight = dweight.data;
+  g.w_group = g.outs * dweight.out;
+  g.w_channel = dweight.channel;
+  g.w_out = dweight.out;
+  return g;
+}
+
+}  // namespace tilework

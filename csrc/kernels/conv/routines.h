@@ -1,0 +1,40 @@
+// The routines of float and double, in order of preference.
+#pragma once
+
+#include "kernels/conv/blocked.h"
+#include "kernels/conv/gathered.h"
+#include "kernels/conv/kernels.h"
+#include "kernels/conv/lanes_correlation.h"
+#include "kernels/conv/lanes_weight_gradient.h"
+#include "kernels/conv/packed.h"
+#include "kernels/conv/weight_gradient.h"
+
+namespace tilework::TW_ISA {
+
+#define TW_WHY_LANES                                                                              \
+  "at most 8 channels a group: a vector's lanes are output channels, none of them multiplied by " \
+  "zero"
+#define TW_WHY_GATHERED \
+  "few channels: one list of offsets holds all that a window reads, and serves every pixel"
+#define TW_WHY_BLOCKED \
+  "any convolution: blocks of packed weights stay in L2 while the pixels stream by"
+
+template <class T>
+inline constexpr ConvRoutine<Correlation<T>> kCorrelations[] = {
+    {"lanes", TW_WHY_LANES, lane_correlation_suits<T>, 1, 1, lane_correlation_workspace<T>,
+     lane_correlation<T>},
+    {"gathered", TW_WHY_GATHERED, gathered_correlation_suits<T>, Tile<T>::nr, 1,
+     gathered_correlation_workspace<T>, gathered_correlation<T>},
+    {"blocked", TW_WHY_BLOCKED, blocked_correlation_suits<T>, Tile<T>::nr, 1,
+     blocked_correlation_workspace<T>, blocked_correlation<T>, packed_panel_bytes<T>,
+     pack_panels<T>},
+};
+template <class T>
+inline constexpr ConvRoutine<WeightGradient<T>> kWeightGradients[] = {
+    {"lanes", TW_WHY_LANES, lane_weight_gradient_suits<T>, 1, 1, lane_weight_gradient_workspace<T>,
+     lane_weight_gradient<T>},
+    {"blocked", TW_WHY_BLOCKED, blocked_weight_gradient_suits<T>, Tile<T>::nr, Tile<T>::mr,
+     blocked_weight_gradient_workspace<T>, blocked_weight_gradient<T>},
+};
+
+}  // namespace tilework::TW_ISA

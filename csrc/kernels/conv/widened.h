@@ -1,0 +1,304 @@
+// Convolutions of bfloat16 by the float routines: a band of rows is widened into memory that stays
+// in the cache, the float routine sums it there, and what follows a sum is computed in float and
+// rounded once, on its way out.
+#pragma once
+
+#include "kernels/conv/routines.h"
+#include "kernels/conv/widened_images.h"
+
+namespace tilework::TW_ISA::bf16 {
+
+// Of a band, with the sums that it gives: a quarter of an L2.
+inline constexpr int64_t kBandElements = 1 << 17;
+
+template <class T>
+TW_INLINE T larger(T a, T b) {
+  return a > b ? a : b;
+}
+
+// kPacks: whether the float routine packs weights.
+template <int kInner, bool kPacks>
+class WidenedCorrelation {
+  static constexpr const ConvRoutine<Correlation<float>>& inner() {
+    return kCorrelations<float>[kInner];
+  }
+
+ public:
+  WidenedCorrelation(const Correlation<bfloat16>& g, void* workspace)
+      : g_(g), bands_(g, rows_of_band(g)), arena_(workspace) {
+    int64_t pixels = 0;
+    size_t most = 0;
+    bands_.each(band_of(g, 1, 0, g.rows), [&](int64_t, int64_t, int64_t row, int64_t rows) {
+      const Correlation<float> piece = outline(bands_.images, row, rows);
+      pixels = larger(pixels, bands_.images * CopyExtent::of(piece, false).pixels(piece));
+      most = larger(most, inner().workspace_bytes(piece));
+    });
+    images_ = arena_.take<float>(pixels * channels());
+    sums_ = arena_.take<float>(bands_.images * bands_.rows * g.cols * outs());
+    weights_ = arena_.take<float>(kPacks ? 0 : g.tap_count * g.channels * outs());
+    taps_ = arena_.take<Tap>(kPacks ? 0 : g.tap_count);
+    inner_workspace_ = arena_.take<char>(static_cast<int64_t>(most));
+  }
+  size_t workspace_bytes() const { return arena_.used(); }
+
+  static bool suits(const Correlation<bfloat16>& g) {
+    Correlation<float> f{};
+    static_cast<ConvGeometry&>(f) = g;
+    return inner().suits(f);
+  }
+
+  void run() {
+    if constexpr (!kPacks) widen_weights();
+    bands_.each(g_, [&](int64_t image, int64_t images, int64_t row, int64_t rows) {
+      inner().run(widened(image, images, row, rows), inner_workspace_);
+      finish_band(image, images, row, rows);
+    });
+  }
+
+ private:
+  int64_t channels() const { return g_.groups * g_.channels; }
+  int64_t outs() const { return g_.groups * g_.outs; }
+
+  static int64_t rows_of_band(const Correlation<bfloat16>& g) {
+    const int64_t a_row = g.groups * (g.row_step * g.in_cols * g.channels + g.cols * g.outs);
+    return kBandElements / (a_row > 0 ? a_row : 1);
+  }
+
+  ImageStrides strides() const { return {g_.x_image, g_.x_row, g_.x_col, g_.x_channel}; }
+
+  // What the float routine computes of a band, but for where the arrays lie.
+  Correlation<float> outline(int64_t images, int64_t row, int64_t rows) const {
+    Correlation<float> f{};
+    static_cast<ConvGeometry&>(f) = band_of(g_, images, row, rows);
+    const CopyExtent e = CopyExtent::of(f, false);
+    const ImageStrides x = widened_strides(strides(), e.end - e.begin, g_.in_cols, channels());
+    f.x_image = x.image;
+    f.x_row = x.row;
+    f.x_col = x.col;
+    f.x_channel = x.channel;
+    f.w_group = g_.outs;
+    f.w_channel = outs();
+    f.w_out = 1;
+    f.y_col = outs();
+    f.y_row = g_.cols * outs();
+    f.y_image = rows * f.y_row;
+    return f;
+  }
+
+  Correlation<float> widened(int64_t image, int64_t images, int64_t row, int64_t rows) const {
+    Correlation<float> f = outline(images, row, rows);
+    const CopyExtent e = CopyExtent::of(f, false);
+    widen_images(g_.x + image * g_.x_image + e.begin * g_.x_row, strides(), images, e.end - e.begin,
+                 g_.in_cols, channels(), {f.x_image, f.x_row, f.x_col, f.x_channel}, images_);
+    f.x = images_ - e.begin * f.x_row;
+    f.y = sums_;
+    f.packed = g_.packed;
+    if constexpr (!kPacks) {
+      f.weight = weights_;
+      f.taps = taps_;
+    }
+    return f;
+  }
+
+  // [tap][channel][group][out]
+  void widen_weights() {
+    float* out = weights_;
+    for (int64_t t = 0; t < g_.tap_count; ++t) {
+      taps_[t] = {g_.taps[t].row, g_.taps[t].col, t * g_.channels * outs()};
+      for (int64_t c = 0; c < g_.channels; ++c)
+        for (int64_t group = 0; group < g_.groups; ++group) {
+          const bfloat16* w = g_.weight + g_.taps[t].weight + group * g_.w_group + c * g_.w_channel;
+          for (int64_t o = 0; o < g_.outs; ++o) *out++ = to_float(w[o * g_.w_out]);
+        }
+    }
+  }
+
+  void finish_band(int64_t image, int64_t images, int64_t row, int64_t rows) const {
+    Epilogue<bfloat16> all = g_.epilogue;
+    all.residual_row = all.preactivation_row = g_.y_col;
+    with_activation(all.activation, [&]<Activation activation>() {
+      for (int64_t i = 0; i < images * rows; ++i) {
+        const int64_t at = (image + i / rows) * g_.y_image + (row + i % rows) * g_.y_row;
+        Epilogue<bfloat16> e = epilogue_at(all, 0, at);
+        e.bias = all.bias;
+        finish_block<activation, bfloat16, bfloat16>(g_.cols, outs(), sums_ + i * g_.cols * outs(),
+                                                     outs(), nullptr, g_.y + at, g_.y_col, e);
+      }
+    });
+  }
+
+  const Correlation<bfloat16>& g_;
+  const Bands bands_;
+  Arena arena_;
+  float *images_ = nullptr, *sums_ = nullptr, *weights_ = nullptr;
+  Tap* taps_ = nullptr;
+  char* inner_workspace_ = nullptr;
+};
+
+// Gradients of weights sum over bands in memory of their own, [group][tap][channel][out], and are
+// rounded when all pixels are in.
+template <int kInner>
+class WidenedWeightGradient {
+  static constexpr const ConvRoutine<WeightGradient<float>>& inner() {
+    return kWeightGradients<float>[kInner];
+  }
+
+ public:
+  WidenedWeightGradient(const WeightGradient<bfloat16>& g, void* workspace)
+      : g_(g), bands_(g, rows_of_band(g)), arena_(workspace) {
+    taps_ = arena_.take<Tap>(g.tap_count);
+    sums_ = arena_.take<float>(g.groups * g.tap_count * g.channels * g.outs);
+    int64_t pixels = 0;
+    size_t most = inner().workspace_bytes(outline(0, 0, 0));
+    bands_.each(band_of(g, 1, 0, g.rows), [&](int64_t, int64_t, int64_t row, int64_t rows) {
+      const WeightGradient<float> piece = outline(bands_.images, row, rows);
+      pixels = larger(pixels, bands_.images * CopyExtent::of(piece, false).pixels(piece));
+      most = larger(most, inner().workspace_bytes(piece));
+    });
+    images_ = arena_.take<float>(pixels * channels());
+    grads_ = arena_.take<float>(bands_.images * bands_.rows * g.cols * outs());
+    inner_workspace_ = arena_.take<char>(static_cast<int64_t>(most));
+  }
+  size_t workspace_bytes() const { return arena_.used(); }
+
+  static bool suits(const WeightGradient<bfloat16>& g) {
+    WeightGradient<float> f{};
+    static_cast<ConvGeometry&>(f) = g;
+    return inner().suits(f);
+  }
+
+  void run() {
+    for (int64_t t = 0; t < g_.tap_count; ++t)
+      taps_[t] = {g_.taps[t].row, g_.taps[t].col, t * g_.channels * g_.outs};
+    bool add = false;
+    const auto sum = [&](int64_t image, int64_t images, int64_t row, int64_t rows) {
+      WeightGradient<float> piece = widened(image, images, row, rows);
+      piece.add = add;
+      inner().run(piece, inner_workspace_);
+      add = true;
+    };
+    bands_.each(g_, sum);
+    if (!add) sum(0, 0, 0, 0);  // of no pixels: zeros
+    put_sums();
+  }
+
+ private:
+  // Bands decide where sums are cut: by pixels alone, which no piece has fewer of than the whole.
+  static int64_t rows_of_band(const WeightGradient<bfloat16>& g) {
+    return 2 * kPixelBlock / (g.cols > 0 ? g.cols : 1);
+  }
+
+  int64_t channels() const { return g_.groups * g_.channels; }
+  int64_t outs() const { return g_.groups * g_.outs; }
+  ImageStrides strides_of_x() const { return {g_.x_image, g_.x_row, g_.x_col, g_.x_channel}; }
+  ImageStrides strides_of_grad() const {
+    return {g_.grad_image, g_.grad_row, g_.grad_col, g_.grad_out};
+  }
+
+  // What the float routine computes of a band, but for where the arrays lie.
+  WeightGradient<float> outline(int64_t images, int64_t row, int64_t rows) const {
+    WeightGradient<float> f{};
+    static_cast<ConvGeometry&>(f) = band_of(g_, images, row, rows);
+    const CopyExtent e = CopyExtent::of(f, false);
+    const ImageStrides x = widened_strides(strides_of_x(), e.end - e.begin, g_.in_cols, channels());
+    f.x_image = x.image;
+    f.x_row = x.row;
+    f.x_col = x.col;
+    f.x_channel = x.channel;
+    const ImageStrides grad = widened_strides(strides_of_grad(), rows, g_.cols, outs());
+    f.grad_image = grad.image;
+    f.grad_row = grad.row;
+    f.grad_col = grad.col;
+    f.grad_out = grad.channel;
+    f.w_out = 1;
+    f.w_channel = g_.outs;
+    f.w_group = g_.tap_count * g_.channels * g_.outs;
+    return f;
+  }
+
+  WeightGradient<float> widened(int64_t image, int64_t images, int64_t row, int64_t rows) const {
+    WeightGradient<float> f = outline(images, row, rows);
+    const CopyExtent e = CopyExtent::of(f, false);
+    widen_images(g_.x + image * g_.x_image + e.begin * g_.x_row, strides_of_x(), images,
+                 e.end - e.begin, g_.in_cols, channels(),
+                 {f.x_image, f.x_row, f.x_col, f.x_channel}, images_);
+    widen_images(g_.grad + image * g_.grad_image + f.row_begin * g_.grad_row, strides_of_grad(),
+                 images, rows, g_.cols, outs(), {f.grad_image, f.grad_row, f.grad_col, f.grad_out},
+                 grads_);
+    f.x = images_ - e.begin * f.x_row;
+    f.grad = grads_ - f.row_begin * f.grad_row;
+    f.taps = taps_;
+    f.dweight = sums_;
+    return f;
+  }
+
+  void put_sums() const {
+    const float* from = sums_;
+    for (int64_t group = 0; group < g_.groups; ++group)
+      for (int64_t t = 0; t < g_.tap_count; ++t)
+        for (int64_t c = 0; c < g_.channels; ++c, from += g_.outs) {
+          bfloat16* to = g_.dweight + group * g_.w_group + g_.taps[t].weight + c * g_.w_channel;
+          if (g_.w_out == 1)
+            sweep<float>(g_.outs, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+              store(lanes, to + i, lanes.load(from + i));
+            });
+          else
+            for (int64_t o = 0; o < g_.outs; ++o) to[o * g_.w_out] = to_bfloat16(from[o]);
+        }
+  }
+
+  const WeightGradient<bfloat16>& g_;
+  const Bands bands_;
+  Arena arena_;
+  Tap* taps_ = nullptr;
+  float *sums_ = nullptr, *images_ = nullptr, *grads_ = nullptr;
+  char* inner_workspace_ = nullptr;
+};
+
+template <class Routine, class Args>
+bool widened_suits(const Args& g) {
+  return Routine::suits(g);
+}
+template <class Routine, class Args>
+size_t widened_workspace(const Args& g) {
+  return Routine(g, nullptr).workspace_bytes();
+}
+template <class Routine, class Args>
+void widened_run(const Args& g, void* workspace) {
+  Routine(g, workspace).run();
+}
+
+// The float routine at kInner, under a name of its own.
+template <int kInner, bool kPacks>
+constexpr ConvRoutine<Correlation<bfloat16>> widened_correlation(const char* name,
+                                                                 const char* why) {
+  using Routine = WidenedCorrelation<kInner, kPacks>;
+  using Args = Correlation<bfloat16>;
+  constexpr const ConvRoutine<Correlation<float>>& inner = kCorrelations<float>[kInner];
+  return {name,
+          why,
+          widened_suits<Routine, Args>,
+          inner.out_unit,
+          inner.channel_unit,
+          widened_workspace<Routine, Args>,
+          widened_run<Routine, Args>,
+          kPacks ? packed_panel_bytes<bfloat16> : nullptr,
+          kPacks ? pack_panels<bfloat16> : nullptr,
+          kPacks};
+}
+template <int kInner>
+constexpr ConvRoutine<WeightGradient<bfloat16>> widened_weight_gradient(const char* name,
+                                                                        const char* why) {
+  using Routine = WidenedWeightGradient<kInner>;
+  using Args = WeightGradient<bfloat16>;
+  constexpr const ConvRoutine<WeightGradient<float>>& inner = kWeightGradients<float>[kInner];
+  return {name,
+          why,
+          widened_suits<Routine, Args>,
+          inner.out_unit,
+          inner.channel_unit,
+          widened_workspace<Routine, Args>,
+          widened_run<Routine, Args>};
+}
+
+}  // namespace tilework::TW_ISA::bf16
