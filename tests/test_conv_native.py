@@ -225,9 +225,10 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("x_layout", ["contiguous", "channels_last"])
-def test_blocks(isa, name, x_layout):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_blocks(isa, name, x_layout, dtype):
     for w_layout in WEIGHTS[:2]:
-        check_everything(LARGE[name], "float32", x_layout, w_layout)
+        check_everything(LARGE[name], dtype, x_layout, w_layout)
 
 
 @pytest.mark.parametrize("width", [*range(1, 20), 28, 29, 43])
