@@ -225,9 +225,10 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("x_layout", ["contiguous", "channels_last"])
-def test_blocks(isa, name, x_layout):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_blocks(isa, name, x_layout, dtype):
     for w_layout in WEIGHTS[:2]:
-        check_everything(LARGE[name], "float32", x_layout, w_layout)
+        check_everything(LARGE[name], dtype, x_layout, w_layout)
 
 
 @pytest.mark.parametrize("width", [*range(1, 20), 28, 29, 43])
@@ -443,6 +444,11 @@ def test_packed_weights_follow_the_isa():
         plain = native.conv_forward(*arguments)[0]
         np.testing.assert_array_equal(native.conv_forward(*arguments, packed)[0], plain)
     native.set_isa(before)
+    # Of 33 outputs: as one group, then as three.
+    many = np.concatenate([x] * 3, 1)
+    threefold = (many, w, None, None, *conv.window[:-1], 3, conv.out_size, "none", False)
+    plain = native.conv_forward(*threefold)[0]
+    np.testing.assert_array_equal(native.conv_forward(*threefold, packed)[0], plain)
     other = native.pack_conv_weight(np.ones((2, 3, 3, 3), np.float32))
     with pytest.raises(ValueError, match="made from this weight"):
         native.conv_forward(*arguments, other)

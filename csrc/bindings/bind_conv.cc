@@ -107,6 +107,7 @@ class PackedConvWeight {
 
   struct Panels {
     const void* routine;
+    int64_t groups;
     size_t bytes;
     Scratch<char> data;
   };
@@ -123,9 +124,9 @@ class PackedConvWeight {
     const KernelPacking packing = conv_packing<T>(s, x, kernel);
     if (!packing.routine) return nullptr;
     for (const auto& made : packed_)
-      if (made->routine == packing.routine) return made;
+      if (made->routine == packing.routine && made->groups == s.groups) return made;
     const std::shared_ptr<Panels> made(
-        new Panels{packing.routine, packing.bytes, Scratch<char>(packing.bytes)});
+        new Panels{packing.routine, s.groups, packing.bytes, Scratch<char>(packing.bytes)});
     conv_pack<T>(s, x, kernel, packing, made->data.get());
     packed_.push_back(made);
     return made;
@@ -142,7 +143,8 @@ class PackedConvWeight {
   int64_t size_;
   int generation_ = -1;
   MatmulPrecision precision_ = MatmulPrecision::highest;
-  std::vector<std::shared_ptr<Panels>> packed_;  // by routine: seldom more than one
+  // By routine and groups, on which their layout depends: seldom more than one.
+  std::vector<std::shared_ptr<Panels>> packed_;
 };
 
 void require_sizes(const char* op, const Pair& out_size) {
@@ -351,9 +353,9 @@ py::list conv_services_of(const std::string& dtype_text, const std::vector<npy_i
                                      w.shape[0] * w.shape[1]};
     for (const ConvService& service :
          conv_services<T>(s, channels_last(x.data()), channels_last(y), kernel))
-      rows.append(py::make_tuple(
-          service.pass, service.variant ? service.variant : serving_variant("gemm"),
-          service.routine, service.why));
+      rows.append(py::make_tuple(service.pass,
+                                 service.variant ? service.variant : serving_variant("gemm"),
+                                 service.routine, service.why));
   });
   return rows;
 }

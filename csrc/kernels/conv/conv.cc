@@ -267,6 +267,8 @@ Output<T> output(T* y) {
 struct PixelRows {
   int64_t batches, rows, batch, row;
   bool valid;
+
+  bool is_one() const { return valid && batches == 1; }
 };
 template <class T>
 PixelRows pixel_rows(const ConvShape& s, const ImageView<T>& x) {
@@ -317,6 +319,45 @@ PixelProduct<T> gradient_product(const ConvShape& s, const ImageView<const T>& d
                                  const KernelView<const T>& w, T* dx, const Epilogue<T>& epilogue) {
   return pixel_product(pixel_rows(s, dy), dy, s.outs, s.channels, w.data, w.out, w.channel, dx,
                        epilogue);
+}
+
+// The weights' gradient as one product over all pixels, where these lie at one stride. Of bfloat16,
+// which a product widens in registers or multiplies as it is.
+template <class T>
+bool prefers_product(const ConvShape& s, const ImageView<const T>& x, const ImageView<const T>& dy,
+                     const KernelView<T>& dweight) {
+  return std::is_same_v<T, bfloat16> && is_product(s) && !conv_routine() &&
+         pixel_rows(s, x).is_one() && pixel_rows(s, dy).is_one() &&
+         (dweight.out == 1 || dweight.channel == 1);
+}
+template <class T>
+GemmArgs<T> weight_gradient_product(const ConvShape& s, const ImageView<const T>& x,
+                                    const ImageView<const T>& dy, const KernelView<T>& dweight) {
+  const int64_t pixels = s.images * s.in_rows * s.in_cols;
+  const int64_t x_row = pixel_rows(s, x).row, dy_row = pixel_rows(s, dy).row;
+  if (dweight.out == 1)
+    return {.m = s.channels,
+            .n = s.outs,
+            .k = pixels,
+            .a = x.data,
+            .a_row = x.channel,
+            .a_col = x_row,
+            .b = dy.data,
+            .b_row = dy_row,
+            .b_col = dy.channel,
+            .c = output(dweight.data),
+            .c_row = dweight.channel};
+  return {.m = s.outs,
+          .n = s.channels,
+          .k = pixels,
+          .a = dy.data,
+          .a_row = dy.channel,
+          .a_col = dy_row,
+          .b = x.data,
+          .b_row = x_row,
+          .b_col = x.channel,
+          .c = output(dweight.data),
+          .c_row = dweight.out};
 }
 
 template <class T>
@@ -428,6 +469,7 @@ void conv_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
 template <class T>
 void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
                           const ImageView<const T>& dy, const KernelView<T>& dweight) {
+  if (prefers_product(s, x, dy, dweight)) return gemm(weight_gradient_product(s, x, dy, dweight));
   const std::vector<Tap> taps = all_taps(s, dweight.row, dweight.col);
   weight_gradient(weight_gradient_operation(s, x, dy, dweight, taps), conv_cost_ns<T>(s));
 }
@@ -477,7 +519,10 @@ std::vector<ConvService> conv_services(const ConvShape& s, const ImageView<const
       add("input gradient", routine_of(g));
     });
   const KernelView<T> dweight{nullptr, weight.out, weight.channel, weight.row, weight.col};
-  add("weight gradient", routine_of(weight_gradient_operation(s, x, dy, dweight, taps)));
+  if (prefers_product(s, x, dy, dweight))
+    services.push_back({"weight gradient", nullptr, "product", kProduct});
+  else
+    add("weight gradient", routine_of(weight_gradient_operation(s, x, dy, dweight, taps)));
   return services;
 }
 

@@ -76,7 +76,8 @@ struct ConvRoutine {
   void (*run)(const Args& piece, void* workspace);
   // Packing a correlation's weights ahead; both null where the routine reads them as they lie. Each
   // out_unit of outs takes so many bytes, one after another, those of one group after those of
-  // another, so that the weights of any piece are packed weights too.
+  // another, so that the weights of any piece are packed weights too. How they lie depends on the
+  // weights' shape, the groups and the taps alone: packed weights serve images of any size.
   size_t (*packed_unit_bytes)(const Args& args) = nullptr;
   void (*pack)(const Args& args, void* packed) = nullptr;
   // Whether run() reads packed weights alone: the driver then packs them before it cuts, once for

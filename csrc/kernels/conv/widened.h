@@ -8,8 +8,9 @@
 
 namespace tilework::TW_ISA::bf16 {
 
-// Of a band, with the sums that it gives: a quarter of an L2.
-inline constexpr int64_t kBandElements = 1 << 17;
+// Of a band, with the sums that it gives: a quarter of an L2; but no fewer pixels than make it
+// worth the weights' going by.
+inline constexpr int64_t kBandElements = 1 << 17, kFewestPixels = 256;
 
 template <class T>
 TW_INLINE T larger(T a, T b) {
@@ -61,7 +62,8 @@ class WidenedCorrelation {
 
   static int64_t rows_of_band(const Correlation<bfloat16>& g) {
     const int64_t a_row = g.groups * (g.row_step * g.in_cols * g.channels + g.cols * g.outs);
-    return kBandElements / (a_row > 0 ? a_row : 1);
+    return larger(kBandElements / larger(a_row, int64_t{1}),
+                  kFewestPixels / larger(g.cols, int64_t{1}));
   }
 
   ImageStrides strides() const { return {g_.x_image, g_.x_row, g_.x_col, g_.x_channel}; }
@@ -185,7 +187,7 @@ class WidenedWeightGradient {
  private:
   // Bands decide where sums are cut: by pixels alone, which no piece has fewer of than the whole.
   static int64_t rows_of_band(const WeightGradient<bfloat16>& g) {
-    return 2 * kPixelBlock / (g.cols > 0 ? g.cols : 1);
+    return 2 * kPixelBlock / larger(g.cols, int64_t{1});
   }
 
   int64_t channels() const { return g_.groups * g_.channels; }
@@ -255,33 +257,53 @@ class WidenedWeightGradient {
   char* inner_workspace_ = nullptr;
 };
 
-template <class Routine, class Args>
-bool widened_suits(const Args& g) {
-  return Routine::suits(g);
+// Sums that go by at a time: they are rounded while they are near. Of more, x is widened again.
+inline constexpr int64_t kSumElements = 1 << 18;
+
+inline int64_t outs_at_once(const WeightGradient<bfloat16>& g) {
+  constexpr int64_t unit = Tile<float>::nr;
+  const int64_t of_an_out = larger(g.tap_count * g.channels, int64_t{1});
+  return g.groups > 1 ? g.outs : larger(kSumElements / of_an_out / unit, int64_t{1}) * unit;
 }
-template <class Routine, class Args>
-size_t widened_workspace(const Args& g) {
-  return Routine(g, nullptr).workspace_bytes();
+inline WeightGradient<bfloat16> outs_from(WeightGradient<bfloat16> g, int64_t out) {
+  g.outs = least(outs_at_once(g), g.outs - out);
+  g.grad += out * g.grad_out;
+  g.dweight += out * g.w_out;
+  return g;
 }
-template <class Routine, class Args>
-void widened_run(const Args& g, void* workspace) {
-  Routine(g, workspace).run();
+template <int kInner>
+size_t weight_gradient_workspace(const WeightGradient<bfloat16>& g) {
+  return WidenedWeightGradient<kInner>(outs_from(g, 0), nullptr).workspace_bytes();
+}
+template <int kInner>
+void weight_gradient_run(const WeightGradient<bfloat16>& g, void* workspace) {
+  for (int64_t out = 0; out < g.outs; out += outs_at_once(g)) {
+    const WeightGradient<bfloat16> piece = outs_from(g, out);
+    WidenedWeightGradient<kInner>(piece, workspace).run();
+  }
+}
+
+template <int kInner, bool kPacks>
+size_t correlation_workspace(const Correlation<bfloat16>& g) {
+  return WidenedCorrelation<kInner, kPacks>(g, nullptr).workspace_bytes();
+}
+template <int kInner, bool kPacks>
+void correlation_run(const Correlation<bfloat16>& g, void* workspace) {
+  WidenedCorrelation<kInner, kPacks>(g, workspace).run();
 }
 
 // The float routine at kInner, under a name of its own.
 template <int kInner, bool kPacks>
 constexpr ConvRoutine<Correlation<bfloat16>> widened_correlation(const char* name,
                                                                  const char* why) {
-  using Routine = WidenedCorrelation<kInner, kPacks>;
-  using Args = Correlation<bfloat16>;
   constexpr const ConvRoutine<Correlation<float>>& inner = kCorrelations<float>[kInner];
   return {name,
           why,
-          widened_suits<Routine, Args>,
+          WidenedCorrelation<kInner, kPacks>::suits,
           inner.out_unit,
           inner.channel_unit,
-          widened_workspace<Routine, Args>,
-          widened_run<Routine, Args>,
+          correlation_workspace<kInner, kPacks>,
+          correlation_run<kInner, kPacks>,
           kPacks ? packed_panel_bytes<bfloat16> : nullptr,
           kPacks ? pack_panels<bfloat16> : nullptr,
           kPacks};
@@ -289,16 +311,14 @@ constexpr ConvRoutine<Correlation<bfloat16>> widened_correlation(const char* nam
 template <int kInner>
 constexpr ConvRoutine<WeightGradient<bfloat16>> widened_weight_gradient(const char* name,
                                                                         const char* why) {
-  using Routine = WidenedWeightGradient<kInner>;
-  using Args = WeightGradient<bfloat16>;
   constexpr const ConvRoutine<WeightGradient<float>>& inner = kWeightGradients<float>[kInner];
   return {name,
           why,
-          widened_suits<Routine, Args>,
+          WidenedWeightGradient<kInner>::suits,
           inner.out_unit,
           inner.channel_unit,
-          widened_workspace<Routine, Args>,
-          widened_run<Routine, Args>};
+          weight_gradient_workspace<kInner>,
+          weight_gradient_run<kInner>};
 }
 
 }  // namespace tilework::TW_ISA::bf16
