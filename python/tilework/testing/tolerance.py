@@ -4,7 +4,8 @@ A Tolerance maps (dtype name, expected array, *inputs as float64) to a bound on 
 error. Rounding moves one operation's result by at most eps / 2 of its magnitude. A sum of n terms
 rounds n times, in either direction, so its error grows as a random walk does: the last roundings,
 at the full magnitude, dominate, and the standard deviation stays under 0.12 sqrt(n) eps of the sum
-of absolute values, whatever the order. `growth` allows eight of them.
+of absolute values, whatever the order. `growth` allows eight of them. The reference rounds too, as
+often and in float64: that is nothing beside float32's error, and as much again beside float64's.
 
 bfloat16 is computed in float32 and rounded once: `working_eps` is float32's, and `stored` adds that
 rounding.
@@ -72,14 +73,16 @@ def rounded(ulps: float) -> Tolerance:
 
 
 def of_magnitude(magnitude: Callable[..., Any], length: int | Callable[..., int] = 1) -> Tolerance:
-    """For sums: `growth(length)` eps of `magnitude`, the sum of the terms' absolute values.
+    """For sums: `growth(length)` eps of `magnitude`, the sum of the terms' absolute values, for the
+    answer, and the same of float64 for its reference.
 
     Both are functions of the float64 inputs (the length may be a number).
     """
 
     def bound(dtype: str, expected: Array, *inputs: Any) -> Any:
         n = length(*inputs) if callable(length) else length
-        error = growth(n) * working_eps(dtype) * magnitude(*inputs) + (n + 1) * tiny(dtype)
+        unit = working_eps(dtype) + eps("float64")  # ours, and the reference's
+        error = growth(n) * unit * magnitude(*inputs) + (n + 1) * tiny(dtype)
         return stored(dtype, expected, error)
 
     return bound
