@@ -13,6 +13,7 @@ from tilework.testing.tolerance import assert_close, growth, stored, working_eps
 native = pytest.importorskip("tilework._native", reason="tests the compiled engine")
 
 FAMILY = "conv"  # whose variants the fixture `isa` goes over
+TILES = ("twin", "amx")
 DTYPES = ["float32", "float64", "bfloat16"]
 WEIGHTS = ["oihw", "hwio", "gaps"]
 
@@ -164,6 +165,9 @@ CONVS = {
     "3x3 s2": Conv(2, 33, 18, (15, 16), (3, 3), (2, 2), (1, 1)),
     "3x3 s2 even": Conv(1, 18, 5, (8, 8), (3, 3), (2, 2), (1, 1)),
     "3x3 s3x1": Conv(1, 18, 5, (11, 9), (3, 3), (3, 1), (0, 2)),
+    "3x3 wide": Conv(2, 64, 48, (14, 15), (3, 3), **P1),  # enough for tiles, as the next two
+    "3x3 wide s2": Conv(4, 64, 96, (23, 22), (3, 3), (2, 2), (1, 1)),
+    "3x3 wide dilated": Conv(1, 64, 64, (17, 16), (3, 3), (1, 1), (2, 2), (2, 2)),
     "3x3 dilated": Conv(2, 18, 20, (13, 12), (3, 3), (1, 1), (2, 2), (2, 2)),
     "dilated s2": Conv(1, 18, 20, (17, 14), (3, 2), (2, 2), (3, 1), (3, 2)),
     "stem": Conv(2, 3, 40, (21, 22), (7, 7), (2, 2), (3, 3)),
@@ -335,7 +339,9 @@ def test_gives_what_is_asked_for(isa):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("name", ["3x3", "3x3 s2", "stem", "1x1", "3x3 dilated", "grouped"])
+@pytest.mark.parametrize(
+    "name", ["3x3", "3x3 s2", "3x3 wide", "3x3 wide s2", "stem", "1x1", "3x3 dilated", "grouped"]
+)
 def test_special_values_reach_their_windows_and_no_other(isa, name, value):
     conv = CONVS[name]
     x, w, dy = conv.tensors("float32")
@@ -349,10 +355,16 @@ def test_special_values_reach_their_windows_and_no_other(isa, name, value):
         x, w, None, None, *conv.window, conv.out_size, "none", False
     )[0]
     clean = forward()
+    x64, w64 = x.astype(np.float64), w.astype(np.float64)
+    exact, size = conv.forward(x64, w64), conv.forward(abs(x64), abs(w64))
     x[0, 1, h, col] = value
     dirty = forward()
     assert not np.isfinite(dirty[touched]).any()
-    np.testing.assert_array_equal(dirty[~touched], clean[~touched])
+    if isa in TILES:  # which leave the whole rows that meet the value to another routine
+        terms = conv.w_shape[1] * len(conv.taps)
+        assert_sum(dirty[~touched], exact[~touched], size[~touched], terms, "beside the value")
+    else:
+        np.testing.assert_array_equal(dirty[~touched], clean[~touched])
     # The weights' gradient: every out meets the value through the taps that reach it.
     reached = conv.weight_gradient(abs(dy).astype(np.float64), mark) > 0
     dw = native.conv_backward(dy, x, w, None, *conv.window, "none", False, True, False)[1]
@@ -364,6 +376,7 @@ THREADED = {
     **{name: LARGE[name] for name in ("many outs", "many pixels", "many channels")},
     "rows": Conv(1, 40, 60, (30, 30), (3, 3), **P1),
     "images": Conv(7, 64, 64, (12, 12), (3, 3), (2, 2), (1, 1)),
+    "wide": Conv(3, 64, 100, (20, 21), (3, 3), **P1),
     "groups": Conv(2, 64, 96, (20, 20), (3, 3), **P1, groups=8),
     "stem": Conv(3, 3, 64, (60, 60), (7, 7), (2, 2), (3, 3)),
 }

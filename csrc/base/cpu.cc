@@ -22,6 +22,12 @@ constexpr Isa kAvx512 = Isa::twin;
 constexpr const char* kNames[] = {"generic", "avx2", "avx512", "avx512bf16", "amx"};
 constexpr Isa kAvx512 = Isa::avx512;
 #endif
+// What AVX2 is enough for.
+#if defined(TILEWORK_AVX512_TWIN)
+constexpr Isa kAvx2 = Isa::avx512bf16;
+#else
+constexpr Isa kAvx2 = Isa::avx2;
+#endif
 constexpr int kIsaCount = sizeof(kNames) / sizeof(kNames[0]);
 
 #if defined(__x86_64__)
@@ -40,7 +46,7 @@ Isa detect(std::string& amx_refusal) {
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return Isa::generic;
   if (!(b & bit_AVX2) || !(b & bit_BMI2)) return Isa::generic;
   const uint32_t avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
-  if ((b & avx512) != avx512 || (xcr0() & 0xe6) != 0xe6) return Isa::avx2;
+  if ((b & avx512) != avx512 || (xcr0() & 0xe6) != 0xe6) return kAvx2;
   constexpr uint32_t amx_tile = 1u << 24, amx_bf16 = 1u << 22, avx512_bf16 = 1u << 5;
   const bool has_amx = (d & amx_tile) && (d & amx_bf16);
   if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & avx512_bf16)) return kAvx512;
@@ -58,6 +64,9 @@ Isa detect(std::string& amx_refusal) {
 
 Isa choose(Isa best) {
   if (best != Isa::avx512bf16) return best;
+#if defined(TILEWORK_AVX512_TWIN)
+  return kAvx512;
+#endif
   uint32_t a, b, c, d;
   constexpr uint32_t avx512_fp16 = 1u << 23;
   const bool intel = __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx;

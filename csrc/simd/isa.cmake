@@ -14,6 +14,13 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(TILEWORK_ISA_avx512bf16 ${TILEWORK_ISA_avx512} -mavx512bf16)
   set(TILEWORK_ISA_amx ${TILEWORK_ISA_avx512} -mamx-tile -mamx-bf16)
   set(TILEWORK_ISAS generic avx2 avx512 avx512bf16 amx)
+  if(TILEWORK_AVX512_TWIN)
+    # Each vector is passed in memory there, of which gcc's -Wpsabi warns; and to optimise what that
+    # comes to takes minutes a file.
+    set(TILEWORK_ISA_avx512 ${TILEWORK_ISA_avx2} -O1 -Wno-psabi -DTILEWORK_AVX512_TWIN
+                            -include ${CMAKE_CURRENT_LIST_DIR}/avx512_twin.h)
+    set(TILEWORK_ISA_avx512bf16 ${TILEWORK_ISA_avx512})
+  endif()
   if(TILEWORK_TILE_TWIN)
     set(TILEWORK_ISA_twin ${TILEWORK_ISA_avx512})
     list(APPEND TILEWORK_ISAS twin)

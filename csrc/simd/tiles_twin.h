@@ -77,22 +77,27 @@ void store(void* p, ptrdiff_t stride) {
 
 // Rounding to nearest even and denormals as zero (both ways) are asked of the SSE unit, whose
 // treatment of tiny results is the tile unit's. Out of line and behind barriers, so that no
-// arithmetic moves across the switch.
+// arithmetic moves across the switch. Half a row at a time, so that AVX2 is enough.
 __attribute__((noinline)) inline void dot_row(const uint32_t* a, const uint32_t (*b)[16], int pairs,
-                                              __mmask16 cells, float* out) {
-  const auto low = [](__m512i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16)); };
-  const auto high = [](__m512i x) {
-    return _mm512_castsi512_ps(
-        _mm512_and_si512(x, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+                                              int cols, float* out) {
+  const auto low = [](__m256i x) { return _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)); };
+  const auto high = [](__m256i x) {
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(x, _mm256_set1_epi32(static_cast<int>(0xffff0000))));
   };
-  __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
-  for (int j = 0; j < pairs; ++j) {
-    const __m512i x = _mm512_set1_epi32(static_cast<int>(a[j])), y = _mm512_load_si512(b[j]);
-    even = _mm512_fmadd_ps(low(x), low(y), even);
-    odd = _mm512_fmadd_ps(high(x), high(y), odd);
+  for (int col = 0; col < 16; col += 8) {
+    __m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
+    for (int j = 0; j < pairs; ++j) {
+      const __m256i x = _mm256_set1_epi32(static_cast<int>(a[j]));
+      const __m256i y = _mm256_load_si256(reinterpret_cast<const __m256i*>(b[j] + col));
+      even = _mm256_fmadd_ps(low(x), low(y), even);
+      odd = _mm256_fmadd_ps(high(x), high(y), odd);
+    }
+    const __m256 sum = _mm256_add_ps(_mm256_loadu_ps(out + col), _mm256_add_ps(even, odd));
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i there = _mm256_cmpgt_epi32(_mm256_set1_epi32(cols - col), lane);
+    _mm256_storeu_ps(out + col, _mm256_and_ps(sum, _mm256_castsi256_ps(there)));
   }
-  const __m512 sum = _mm512_add_ps(_mm512_maskz_loadu_ps(cells, out), _mm512_add_ps(even, odd));
-  _mm512_storeu_ps(out, _mm512_maskz_mov_ps(cells, sum));
 }
 
 template <int T, int A, int B>
@@ -107,13 +112,12 @@ void dot_bf16() {
   if (c.rows[T] != c.rows[A]) fault(name, "rows of the sum and of the first factor differ");
   if (c.row_bytes[T] != c.row_bytes[B]) fault(name, "columns of the sum and of the second differ");
   if (pairs != c.rows[B]) fault(name, "pairs of the first factor and rows of the second differ");
-  const auto cells = static_cast<__mmask16>((1u << (c.row_bytes[T] / 4)) - 1);
 
   const unsigned before = _mm_getcsr();
   _mm_setcsr(_MM_MASK_MASK | _MM_ROUND_NEAREST | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);
   __asm__ volatile("" ::: "memory");
   for (int m = 0; m < c.rows[T]; ++m)
-    dot_row(state.cell[A][m], state.cell[B], pairs, cells,
+    dot_row(state.cell[A][m], state.cell[B], pairs, c.row_bytes[T] / 4,
             reinterpret_cast<float*>(state.cell[T][m]));
   __asm__ volatile("" ::: "memory");
   _mm_setcsr(before);

@@ -16,6 +16,7 @@
 #include "kernels/gemm/kernels.h"
 #include "simd/tiles.h"
 #include "tests/check.h"
+#include "tests/numbers.h"
 
 namespace tilework::avx512 {
 extern const GemmKernels gemm_kernels;
@@ -35,10 +36,6 @@ const Routine& twin_routine(MatmulPrecision precision = MatmulPrecision::highest
 const Routine& plain_routine() {
   return avx512::gemm_kernels.f32[avx512::gemm_kernels.f32_count - 1];
 }
-
-constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr double kUnit = 0x1p-24;  // float32's unit roundoff
 
 // --- matrices ---
 
@@ -61,24 +58,6 @@ struct Matrix {
   }
 };
 
-using Values = std::function<float(std::minstd_rand&)>;
-float normal(std::minstd_rand& r) { return std::normal_distribution<float>()(r); }
-float positive(std::minstd_rand& r) { return std::uniform_real_distribution<float>()(r); }
-Values spread(double decades) {  // magnitudes even over 10^-decades to 10^decades
-  return [decades](std::minstd_rand& r) {
-    const double e = std::uniform_real_distribution<double>(-decades, decades)(r);
-    return static_cast<float>(normal(r) * std::pow(10.0, e));
-  };
-}
-Values sparse(double share) {
-  return [share](std::minstd_rand& r) {
-    return std::uniform_real_distribution<double>()(r) < share ? normal(r) : 0.0f;
-  };
-}
-Values scaled(float by) {
-  return [by](std::minstd_rand& r) { return normal(r) * by; };
-}
-
 struct Product {
   Matrix a, b;
   Product(int64_t m, int64_t n, int64_t k, Matrix::Layout la, Matrix::Layout lb)
@@ -98,25 +77,6 @@ struct Product {
 };
 
 // --- calls, with guards around all that a routine may write ---
-
-constexpr char kGuard = 0x5a;
-constexpr int64_t kGuardBytes = 4096;
-
-struct Aligned {
-  explicit Aligned(size_t bytes)
-      : size(bytes),
-        data(static_cast<char*>(std::aligned_alloc(64, (bytes + kGuardBytes + 63) / 64 * 64))) {
-    std::memset(data, kGuard, bytes + kGuardBytes);
-  }
-  ~Aligned() {
-    for (int64_t i = 0; i < kGuardBytes; ++i) CHECK(data[size + i] == kGuard);
-    std::free(data);
-  }
-  Aligned(const Aligned&) = delete;
-  Aligned& operator=(const Aligned&) = delete;
-  size_t size;
-  char* data;
-};
 
 constexpr int64_t kGap = 7;  // columns of C that are not the product's
 using Tune = std::function<void(GemmArgs<float>&)>;
@@ -144,19 +104,7 @@ std::vector<float> run(const Routine& routine, const Product& p, const Tune& tun
   return dense;
 }
 
-bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
-  return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
-}
-
-// --- errors, relative to |A||B| ---
-
-struct Error {
-  double squares = 0, most = 0;
-  int64_t count = 0;
-  double rms() const { return std::sqrt(squares / static_cast<double>(count)); }
-};
-
-// Adds the errors of the elements whose exact value is finite; the others must be what IEEE says.
+// Adds the errors, relative to |A||B|.
 void measure(const Product& p, const std::vector<float>& c, Error& error) {
   for (int64_t i = 0; i < p.m(); ++i)
     for (int64_t j = 0; j < p.n(); ++j) {
@@ -166,18 +114,7 @@ void measure(const Product& p, const std::vector<float>& c, Error& error) {
         exact += product;
         magnitude += std::abs(product);
       }
-      const float got = c[i * p.n() + j];
-      if (std::isnan(exact)) {
-        CHECK(std::isnan(got));
-      } else if (std::isinf(exact)) {
-        CHECK(got == static_cast<float>(exact));
-      } else {
-        // Float32 itself holds multiples of 2^-149 only.
-        const double e = std::abs(got - exact) / std::max(magnitude, 0x1p-125);
-        error.squares += e * e;
-        error.most = std::max(error.most, e);
-        ++error.count;
-      }
+      error.add(c[i * p.n() + j], exact, magnitude);
     }
 }
 
@@ -250,7 +187,7 @@ void accuracy() {
         measure(p, run(twin_routine(), p), tiles);
         measure(p, run(plain_routine(), p), plain);
       }
-      const bool good = tiles.rms() <= plain.rms() && tiles.most <= 1.15 * plain.most;
+      const bool good = tiles.at_most(plain);
       if (!good)
         std::fprintf(stderr, "%s, K = %ld: rms %.3g against %.3g, most %.3g against %.3g\n",
                      kind.name, static_cast<long>(k), tiles.rms(), plain.rms(), tiles.most,

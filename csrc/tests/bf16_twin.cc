@@ -13,6 +13,7 @@
 #include "kernels/gemm/kernels.h"
 #include "simd/tiles.h"
 #include "tests/check.h"
+#include "tests/numbers.h"
 
 namespace tilework::avx512 {
 extern const GemmKernels gemm_kernels;
@@ -35,7 +36,7 @@ const Routine& widening_routine() {
 
 enum Layout { by_rows, by_columns, spaced };
 constexpr Layout kLayouts[] = {by_rows, by_columns, spaced};
-constexpr bfloat16 kNan = {0x7fc0};
+constexpr bfloat16 kNarrowNan = {0x7fc0};
 
 struct Matrix {
   int64_t rows, cols, row, col;  // strides in elements
@@ -44,7 +45,7 @@ struct Matrix {
   Matrix(int64_t rows_, int64_t cols_, Layout layout) : rows(rows_), cols(cols_) {
     row = layout == by_rows ? cols + 3 : layout == by_columns ? 1 : 2 * cols + 5;
     col = layout == by_rows ? 1 : layout == by_columns ? rows + 5 : 2;
-    memory.assign(rows * row + cols * col + 1, kNan);
+    memory.assign(rows * row + cols * col + 1, kNarrowNan);
   }
   bfloat16& at(int64_t i, int64_t j) { return memory[i * row + j * col]; }
   void fill(std::minstd_rand& random) {
@@ -70,25 +71,6 @@ struct Product {
 // --- calls ---
 
 constexpr int64_t kGap = 5;  // elements between C's rows that are nobody's
-constexpr char kGuard = 0x5a;
-constexpr int64_t kGuardBytes = 4096;
-
-struct Aligned {
-  explicit Aligned(size_t bytes)
-      : size(bytes),
-        data(static_cast<char*>(std::aligned_alloc(64, (bytes + kGuardBytes + 63) / 64 * 64))) {
-    std::memset(data, kGuard, bytes + kGuardBytes);
-  }
-  ~Aligned() {
-    for (int64_t i = 0; i < kGuardBytes; ++i) CHECK(data[size + i] == kGuard);
-    std::free(data);
-  }
-  Aligned(const Aligned&) = delete;
-  Aligned& operator=(const Aligned&) = delete;
-  size_t size;
-  char* data;
-};
-
 using Tune = std::function<void(GemmArgs<bfloat16>&)>;
 
 // C's memory, gaps and all. T: what C is of.
@@ -164,7 +146,7 @@ void epilogues() {
         extra.fill(random);
         std::vector<std::vector<bfloat16>> saved;
         const Tune tune = [&](GemmArgs<bfloat16>& args) {
-          saved.emplace_back(70 * 77, kNan);
+          saved.emplace_back(70 * 77, kNarrowNan);
           args.epilogue = {accumulate,
                            Activation::relu,
                            &extra.at(70, 0),

@@ -112,8 +112,8 @@ def get_float32_matmul_precision() -> str:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """How exact float32 products are: "highest" (no worse than a plain float32 GEMM), "high" (three
-    bfloat16 products may stand for one), "medium" (one may).
+    """How exact float32 products are, in convolutions too: "highest" (no worse than plain float32),
+    "high" (three bfloat16 products may stand for one), "medium" (one may).
 
     ValueError on another word. TILEWORK_PRECISION does the same at import.
     """

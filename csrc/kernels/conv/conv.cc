@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "base/cpu.h"
@@ -32,35 +34,56 @@ bool is_asked(const char* name) {
   return !asked || std::strcmp(asked, name) == 0;
 }
 
+template <class T>
+const ConvRoutines<T>& routines_of(const ConvKernels& table) {
+  if constexpr (std::is_same_v<T, float>)
+    return table.f32;
+  else if constexpr (std::is_same_v<T, bfloat16>)
+    return table.bf16;
+  else
+    return table.f64;
+}
+template <class T>
+std::span<const ConvRoutine<Correlation<T>>> routines_for(const ConvKernels& table,
+                                                          const Correlation<T>&) {
+  const ConvRoutines<T>& all = routines_of<T>(table);
+  return {all.correlations, static_cast<size_t>(all.correlation_count)};
+}
+template <class T>
+std::span<const ConvRoutine<WeightGradient<T>>> routines_for(const ConvKernels& table,
+                                                             const WeightGradient<T>&) {
+  const ConvRoutines<T>& all = routines_of<T>(table);
+  return {all.weight_gradients, static_cast<size_t>(all.weight_gradient_count)};
+}
+
 template <class Args>
-[[noreturn]] void refuse_asked(const ConvRoutine<Args>* routines, int count, const Args& args) {
+[[noreturn]] void refuse_asked(const Args& args) {
   std::string suiting;
-  for (int i = 0; i < count; ++i)
-    if (routines[i].suits(args))
-      suiting += std::string(suiting.empty() ? "" : ", ") + routines[i].name;
+  for (const ConvKernels* table = g_variants.best().table; table; table = table->next)
+    for (const ConvRoutine<Args>& routine : routines_for(*table, args))
+      if (routine.suits(args)) suiting += std::string(suiting.empty() ? "" : ", ") + routine.name;
   throw std::invalid_argument("[set_conv_routine] expected a routine that suits the convolution (" +
                               suiting + "); got " + g_asked.load() + " for groups of " +
                               std::to_string(args.channels) + " channels and " +
                               std::to_string(args.outs) + " outputs: set one of these, or None");
 }
 
+// The first routine that suits, in the active variant's table or in one that serves in its place.
 template <class Args>
-const ConvRoutine<Args>& find_routine(const ConvRoutine<Args>* routines, int count,
-                                      const Args& args) {
-  for (int i = 0; i < count; ++i)  // the last suits all
-    if (is_asked(routines[i].name) && routines[i].suits(args)) return routines[i];
-  refuse_asked(routines, count, args);
+struct Serving {
+  const ConvKernels* table;
+  const ConvRoutine<Args>* routine;
+};
+template <class Args>
+Serving<Args> serving(const Args& args) {
+  for (const ConvKernels* table = g_variants.best().table; table; table = table->next)
+    for (const ConvRoutine<Args>& routine : routines_for(*table, args))
+      if (is_asked(routine.name) && routine.suits(args)) return {table, &routine};
+  refuse_asked(args);
 }
-
-template <class T>
-const ConvRoutine<Correlation<T>>& routine_of(const Correlation<T>& g) {
-  const ConvRoutines<T>& table = g_variants.of<T>();
-  return find_routine(table.correlations, table.correlation_count, g);
-}
-template <class T>
-const ConvRoutine<WeightGradient<T>>& routine_of(const WeightGradient<T>& g) {
-  const ConvRoutines<T>& table = g_variants.of<T>();
-  return find_routine(table.weight_gradients, table.weight_gradient_count, g);
+template <class Args>
+const ConvRoutine<Args>& routine_of(const Args& args) {
+  return *serving(args).routine;
 }
 
 template <class Args>
@@ -385,7 +408,9 @@ Epilogue<T> epilogue_from(Epilogue<T> e, int64_t offset) {
 template <class T>
 void to_channels_last(int64_t images, int64_t channels, int64_t rows, int64_t cols,
                       const ImageView<const T>& x, T* out) {
-  const auto arrange_row = g_variants.of<T>().arrange_row;
+  const ConvKernels* table = g_variants.best().table;
+  while (!routines_of<T>(*table).arrange_row) table = table->next;
+  const auto arrange_row = routines_of<T>(*table).arrange_row;
   const double elements = static_cast<double>(images * channels) * static_cast<double>(rows * cols);
   // Rows that follow on are one long row: each channel is then a stream that the hardware foresees.
   constexpr int64_t kPixels = 1024;
@@ -500,29 +525,30 @@ std::vector<ConvService> conv_services(const ConvShape& s, const ImageView<const
                                        const ImageView<const T>& dy,
                                        const KernelView<const T>& weight) {
   constexpr const char* kProduct = "1x1 windows, at every pixel: one product of matrices";
-  const char* variant = g_variants.best().name;
   std::vector<ConvService> services;
-  const auto add = [&](const char* pass, const auto& routine) {
+  const auto add = [&](const char* pass, const auto& found) {
     const ConvService* last = services.empty() ? nullptr : &services.back();
-    if (!last || last->pass != pass || last->routine != routine.name)
-      services.push_back({pass, variant, routine.name, routine.why});
+    if (last && last->pass == pass && last->routine == found.routine->name) return;
+    for (const Variant<ConvKernels>& v : g_variants)
+      if (v.table == found.table)
+        services.push_back({pass, v.name, found.routine->name, found.routine->why});
   };
   const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
   if (prefers_product(s, x) && pixel_rows(s, x).valid)
     services.push_back({"forward", nullptr, "product", kProduct});
   else
-    add("forward", routine_of(forward_operation(s, x, weight, taps)));
+    add("forward", serving(forward_operation(s, x, weight, taps)));
   if (prefers_product(s, dy) && pixel_rows(s, dy).valid)
     services.push_back({"input gradient", nullptr, "product", kProduct});
   else
     for_each_input_gradient(s, dy, weight, [&](const Correlation<T>& g, int64_t) {
-      add("input gradient", routine_of(g));
+      add("input gradient", serving(g));
     });
   const KernelView<T> dweight{nullptr, weight.out, weight.channel, weight.row, weight.col};
   if (prefers_product(s, x, dy, dweight))
     services.push_back({"weight gradient", nullptr, "product", kProduct});
   else
-    add("weight gradient", routine_of(weight_gradient_operation(s, x, dy, dweight, taps)));
+    add("weight gradient", serving(weight_gradient_operation(s, x, dy, dweight, taps)));
   return services;
 }
 

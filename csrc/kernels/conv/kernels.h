@@ -31,6 +31,7 @@ struct ConvGeometry {
   int64_t row_step, col_step;
   const Tap* taps;
   int64_t tap_count;
+  MatmulPrecision precision = MatmulPrecision::highest;
 };
 
 // y = epilogue(sum over taps and channels of x * weight). y's outs are adjacent; residual and
@@ -86,12 +87,13 @@ struct ConvRoutine {
 };
 
 template <class T>
-struct ConvRoutines {
+struct ConvRoutines {  // each in order of preference
   const ConvRoutine<Correlation<T>>* correlations;
   int correlation_count;
   const ConvRoutine<WeightGradient<T>>* weight_gradients;
   int weight_gradient_count;
-  // One row of pixels: out[col * channels + c] = x[col * x_col + c * x_channel].
+  // One row of pixels: out[col * channels + c] = x[col * x_col + c * x_channel]. Null: the next
+  // table's.
   void (*arrange_row)(int64_t cols, int64_t channels, const T* x, int64_t x_col, int64_t x_channel,
                       T* out);
 };
@@ -100,6 +102,8 @@ struct ConvKernels {
   ConvRoutines<float> f32;
   ConvRoutines<double> f64;
   ConvRoutines<bfloat16> bf16;
+  // Whose routines serve where none of these suits; null in a table whose last routines suit all.
+  const ConvKernels* next;
 };
 
 }  // namespace tilework

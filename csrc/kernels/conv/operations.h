@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/conv/conv.h"
+#include "kernels/gemm/gemm.h"
 
 namespace tilework {
 
@@ -37,6 +38,7 @@ Correlation<T> forward_operation(const ConvShape& s, const ImageView<const T>& x
   g.col_step = s.col_step;
   g.taps = taps.data();
   g.tap_count = static_cast<int64_t>(taps.size());
+  g.precision = matmul_precision();
   g.x = x.data;
   g.x_image = x.image;
   g.x_row = x.row;
@@ -68,6 +70,7 @@ void for_each_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
   g.outs = s.channels / s.groups;
   g.row_step = 1;
   g.col_step = 1;
+  g.precision = matmul_precision();
   g.x = dy.data;
   g.x_image = dy.image;
   g.x_row = dy.row;
@@ -117,6 +120,7 @@ WeightGradient<T> weight_gradient_operation(const ConvShape& s, const ImageView<
   g.col_step = s.col_step;
   g.taps = taps.data();
   g.tap_count = static_cast<int64_t>(taps.size());
+  g.precision = matmul_precision();
   g.x = x.data;
   g.x_image = x.image;
   g.x_row = x.row;

@@ -33,7 +33,8 @@ constexpr ConvKernels conv_table() {
   return {
       conv_routines<float>(kCorrelations<float>, kWeightGradients<float>, arrange_row<float>),
       conv_routines<double>(kCorrelations<double>, kWeightGradients<double>, arrange_row<double>),
-      conv_routines<bfloat16>(kBf16Correlations, kBf16WeightGradients, bf16::arrange_bfloat16_row)};
+      conv_routines<bfloat16>(kBf16Correlations, kBf16WeightGradients, bf16::arrange_bfloat16_row),
+      nullptr};
 }
 
 }  // namespace tilework::TW_ISA

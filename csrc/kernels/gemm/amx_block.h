@@ -66,24 +66,38 @@ constexpr int products_of(Sweep sweep) {  // of tiles, in a k-step
                                            : 1);
 }
 
+// The k-step at hand of two packed panels, and the line of the next that is to be asked for: A's,
+// since a block of A comes from L2 for each panel of B.
+template <int S>
+struct PanelSteps {
+  const uint16_t *a, *b;
+
+  TW_INLINE const uint16_t* a_slice(int slice) const { return a + slice * kSliceWords; }
+  TW_INLINE const uint16_t* a_lower(int slice) const { return a_slice(slice) + kTileWords; }
+  TW_INLINE ptrdiff_t a_row() const { return kLine; }
+  TW_INLINE const uint16_t* b_slice(int slice) const { return b + slice * kSliceWords; }
+  TW_INLINE const uint16_t* next_line(int line) const {
+    return a + S * kSliceWords + line * kLineWords;
+  }
+  TW_INLINE void advance() {
+    a += S * kSliceWords;
+    b += S * kSliceWords;
+  }
+};
+
 // One k-step of a sweep on the tiles: 0 to 3 are C's quarters, 4 and 5 the upper and lower half of
 // A's slice, 6 and 7 the left and right half of B's. Each is loaded again right after its last use,
 // as long before its next as can be. `between(i)` follows product i.
-template <class Between>
+template <class Steps, class Between>
 struct TileStep {
-  const uint16_t* a;
-  const uint16_t* b;
+  const Steps& at;
   Between& between;
   int done = 0;
 
-  TW_INLINE void load_upper(int slice) { tiles::load<4>(a + slice * kSliceWords, kLine); }
-  TW_INLINE void load_lower(int slice) {
-    tiles::load<5>(a + slice * kSliceWords + kTileWords, kLine);
-  }
-  TW_INLINE void load_left(int slice) { tiles::load<6>(b + slice * kSliceWords, kLine); }
-  TW_INLINE void load_right(int slice) {
-    tiles::load<7>(b + slice * kSliceWords + kTileWords, kLine);
-  }
+  TW_INLINE void load_upper(int slice) { tiles::load<4>(at.a_slice(slice), at.a_row()); }
+  TW_INLINE void load_lower(int slice) { tiles::load<5>(at.a_lower(slice), at.a_row()); }
+  TW_INLINE void load_left(int slice) { tiles::load<6>(at.b_slice(slice), kLine); }
+  TW_INLINE void load_right(int slice) { tiles::load<7>(at.b_slice(slice) + kTileWords, kLine); }
   TW_INLINE void upper_left() { tiles::dot_bf16<0, 4, 6>(), between(done++); }
   TW_INLINE void upper_right() { tiles::dot_bf16<1, 4, 7>(), between(done++); }
   TW_INLINE void lower_left() { tiles::dot_bf16<2, 5, 6>(), between(done++); }
@@ -118,29 +132,27 @@ struct TileStep {
   }
 };
 
-// Adds a sweep over `steps` k-steps, `step_words` apart in both panels, to tiles 0 to 3; meanwhile,
-// the rest, `b_lines` of the next panel of B after each product.
-template <Sweep sweep, int b_lines>
-TW_INLINE void add_sweep(const uint16_t* a, const uint16_t* b, int64_t steps, int64_t step_words,
-                         Meanwhile& meanwhile) {
+// Adds a sweep over `count` k-steps to tiles 0 to 3; meanwhile, the rest, `b_lines` of the next
+// panel of B after each product.
+template <Sweep sweep, int b_lines, class Steps>
+TW_INLINE void add_sweep(Steps steps, int64_t count, Meanwhile& meanwhile) {
   constexpr int products = products_of(sweep);
-  constexpr int a_lines = (slices_of(sweep) * kSliceWords * 2 / kLine + products - 1) / products;
+  constexpr int lines = (slices_of(sweep) * kSliceWords / kLineWords + products - 1) / products;
   Pending pending = meanwhile.pending;
   const float* next_c = meanwhile.next_c;
   const int64_t next_c_row = meanwhile.next_c_row;
   const char* next_b = meanwhile.next_b;
   const ptrdiff_t next_b_advance = meanwhile.next_b_advance;
-  const int rows_a_step = kPanel / static_cast<int>(steps) + 1;
+  const int rows_a_step = kPanel / static_cast<int>(count) + 1;
   int rows_now = 0;  // the first step leaves the rows alone: the sums are on their way to memory
   int next_rows = kPanel;
 
-  for (int64_t s = 0; s < steps; ++s) {
-    const char* next_a = reinterpret_cast<const char*>(a + step_words);
+  for (int64_t s = 0; s < count; ++s) {
     int fetch_now = next_rows < rows_a_step ? next_rows : rows_a_step;
     next_rows -= fetch_now;
     auto between = [&](int i) __attribute__((always_inline)) {
-      for (int line = 0; line < a_lines; ++line)
-        _mm_prefetch(next_a + (i * a_lines + line) * kLine, _MM_HINT_T0);
+      for (int line = 0; line < lines; ++line)
+        _mm_prefetch(reinterpret_cast<const char*>(steps.next_line(i * lines + line)), _MM_HINT_T0);
       for (int line = 0; line < b_lines; ++line) _mm_prefetch(next_b + line * kLine, _MM_HINT_T1);
       next_b += next_b_advance;
       if (i % 2 == 1) {
@@ -155,30 +167,27 @@ TW_INLINE void add_sweep(const uint16_t* a, const uint16_t* b, int64_t steps, in
         --fetch_now;
       }
     };
-    TileStep<decltype(between)>{a, b, between}.template run<sweep>();
+    TileStep<Steps, decltype(between)>{steps, between}.template run<sweep>();
     rows_now = pending.rows < rows_a_step ? pending.rows : rows_a_step;
-    a += step_words;
-    b += step_words;
+    steps.advance();
   }
   while (pending.rows > 0) pending.finish_row();
   meanwhile.pending.rows = 0;
   meanwhile.next_b = next_b;
 }
 
-// Tiles 0 to 3 = the sum over a K block of a panel of A and one of B, in S slices. With `apart`,
+// Tiles 0 to 3 = the sum over the `count` k-steps of a K block, in S slices. With `apart`,
 // the large products are summed after all of the small ones: a sweep more, for fewer roundings of
 // large sums.
-template <int S, int b_lines, bool apart>
-__attribute__((noinline)) void sum_products(const uint16_t* a, const uint16_t* b, int64_t steps,
-                                            Meanwhile& meanwhile) {
-  constexpr int64_t step_words = S * kSliceWords;
+template <int S, int b_lines, bool apart, class Steps = PanelSteps<S>>
+__attribute__((noinline)) void sum_products(Steps steps, int64_t count, Meanwhile& meanwhile) {
   constexpr Sweep first = S == 1   ? Sweep::high
                           : S == 2 ? Sweep::three
                           : apart  ? Sweep::five_small
                                    : Sweep::six;
   tiles::zero<0>(), tiles::zero<1>(), tiles::zero<2>(), tiles::zero<3>();
-  add_sweep<first, b_lines>(a, b, steps, step_words, meanwhile);
-  if constexpr (apart) add_sweep<Sweep::high, b_lines>(a, b, steps, step_words, meanwhile);
+  add_sweep<first, b_lines>(steps, count, meanwhile);
+  if constexpr (apart) add_sweep<Sweep::high, b_lines>(steps, count, meanwhile);
 }
 
 // The four tiles, side by side and one pair under the other.

@@ -151,7 +151,7 @@ class Product {
         meanwhile.next_c_row = g_.c_row;
         meanwhile.next_b_advance = meanwhile.next_b < fetch_end ? kLine * (hurry ? 4 : 1) : 0;
         const int waiting_rows = meanwhile.pending.rows;
-        sum_products_for(hurry, few_products_matter(of_a, of_b))(a_.steps(i, 0), panel, steps,
+        sum_products_for(hurry, few_products_matter(of_a, of_b))({a_.steps(i, 0), panel}, steps,
                                                                  meanwhile);
         finish_waiting(waiting_rows);
 

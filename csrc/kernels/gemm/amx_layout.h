@@ -18,7 +18,7 @@ inline constexpr int kPanel = 32;                   // rows of A or columns of B
 inline constexpr int kStep = 32;                    // of K
 inline constexpr int kTileWords = 16 * 32;          // bfloat16 values in a tile register
 inline constexpr int kSliceWords = 2 * kTileWords;  // of one slice of a k-step
-inline constexpr int64_t kLine = 64, kPage = 4096;
+inline constexpr int64_t kLine = 64, kLineWords = kLine / 2, kPage = 4096;
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }

@@ -71,9 +71,10 @@ TW_INLINE __m512 rounded(__m512 x) {
                                               _mm512_set1_epi32(static_cast<int>(0xffff0000))));
 }
 
-// Splits 16 pairs (a, b) into one line of each slice.
+// Splits 16 pairs (a, b) into one line of each slice, `slice_words` apart.
 template <int S>
-TW_INLINE void split_line(__m512 a, __m512 b, uint16_t* out, Watch& watch) {
+TW_INLINE void split_line(__m512 a, __m512 b, uint16_t* out, Watch& watch,
+                          int64_t slice_words = kSliceWords) {
   if constexpr (S == 1) {
     watch.see(upper_halves(a, b));
     _mm512_store_si512(out, upper_halves(add_half_unit(a), add_half_unit(b)));
@@ -84,13 +85,13 @@ TW_INLINE void split_line(__m512 a, __m512 b, uint16_t* out, Watch& watch) {
     const __m512 rest_a = _mm512_sub_ps(a, high_a), rest_b = _mm512_sub_ps(b, high_b);
     if constexpr (S == 2) {
       watch.see(upper_halves(a, b));
-      _mm512_store_si512(out + kSliceWords,
+      _mm512_store_si512(out + slice_words,
                          upper_halves(add_half_unit(rest_a), add_half_unit(rest_b)));
     } else {
       const __m512 middle_a = rounded(rest_a), middle_b = rounded(rest_b);
-      _mm512_store_si512(out + kSliceWords, upper_halves(middle_a, middle_b));
+      _mm512_store_si512(out + slice_words, upper_halves(middle_a, middle_b));
       const __m512 low_a = _mm512_sub_ps(rest_a, middle_a), low_b = _mm512_sub_ps(rest_b, middle_b);
-      _mm512_store_si512(out + 2 * kSliceWords, upper_halves(low_a, low_b));
+      _mm512_store_si512(out + 2 * slice_words, upper_halves(low_a, low_b));
       // The low slice's lower half is zero where splitting was exact. Where it is not, the value is
       // tiny (its high slice may be zero, unseen by the next line) or a NaN.
       watch.lost = _mm512_ternarylogic_epi32(watch.lost, _mm512_castps_si512(low_a),

@@ -177,9 +177,9 @@ class TileProduct {
       meanwhile.next_b = fetch;
       for (int64_t i = 0; i < panels_a; ++i) {
         meanwhile.next_b_advance = meanwhile.next_b < fetch_end ? kLine * (hurry ? 4 : 1) : 0;
-        (hurry
-             ? split::sum_products<1, 4, false>
-             : split::sum_products<1, 1, false>)(a_.steps(i, 0), b.steps(j, kb), steps, meanwhile);
+        (hurry ? split::sum_products<1, 4, false>
+               : split::sum_products<1, 1, false>)({a_.steps(i, 0), b.steps(j, kb)}, steps,
+                                                   meanwhile);
         float* sums = one ? block_ : sums_ + (j * panels_a + i) * TileSizes::kSums;
         if (kb == 0) {
           split::store_sums(sums, kPanel);

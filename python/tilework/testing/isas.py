@@ -7,7 +7,7 @@ def runnable(family: str) -> list[str]:
     """The names of a family's variants that run here, the slowest first; for `tilework.set_isa`.
 
     Empty without the compiled engine. A build with AMX's tiles in software (the CMake preset
-    `twin`) lists "twin" for the gemm family.
+    `twin`) lists "twin" for the families that have them, gemm and conv.
 
     >>> "amx" in runnable("softmax")  # tiles compute products alone
     False
