@@ -282,6 +282,18 @@ def test_groups_of_neighbours(isa, dtype):
     check_neighbours((2, 6, 40, 40), 2, dtype, offset=1e4)
 
 
+def test_groups_of_neighbours_that_are_not_centred(isa):
+    x, weight, bias, grad = numbers((3, 8, 4, 5), np.float32)
+    runs = []
+    for layout in (np.ascontiguousarray, channels_last):
+        y, mean, rstd = native.norm_rows_forward(layout(x), weight, bias, 40, 4, 8, False, EPS)
+        assert mean is None
+        runs.append((y, rstd, *native.norm_rows_backward(
+            layout(grad), layout(x), weight, None, rstd, 40, 4, 8, True
+        )))  # fmt: skip
+    assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+
+
 @pytest.mark.parametrize("groups", [1, 4, 8])
 def test_groups_of_planes_whatever_their_axes_order(isa, groups):
     x, weight, bias, grad = numbers((3, 8, 5, 7), np.float32)

@@ -196,7 +196,8 @@ struct RowsInput {
   py::object held;
   RowsShape shape{};
 
-  RowsInput(py::handle array, int64_t length, int64_t groups, int64_t channels, const char* op)
+  RowsInput(py::handle array, int64_t length, int64_t groups, int64_t channels, bool center,
+            const char* op)
       : given(view_float(array, op, "input")), x(given) {
     const bool fits = length >= 0 && groups >= 1 && channels >= 0 && channels % groups == 0 &&
                       (length == 0 ? given.size() == 0
@@ -207,7 +208,9 @@ struct RowsInput {
                      "; got " + std::to_string(length) + ", " + std::to_string(groups) + " and " +
                      std::to_string(channels));
     shape = {length == 0 ? 0 : given.size() / length, length, groups, channels};
-    const Samples lie = has_groups_of_channels() ? samples_of(given) : Samples::otherwise;
+    // No norm of channels does without centring: there is no kernel for it beside C order's.
+    const bool as_it_lies = center && has_groups_of_channels();
+    const Samples lie = as_it_lies ? samples_of(given) : Samples::otherwise;
     shape.neighbours = lie == Samples::of_pixels;
     held = lie == Samples::otherwise ? as_contiguous(given) : borrowed(given);
     x = view_own(held);
@@ -229,7 +232,7 @@ struct RowsInput {
 py::tuple bind_rows_forward(py::handle array, py::handle weight, py::handle bias, int64_t length,
                             int64_t groups, int64_t channels, bool center, double eps) {
   constexpr const char* op = "norm_rows";
-  const RowsInput in(array, length, groups, channels, op);
+  const RowsInput in(array, length, groups, channels, center, op);
   const int64_t rows = in.shape.rows;
   const Optional w = vector_of(weight, channels, in.x, op, "weight");
   const Optional b = vector_of(bias, channels, in.x, op, "bias");
@@ -254,7 +257,7 @@ py::tuple bind_rows_backward(py::handle grad_array, py::handle array, py::handle
                              py::handle mean, py::handle rstd, int64_t length, int64_t groups,
                              int64_t channels, bool need_x) {
   constexpr const char* op = "norm_rows_backward";
-  const RowsInput in(array, length, groups, channels, op);
+  const RowsInput in(array, length, groups, channels, !mean.is_none(), op);
   const int64_t rows = in.shape.rows;
   const Optional grad = beside(grad_array, in.x, op, "grad");
   const Optional w = vector_of(weight, channels, in.x, op, "weight");

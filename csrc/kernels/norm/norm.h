@@ -56,7 +56,7 @@ void batch_norm_backward(const BatchNormBackward<T>& args);
 // for each `span` neighbours of a row and, since a row of group norm is a group, for `groups` rows
 // before they repeat. Layer norm has span = groups = 1.
 // With `neighbours` a sample's groups lie beside each other: [span][channels], as channels-last
-// images do. That wants mean.
+// images do; it wants mean.
 struct RowsShape {
   int64_t rows, length, groups, channels;
   bool neighbours = false;
