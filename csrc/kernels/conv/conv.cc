@@ -245,18 +245,19 @@ void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
   if (threads == 1) return run_on_this_thread(g, routine);
 
   // A piece has all the pixels, so that nothing is summed up across pieces.
-  constexpr int64_t kFewestChannels = 64;
+  constexpr int64_t kWorthCutting = 64;  // channels
+  const int64_t channel_unit = ceil_div(kFewChannels, routine.channel_unit) * routine.channel_unit;
   const int64_t out_unit = g.groups > 1 ? 1 : routine.out_unit;
   const int64_t outs = g.groups > 1 ? g.groups : g.outs, out_units = ceil_div(outs, out_unit);
   const int64_t channel_units =
-      g.groups > 1 || g.channels < kFewestChannels ? 1 : ceil_div(g.channels, routine.channel_unit);
+      g.groups > 1 || g.channels < kWorthCutting ? 1 : g.channels / channel_unit;
   const Grid grid = choose_grid(g.channels * g.tap_count, channel_units, outs, out_units, threads);
   parallel_for(grid.pixels * grid.outs, cost_ns, [&](int64_t task) {
     const int64_t c = task % grid.pixels, o = task / grid.pixels;
     const int64_t out = out_units * o / grid.outs * out_unit;
     const int64_t out_end = std::min(outs, out_units * (o + 1) / grid.outs * out_unit);
     const auto cut = [&](int64_t i) {
-      return i == grid.pixels ? g.channels : channel_units * i / grid.pixels * routine.channel_unit;
+      return i == grid.pixels ? g.channels : channel_units * i / grid.pixels * channel_unit;
     };
     run_on_this_thread(piece_of(g, out, out_end - out, cut(c), cut(c + 1) - cut(c)), routine);
   });

@@ -10,9 +10,6 @@
 
 namespace tilework::TW_ISA {
 
-// Fewer channels than that are gathered.
-inline constexpr int64_t kFewChannels = 16;
-
 // Tiles of one vector are as high as it takes to hide an FMA's latency.
 template <class T>
 inline constexpr int kNarrowHeight = Tile<T>::mr == 14 ? 14 : 12;

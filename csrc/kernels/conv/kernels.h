@@ -17,6 +17,10 @@
 
 namespace tilework {
 
+// Routines may go another way about fewer channels than these: no cut leaves so few where there
+// were more.
+inline constexpr int64_t kFewChannels = 16;
+
 // Pixel (row, col) of the grid meets x at (row * row_step + tap.row, col * col_step + tap.col);
 // `weight` counts elements from the first tap's weights, or their gradient, to this one's.
 struct Tap {
