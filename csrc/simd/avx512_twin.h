@@ -137,7 +137,7 @@ TW_SOFT void require_line(const void* p) {
   TW_ONE(sqrt_##S, R, H)                                                                           \
   TW_THREE(fmadd_##S, R, H)                                                                        \
   TW_THREE(fnmadd_##S, R, H)                                                                       \
-  TW_SOFT R _mm512_set1_##S(T x) { return R{} + x; }                                               \
+  TW_SOFT R _mm512_set1_##S(T x) { return joined<R>(_mm256_set1_##S(x), _mm256_set1_##S(x)); }     \
   TW_SOFT R _mm512_setzero_##S() { return R{}; }                                                   \
   TW_SOFT R _mm512_loadu_##S(const void* p) {                                                      \
     R a;                                                                                           \
