@@ -364,7 +364,7 @@ def test_frozen_weights_stay_so_in_another_dtype():
 
 def test_packed_weights_follow_every_write():
     layer = nn.Linear(64, 128, bias=False)
-    x = tw.ones(1, 64)
+    x = tw.ones(128, 64)  # enough rows for the routine that reads packed weights
     with tw.no_grad():
         for value in (1.0, 2.0):
             layer.weight.fill_(value)
