@@ -235,11 +235,37 @@ def test_blocks(isa, name, x_layout, dtype):
         check_everything(LARGE[name], dtype, x_layout, w_layout)
 
 
+# Channels few enough to be gathered: sums of several chains, windows that lie outside of x
+# altogether, groups beside each other in a pixel.
+FEW = {
+    "chains": Conv(2, 15, 20, (9, 40), (7, 7), (1, 2), (3, 3)),
+    "outside": Conv(1, 2, 5, (2, 3), (5, 5), padding=(9, 9)),
+    "groups": Conv(2, 22, 26, (9, 11), (3, 3), **P1, groups=2),
+}
+
+
+@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("x_layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_few_channels(isa, name, x_layout, dtype):
+    for w_layout in WEIGHTS[:2]:
+        check_everything(FEW[name], dtype, x_layout, w_layout)
+
+
+def test_few_channels_to_an_output_around_the_caches(isa):
+    conv = Conv(1, 3, 64, (130, 130), (3, 3), **P1)  # 4 MiB
+    x, w, _ = conv.tensors("float32")
+    y = native.conv_forward(x, w, None, None, *conv.window, conv.out_size, "none", False)[0]
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    assert_sum(y, conv.forward(x, w), conv.forward(abs(x), abs(w)), 27, "the output")
+
+
+@pytest.mark.parametrize("channels", [3, 17])
 @pytest.mark.parametrize("width", [*range(1, 20), 28, 29, 43])
-def test_every_width(isa, width):
+def test_every_width(isa, channels, width):
     for padding, step in itertools.product((0, 1, 2), (1, 2)):
         if width + 2 * padding >= 3:
-            conv = Conv(1, 17, 5, (3, width), (3, 3), (1, step), (1, padding))
+            conv = Conv(1, channels, 5, (3, width), (3, 3), (1, step), (1, padding))
             check_everything(conv, "float32", "channels_last", "hwio")
 
 
@@ -379,6 +405,7 @@ THREADED = {
     "wide": Conv(3, 64, 100, (20, 21), (3, 3), **P1),
     "groups": Conv(2, 64, 96, (20, 20), (3, 3), **P1, groups=8),
     "stem": Conv(3, 3, 64, (60, 60), (7, 7), (2, 2), (3, 3)),
+    "few": Conv(3, 5, 7, (40, 41), (5, 5), padding=(2, 2)),
 }
 
 
