@@ -470,8 +470,9 @@ def test_packed_weights_change_no_bit(isa, threads, dtype, w_layout):
             threads(count)
             ours = native.conv_forward(*arguments, packed)[0]
             np.testing.assert_array_equal(ours, plain, err_msg=name)
-        by_lanes = conv.groups > 1 and conv.w_shape[1] <= 8
-        assert packed.nbytes > 0 or by_lanes, name
+        # Few channels or outs are gathered, or read by lanes, from weights as they lie.
+        as_they_lie = conv.w_shape[1] < 16 or conv.w_shape[0] // conv.groups <= 8
+        assert packed.nbytes > 0 or as_they_lie, name
 
 
 def test_packed_weights_follow_the_isa():
