@@ -18,8 +18,7 @@ inline constexpr int kNarrowHeight = Tile<T>::mr == 14 ? 14 : 12;
 struct Frame {
   int64_t row, rows, col, cols;  // the first, which may lie before x, and how many
 
-  template <class Args>
-  static Frame of(const Args& g) {
+  static Frame of(const ConvGeometry& g) {
     int64_t row_low = 0, row_high = 0, col_low = 0, col_high = 0;
     for (int64_t i = 0; i < g.tap_count; ++i) {
       const Tap& t = g.taps[i];
@@ -31,8 +30,7 @@ struct Frame {
     return {g.row_begin * g.row_step + row_low, (g.rows - 1) * g.row_step + row_high - row_low + 1,
             col_low, (g.cols - 1) * g.col_step + col_high - col_low + 1};
   }
-  template <class Args>
-  bool reaches_out(const Args& g) const {
+  bool reaches_out(const ConvGeometry& g) const {
     return row < 0 || row + rows > g.in_rows || col < 0 || col + cols > g.in_cols;
   }
 };
@@ -41,8 +39,7 @@ struct Frame {
 template <class T>
 class FramedImages {
  public:
-  template <class Args>
-  FramedImages(const Args& g, Arena& arena)
+  FramedImages(const Correlation<T>& g, Arena& arena)
       : frame_(Frame::of(g)),
         copies_(frame_.reaches_out(g) || (g.x_channel != 1 && g.channels > 1)) {
     copy_ = arena.template take<T>(copies_ ? frame_.rows * frame_.cols * g.channels : 0);
@@ -53,8 +50,7 @@ class FramedImages {
   int64_t col() const { return col_; }
 
   // From the first pixel's first window on.
-  template <class Args>
-  const T* image(const Args& g, int64_t group, int64_t n) const {
+  const T* image(const Correlation<T>& g, int64_t group, int64_t n) const {
     const T* x = g.x + group * g.channels * g.x_channel + n * g.x_image;
     if (!copies_) return x + frame_.row * g.x_row + frame_.col * g.x_col;
     const int64_t left = clamp(-frame_.col, frame_.cols);
@@ -78,8 +74,7 @@ class FramedImages {
   }
 
   // Of each product of a window, tap after tap, from its start.
-  template <class Args>
-  void list_offsets(const Args& g, int64_t* offsets) const {
+  void list_offsets(const Correlation<T>& g, int64_t* offsets) const {
     for (int64_t i = 0; i < g.tap_count; ++i) {
       const int64_t at = (g.row_begin * g.row_step + g.taps[i].row - frame_.row) * row_ +
                          (g.taps[i].col - frame_.col) * col_;
