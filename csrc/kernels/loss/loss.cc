@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/memory_pool.h"
+#include "base/stream.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
@@ -64,13 +65,12 @@ void cross_entropy_forward_of(const CrossEntropyArgs<T>& args, T* loss, T* saved
 }
 
 // Rows long enough that the label's element, read back and written again, is little beside them,
-// and an output that the caches cannot hold.
+// and an output that goes around the caches.
 template <class T>
-bool streams(const CrossEntropyArgs<T>& args, const T* dx) {
-  constexpr int64_t kRowBytes = 2048, kBytes = 4 << 20;
-  const int64_t row = args.classes * static_cast<int64_t>(sizeof(T));
-  return row >= kRowBytes && row % 64 == 0 && args.rows * row >= kBytes &&
-         reinterpret_cast<uintptr_t>(dx) % 64 == 0;
+bool streams_rows(const CrossEntropyArgs<T>& args, const T* dx) {
+  constexpr int64_t kRowBytes = 2048;
+  return args.classes * static_cast<int64_t>(sizeof(T)) >= kRowBytes &&
+         streams<T>({dx}, args.rows * args.classes, args.classes);
 }
 
 template <class T>
@@ -82,7 +82,7 @@ void cross_entropy_backward_of(const CrossEntropyArgs<T>& args, const T* grad, c
       .scale = 1 / saved[2 * args.rows],
       .weight_sum = args.weight ? static_cast<T>(sum(args.weight, args.classes))
                                 : static_cast<T>(args.classes),
-      .stream = streams(args, dx)};
+      .stream = streams_rows(args, dx)};
   const auto kernel = g_variants.of<T>().cross_entropy_backward;
   for_each_block(
       args.rows, rows_per_task(args), cross_entropy_cost_ns(args.rows, args.classes, sizeof(T)),

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/memory_pool.h"
+#include "base/stream.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
@@ -18,16 +19,6 @@ namespace {
 // A task's share: 64 KiB an array, which L2 holds for any op here; a multiple of every vector.
 template <class T>
 constexpr int64_t kChunk = 65536 / sizeof(T);
-
-// Outputs from here on are stored around the cache: what reads them next finds more of its own data
-// there than of these.
-constexpr int64_t kStreamBytes = int64_t{4} << 20;
-
-template <class T>
-bool streams(int64_t n, const T* y, const T* z = nullptr) {
-  const auto address = reinterpret_cast<uintptr_t>(y) | reinterpret_cast<uintptr_t>(z);
-  return n * static_cast<int64_t>(sizeof(T)) >= kStreamBytes && address % 64 == 0;
-}
 
 // Calls run(begin, count) over [0, n), in chunks.
 template <class T, class Run>
@@ -105,12 +96,13 @@ void binary_strided(BinaryOp op, const BinaryShape& m, const T* a, const T* b, T
   const int64_t cols = m.size[inner];
   int64_t rows = 1;
   for (int i = 0; i < inner; ++i) rows *= m.size[i];
-  const bool stream = streams(rows * cols, y) && cols % (64 / sizeof(T)) == 0;
+  const bool stream = streams<T>({y}, rows * cols, cols);
   const double ns_per_byte = op == BinaryOp::pow ? 2.0 : kNsPerByte;
   if (rows == 1)
     return for_each_chunk<T>(cols, ns_per_byte, [&](int64_t begin, int64_t n) {
       binary_run(kernels, n, a + begin * m.a_stride[inner], m.a_stride[inner],
-                 b + begin * m.b_stride[inner], m.b_stride[inner], y + begin, streams(cols, y));
+                 b + begin * m.b_stride[inner], m.b_stride[inner], y + begin,
+                 streams<T>({y}, cols, kChunk<T>));
     });
   const int64_t rows_a_task = std::max<int64_t>(1, kChunk<T> / cols);
   parallel_for((rows + rows_a_task - 1) / rows_a_task,
@@ -145,17 +137,12 @@ int64_t rows_of_task(int64_t cols) {
   return std::clamp<int64_t>(kChunk<T> / std::max<int64_t>(cols, 1), 4, 512);
 }
 
-template <class T>
-bool streams_rows(int64_t rows, int64_t cols, const T* y, const T* z = nullptr) {
-  return streams(rows * cols, y, z) && cols % (64 / sizeof(T)) == 0;
-}
-
 }  // namespace
 
 template <class T>
 void unary_forward(UnaryOp op, const T* x, T* y, int64_t n) {
   const auto kernel = g_variants.of<T>().unary_forward[static_cast<int>(op)];
-  const bool stream = streams(n, y);
+  const bool stream = streams<T>({y}, n, kChunk<T>);
   for_each_chunk<T>(n, kNsPerByte, [&](int64_t begin, int64_t count) {
     kernel(x + begin, y + begin, count, stream);
   });
@@ -164,7 +151,7 @@ void unary_forward(UnaryOp op, const T* x, T* y, int64_t n) {
 template <class T>
 void unary_backward(UnaryOp op, const T* grad, const T* saved, T* dx, int64_t n) {
   const auto kernel = g_variants.of<T>().unary_backward[static_cast<int>(op)];
-  const bool stream = streams(n, dx);
+  const bool stream = streams<T>({dx}, n, kChunk<T>);
   for_each_chunk<T>(n, kNsPerByte, [&](int64_t begin, int64_t count) {
     kernel(grad + begin, saved + begin, dx + begin, count, stream);
   });
@@ -185,7 +172,7 @@ template <class T>
 void bias_activation_forward(Activation act, int64_t rows, int64_t cols, const T* x, const T* bias,
                              T* y, T* z) {
   const auto kernel = g_variants.of<T>().bias_forward[static_cast<int>(act)];
-  const bool stream = streams_rows(rows, cols, y, z);
+  const bool stream = streams<T>({y, z}, rows * cols, cols);
   const int64_t step = rows_of_task<T>(cols);
   parallel_for((rows + step - 1) / step, kNsPerByte * sizeof(T) * static_cast<double>(rows * cols),
                [&](int64_t task) {
@@ -199,7 +186,7 @@ template <class T>
 void bias_activation_backward(Activation act, int64_t rows, int64_t cols, const T* grad,
                               const T* saved, T* dz, T* dbias) {
   const auto kernel = g_variants.of<T>().bias_backward[static_cast<int>(act)];
-  const bool stream = streams_rows(rows, cols, dz);
+  const bool stream = streams<T>({dz}, rows * cols, cols);
   const int64_t step = rows_of_task<T>(cols),
                 tasks = std::max<int64_t>((rows + step - 1) / step, 1);
   Scratch<T> partials(static_cast<size_t>(tasks * cols));
@@ -226,7 +213,7 @@ void dropout(double p, uint64_t seed, uint64_t call, const T* x, T* y, int64_t n
     return;
   }
   const auto kernel = g_variants.of<T>().dropout;
-  const bool stream = streams(n, y);
+  const bool stream = streams<T>({y}, n, kChunk<T>);
   for_each_chunk<T>(n, 2 * kNsPerByte, [&](int64_t begin, int64_t count) {
     kernel(static_cast<uint32_t>(threshold), T(1 / (1 - p)), seed, call,
            static_cast<uint64_t>(begin), x + begin, y + begin, count, stream);
@@ -234,14 +221,14 @@ void dropout(double p, uint64_t seed, uint64_t call, const T* x, T* y, int64_t n
 }
 
 void widen(const bfloat16* x, float* y, int64_t n) {
-  const bool stream = streams(n, y);
+  const bool stream = streams<float>({y}, n, kChunk<float>);
   for_each_chunk<float>(n, 1.5 * kNsPerByte, [&](int64_t begin, int64_t count) {
     g_variants->widen(x + begin, y + begin, count, stream);
   });
 }
 
 void narrow(const float* x, bfloat16* y, int64_t n) {
-  const bool stream = streams(n, y);
+  const bool stream = streams<bfloat16>({y}, n, kChunk<float>);
   for_each_chunk<float>(n, 1.5 * kNsPerByte, [&](int64_t begin, int64_t count) {
     g_variants->narrow(x + begin, y + begin, count, stream);
   });

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/memory_pool.h"
+#include "base/stream.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
@@ -87,7 +88,7 @@ class Inverse {
 // What the caches cannot hold goes around them, in pieces that L1 holds.
 template <class T>
 int64_t stage_rows(int64_t rows, int64_t size) {
-  constexpr int64_t kStreamBytes = 4 << 20, kStageBytes = 16 << 10, kLongest = 64 << 10;
+  constexpr int64_t kStageBytes = 16 << 10, kLongest = 64 << 10;
   const int64_t row_bytes = size * static_cast<int64_t>(sizeof(T));
   if (rows * row_bytes < kStreamBytes || row_bytes > kLongest) return 0;
   return std::max<int64_t>(1, kStageBytes / row_bytes);
