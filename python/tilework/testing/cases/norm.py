@@ -388,9 +388,19 @@ def _neighbours_cases() -> Iterator[Case]:
 # --- what is timed ---
 
 
+def _timing(label: str, moved: float, backward: bool, quick: bool = False) -> dict[str, Any]:
+    """What timed cases share; `moved` counts bytes."""
+    bench = Bench(
+        label, flops=0.0, bytes=moved, mode="backward" if backward else "forward", quick=quick
+    )
+    return {"dtypes": ("float32",), "quick": False, "bench": bench}
+
+
 def _timed() -> Iterator[Case]:
     shape = (16, 64, 56, 56)
-    each = 4.0 * math.prod(shape)
+    # Of 64@56: x is read for its statistics and again to be normalised.
+    image_bytes = {b: 4.0 * math.prod(shape) * (8.0 if b else 3.0) for b in (False, True)}
+    row_bytes = {b: 4.0 * 4096 * 768 * (5.0 if b else 2.0) for b in (False, True)}
     for layout, backward in itertools.product(("contiguous", "channels_last"), (False, True)):
         label = "batch_norm 64@56 N=16"
         label += " channels-last" * (layout == "channels_last") + " backward" * backward
@@ -398,15 +408,8 @@ def _timed() -> Iterator[Case]:
             label,
             _batch_inputs(shape, layout),
             differentiable=(0, 1, 2),
-            dtypes=("float32",),
-            quick=False,
-            bench=Bench(
-                label,
-                flops=0.0,
-                # x is read for its statistics and again to be normalised.
-                bytes=each * (8.0 if backward else 3.0),
-                mode="backward" if backward else "forward",
-                quick=not backward and layout == "contiguous",
+            **_timing(
+                label, image_bytes[backward], backward, not backward and layout == "contiguous"
             ),
         )
     for (op, groups), backward in itertools.product(
@@ -419,14 +422,7 @@ def _timed() -> Iterator[Case]:
             _rows_inputs(op, shape),
             groups,
             differentiable=(0, 1, 2),
-            dtypes=("float32",),
-            quick=False,
-            bench=Bench(
-                label,
-                flops=0.0,
-                bytes=each * (8.0 if backward else 3.0),
-                mode="backward" if backward else "forward",
-            ),
+            **_timing(label, image_bytes[backward], backward),
         )
     for op, backward in itertools.product(("layer_norm", "rms_norm"), (False, True)):
         label = f"{op} 4096x768" + " backward" * backward
@@ -435,15 +431,7 @@ def _timed() -> Iterator[Case]:
             label,
             _rows_inputs(op, (4096, 768)),
             differentiable=(0, 1, 2)[: 2 if op == "rms_norm" else 3],
-            dtypes=("float32",),
-            quick=False,
-            bench=Bench(
-                label,
-                flops=0.0,
-                bytes=4.0 * 4096 * 768 * (5.0 if backward else 2.0),
-                mode="backward" if backward else "forward",
-                quick=op == "layer_norm" and backward,
-            ),
+            **_timing(label, row_bytes[backward], backward, op == "layer_norm" and backward),
         )
 
 
