@@ -69,6 +69,23 @@ struct Source {
   int64_t image, row, col;
 };
 
+// The first and the last row and column that taps have; zeros without taps.
+struct TapRange {
+  int64_t row_low = 0, row_high = 0, col_low = 0, col_high = 0;
+
+  static TapRange of(const ConvGeometry& g) {
+    TapRange r;
+    for (int64_t i = 0; i < g.tap_count; ++i) {
+      const Tap& t = g.taps[i];
+      if (i == 0 || t.row < r.row_low) r.row_low = t.row;
+      if (i == 0 || t.row > r.row_high) r.row_high = t.row;
+      if (i == 0 || t.col < r.col_low) r.col_low = t.col;
+      if (i == 0 || t.col > r.col_high) r.col_high = t.col;
+    }
+    return r;
+  }
+};
+
 // What a copy of x holds: rows [begin, end), with `left` and `right` zero pixels beside each.
 struct CopyExtent {
   int64_t begin = 0, end = 0, left = 0, right = 0;
@@ -77,22 +94,15 @@ struct CopyExtent {
   // The rows that the piece reads, and the margins that keep every tap inside.
   static CopyExtent of(const ConvGeometry& g, bool margins) {
     CopyExtent e;
-    int64_t row_low = 0, row_high = 0, col_low = 0, col_high = 0;
-    for (int64_t i = 0; i < g.tap_count; ++i) {
-      const Tap& t = g.taps[i];
-      if (i == 0 || t.row < row_low) row_low = t.row;
-      if (i == 0 || t.row > row_high) row_high = t.row;
-      if (i == 0 || t.col < col_low) col_low = t.col;
-      if (i == 0 || t.col > col_high) col_high = t.col;
-    }
-    e.begin = g.row_begin * g.row_step + row_low;
-    e.end = (g.row_begin + g.rows - 1) * g.row_step + row_high + 1;
+    const TapRange taps = TapRange::of(g);
+    e.begin = g.row_begin * g.row_step + taps.row_low;
+    e.end = (g.row_begin + g.rows - 1) * g.row_step + taps.row_high + 1;
     if (e.begin < 0) e.begin = 0;
     if (e.end > g.in_rows) e.end = g.in_rows;
     if (e.end < e.begin || g.tap_count == 0) e.end = e.begin;
     if (margins) {
-      const int64_t over = (g.cols - 1) * g.col_step + col_high + 1 - g.in_cols;
-      e.left = col_low < 0 ? -col_low : 0;
+      const int64_t over = (g.cols - 1) * g.col_step + taps.col_high + 1 - g.in_cols;
+      e.left = taps.col_low < 0 ? -taps.col_low : 0;
       e.right = over > 0 ? over : 0;
     }
     return e;

@@ -5,6 +5,7 @@
 // error where there are many channels.
 #pragma once
 
+#include "base/stream.h"
 #include "kernels/conv/arrange.h"
 #include "kernels/conv/segments.h"
 #include "kernels/gemm/epilogue.h"
@@ -14,7 +15,6 @@ namespace tilework::TW_ISA {
 inline constexpr int64_t kBlock = 512;
 // A sum's error grows with the length of its chains and with their number.
 inline constexpr int64_t kChain = 128, kChainOfMany = 96, kMany = 4096;
-inline constexpr int64_t kStreamBytes = 4 << 20;
 
 // What the rows [begin, begin + size) of a tile lose to x's borders under one tap.
 enum class Clip : int { none, first, last, all, other };
@@ -61,7 +61,7 @@ struct CorrelationPlan {
   int64_t col_parts;
   int64_t taps_at_once, tap_blocks, chain;
   int64_t segments_most;  // of one block of taps
-  int64_t first_tap_row, last_tap_row;
+  TapRange taps_reach;
   bool streams;  // y, around the caches
 
   explicit CorrelationPlan(const Correlation<T>& g) {
@@ -85,11 +85,7 @@ struct CorrelationPlan {
     // Weights that one block holds are packed once, and each image copied when its turn comes.
     images_at_once = one_block() ? 1 : g.images;
 
-    first_tap_row = last_tap_row = g.tap_count > 0 ? g.taps[0].row : 0;
-    for (int64_t i = 1; i < g.tap_count; ++i) {
-      if (g.taps[i].row < first_tap_row) first_tap_row = g.taps[i].row;
-      if (g.taps[i].row > last_tap_row) last_tap_row = g.taps[i].row;
-    }
+    taps_reach = TapRange::of(g);
     streams = channel_blocks == 1 && can_stream(g);
   }
   bool one_block() const { return channel_blocks == 1 && panels_at_once == panels; }
@@ -230,7 +226,7 @@ class BlockedCorrelation {
   // image's. Of several such rows, one.
   Ahead<T> next_rows(const Source<T>& x, const T* in, int64_t row, const Part& cols,
                      int64_t tiles) const {
-    const int64_t next = (g_.row_begin + row) * g_.row_step + plan_.last_tap_row + 1;
+    const int64_t next = (g_.row_begin + row) * g_.row_step + plan_.taps_reach.row_high + 1;
     const T* from = in + next * x.row + (next >= g_.in_rows ? x.image - g_.in_rows * x.row : 0);
     const int64_t pixel = x.col <= 2 * channels_.size ? x.col : 0;
     return Ahead<T>(from + cols.begin * g_.col_step * x.col, cols.size * g_.col_step * pixel, tiles,
@@ -243,7 +239,7 @@ class BlockedCorrelation {
                              int64_t block) {
     const int64_t in_row = (g_.row_begin + row) * g_.row_step;
     const bool inside =
-        in_row + plan_.first_tap_row >= 0 && in_row + plan_.last_tap_row < g_.in_rows;
+        in_row + plan_.taps_reach.row_low >= 0 && in_row + plan_.taps_reach.row_high < g_.in_rows;
     const int64_t i = inside ? block * plan_.col_parts + col_part
                              : plan_.tap_blocks * plan_.col_parts;  // the last: of this row alone
     SegmentsOfRow& list = lists_[i];

@@ -19,16 +19,10 @@ struct Frame {
   int64_t row, rows, col, cols;  // the first, which may lie before x, and how many
 
   static Frame of(const ConvGeometry& g) {
-    int64_t row_low = 0, row_high = 0, col_low = 0, col_high = 0;
-    for (int64_t i = 0; i < g.tap_count; ++i) {
-      const Tap& t = g.taps[i];
-      if (i == 0 || t.row < row_low) row_low = t.row;
-      if (i == 0 || t.row > row_high) row_high = t.row;
-      if (i == 0 || t.col < col_low) col_low = t.col;
-      if (i == 0 || t.col > col_high) col_high = t.col;
-    }
-    return {g.row_begin * g.row_step + row_low, (g.rows - 1) * g.row_step + row_high - row_low + 1,
-            col_low, (g.cols - 1) * g.col_step + col_high - col_low + 1};
+    const TapRange taps = TapRange::of(g);
+    return {g.row_begin * g.row_step + taps.row_low,
+            (g.rows - 1) * g.row_step + taps.row_high - taps.row_low + 1, taps.col_low,
+            (g.cols - 1) * g.col_step + taps.col_high - taps.col_low + 1};
   }
   bool reaches_out(const ConvGeometry& g) const {
     return row < 0 || row + rows > g.in_rows || col < 0 || col + cols > g.in_cols;

@@ -22,10 +22,9 @@ inline std::vector<Tap> all_taps(const ConvShape& s, int64_t w_row, int64_t w_co
   return taps;
 }
 
-template <class T>
-Correlation<T> forward_operation(const ConvShape& s, const ImageView<const T>& x,
-                                 const KernelView<const T>& weight, const std::vector<Tap>& taps) {
-  Correlation<T> g{};
+// The grid of y's pixels, where a convolution and its weights' gradient go.
+inline ConvGeometry grid_of(const ConvShape& s, const std::vector<Tap>& taps) {
+  ConvGeometry g{};
   g.images = s.images;
   g.rows = s.rows;
   g.cols = s.cols;
@@ -39,6 +38,14 @@ Correlation<T> forward_operation(const ConvShape& s, const ImageView<const T>& x
   g.taps = taps.data();
   g.tap_count = static_cast<int64_t>(taps.size());
   g.precision = matmul_precision();
+  return g;
+}
+
+template <class T>
+Correlation<T> forward_operation(const ConvShape& s, const ImageView<const T>& x,
+                                 const KernelView<const T>& weight, const std::vector<Tap>& taps) {
+  Correlation<T> g{};
+  static_cast<ConvGeometry&>(g) = grid_of(s, taps);
   g.x = x.data;
   g.x_image = x.image;
   g.x_row = x.row;
@@ -108,19 +115,7 @@ WeightGradient<T> weight_gradient_operation(const ConvShape& s, const ImageView<
                                             const KernelView<T>& dweight,
                                             const std::vector<Tap>& taps) {
   WeightGradient<T> g{};
-  g.images = s.images;
-  g.rows = s.rows;
-  g.cols = s.cols;
-  g.in_rows = s.in_rows;
-  g.in_cols = s.in_cols;
-  g.groups = s.groups;
-  g.channels = s.channels / s.groups;
-  g.outs = s.outs / s.groups;
-  g.row_step = s.row_step;
-  g.col_step = s.col_step;
-  g.taps = taps.data();
-  g.tap_count = static_cast<int64_t>(taps.size());
-  g.precision = matmul_precision();
+  static_cast<ConvGeometry&>(g) = grid_of(s, taps);
   g.x = x.data;
   g.x_image = x.image;
   g.x_row = x.row;
