@@ -218,12 +218,14 @@ def test_layouts(isa, name, x_layout, w_layout, dtype):
     check_everything(CONVS[name], dtype, x_layout, w_layout)
 
 
-# More than one block of channels, of columns, of pixels, of both.
+# More than one block of channels, of columns, of pixels, of both; pixels summed up in slices.
 LARGE = {
     "many channels": Conv(1, 1100, 20, (3, 4), (3, 3), **P1),
     "many outs": Conv(2, 130, 900, (4, 5), (3, 3), **P1),
     "many taps": Conv(1, 40, 40, (1, 200), (1, 129), padding=(0, 64)),
     "many pixels": Conv(2, 20, 40, (9, 600), (3, 3), **P1),
+    "slices of images": Conv(5, 16, 16, (28, 28), (3, 3), **P1),
+    "slices of rows": Conv(1, 20, 16, (90, 100), (3, 3), (2, 2), (1, 1)),
 }
 
 
@@ -399,7 +401,7 @@ def test_special_values_reach_their_windows_and_no_other(isa, name, value):
 
 
 THREADED = {
-    **{name: LARGE[name] for name in ("many outs", "many pixels", "many channels")},
+    **{name: conv for name, conv in LARGE.items() if name != "many taps"},
     "rows": Conv(1, 40, 60, (30, 30), (3, 3), **P1),
     "images": Conv(7, 64, 64, (12, 12), (3, 3), (2, 2), (1, 1)),
     "wide": Conv(3, 64, 100, (20, 21), (3, 3), **P1),

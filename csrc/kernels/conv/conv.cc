@@ -13,7 +13,7 @@
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
-#include "kernels/conv/operations.h"
+#include "kernels/conv/pieces.h"
 #include "kernels/gemm/gemm.h"
 
 #define TW_FAMILY conv
@@ -93,84 +93,6 @@ void run_on_this_thread(const Args& args, const ConvRoutine<Args>& routine) {
 }
 
 template <class T>
-Correlation<T> images_of(Correlation<T> g, int64_t begin, int64_t count) {
-  g.images = count;
-  g.x += begin * g.x_image;
-  g.y += begin * g.y_image;
-  if (g.epilogue.residual) g.epilogue.residual += begin * g.y_image;
-  if (g.epilogue.preactivation) g.epilogue.preactivation += begin * g.y_image;
-  return g;
-}
-template <class T>
-Correlation<T> rows_of(Correlation<T> g, int64_t begin, int64_t count) {
-  g.rows = count;
-  g.row_begin += begin;
-  g.y += begin * g.y_row;
-  if (g.epilogue.residual) g.epilogue.residual += begin * g.y_row;
-  if (g.epilogue.preactivation) g.epilogue.preactivation += begin * g.y_row;
-  return g;
-}
-// What outs_of() cuts at: groups, or units of the one group's outs.
-struct OutUnits {
-  int64_t count, size, end;
-  size_t packed_bytes;  // of each, where the routine packs
-
-  template <class T>
-  OutUnits(const Correlation<T>& g, const ConvRoutine<Correlation<T>>& routine) {
-    const int64_t in_group = ceil_div(g.outs, routine.out_unit);
-    const bool groups = g.groups > 1;
-    count = groups ? g.groups : in_group;
-    size = groups ? 1 : routine.out_unit;
-    end = groups ? g.groups : g.outs;
-    packed_bytes = routine.pack ? routine.packed_unit_bytes(g) * (groups ? in_group : 1) : 0;
-  }
-};
-
-// Outs of the one group, or whole groups of several.
-template <class T>
-Correlation<T> outs_of(Correlation<T> g, int64_t begin, int64_t count, const OutUnits& units) {
-  int64_t outs = begin;
-  if (g.packed) g.packed += begin / units.size * static_cast<int64_t>(units.packed_bytes);
-  if (g.groups > 1) {
-    outs = begin * g.outs;
-    g.groups = count;
-    g.x += begin * g.channels * g.x_channel;
-    g.weight += begin * g.w_group;
-  } else {
-    g.outs = count;
-    g.weight += begin * g.w_out;
-  }
-  g.y += outs;
-  if (g.epilogue.bias) g.epilogue.bias += outs;
-  if (g.epilogue.residual) g.epilogue.residual += outs;
-  if (g.epilogue.preactivation) g.epilogue.preactivation += outs;
-  return g;
-}
-
-// A cut of pixels repeats the packing of weights, one of outs the reading of x: of the cuts that
-// give every thread work, the cheapest.
-struct Grid {
-  int64_t pixels, outs;
-};
-Grid choose_grid(int64_t pixels, int64_t most_pixel_cuts, int64_t outs, int64_t out_units,
-                 int threads) {
-  constexpr double kPack = 60;  // multiply-adds in the time that packing one element takes
-  Grid best{1, 1};
-  double best_cost = 0;
-  for (int64_t cuts = 1; cuts <= std::min<int64_t>(threads, out_units); ++cuts) {
-    const int64_t across = std::min(ceil_div(threads, cuts), most_pixel_cuts);
-    const double m = static_cast<double>(ceil_div(pixels, across));
-    const double n = static_cast<double>(ceil_div(outs, cuts));
-    const double cost = m * n + kPack * (m + n);
-    if (cuts == 1 || cost < best_cost) {
-      best_cost = cost;
-      best = {across, cuts};
-    }
-  }
-  return best;
-}
-
-template <class T>
 void pack_weights(const Correlation<T>& g, const ConvRoutine<Correlation<T>>& routine,
                   char* packed) {
   const OutUnits units(g, routine);
@@ -219,48 +141,51 @@ void correlate(Correlation<T> g, double cost_ns, const PackedKernel& packed) {
   });
 }
 
+// Sums in dweight with those of further slices, which lie in `more` one after another.
 template <class T>
-WeightGradient<T> piece_of(WeightGradient<T> g, int64_t out, int64_t outs, int64_t channel,
-                           int64_t channels) {
-  if (g.groups > 1) {
-    g.x += out * g.channels * g.x_channel;
-    g.grad += out * g.outs * g.grad_out;
-    g.dweight += out * g.w_group;
-    g.groups = outs;
-    return g;
-  }
-  g.outs = outs;
-  g.channels = channels;
-  g.x += channel * g.x_channel;
-  g.grad += out * g.grad_out;
-  g.dweight += out * g.w_out + channel * g.w_channel;
-  return g;
+void add_slices(T* dweight, int64_t elements, const T* more, int64_t slices) {
+  constexpr int64_t kAtOnce = 4096;
+  const double bytes = static_cast<double>(elements * (slices + 2)) * sizeof(T);
+  parallel_for(ceil_div(elements, kAtOnce), bytes / 8, [&](int64_t part) {
+    const int64_t end = std::min(elements, (part + 1) * kAtOnce);
+    for (int64_t s = 0; s < slices; ++s)
+      for (int64_t i = part * kAtOnce; i < end; ++i) dweight[i] += more[s * elements + i];
+  });
 }
 
 template <class T>
 void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
   if (g.channels == 0 || g.outs == 0 || g.groups == 0 || g.tap_count == 0) return;
   const auto& routine = routine_of(g);
-  const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
-  if (threads == 1) return run_on_this_thread(g, routine);
+  if (cost_ns < kWorthCutting_ns) return run_on_this_thread(g, routine);
 
-  // A piece has all the pixels, so that nothing is summed up across pieces.
   constexpr int64_t kWorthCutting = 64;  // channels
   const int64_t channel_unit = ceil_div(kFewChannels, routine.channel_unit) * routine.channel_unit;
   const int64_t out_unit = g.groups > 1 ? 1 : routine.out_unit;
   const int64_t outs = g.groups > 1 ? g.groups : g.outs, out_units = ceil_div(outs, out_unit);
   const int64_t channel_units =
       g.groups > 1 || g.channels < kWorthCutting ? 1 : g.channels / channel_unit;
+  // bfloat16 is rounded once, so that its sums cannot lie in several slices.
+  const PixelSlices slices =
+      std::is_same_v<T, bfloat16> ? PixelSlices{} : PixelSlices::of(g, out_units * channel_units);
+  const auto threads = static_cast<int>(ceil_div(num_threads(), slices.count()));
   const Grid grid = choose_grid(g.channels * g.tap_count, channel_units, outs, out_units, threads);
-  parallel_for(grid.pixels * grid.outs, cost_ns, [&](int64_t task) {
-    const int64_t c = task % grid.pixels, o = task / grid.pixels;
+  const int64_t pieces = grid.pixels * grid.outs;
+  const int64_t elements = g.groups * g.outs * g.channels * g.tap_count;
+  Scratch<T> more(static_cast<size_t>(elements * (slices.count() - 1)));
+  parallel_for(slices.count() * pieces, cost_ns, [&](int64_t task) {
+    const int64_t s = task / pieces, c = task % grid.pixels, o = task % pieces / grid.pixels;
     const int64_t out = out_units * o / grid.outs * out_unit;
     const int64_t out_end = std::min(outs, out_units * (o + 1) / grid.outs * out_unit);
     const auto cut = [&](int64_t i) {
       return i == grid.pixels ? g.channels : channel_units * i / grid.pixels * channel_unit;
     };
-    run_on_this_thread(piece_of(g, out, out_end - out, cut(c), cut(c + 1) - cut(c)), routine);
+    WeightGradient<T> slice = slices.slice(g, s);
+    if (s > 0) slice.dweight = more.get() + (s - 1) * elements;
+    run_on_this_thread(piece_of(slice, out, out_end - out, cut(c), cut(c + 1) - cut(c)), routine);
   });
+  if constexpr (!std::is_same_v<T, bfloat16>)
+    add_slices(g.dweight, elements, more.get(), slices.count() - 1);
 }
 
 // A 1x1 window at every pixel: one product, where pixels lie at one stride.

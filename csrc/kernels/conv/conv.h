@@ -79,6 +79,7 @@ template <class T>
 void conv_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
                          const KernelView<const T>& weight, T* dx, const Epilogue<T>& epilogue);
 
+// dweight, dense in any order.
 template <class T>
 void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
                           const ImageView<const T>& dy, const KernelView<T>& dweight);
