@@ -128,6 +128,16 @@ def test_steps_pass_zeros_on(step):
 # --- memory ---
 
 
+def test_the_gradient_of_a_slice_lies_as_its_input():
+    x = np.ones((2, 8, 8, 3), np.float32).transpose(0, 3, 1, 2)  # channels last
+    image = tw.tensor(x, requires_grad=True)
+    image[:, :, ::2, ::2].sum().backward()
+    grad = image.grad.numpy()
+    assert grad.strides == x.strides
+    assert grad[:, :, ::2, ::2].all()
+    assert grad.sum() == x[:, :, ::2, ::2].size
+
+
 def test_backward_frees_the_graph_without_the_collector():
     gc.disable()
     try:

@@ -38,9 +38,9 @@ def _is_basic(key: Any) -> bool:
     ) and not any(isinstance(k, (bool, np.bool_)) for k in parts)
 
 
-def _scattered(array: Array, key: Any, shape: tuple[int, ...]) -> Array:
-    """Zeros of `shape` with `array` added at `key`."""
-    out = np.zeros(shape, array.dtype)
+def _scattered(array: Array, key: Any, like: Array) -> Array:
+    """Zeros of the shape and layout of `like`, with `array` added at `key`."""
+    out = np.zeros_like(like, array.dtype)
     if _is_basic(key):
         out[key] = array
     else:
@@ -49,11 +49,11 @@ def _scattered(array: Array, key: Any, shape: tuple[int, ...]) -> Array:
 
 
 def _index_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return (_scattered(grad, saved, inputs[0]._array.shape),)
+    return (_scattered(grad, saved, inputs[0]._array),)
 
 
 def _index_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return (_scatter(grad, saved, inputs[0].shape),)
+    return (_scatter(grad, saved, inputs[0]._array),)
 
 
 _INDEX = Op("index", _index_backward, _index_recorded)
@@ -66,8 +66,8 @@ def _scatter_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]
 _SCATTER = Op("scatter", differentiable=_scatter_recorded)
 
 
-def _scatter(x: Tensor, key: Any, shape: tuple[int, ...]) -> Tensor:
-    y = fresh(_scattered(x._array, key, shape))
+def _scatter(x: Tensor, key: Any, like: Array) -> Tensor:
+    y = fresh(_scattered(x._array, key, like))
     if mode.enabled and x._requires_grad:
         record(y, _SCATTER, (x,), key)
     return y
