@@ -5,10 +5,9 @@
 // error where there are many channels.
 #pragma once
 
-#include "base/stream.h"
 #include "kernels/conv/arrange.h"
 #include "kernels/conv/segments.h"
-#include "kernels/gemm/epilogue.h"
+#include "kernels/conv/streaming.h"
 
 namespace tilework::TW_ISA {
 
@@ -26,17 +25,6 @@ TW_INLINE Clip clip(const ConvGeometry& g, const Part& cols, const Tap& tap) {
   if (low + high >= cols.size) return Clip::all;
   if (low + high > 1) return Clip::other;
   return low ? Clip::first : Clip::last;
-}
-
-// An output that the caches cannot hold is written around them: a cached store would first read
-// from memory the line that it overwrites. It takes whole lines.
-template <class T>
-bool can_stream(const Correlation<T>& g) {
-  constexpr int64_t line = 64 / sizeof(T);
-  const auto aligned = [](const T* p) { return reinterpret_cast<uintptr_t>(p) % 64 == 0; };
-  return g.images * g.y_image * static_cast<int64_t>(sizeof(T)) >= kStreamBytes &&
-         g.outs % line == 0 && g.y_col % line == 0 && aligned(g.y) &&
-         aligned(g.epilogue.preactivation);
 }
 
 // Of one panel of packed weights.
@@ -86,7 +74,7 @@ struct CorrelationPlan {
     images_at_once = one_block() ? 1 : g.images;
 
     taps_reach = TapRange::of(g);
-    streams = channel_blocks == 1 && can_stream(g);
+    streams = channel_blocks == 1 && can_stream(g, g.outs);
   }
   bool one_block() const { return channel_blocks == 1 && panels_at_once == panels; }
 
@@ -98,23 +86,6 @@ struct CorrelationPlan {
     return false;
   }
 };
-
-// The epilogue on sums that lie in L1, into y around the caches.
-template <class T>
-void finish_streaming(int64_t rows, int64_t cols, const T* sums, int64_t sums_row, T* y,
-                      int64_t y_row, const Epilogue<T>& e) {
-  using V = Vec<T>;
-  with_activation(e.activation, [&]<Activation activation>() {
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < cols; j += V::width) {
-        V z = V::load(sums + i * sums_row + j);
-        if (e.bias) z += V::load(e.bias + j);
-        if (e.residual) z += V::load(e.residual + i * y_row + j);
-        if (e.preactivation) z.stream(e.preactivation + i * y_row + j);
-        activate<activation>(z).stream(y + i * y_row + j);
-      }
-  });
-}
 
 template <class T>
 class BlockedCorrelation {
@@ -273,16 +244,26 @@ class BlockedCorrelation {
           chain = 0;
         }
         chain += piece.size;
-        segments[count++] = {at + tap.row * x.row + in_col * x.col + piece.begin,
-                             (i * channels_.size + piece.begin) * Shape::nr, piece.size,
-                             lost == Clip::first  ? Edge::no_first
-                             : lost == Clip::last ? Edge::no_last
-                                                  : Edge::none,
-                             false};
+        const Segment<T> next{at + tap.row * x.row + in_col * x.col + piece.begin,
+                              (i * channels_.size + piece.begin) * Shape::nr, piece.size,
+                              lost == Clip::first  ? Edge::no_first
+                              : lost == Clip::last ? Edge::no_last
+                                                   : Edge::none,
+                              false};
+        if (count > 0 && continues(segments[count - 1], next))
+          segments[count - 1].k += next.k;
+        else
+          segments[count++] = next;
       }
     }
     if (count > 0) segments[count - 1].flush = true;
     return count;
+  }
+
+  // Where a pixel's channels end and the next pixel's begin beside them, a row of taps is one run.
+  static bool continues(const Segment<T>& s, const Segment<T>& next) {
+    return !s.flush && s.edge == Edge::none && next.edge == Edge::none && s.a + s.k == next.a &&
+           s.b + s.k * Shape::nr == next.b;
   }
 
   struct SegmentsOfRow {

@@ -221,7 +221,7 @@ class GatheredCorrelation {
   void run() {
     images_.list_offsets(g_, offsets_);
     const PanelPacker<T> packer(g_, slots_);
-    const bool streams = simple() && can_stream(g_);
+    const bool streams = simple() && can_stream(g_, g_.outs);
     for (int64_t group = 0; group < g_.groups; ++group) {
       prepare(packer, group);
       for (int64_t n = 0; n < g_.images; ++n) {

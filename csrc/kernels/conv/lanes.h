@@ -73,12 +73,13 @@ struct LaneVector {
   }
 };
 
-// body(vector) for each vector of output channels.
+// body(vector) for each of the vectors [begin, end) of output channels.
 template <class T, class Body>
-TW_INLINE void for_each_lane_vector(const LanePicks<T>& picks, Body body) {
+TW_INLINE void for_each_lane_vector(const LanePicks<T>& picks, int64_t begin, int64_t end,
+                                    Body body) {
   constexpr int W = Vec<T>::width;
   const bool depthwise = picks.in_channels == picks.out_channels && picks.terms == 1;
-  for (int64_t v = 0; v < picks.vectors(); ++v) {
+  for (int64_t v = begin; v < end; ++v) {
     const int64_t out = v * W, in = picks.first[v];
     const PartVector<T> outs{static_cast<int>(least<int64_t>(W, picks.out_channels - out))};
     const PartVector<T> ins{static_cast<int>(least<int64_t>(W, picks.in_channels - in))};

@@ -1,8 +1,9 @@
-// The correlation over lanes (lanes.h): a few pixels at once, for each vector of channels.
+// The correlation over lanes (lanes.h): a few pixels at once, for one vector of channels after
+// another.
 #pragma once
 
 #include "kernels/conv/lanes.h"
-#include "kernels/gemm/epilogue.h"
+#include "kernels/conv/streaming.h"
 
 namespace tilework::TW_ISA {
 
@@ -10,25 +11,19 @@ namespace tilework::TW_ISA {
 // loaded serves them all.
 inline constexpr int kLanePixels = 8;
 
-// A vector of channels goes down so many rows before the next, so that an input row that several of
-// them read stays in L1.
-inline constexpr int64_t kLaneRows = 8;
+// So many channels of a pixel before the next pixels: their weights stay in L1, and so do the sums
+// that go around the caches, a block at a time. So many rows before further channels: a row that
+// several others read stays in L2.
+inline constexpr int64_t kLaneChannels = 128, kLaneRows = 8;
 
+// One row of windows.
 template <class T>
 struct LaneRow {
   const LaneTap<T>* taps;
   int64_t tap_count;
-  T* out;
-};
-
-template <class T>
-struct LaneRows {
-  const LaneRow<T>* rows;
-  int64_t row_count;
-  int64_t count, in_step, out_step;  // pixels of a row; elements from one to the next
+  int64_t in_step;  // from one pixel to the next
   const T* weights;
   int64_t out_channels;
-  LookAhead<T>* ahead;
 };
 
 // sum[i] += pixel i + t of `in` times weight t, over the terms and over `Taps` taps, each of which
@@ -57,78 +52,64 @@ TW_INLINE void add_lane_taps(const Vector& v, const T* in, int64_t step, const T
   }
 }
 
-// Blocks of `Pixels` pixels from q on, each of which every tap reaches, up to `end`; gives where
-// they stop. Not inlined: around it the compiler would keep addresses in the registers that its
-// loops want.
+// Pixels [q, q + Pixels), each of which every tap reaches. Not inlined: around it the compiler
+// would keep addresses in the registers that its loops want.
 template <int Pixels, class T, class Vector>
-__attribute__((noinline)) int64_t lane_blocks(const LaneRows<T>& a, const LaneRow<T>& r,
-                                              const Vector& vector, int64_t q, int64_t end) {
+__attribute__((noinline)) void lane_block(const LaneRow<T>& r, const Vector& vector, int64_t q,
+                                          T* out, int64_t out_step) {
   using V = Vec<T>;
   const Vector v = vector;
-  const int64_t step = a.in_step, outs = a.out_channels, out_step = a.out_step;
+  const int64_t step = r.in_step, outs = r.out_channels;
   const LaneTap<T>* const taps_end = r.taps + r.tap_count;
-  const T* const weights = a.weights + v.out;
-  for (; q + Pixels <= end; q += Pixels) {
-    V sum[Pixels];
+  const T* const weights = r.weights + v.out;
+  V sum[Pixels];
 #pragma GCC unroll 8
-    for (int i = 0; i < Pixels; ++i) sum[i] = V::zero();
-    for (const LaneTap<T>* tap = r.taps; tap != taps_end;) {
-      const T* in = tap->in + q * step;
-      const T* weight = weights + tap->weights;
-      if (tap->starts_run) {
-        add_lane_taps<3>(v, in, step, weight, v.terms * outs, outs, sum);
-        tap += 3;
-      } else {
-        add_lane_taps<1>(v, in, step, weight, 0, outs, sum);
-        ++tap;
-      }
+  for (int i = 0; i < Pixels; ++i) sum[i] = V::zero();
+  for (const LaneTap<T>* tap = r.taps; tap != taps_end;) {
+    const T* in = tap->in + q * step;
+    const T* weight = weights + tap->weights;
+    if (tap->starts_run) {
+      add_lane_taps<3>(v, in, step, weight, v.terms * outs, outs, sum);
+      tap += 3;
+    } else {
+      add_lane_taps<1>(v, in, step, weight, 0, outs, sum);
+      ++tap;
     }
-    a.ahead->ask(Pixels);
-    T* out = r.out + q * out_step + v.out;
-#pragma GCC unroll 8
-    for (int i = 0; i < Pixels; ++i, out += out_step) v.out_lanes.store(out, sum[i]);
   }
-  return q;
+#pragma GCC unroll 8
+  for (int i = 0; i < Pixels; ++i, out += out_step) v.out_lanes.store(out, sum[i]);
 }
 
 // A pixel near the border, which not every tap reaches: in the same order of taps.
 template <class T, class Vector>
-TW_INLINE void lane_border(const LaneRows<T>& a, const LaneRow<T>& r, const Vector& v, int64_t q) {
+TW_INLINE void lane_border(const LaneRow<T>& r, const Vector& v, int64_t q, T* out) {
   using V = Vec<T>;
   V sum = V::zero();
   for (int64_t t = 0; t < r.tap_count; ++t) {
     const LaneTap<T>& tap = r.taps[t];
     if (q < tap.begin || q >= tap.end) continue;
     for (int64_t k = 0; k < v.terms; ++k) {
-      const V w = v.out_lanes.load(a.weights + tap.weights + k * a.out_channels + v.out);
-      sum = fma(v.read(tap.in + q * a.in_step, k), w, sum);
+      const V w = v.out_lanes.load(r.weights + tap.weights + k * r.out_channels + v.out);
+      sum = fma(v.read(tap.in + q * r.in_step, k), w, sum);
     }
   }
-  v.out_lanes.store(r.out + q * a.out_step + v.out, sum);
-}
-
-template <class T, class Vector>
-TW_INLINE void lane_row(const LaneRows<T>& a, const LaneRow<T>& r, const Vector& v) {
-  const Inside all = inside(r.taps, r.tap_count, a.count);
-  int64_t q = 0;
-  for (; q < all.begin; ++q) lane_border(a, r, v, q);
-  q = lane_blocks<kLanePixels>(a, r, v, q, all.end);
-  if (q < all.end && all.end - all.begin >= kLanePixels) {
-    // The last block overlaps the one before it: the same sums again cost less than a tail of
-    // single pixels, each of which waits for its own chain.
-    q = lane_blocks<kLanePixels>(a, r, v, all.end - kLanePixels, all.end);
-  }
-  q = lane_blocks<1>(a, r, v, q, all.end);
-  for (; q < a.count; ++q) lane_border(a, r, v, q);
+  v.out_lanes.store(out, sum);
 }
 
 template <class T>
 class LaneCorrelation {
+  static constexpr int64_t kVectors = kLaneChannels / Vec<T>::width;
+
  public:
   LaneCorrelation(const Correlation<T>& g, void* workspace)
-      : g_(g), arena_(workspace), picks_(g, arena_), source_(g, arena_) {
+      : g_(g),
+        arena_(workspace),
+        picks_(g, arena_),
+        source_(g, arena_),
+        streams_(can_stream(g, picks_.out_channels)) {
     weights_ = arena_.template take<T>(g.tap_count * picks_.terms * picks_.out_channels);
     taps_ = arena_.template take<LaneTap<T>>(kLaneRows * g.tap_count);
+    sums_ = arena_.template take<T>(streams_ ? kLanePixels * kLaneChannels : 0);
   }
   size_t workspace_bytes() const { return arena_.used(); }
 
@@ -140,6 +121,7 @@ class LaneCorrelation {
       for (int64_t row = 0; row < g_.rows; row += kLaneRows)
         run_rows(x, n, row, least(kLaneRows, g_.rows - row));
     }
+    if (streams_) stream_fence();
   }
 
  private:
@@ -156,34 +138,80 @@ class LaneCorrelation {
 
   void run_rows(const Source<T>& x, int64_t image, int64_t row, int64_t count) {
     LaneRow<T> rows[kLaneRows];
-    const int64_t at = image * g_.y_image + row * g_.y_row;
     for (int64_t i = 0; i < count; ++i) {
       LaneTap<T>* taps = taps_ + i * g_.tap_count;
-      rows[i] = {taps, list_lane_taps(g_, x, row + i, taps), g_.y + at + i * g_.y_row};
+      rows[i] = {taps, list_lane_taps(g_, x, row + i, taps), g_.col_step * x.col, weights_,
+                 picks_.out_channels};
     }
     const int64_t next = (g_.row_begin + row + count) * g_.row_step;
-    LookAhead<T> ahead(x.data + next * x.row,
-                       least(g_.in_rows - next, kLaneRows * g_.row_step) * x.row);
-    const LaneRows<T> a{
-        rows, count, g_.cols, g_.col_step * x.col, g_.y_col, weights_, picks_.out_channels, &ahead};
-    for_each_lane_vector(picks_, [&](const auto& v) TW_INLINE_LAMBDA {
-      for (int64_t i = 0; i < count; ++i) lane_row(a, rows[i], v);
-    });
-    if (!g_.epilogue.changes_result()) return;
-    for (int64_t i = 0; i < count; ++i) {
-      Epilogue<T> e = epilogue_at(g_.epilogue, 0, at + i * g_.y_row);
-      e.bias = g_.epilogue.bias;
-      e.residual_row = e.preactivation_row = g_.y_col;
-      finish(g_.cols, picks_.out_channels, rows[i].out, g_.y_col, e);
+    ahead_ = {x.data + next * x.row, least(g_.in_rows - next, kLaneRows * g_.row_step) * x.row};
+    for (vector_ = 0; vector_ < picks_.vectors(); vector_ += kVectors)
+      for (int64_t i = 0; i < count; ++i)
+        run_row(rows[i], image * g_.y_image + (row + i) * g_.y_row);
+  }
+
+  // `out_row` counts elements of y.
+  void run_row(const LaneRow<T>& r, int64_t out_row) {
+    const Inside all = inside(r.taps, r.tap_count, g_.cols);
+    int64_t q = 0;
+    for (; q < all.begin; ++q) run_border(r, q, out_row);
+    for (; q + kLanePixels <= all.end; q += kLanePixels) run_pixels<kLanePixels>(r, q, out_row);
+    if (q < all.end && all.end - all.begin >= kLanePixels) {
+      // The last block overlaps the one before it: the same sums again cost less than a tail of
+      // single pixels, each of which waits for its own chain.
+      run_pixels<kLanePixels>(r, all.end - kLanePixels, out_row);
+      q = all.end;
     }
+    for (; q < all.end; ++q) run_pixels<1>(r, q, out_row);
+    for (; q < g_.cols; ++q) run_border(r, q, out_row);
+  }
+
+  template <int Pixels>
+  void run_pixels(const LaneRow<T>& r, int64_t q, int64_t out_row) {
+    run<Pixels>(q, out_row, [&](const auto& v, T* out, int64_t out_step) TW_INLINE_LAMBDA {
+      lane_block<Pixels>(r, v, q, out, out_step);
+    });
+  }
+  void run_border(const LaneRow<T>& r, int64_t q, int64_t out_row) {
+    run<1>(q, out_row,
+           [&](const auto& v, T* out, int64_t) TW_INLINE_LAMBDA { lane_border(r, v, q, out); });
+  }
+
+  // sum(vector, where its sums go, from one pixel to the next) for the vectors at hand, then what
+  // is fused. A pixel's lines go around the caches whole, which the sums of one vector are not:
+  // those wait in L1.
+  template <int64_t Pixels, class Sum>
+  TW_INLINE void run(int64_t q, int64_t out_row, Sum sum) {
+    const int64_t first = vector_ * Vec<T>::width;
+    const int64_t at = out_row + q * g_.y_col + first;
+    T* const sums = streams_ ? sums_ : g_.y + at;
+    const int64_t row = streams_ ? kLaneChannels : g_.y_col;
+    for_each_lane_vector(picks_, vector_, least(vector_ + kVectors, picks_.vectors()),
+                         [&](const auto& v) TW_INLINE_LAMBDA {
+                           sum(v, sums + v.out - first, row);
+                           ahead_.ask(Pixels * Vec<T>::width * sizeof(T) / 64);
+                         });
+    if (!streams_ && !g_.epilogue.changes_result()) return;
+    const int64_t channels = least(kLaneChannels, picks_.out_channels - first);
+    Epilogue<T> e = epilogue_at(g_.epilogue, 0, at);
+    if (e.bias) e.bias = g_.epilogue.bias + first;
+    e.residual_row = e.preactivation_row = g_.y_col;
+    if (streams_)
+      finish_streaming(Pixels, channels, sums, row, g_.y + at, g_.y_col, e);
+    else
+      finish(Pixels, channels, sums, row, e);
   }
 
   const Correlation<T>& g_;
   Arena arena_;
   const LanePicks<T> picks_;
   const LaneSource<T> source_;
+  const bool streams_;
   T* weights_;
   LaneTap<T>* taps_;
+  T* sums_;  // of a block of pixels on their way out
+  LookAhead<T> ahead_ = {nullptr, 0};
+  int64_t vector_ = 0;  // the first of those at hand
 };
 
 template <class T>

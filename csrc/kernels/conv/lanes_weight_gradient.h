@@ -123,29 +123,30 @@ class LaneWeightGradient {
                 least(g_.in_rows - next, kLaneSumRows * g_.row_step) * x.row};
     ahead_grad_ = {grad + count * grad_row,
                    grad_copies_ ? 0 : least(g_.rows - row - count, kLaneSumRows) * grad_row};
-    for_each_lane_vector(picks_, [&]<class Vector>(const Vector& v) TW_INLINE_LAMBDA {
-      int64_t tap = 0;
-      while (tap < g_.tap_count) {
-        int taps = 1;
-        while (taps < kLaneSumTaps && tap + taps < g_.tap_count &&
-               g_.taps[tap + taps].row == g_.taps[tap].row)
-          ++taps;
-        const auto add = [&]<int Taps>() TW_INLINE_LAMBDA {
-          int64_t k = 0;
-          for (; Vector::permuted && k + 4 <= v.terms; k += 4)
-            add_taps<Taps, 4>(x, row, count, grad, grad_row, grad_step, v, tap, k);
-          for (; k < v.terms; ++k)
-            add_taps<Taps, 1>(x, row, count, grad, grad_row, grad_step, v, tap, k);
-        };
-        if (taps == 3)
-          add.template operator()<3>();
-        else if (taps == 2)
-          add.template operator()<2>();
-        else
-          add.template operator()<1>();
-        tap += taps;
-      }
-    });
+    for_each_lane_vector(
+        picks_, 0, picks_.vectors(), [&]<class Vector>(const Vector& v) TW_INLINE_LAMBDA {
+          int64_t tap = 0;
+          while (tap < g_.tap_count) {
+            int taps = 1;
+            while (taps < kLaneSumTaps && tap + taps < g_.tap_count &&
+                   g_.taps[tap + taps].row == g_.taps[tap].row)
+              ++taps;
+            const auto add = [&]<int Taps>() TW_INLINE_LAMBDA {
+              int64_t k = 0;
+              for (; Vector::permuted && k + 4 <= v.terms; k += 4)
+                add_taps<Taps, 4>(x, row, count, grad, grad_row, grad_step, v, tap, k);
+              for (; k < v.terms; ++k)
+                add_taps<Taps, 1>(x, row, count, grad, grad_row, grad_step, v, tap, k);
+            };
+            if (taps == 3)
+              add.template operator()<3>();
+            else if (taps == 2)
+              add.template operator()<2>();
+            else
+              add.template operator()<1>();
+            tap += taps;
+          }
+        });
   }
 
   template <int Taps, int Terms, class Vector>

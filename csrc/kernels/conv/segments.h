@@ -57,9 +57,10 @@ TW_INLINE void add_products(Vec<T> (&sum)[Rows][Vectors], int64_t k, const T* a,
 #pragma GCC unroll 2
     for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
     // B streams from L2, and these requests are what hides that.
-#pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j)
-      __builtin_prefetch(pb + kPrefetchSteps * nr + j * V::width, 0, 3);
+    constexpr int kLine = 64 / sizeof(T);
+#pragma GCC unroll 4
+    for (int j = 0; j < Vectors * V::width; j += kLine)
+      __builtin_prefetch(pb + kPrefetchSteps * nr + j, 0, 3);
     __builtin_prefetch(ahead, 0, 2);
     pb += nr;
     ahead += ahead_step;

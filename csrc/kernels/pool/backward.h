@@ -93,10 +93,12 @@ void channels_row(const Flow& flow, T* dx, const PoolBackwardJob& job, int64_t p
   constexpr int W = Vec<T>::width, kGroup = 4;
   for (int64_t x = 0; x < job.width; ++x, dx += job.inner) {
     const Coverers by_col(job.by_col, x);
+    bool room = has_room<T>(x, job.width, job.inner);
+    for (const Coverer& c : by_col) room = room && has_room<T>(c.out, job.out_width, job.inner);
     int64_t k = 0;
     for (; k + kGroup * W <= job.inner; k += kGroup * W)
       gather_channels<kGroup>(flow, dx + k, job, plane, by_row, by_col, k, WholeVector<T>{});
-    sweep<T>(job.inner - k, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+    sweep_channels<T>(job.inner - k, room, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
       gather_channels<1>(flow, dx + k + i, job, plane, by_row, by_col, k + i, lanes);
     });
   }

@@ -292,7 +292,9 @@ void channel_maxima(const T* plane, T* y, S* saved, const PoolJob& job, const Wi
   for (int64_t o = 0; o < job.out_width; ++o) {
     const Window& c = job.cols[o];
     const T* corner = plane + (r.start * job.width + c.start) * C;
-    sweep<T>(C, [&](int64_t k, auto lanes) TW_INLINE_LAMBDA {
+    const bool room = has_room<T>(o, job.out_width, C) &&
+                      has_room<T>(c.start + (c.taps - 1) * c.step, job.width, C);
+    sweep_channels<T>(C, room, [&](int64_t k, auto lanes) TW_INLINE_LAMBDA {
       Vec<T> at;
       const Vec<T> best =
           arg_max<T>(r.taps, c.taps, at, [&](int64_t i, int64_t j) TW_INLINE_LAMBDA {

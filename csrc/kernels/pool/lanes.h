@@ -15,6 +15,20 @@ TW_INLINE int count_of(PartVector<T> lanes) {
   return lanes.n;
 }
 
+// body(k, lanes) over a pixel's channels. With `room` behind them the last vector is a whole one
+// too, which takes a fraction of a part's time: what it spills are lanes of the next pixels, whose
+// turn comes after.
+template <class T, class Body>
+TW_INLINE void sweep_channels(int64_t channels, bool room, Body body) {
+  if (!room) return sweep<T>(channels, body);
+  for (int64_t k = 0; k < channels; k += Vec<T>::width) body(k, WholeVector<T>{});
+}
+template <class T>
+TW_INLINE bool has_room(int64_t pixel, int64_t pixels, int64_t channels) {
+  constexpr int W = Vec<T>::width;
+  return (pixels - pixel) * channels >= (channels + W - 1) / W * W;
+}
+
 // join_evens(a, b): a's lanes 0, 2, 4, ... and then b's lanes 1, 3, 5, ...
 // interleave(a, b, low, high): a[0], b[0], a[1], b[1], ... in two vectors
 // equal_positions<T>(p, n, t): in which of n lanes p[i] is t; lanes from n on may say anything
