@@ -17,10 +17,10 @@ from tilework.testing.case import Case
 from tilework.testing.cases.networks import RESNET18
 
 _LIBRARY = SimpleNamespace(nn=SimpleNamespace(functional=F))
-# What is played, and in which mode: weights are constants here, so that where ours may hold theirs
-# ready too, that is what is compared.
-_MODES = {"gemm": "frozen"} | dict.fromkeys(
-    ("conv", "pool", "interpolate", "norm", "softmax", "pointwise", "networks"), "forward"
+# What is played, and in which modes. Weights are constants here: products are compared where ours
+# hold theirs ready too, convolutions in both modes.
+_MODES = {"gemm": ("frozen",), "conv": ("forward", "frozen")} | dict.fromkeys(
+    ("pool", "interpolate", "norm", "softmax", "pointwise", "networks"), ("forward",)
 )
 
 
@@ -41,7 +41,7 @@ class OnnxRuntime(Contestant):
         assert case.bench is not None
         if case.bench.dtype != "float32":  # its CPU provider lacks most ops of bfloat16
             return None
-        if case.bench.mode != _MODES.get(case.family):
+        if case.bench.mode not in _MODES.get(case.family, ()):
             return None
         graph = F.Graph(self.onnx)
         # A second operand of the first one's shape is no weight.

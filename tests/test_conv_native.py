@@ -226,6 +226,7 @@ LARGE = {
     "many pixels": Conv(2, 20, 40, (9, 600), (3, 3), **P1),
     "slices of images": Conv(5, 16, 16, (28, 28), (3, 3), **P1),
     "slices of rows": Conv(1, 20, 16, (90, 100), (3, 3), (2, 2), (1, 1)),
+    "slices of groups": Conv(3, 16, 12, (30, 31), (3, 3), **P1, groups=4),
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tilework.testing import convolution
-from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.case import Array, Bench, Case, Generator, Mode
 from tilework.testing.cases.gemm import ACTIVATIONS, ITEM_BYTES
 from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays, laid_out, normal
 from tilework.testing.tolerance import (
@@ -512,6 +512,18 @@ def _as_layers_hold(op: str, settings: Settings) -> Callable[..., Callable[[], A
     return setup
 
 
+def _frozen(op: str, settings: Settings) -> Callable[..., Callable[[], Any]]:
+    """The call with a layer's weight and bias that nn.utils.freeze has made read-only."""
+
+    def setup(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:
+        layer = tw.nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:]).to(weight.dtype)
+        layer.load_state_dict({"weight": weight, "bias": bias})
+        tw.nn.utils.freeze(layer)
+        return lambda: getattr(F, op)(x, layer.weight, layer.bias, **settings)
+
+    return setup
+
+
 def _timed_case(
     name: str,
     x: Shape,
@@ -519,6 +531,7 @@ def _timed_case(
     op: str = "conv2d",
     quick: bool = False,
     dtype: str = "float32",
+    modes: tuple[Mode, ...] = ("forward", "backward"),
     **settings: Any,
 ) -> Iterator[Case]:
     groups = settings.get("groups", 1)
@@ -532,19 +545,22 @@ def _timed_case(
     products = windows[0] * math.prod(windows[2:]) * math.prod(weight)
     if "transpose" not in op:
         assert weight[1] * groups == x[1]
-    for mode, passes in (("forward", 1), ("backward", 3)):
+    for mode in modes:
+        backward = mode == "backward"
         label = f"{name} {mode}{' bfloat16' if dtype == 'bfloat16' else ''}"
         bench = Bench(
             label,
-            flops=passes * 2.0 * products,
-            bytes=ITEM_BYTES[dtype] * (1 if mode == "forward" else 2) * sum(elements),
-            mode=mode,  # type: ignore[arg-type]
+            flops=(3 if backward else 1) * 2.0 * products,
+            bytes=ITEM_BYTES[dtype] * (2 if backward else 1) * sum(elements),
+            mode=mode,
             dtype=dtype,
             quick=quick,
         )
+        setup = _frozen if mode == "frozen" else _as_layers_hold
         yield _case(
-            op, x, weight, label, quick=False, bench=bench, setup=_as_layers_hold(op, settings),
-            peer=_call(op, settings), dtypes=(dtype,), **settings,
+            op, x, weight, label, quick=False, bench=bench, setup=setup(op, settings),
+            differentiable=() if mode == "frozen" else (0, 1, 2), peer=_call(op, settings),
+            dtypes=(dtype,), **settings,
         )  # fmt: skip
 
 
@@ -559,8 +575,9 @@ def _timed() -> Iterator[Case]:
         name, x = f"conv 3x3 {channels}@{side} N={n}", (n, channels, side, side)
         quick = channels == 128 and n == 1
         yield from _timed_case(
-            name, x, (channels, channels, 3, 3), quick=quick, dtype=dtype, padding=1
-        )
+            name, x, (channels, channels, 3, 3), quick=quick, dtype=dtype, padding=1,
+            modes=("forward", "frozen", "backward") if n == 1 else ("forward", "backward"),
+        )  # fmt: skip
     yield from _timed_case("conv 1x1 64->256@56 N=16", (16, 64, 56, 56), (256, 64, 1, 1))
     yield from _timed_case(
         "conv stem 7x7 s2 3->64@224 N=16", (16, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3
