@@ -23,6 +23,7 @@ TW_INLINE void sweep_channels(int64_t channels, bool room, Body body) {
   if (!room) return sweep<T>(channels, body);
   for (int64_t k = 0; k < channels; k += Vec<T>::width) body(k, WholeVector<T>{});
 }
+// Of a pixel in a row of `pixels`: whether such vectors stay within the row.
 template <class T>
 TW_INLINE bool has_room(int64_t pixel, int64_t pixels, int64_t channels) {
   constexpr int W = Vec<T>::width;
