@@ -125,14 +125,14 @@ void correlate(Correlation<T> g, double cost_ns, const PackedKernel& packed) {
   const Grid grid = choose_grid(g.images * g.rows * g.cols, g.images * g.rows, g.groups * g.outs,
                                 units.count, threads);
   // Whole images where they come out even, else each image's rows.
-  const bool whole = g.images % grid.pixels == 0;
-  const int64_t bands = whole ? 1 : std::min(grid.pixels, g.rows);
-  const int64_t images = whole ? grid.pixels : g.images;
-  parallel_for(images * bands * grid.outs, cost_ns, [&](int64_t task) {
-    const int64_t o = task % grid.outs, band = task / grid.outs % bands;
-    const int64_t i = task / grid.outs / bands;
-    const int64_t out = units.count * o / grid.outs * units.size;
-    const int64_t out_end = std::min(units.end, units.count * (o + 1) / grid.outs * units.size);
+  const bool whole = g.images % grid.rows == 0;
+  const int64_t bands = whole ? 1 : std::min(grid.rows, g.rows);
+  const int64_t images = whole ? grid.rows : g.images;
+  parallel_for(images * bands * grid.cols, cost_ns, [&](int64_t task) {
+    const int64_t o = task % grid.cols, band = task / grid.cols % bands;
+    const int64_t i = task / grid.cols / bands;
+    const int64_t out = units.count * o / grid.cols * units.size;
+    const int64_t out_end = std::min(units.end, units.count * (o + 1) / grid.cols * units.size);
     const int64_t row = g.rows * band / bands, row_end = g.rows * (band + 1) / bands;
     const int64_t image = g.images * i / images, image_end = g.images * (i + 1) / images;
     const Correlation<T> piece =
@@ -170,22 +170,22 @@ void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
       std::is_same_v<T, bfloat16> ? PixelSlices{} : PixelSlices::of(g, out_units * channel_units);
   const auto threads = static_cast<int>(ceil_div(num_threads(), slices.count()));
   const Grid grid = choose_grid(g.channels * g.tap_count, channel_units, outs, out_units, threads);
-  const int64_t pieces = grid.pixels * grid.outs;
+  const int64_t pieces = grid.rows * grid.cols;
   const int64_t elements = g.groups * g.outs * g.channels * g.tap_count;
   Scratch<T> more(static_cast<size_t>(elements * (slices.count() - 1)));
   parallel_for(slices.count() * pieces, cost_ns, [&](int64_t task) {
-    const int64_t s = task / pieces, c = task % grid.pixels, o = task % pieces / grid.pixels;
-    const int64_t out = out_units * o / grid.outs * out_unit;
-    const int64_t out_end = std::min(outs, out_units * (o + 1) / grid.outs * out_unit);
+    const int64_t s = task / pieces, c = task % grid.rows, o = task % pieces / grid.rows;
+    const int64_t out = out_units * o / grid.cols * out_unit;
+    const int64_t out_end = std::min(outs, out_units * (o + 1) / grid.cols * out_unit);
     const auto cut = [&](int64_t i) {
-      return i == grid.pixels ? g.channels : channel_units * i / grid.pixels * channel_unit;
+      return i == grid.rows ? g.channels : channel_units * i / grid.rows * channel_unit;
     };
     WeightGradient<T> slice = slices.slice(g, s);
     if (s > 0) slice.dweight = more.get() + (s - 1) * elements;
     run_on_this_thread(piece_of(slice, out, out_end - out, cut(c), cut(c + 1) - cut(c)), routine);
   });
   if constexpr (!std::is_same_v<T, bfloat16>)
-    add_slices(g.dweight, elements, more.get(), slices.count() - 1);
+    if (slices.count() > 1) add_slices(g.dweight, elements, more.get(), slices.count() - 1);
 }
 
 // A 1x1 window at every pixel: one product, where pixels lie at one stride.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/grid.h"
 #include "kernels/conv/operations.h"
 
 namespace tilework {
@@ -63,27 +64,12 @@ Correlation<T> outs_of(Correlation<T> g, int64_t begin, int64_t count, const Out
   return g;
 }
 
-// A cut of pixels repeats the packing of weights, one of outs the reading of x: of the cuts that
-// give every thread work, the cheapest.
-struct Grid {
-  int64_t pixels, outs;
-};
-inline Grid choose_grid(int64_t pixels, int64_t most_pixel_cuts, int64_t outs, int64_t out_units,
+// Rows of the grid are pixels, or a weights' gradient's channels and taps.
+inline Grid choose_grid(int64_t rows, int64_t most_row_cuts, int64_t outs, int64_t out_units,
                         int threads) {
-  constexpr double kPack = 60;  // multiply-adds in the time that packing one element takes
-  Grid best{1, 1};
-  double best_cost = 0;
-  for (int64_t cuts = 1; cuts <= std::min<int64_t>(threads, out_units); ++cuts) {
-    const int64_t across = std::min(ceil_div(threads, cuts), most_pixel_cuts);
-    const double m = static_cast<double>(ceil_div(pixels, across));
-    const double n = static_cast<double>(ceil_div(outs, cuts));
-    const double cost = m * n + kPack * (m + n);
-    if (cuts == 1 || cost < best_cost) {
-      best_cost = cost;
-      best = {across, cuts};
-    }
-  }
-  return best;
+  return cheapest_grid(
+      threads, most_row_cuts, out_units, [&](int64_t cuts) { return ceil_div(rows, cuts); },
+      [&](int64_t cuts) { return ceil_div(outs, cuts); });
 }
 
 template <class T>

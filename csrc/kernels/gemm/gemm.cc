@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "base/grid.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
@@ -82,29 +83,14 @@ void run_on_this_thread(const GemmArgs<T>& g, const GemmRoutine<T>& routine) {
   routine.run(g, workspace.get());
 }
 
-// How C is cut among threads. Each task packs its own operands, so a cut across M repeats the
-// packing of B and one across N that of A: of the cuts that give every thread work, the cheapest.
-struct Grid {
-  int64_t rows, cols;
-};
 template <class T>
 Grid choose_grid(const GemmArgs<T>& g, const GemmRoutine<T>& routine, int threads) {
   const int64_t m_units = (g.m + routine.m_unit - 1) / routine.m_unit;
   const int64_t n_units = (g.n + routine.n_unit - 1) / routine.n_unit;
-  constexpr double kPack = 60;  // multiply-adds in the time that packing one element takes
-  Grid best{1, 1};
-  double best_cost = 0;
-  for (int64_t cols = 1; cols <= std::min<int64_t>(threads, n_units); ++cols) {
-    const int64_t rows = std::min<int64_t>((threads + cols - 1) / cols, m_units);
-    const double m = static_cast<double>((m_units + rows - 1) / rows * routine.m_unit);
-    const double n = static_cast<double>((n_units + cols - 1) / cols * routine.n_unit);
-    const double cost = m * n + kPack * (m + n);
-    if (cols == 1 || cost < best_cost) {
-      best_cost = cost;
-      best = {rows, cols};
-    }
-  }
-  return best;
+  return cheapest_grid(
+      threads, m_units, n_units,
+      [&](int64_t rows) { return (m_units + rows - 1) / rows * routine.m_unit; },
+      [&](int64_t cols) { return (n_units + cols - 1) / cols * routine.n_unit; });
 }
 
 template <class T>
