@@ -73,6 +73,16 @@ TW_INLINE void put_tile(const Vec<T> (&sum)[Rows][Vectors], T* out, int64_t row,
   }
 }
 
+// C is wanted when the sums are done: asked for before, it comes while they are made.
+template <int Rows, class T>
+TW_INLINE void ask_for_tile(const T* out, int64_t row) {
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i, out += row) {
+    __asm__("" : "+r"(out));  // as in put_tile()
+    __builtin_prefetch(out, 1, 3);
+  }
+}
+
 // What a step adds to a sum of the product of a lane of A and one of B.
 template <class T>
 struct MultiplyAdd {
@@ -90,6 +100,7 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
   const int64_t a_step = a.col ? a.col : Rows;  // packed only
   T* out = c.data;
   for (int left = c.tiles;; b.data += b.panel, out += Vectors * V::width) {
+    ask_for_tile<Rows>(out, c.row);
     V sum[Rows][Vectors];
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i)
@@ -104,7 +115,7 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
     for (int i = 0; i < kBases; ++i) base[i] = a.data + 3 * i * a.row;
     const T* packed = a.data;
     const T* pb = b.data;
-    const auto steps = [&]<int count>() TW_INLINE_LAMBDA {
+    const auto steps = [&]<int count, bool ask_later>() TW_INLINE_LAMBDA {
 #pragma GCC unroll 2
       for (int s = 0; s < count; ++s) {
         V vb[Vectors];
@@ -114,7 +125,7 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
 #pragma GCC unroll 4
         for (int j = 0; j < Vectors * V::width; j += kLine)
           __builtin_prefetch(pb + ahead + j, 0, 3);
-        __builtin_prefetch(pb + later, 0, 2);
+        if constexpr (ask_later) __builtin_prefetch(pb + later, 0, 2);
 #pragma GCC unroll 16
         for (int i = 0; i < Rows; ++i) {
           const V va = PackedA ? packed[i] : base[i / 3][(i % 3) * a.row + s];
@@ -130,11 +141,22 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
       }
     };
     int64_t step = 0;
-    for (; step + kStepsPerTurn <= k; step += kStepsPerTurn)
-      steps.template operator()<kStepsPerTurn>();
-    for (; step < k; ++step) steps.template operator()<1>();
+    const auto whole_turns = [&]<bool ask_later>() TW_INLINE_LAMBDA {
+      for (; step + kStepsPerTurn <= k; step += kStepsPerTurn)
+        steps.template operator()<kStepsPerTurn, ask_later>();
+    };
+    // A request for nothing new would still take one of the slots that loads compete for.
+    if (b.later)
+      whole_turns.template operator()<true>();
+    else
+      whole_turns.template operator()<false>();
+    for (; step < k; ++step) steps.template operator()<1, false>();
 
-    const PartVector<T> last{c.cols - (Vectors - 1) * V::width};
+    int cols = c.cols;
+    // Or the compiler makes the last vector's mask ahead of the loop and holds it in a register
+    // that the sums and B lack.
+    __asm__ volatile("" : "+r"(cols));
+    const PartVector<T> last{cols - (Vectors - 1) * V::width};
     if (last.n < V::width)
       c.add ? put_tile<true>(sum, out, c.row, last) : put_tile<false>(sum, out, c.row, last);
     else if (c.add)
