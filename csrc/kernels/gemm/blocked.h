@@ -57,6 +57,9 @@ TW_INLINE size_t aligned_bytes(int64_t elements) {
 // B read where it lies. One or two panels of A are not worth that order: they take strips of B as
 // they come.
 inline constexpr int64_t kFewPanels = 5;
+// A B packed earlier is in that order's favour, since it comes from memory: it is read once, for as
+// many panels of A as leave room in an L2.
+inline constexpr int64_t kFewPanelsOfPackedB = 16;
 
 // A B of that many bytes needs no packing to be near. Low tiles read it more often: it must fit in
 // L1.
@@ -74,7 +77,8 @@ size_t blocked_workspace(int64_t m, int64_t n, int64_t k) {
   const int64_t kc = least(k, Blocks<T>::kc_most);
   const int64_t b =
       least(ceil_div(n, Shape::nr) * Shape::nr * kc, Blocks<T>::b_most + Shape::nr * kc);
-  return aligned_bytes<T>(Blocks<T>::a_elements(kc) * least(ceil_div(m, Shape::mr), kFewPanels)) +
+  return aligned_bytes<T>(Blocks<T>::a_elements(kc) *
+                          least(ceil_div(m, Shape::mr), kFewPanelsOfPackedB)) +
          aligned_bytes<T>(b);
 }
 
@@ -87,14 +91,16 @@ class BlockedProduct {
       : g_(args),
         blocks_(args.m, args.n, args.k),
         panel_a_(static_cast<T*>(workspace)),
-        block_b_(reinterpret_cast<T*>(static_cast<char*>(workspace) +
-                                      aligned_bytes<T>(blocks_.a_elements(blocks_.kc) *
-                                                       least(blocks_.m_panels, kFewPanels)))),
+        block_b_(
+            reinterpret_cast<T*>(static_cast<char*>(workspace) +
+                                 aligned_bytes<T>(blocks_.a_elements(blocks_.kc) *
+                                                  least(blocks_.m_panels, kFewPanelsOfPackedB)))),
         // Packing a panel of A pays when several panels of B use it; the other way round for B.
         pack_a_(args.n > 4 * Shape::nr || (args.a_col != 1 && args.a_row != 1)),
         rows_adjacent_(pack_a_ || args.a_col != 1),
-        few_rows_(blocks_.m_panels <= kFewPanels && pack_a_ &&
-                  (args.packed.data || (args.b_col == 1 && blocks_.m_panels > 2))),
+        few_rows_(pack_a_ && (args.packed.data ? blocks_.m_panels <= kFewPanelsOfPackedB
+                                               : args.b_col == 1 && blocks_.m_panels > 2 &&
+                                                     blocks_.m_panels <= kFewPanels)),
         pack_b_(!args.packed.data && !few_rows_ &&
                 (args.b_col != 1 ||
                  (blocks_.m_panels > 2 && args.n * args.k * int64_t{sizeof(T)} > kSmallB))) {}
@@ -127,11 +133,22 @@ class BlockedProduct {
       const T* next =
           n_end - j >= 2 * Shape::nr ? panel_of_b(j + Shape::nr, n_begin, n_end).data : nullptr;
       for (int64_t p = 0; p < blocks_.m_panels; ++p) {
-        b.later = next && p < 2 ? next + p * Shape::width : nullptr;
+        ask_for(next, p, b);
         const Part rows = part(g_.m, blocks_.m_panels, p);
         compute(rows, j, cols_at(j, n_end), 1, {panel_a_ + p * blocks_.a_elements(kc_), 0, 0}, b);
       }
     }
+  }
+
+  // The next strip, which the first few panels' tiles ask for: a strip that lies adjacent in equal
+  // shares, since a burst of requests would hold up those for this one; else a line of each row.
+  void ask_for(const T* next, int64_t panel, TileB<T>& b) const {
+    constexpr int64_t kLine = 64 / sizeof(T), kLines = (Shape::nr + kLine - 1) / kLine;
+    const int64_t shares = g_.packed.data ? least<int64_t>(blocks_.m_panels, 4) : kLines;
+    b.later = nullptr;
+    if (!next || panel >= shares) return;
+    b.later = next + panel * (g_.packed.data ? kc_ * Shape::nr / shares : kLine);
+    b.later_step = g_.packed.data ? ceil_div(Shape::nr, shares) : b.row;
   }
 
   // A row of tiles of C, `cols` columns each.

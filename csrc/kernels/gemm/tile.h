@@ -37,9 +37,11 @@ template <class T>
 struct TileB {
   const T* data;
   int64_t row;  // elements from one k to the next
-  // What a later tile reads: a line of each step is asked for into L2. Null: nothing.
+  // What a later tile reads: asked for into L2, a line and then `later_step` elements further at
+  // each step of k. Null: nothing.
   const T* later = nullptr;
   int64_t panel = 0;  // elements from one tile's B to the next tile's, in a row of tiles
+  int64_t later_step = 0;
 };
 
 template <class T>
@@ -96,7 +98,6 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
   using V = Vec<T>;
   // A's panel lies in L1; B streams from L2, and what is asked for ahead hides that.
   const int64_t ahead = kPrefetchSteps * b.row;
-  const int64_t later = b.later ? b.later - b.data : 0;
   const int64_t a_step = a.col ? a.col : Rows;  // packed only
   T* out = c.data;
   for (int left = c.tiles;; b.data += b.panel, out += Vectors * V::width) {
@@ -114,7 +115,7 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
 #pragma GCC unroll 8
     for (int i = 0; i < kBases; ++i) base[i] = a.data + 3 * i * a.row;
     const T* packed = a.data;
-    const T* pb = b.data;
+    const T *pb = b.data, *later = b.later;
     const auto steps = [&]<int count, bool ask_later>() TW_INLINE_LAMBDA {
 #pragma GCC unroll 2
       for (int s = 0; s < count; ++s) {
@@ -125,7 +126,10 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
 #pragma GCC unroll 4
         for (int j = 0; j < Vectors * V::width; j += kLine)
           __builtin_prefetch(pb + ahead + j, 0, 3);
-        if constexpr (ask_later) __builtin_prefetch(pb + later, 0, 2);
+        if constexpr (ask_later) {
+          __builtin_prefetch(later, 0, 2);
+          later += b.later_step;
+        }
 #pragma GCC unroll 16
         for (int i = 0; i < Rows; ++i) {
           const V va = PackedA ? packed[i] : base[i / 3][(i % 3) * a.row + s];
