@@ -1,4 +1,4 @@
-// The blocked correlation: a block of packed weights stays in L2 while the pixels stream by.
+// The blocked correlation: some panels of packed weights stay in L2 while the pixels stream by.
 //
 // A tile takes kBlock products at a time, so that what it reads of x stays in L1 while every panel
 // of weights meets it. Within them, chains of roundings end after kChain products: what bounds the
@@ -31,6 +31,10 @@ TW_INLINE Clip clip(const ConvGeometry& g, const Part& cols, const Tap& tap) {
 template <class T>
 inline constexpr int64_t kPanelSteps = Blocks<T>::b_most / Tile<T>::nr;
 
+// Weights that meet all pixels of an image in one pass: what the smallest L2 of such machines holds
+// beside x. Less would read x more often for nothing.
+inline constexpr int64_t kPassBytes = kRegisters == 32 ? 5 << 18 : 3 << 17;
+
 template <class T>
 int64_t channel_blocks_of(const ConvGeometry& g) {
   const int64_t taps = g.tap_count > 0 ? g.tap_count : 1;
@@ -45,7 +49,8 @@ struct CorrelationPlan {
   CopyExtent extent;
   int64_t images_at_once;
   int64_t channel_blocks, channels;  // of one block
-  int64_t panels, panels_at_once;
+  int64_t panels, panels_at_once;  // packed at once
+  int64_t pass_panels;             // of those
   int64_t col_parts;
   int64_t taps_at_once, tap_blocks, chain;
   int64_t segments_most;  // of one block of taps
@@ -68,8 +73,10 @@ struct CorrelationPlan {
     segments_most = least(taps_at_once, g.tap_count) * ceil_div(channels, chain);
 
     panels = ceil_div(g.outs, Shape::nr);
-    const int64_t fit = kPanelSteps<T> / (taps * channels > 0 ? taps * channels : 1);
-    panels_at_once = least(panels, fit > 0 ? fit : 1);
+    const int64_t steps = taps * channels > 0 ? taps * channels : 1;
+    const auto fit = [&](int64_t room) { return room / steps > 0 ? room / steps : 1; };
+    panels_at_once = least(panels, fit(kPanelSteps<T>));
+    pass_panels = least(panels_at_once, fit(kPassBytes / sizeof(T) / Shape::nr));
     // Weights that one block holds are packed once, and each image copied when its turn comes.
     images_at_once = one_block() ? 1 : g.images;
 
@@ -128,7 +135,7 @@ class BlockedCorrelation {
 
  private:
   int64_t panels_here() const { return least(plan_.panels_at_once, plan_.panels - panel_); }
-  int64_t sums_row() const { return plan_.panels_at_once * Shape::nr; }
+  int64_t sums_row() const { return plan_.pass_panels * Shape::nr; }
   int64_t panel_elements() const { return g_.tap_count * channels_.size * Shape::nr; }
 
   void pack(const PanelPacker<T>& packer) {
@@ -150,34 +157,37 @@ class BlockedCorrelation {
   void multiply_image(const Source<T>& x, int64_t image, int64_t image_of_source) {
     const T* in = x.data + image_of_source * x.image + channels_.begin;
     const int64_t out = image * g_.y_image + group_ * g_.outs;
-    for (int64_t row = 0; row < g_.rows; ++row)
-      for (int64_t p = 0; p < plan_.col_parts; ++p)
-        multiply_pixels(x, in, row, p, out + row * g_.y_row);
+    for (int64_t first = 0; first < panels_here(); first += plan_.pass_panels) {
+      const Part panels = {first, least(plan_.pass_panels, panels_here() - first)};
+      for (int64_t row = 0; row < g_.rows; ++row)
+        for (int64_t p = 0; p < plan_.col_parts; ++p)
+          multiply_pixels(x, in, panels, row, p, out + row * g_.y_row);
+    }
   }
 
-  // The pixels of a tile, all columns of the block. `out_row` counts elements of y.
-  void multiply_pixels(const Source<T>& x, const T* in, int64_t row, int64_t col_part,
-                       int64_t out_row) {
+  // The pixels of a tile, all columns of a pass. `out_row` counts elements of y.
+  void multiply_pixels(const Source<T>& x, const T* in, const Part& panels, int64_t row,
+                       int64_t col_part, int64_t out_row) {
     const Part cols = part(g_.cols, plan_.col_parts, col_part);
     const int64_t out = out_row + cols.begin * g_.y_col;
     const bool first = channels_.begin == 0, last = channels_.begin + channels_.size == g_.channels;
-    Ahead<T> ahead = next_rows(x, in, row, cols, plan_.tap_blocks * panels_here());
+    Ahead<T> ahead = next_rows(x, in, row, cols, plan_.tap_blocks * panels.size);
     for (int64_t block = 0; block < plan_.tap_blocks; ++block) {
       const bool add = !first || block > 0, end = last && block + 1 == plan_.tap_blocks;
       const SegmentList<T> list = segments_of(x, in, row, col_part, block);
       if (list.count == 0 && add && !end) continue;
-      for (int64_t p = 0; p < panels_here(); ++p)
-        multiply_tile(list, cols, p, out, add, end, ahead);
+      for (int64_t p = 0; p < panels.size; ++p)
+        multiply_tile(list, cols, panels.begin + p, sums_ + p * Shape::nr, out, add, end, ahead);
     }
   }
 
-  void multiply_tile(SegmentList<T> list, const Part& cols, int64_t p, int64_t out, bool add,
-                     bool last, Ahead<T>& ahead) {
+  void multiply_tile(SegmentList<T> list, const Part& cols, int64_t p, T* sums, int64_t out,
+                     bool add, bool last, Ahead<T>& ahead) {
     const int64_t col = (panel_ + p) * Shape::nr;
     const int height = static_cast<int>(cols.size);
     const int width = static_cast<int>(least<int64_t>(Shape::nr, g_.outs - col));
     T* y = g_.y + out + col;
-    T* c = plan_.streams ? sums_ + p * Shape::nr : y;
+    T* c = plan_.streams ? sums : y;
     const int64_t c_row = plan_.streams ? sums_row() : g_.y_col;
     list.panel = panel(p);
     list.ahead = ahead.next();
