@@ -18,6 +18,7 @@ template <class T>
 struct LanePicks {
   int64_t terms;  // channels in a group
   int64_t in_channels, out_channels;
+  int64_t whole;  // so many vectors, the first, use each lane of their outputs and inputs
   int64_t* first;
   typename BitsOf<T>::type* lanes;
 
@@ -27,11 +28,14 @@ struct LanePicks {
     lanes = arena.template take<typename BitsOf<T>::type>(vectors() * terms * Vec<T>::width);
   }
   int64_t vectors() const { return ceil_div(out_channels, Vec<T>::width); }
+  bool depthwise() const { return in_channels == out_channels && terms == 1; }
 
-  void fill(int64_t outs) const {
+  void fill(int64_t outs) {
     constexpr int W = Vec<T>::width;
+    whole = 0;
     for (int64_t v = 0; v < vectors(); ++v) {
       first[v] = v * W / outs * terms;
+      if ((v + 1) * W <= out_channels && first[v] + W <= in_channels) whole = v + 1;
       for (int64_t k = 0; k < terms; ++k)
         for (int l = 0; l < W; ++l) {
           const int64_t out = least(v * W + l, out_channels - 1);
@@ -73,27 +77,37 @@ struct LaneVector {
   }
 };
 
-// body(vector) for each of the vectors [begin, end) of output channels.
-template <class T, class Body>
-TW_INLINE void for_each_lane_vector(const LanePicks<T>& picks, int64_t begin, int64_t end,
-                                    Body body) {
+template <class T, bool Permuted, class Lanes>
+TW_INLINE LaneVector<T, Permuted, Lanes> lane_vector(const LanePicks<T>& picks, int64_t v) {
   constexpr int W = Vec<T>::width;
-  const bool depthwise = picks.in_channels == picks.out_channels && picks.terms == 1;
-  for (int64_t v = begin; v < end; ++v) {
-    const int64_t out = v * W, in = picks.first[v];
-    const PartVector<T> outs{static_cast<int>(least<int64_t>(W, picks.out_channels - out))};
-    const PartVector<T> ins{static_cast<int>(least<int64_t>(W, picks.in_channels - in))};
-    const bool whole = outs.n == W && ins.n == W;
-    const auto* lanes = picks.lanes + v * picks.terms * W;
-    if (depthwise && whole)
-      body(LaneVector<T, false, WholeVector<T>>{{}, {}, out, out, 1, nullptr});
-    else if (depthwise)
-      body(LaneVector<T, false, PartVector<T>>{outs, outs, out, out, 1, nullptr});
-    else if (whole)
-      body(LaneVector<T, true, WholeVector<T>>{{}, {}, out, in, picks.terms, lanes});
-    else
-      body(LaneVector<T, true, PartVector<T>>{outs, ins, out, in, picks.terms, lanes});
+  LaneVector<T, Permuted, Lanes> vector{{}, {}, v * W, v * W, 1, nullptr};
+  if constexpr (Permuted) {
+    vector.in = picks.first[v];
+    vector.terms = picks.terms;
+    vector.lanes = picks.lanes + v * picks.terms * W;
   }
+  if constexpr (requires { vector.out_lanes.n; }) {
+    vector.out_lanes.n = static_cast<int>(least<int64_t>(W, picks.out_channels - vector.out));
+    vector.in_lanes.n = static_cast<int>(least<int64_t>(W, picks.in_channels - vector.in));
+  }
+  return vector;
+}
+
+// body<permuted, kind of lanes>(vectors) for the vectors [begin, end) of output channels, those of
+// one kind at a time.
+template <class T, class Body>
+TW_INLINE void for_each_lane_kind(const LanePicks<T>& picks, int64_t begin, int64_t end,
+                                  Body body) {
+  const int64_t whole = least(end, picks.whole > begin ? picks.whole : begin);
+  const Part wholes{begin, whole - begin}, parts{whole, end - whole};
+  const auto of_kind = [&]<bool permuted>() TW_INLINE_LAMBDA {
+    if (wholes.size > 0) body.template operator()<permuted, WholeVector<T>>(wholes);
+    if (parts.size > 0) body.template operator()<permuted, PartVector<T>>(parts);
+  };
+  if (picks.depthwise())
+    of_kind.template operator()<false>();
+  else
+    of_kind.template operator()<true>();
 }
 
 // One tap of a row of windows: pixel q of the grid reads in[q * step], for q in [begin, end) alone.
@@ -105,6 +119,28 @@ struct LaneTap {
   bool starts_run;  // the next two taps read, in turn, what this one does a pixel further on
 };
 
+struct Span {
+  int64_t begin, end;
+};
+
+// The pixels of a row whose windows' column of tap `t` lies within x.
+TW_INLINE Span pixels_reached(const ConvGeometry& g, const Tap& t) {
+  if (t.col >= g.in_cols) return {0, 0};
+  return {t.col < 0 ? ceil_div(-t.col, g.col_step) : 0,
+          least(g.cols, ceil_div(g.in_cols - t.col, g.col_step))};
+}
+
+// The pixels of a row that every tap reaches, whichever row; [count, count) where there are none.
+TW_INLINE Span pixels_inside(const ConvGeometry& g) {
+  Span all{0, g.cols};
+  for (int64_t i = 0; i < g.tap_count; ++i) {
+    const Span reached = pixels_reached(g, g.taps[i]);
+    if (reached.begin > all.begin) all.begin = reached.begin;
+    if (reached.end < all.end) all.end = reached.end;
+  }
+  return all.begin < all.end ? all : Span{g.cols, g.cols};
+}
+
 // The taps that meet row `row` of the piece's grid; gives their count.
 template <class T>
 int64_t list_lane_taps(const ConvGeometry& g, const Source<T>& x, int64_t row, LaneTap<T>* taps) {
@@ -112,12 +148,10 @@ int64_t list_lane_taps(const ConvGeometry& g, const Source<T>& x, int64_t row, L
   for (int64_t i = 0; i < g.tap_count; ++i) {
     const Tap& t = g.taps[i];
     const int64_t in_row = (g.row_begin + row) * g.row_step + t.row;
-    if (in_row < 0 || in_row >= g.in_rows || t.col >= g.in_cols) continue;
-    const int64_t begin = t.col < 0 ? ceil_div(-t.col, g.col_step) : 0;
-    const int64_t end = least(g.cols, ceil_div(g.in_cols - t.col, g.col_step));
-    if (begin >= end) continue;
+    const Span reached = pixels_reached(g, t);
+    if (in_row < 0 || in_row >= g.in_rows || reached.begin >= reached.end) continue;
     taps[count++] = {x.data + in_row * x.row + t.col * x.col, i * g.channels * g.groups * g.outs,
-                     begin, end, false};
+                     reached.begin, reached.end, false};
   }
   const int64_t step = g.col_step * x.col, weights = g.channels * g.groups * g.outs;
   const auto follows = [&](const LaneTap<T>& a, const LaneTap<T>& b) {
@@ -128,18 +162,15 @@ int64_t list_lane_taps(const ConvGeometry& g, const Source<T>& x, int64_t row, L
   return count;
 }
 
-// The pixels of a row that every tap reaches; [count, count) where there are none.
-struct Inside {
-  int64_t begin, end;
-};
+// The pixels of a row that each of `taps` reaches; [count, count) where there are none.
 template <class T>
-TW_INLINE Inside inside(const LaneTap<T>* taps, int64_t tap_count, int64_t count) {
-  Inside all{0, count};
+TW_INLINE Span inside(const LaneTap<T>* taps, int64_t tap_count, int64_t count) {
+  Span all{0, count};
   for (int64_t t = 0; t < tap_count; ++t) {
     if (taps[t].begin > all.begin) all.begin = taps[t].begin;
     if (taps[t].end < all.end) all.end = taps[t].end;
   }
-  return all.begin < all.end ? all : Inside{count, count};
+  return all.begin < all.end ? all : Span{count, count};
 }
 
 // What the next rows will read, asked for into L2 in the order of memory: their own reads go from

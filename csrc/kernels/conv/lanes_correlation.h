@@ -11,10 +11,13 @@ namespace tilework::TW_ISA {
 // loaded serves them all.
 inline constexpr int kLanePixels = 8;
 
-// So many channels of a pixel before the next pixels: their weights stay in L1, and so do the sums
-// that go around the caches, a block at a time. So many rows before further channels: a row that
-// several others read stays in L2.
-inline constexpr int64_t kLaneChannels = 128, kLaneRows = 8;
+// So many channels of a block of pixels, then the block below: what their windows share of x stays
+// in L1, with the weights, and the sums that go around the caches. So many rows before the next
+// block of pixels: what these share stays in L2.
+inline constexpr int64_t kLaneChannels = 128, kLaneRows = 4;
+// So many channels of a block go around the caches at once: more stores than a core can queue would
+// hold up the sums that follow.
+inline constexpr int64_t kStreamedChannels = 32;
 
 // One row of windows.
 template <class T>
@@ -52,53 +55,42 @@ TW_INLINE void add_lane_taps(const Vector& v, const T* in, int64_t step, const T
   }
 }
 
-// Pixels [q, q + Pixels), each of which every tap reaches. Not inlined: around it the compiler
-// would keep addresses in the registers that its loops want.
-template <int Pixels, class T, class Vector>
-__attribute__((noinline)) void lane_block(const LaneRow<T>& r, const Vector& vector, int64_t q,
-                                          T* out, int64_t out_step) {
+// Pixels [q, q + Pixels), each of which every tap reaches, of some vectors of one kind. Not
+// inlined: around it the compiler would keep addresses in the registers that its loops want.
+template <int Pixels, bool permuted, class Lanes, class T>
+__attribute__((noinline)) void lane_block(const LaneRow<T>& row, const LanePicks<T>& picks,
+                                          const Part& vectors, int64_t q, T* out, int64_t out_step,
+                                          LookAhead<T>& ahead) {
   using V = Vec<T>;
-  const Vector v = vector;
-  const int64_t step = r.in_step, outs = r.out_channels;
+  const LaneRow<T> r = row;
   const LaneTap<T>* const taps_end = r.taps + r.tap_count;
-  const T* const weights = r.weights + v.out;
-  V sum[Pixels];
+  for (int64_t i = 0; i < vectors.size; ++i, out += V::width) {
+    const auto v = lane_vector<T, permuted, Lanes>(picks, vectors.begin + i);
+    V sum[Pixels];
 #pragma GCC unroll 8
-  for (int i = 0; i < Pixels; ++i) sum[i] = V::zero();
-  for (const LaneTap<T>* tap = r.taps; tap != taps_end;) {
-    const T* in = tap->in + q * step;
-    const T* weight = weights + tap->weights;
-    if (tap->starts_run) {
-      add_lane_taps<3>(v, in, step, weight, v.terms * outs, outs, sum);
-      tap += 3;
-    } else {
-      add_lane_taps<1>(v, in, step, weight, 0, outs, sum);
-      ++tap;
+    for (int p = 0; p < Pixels; ++p) sum[p] = V::zero();
+    for (const LaneTap<T>* tap = r.taps; tap != taps_end;) {
+      const T* in = tap->in + q * r.in_step;
+      const T* weight = r.weights + tap->weights + v.out;
+      if (tap->starts_run) {
+        add_lane_taps<3>(v, in, r.in_step, weight, v.terms * r.out_channels, r.out_channels, sum);
+        tap += 3;
+      } else {
+        add_lane_taps<1>(v, in, r.in_step, weight, 0, r.out_channels, sum);
+        ++tap;
+      }
     }
-  }
+    T* to = out;
 #pragma GCC unroll 8
-  for (int i = 0; i < Pixels; ++i, out += out_step) v.out_lanes.store(out, sum[i]);
-}
-
-// A pixel near the border, which not every tap reaches: in the same order of taps.
-template <class T, class Vector>
-TW_INLINE void lane_border(const LaneRow<T>& r, const Vector& v, int64_t q, T* out) {
-  using V = Vec<T>;
-  V sum = V::zero();
-  for (int64_t t = 0; t < r.tap_count; ++t) {
-    const LaneTap<T>& tap = r.taps[t];
-    if (q < tap.begin || q >= tap.end) continue;
-    for (int64_t k = 0; k < v.terms; ++k) {
-      const V w = v.out_lanes.load(r.weights + tap.weights + k * r.out_channels + v.out);
-      sum = fma(v.read(tap.in + q * r.in_step, k), w, sum);
-    }
+    for (int p = 0; p < Pixels; ++p, to += out_step) v.out_lanes.store(to, sum[p]);
+    ahead.ask(Pixels * V::width * sizeof(T) / 64);
   }
-  v.out_lanes.store(out, sum);
 }
 
 template <class T>
 class LaneCorrelation {
   static constexpr int64_t kVectors = kLaneChannels / Vec<T>::width;
+  static constexpr int64_t kStreamedVectors = kStreamedChannels / Vec<T>::width;
 
  public:
   LaneCorrelation(const Correlation<T>& g, void* workspace)
@@ -106,10 +98,11 @@ class LaneCorrelation {
         arena_(workspace),
         picks_(g, arena_),
         source_(g, arena_),
-        streams_(can_stream(g, picks_.out_channels)) {
+        streams_(can_stream(g, picks_.out_channels)),
+        inside_(pixels_inside(g)) {
     weights_ = arena_.template take<T>(g.tap_count * picks_.terms * picks_.out_channels);
-    taps_ = arena_.template take<LaneTap<T>>(kLaneRows * g.tap_count);
-    sums_ = arena_.template take<T>(streams_ ? kLanePixels * kLaneChannels : 0);
+    taps_ = arena_.template take<LaneTap<T>>((kLaneRows + 1) * g.tap_count);
+    sums_ = arena_.template take<T>(streams_ ? kLanePixels * kStreamedChannels : 0);
   }
   size_t workspace_bytes() const { return arena_.used(); }
 
@@ -137,62 +130,79 @@ class LaneCorrelation {
   }
 
   void run_rows(const Source<T>& x, int64_t image, int64_t row, int64_t count) {
-    LaneRow<T> rows[kLaneRows];
+    row_count_ = count;
     for (int64_t i = 0; i < count; ++i) {
       LaneTap<T>* taps = taps_ + i * g_.tap_count;
-      rows[i] = {taps, list_lane_taps(g_, x, row + i, taps), g_.col_step * x.col, weights_,
-                 picks_.out_channels};
+      rows_[i] = {taps, list_lane_taps(g_, x, row + i, taps), g_.col_step * x.col, weights_,
+                  picks_.out_channels};
     }
     const int64_t next = (g_.row_begin + row + count) * g_.row_step;
     ahead_ = {x.data + next * x.row, least(g_.in_rows - next, kLaneRows * g_.row_step) * x.row};
-    for (vector_ = 0; vector_ < picks_.vectors(); vector_ += kVectors)
-      for (int64_t i = 0; i < count; ++i)
-        run_row(rows[i], image * g_.y_image + (row + i) * g_.y_row);
+    const int64_t out = image * g_.y_image + row * g_.y_row;
+    for (vector_ = 0; vector_ < picks_.vectors(); vector_ += kVectors) run_channels(out);
   }
 
-  // `out_row` counts elements of y.
-  void run_row(const LaneRow<T>& r, int64_t out_row) {
-    const Inside all = inside(r.taps, r.tap_count, g_.cols);
+  // The vectors at hand of all rows at hand; `out` counts elements of y.
+  void run_channels(int64_t out) {
     int64_t q = 0;
-    for (; q < all.begin; ++q) run_border(r, q, out_row);
-    for (; q + kLanePixels <= all.end; q += kLanePixels) run_pixels<kLanePixels>(r, q, out_row);
-    if (q < all.end && all.end - all.begin >= kLanePixels) {
+    for (; q < inside_.begin; ++q) run_border(q, out);
+    for (; q + kLanePixels <= inside_.end; q += kLanePixels) run_pixels<kLanePixels>(q, out);
+    if (q < inside_.end && inside_.end - inside_.begin >= kLanePixels) {
       // The last block overlaps the one before it: the same sums again cost less than a tail of
       // single pixels, each of which waits for its own chain.
-      run_pixels<kLanePixels>(r, all.end - kLanePixels, out_row);
-      q = all.end;
+      run_pixels<kLanePixels>(inside_.end - kLanePixels, out);
+      q = inside_.end;
     }
-    for (; q < all.end; ++q) run_pixels<1>(r, q, out_row);
-    for (; q < g_.cols; ++q) run_border(r, q, out_row);
+    for (; q < inside_.end; ++q) run_pixels<1>(q, out);
+    for (; q < g_.cols; ++q) run_border(q, out);
   }
 
   template <int Pixels>
-  void run_pixels(const LaneRow<T>& r, int64_t q, int64_t out_row) {
-    run<Pixels>(q, out_row, [&](const auto& v, T* out, int64_t out_step) TW_INLINE_LAMBDA {
-      lane_block<Pixels>(r, v, q, out, out_step);
-    });
+  void run_pixels(int64_t q, int64_t out) {
+    for (int64_t i = 0; i < row_count_; ++i)
+      run_block<Pixels>(rows_[i], q, out + i * g_.y_row + q * g_.y_col);
   }
-  void run_border(const LaneRow<T>& r, int64_t q, int64_t out_row) {
-    run<1>(q, out_row,
-           [&](const auto& v, T* out, int64_t) TW_INLINE_LAMBDA { lane_border(r, v, q, out); });
+  // A pixel near the border: under the taps that reach it, in the same order.
+  void run_border(int64_t q, int64_t out) {
+    LaneTap<T>* const reached = taps_ + kLaneRows * g_.tap_count;
+    for (int64_t i = 0; i < row_count_; ++i) {
+      LaneRow<T> row = rows_[i];
+      int64_t count = 0;
+      for (int64_t t = 0; t < row.tap_count; ++t) {
+        if (q < row.taps[t].begin || q >= row.taps[t].end) continue;
+        reached[count] = row.taps[t];
+        reached[count++].starts_run = false;
+      }
+      row.taps = reached;
+      row.tap_count = count;
+      run_block<1>(row, q, out + i * g_.y_row + q * g_.y_col);
+    }
   }
 
-  // sum(vector, where its sums go, from one pixel to the next) for the vectors at hand, then what
-  // is fused. A pixel's lines go around the caches whole, which the sums of one vector are not:
-  // those wait in L1.
-  template <int64_t Pixels, class Sum>
-  TW_INLINE void run(int64_t q, int64_t out_row, Sum sum) {
-    const int64_t first = vector_ * Vec<T>::width;
-    const int64_t at = out_row + q * g_.y_col + first;
+  // The vectors at hand of a block of pixels, whose first lies at `out`, then what is fused. A
+  // pixel's lines go around the caches whole, which the sums of one vector are not: those wait in
+  // L1, a few at a time.
+  template <int Pixels>
+  TW_INLINE void run_block(const LaneRow<T>& r, int64_t q, int64_t out) {
+    const int64_t end = least(vector_ + kVectors, picks_.vectors());
+    const int64_t at_once = streams_ ? kStreamedVectors : kVectors;
+    for (int64_t v = vector_; v < end; v += at_once)
+      run_vectors<Pixels>(r, q, out, v, least(v + at_once, end));
+  }
+
+  template <int Pixels>
+  TW_INLINE void run_vectors(const LaneRow<T>& r, int64_t q, int64_t out, int64_t begin,
+                             int64_t end) {
+    const int64_t first = begin * Vec<T>::width, at = out + first;
     T* const sums = streams_ ? sums_ : g_.y + at;
-    const int64_t row = streams_ ? kLaneChannels : g_.y_col;
-    for_each_lane_vector(picks_, vector_, least(vector_ + kVectors, picks_.vectors()),
-                         [&](const auto& v) TW_INLINE_LAMBDA {
-                           sum(v, sums + v.out - first, row);
-                           ahead_.ask(Pixels * Vec<T>::width * sizeof(T) / 64);
-                         });
+    const int64_t row = streams_ ? kStreamedChannels : g_.y_col;
+    for_each_lane_kind(
+        picks_, begin, end, [&]<bool permuted, class Lanes>(const Part& vectors) TW_INLINE_LAMBDA {
+          lane_block<Pixels, permuted, Lanes>(
+              r, picks_, vectors, q, sums + vectors.begin * Vec<T>::width - first, row, ahead_);
+        });
     if (!streams_ && !g_.epilogue.changes_result()) return;
-    const int64_t channels = least(kLaneChannels, picks_.out_channels - first);
+    const int64_t channels = least(end * Vec<T>::width, picks_.out_channels) - first;
     Epilogue<T> e = epilogue_at(g_.epilogue, 0, at);
     if (e.bias) e.bias = g_.epilogue.bias + first;
     e.residual_row = e.preactivation_row = g_.y_col;
@@ -204,14 +214,17 @@ class LaneCorrelation {
 
   const Correlation<T>& g_;
   Arena arena_;
-  const LanePicks<T> picks_;
+  LanePicks<T> picks_;
   const LaneSource<T> source_;
   const bool streams_;
   T* weights_;
   LaneTap<T>* taps_;
   T* sums_;  // of a block of pixels on their way out
+  const Span inside_;
   LookAhead<T> ahead_ = {nullptr, 0};
-  int64_t vector_ = 0;  // the first of those at hand
+  // At hand: rows, and from vector_ on channels.
+  LaneRow<T> rows_[kLaneRows];
+  int64_t row_count_ = 0, vector_ = 0;
 };
 
 template <class T>

@@ -26,7 +26,7 @@ class LaneSums {
   }
 
   TW_INLINE void add_row(const LaneTap<T>* taps, int64_t count, const T* grad) {
-    const Inside all = inside(taps, Taps, count);
+    const Span all = inside(taps, Taps, count);
     int64_t q = all.begin;
     for (; q + kChains <= all.end; q += kChains) {
 #pragma GCC unroll 4
@@ -123,30 +123,39 @@ class LaneWeightGradient {
                 least(g_.in_rows - next, kLaneSumRows * g_.row_step) * x.row};
     ahead_grad_ = {grad + count * grad_row,
                    grad_copies_ ? 0 : least(g_.rows - row - count, kLaneSumRows) * grad_row};
-    for_each_lane_vector(
-        picks_, 0, picks_.vectors(), [&]<class Vector>(const Vector& v) TW_INLINE_LAMBDA {
-          int64_t tap = 0;
-          while (tap < g_.tap_count) {
-            int taps = 1;
-            while (taps < kLaneSumTaps && tap + taps < g_.tap_count &&
-                   g_.taps[tap + taps].row == g_.taps[tap].row)
-              ++taps;
-            const auto add = [&]<int Taps>() TW_INLINE_LAMBDA {
-              int64_t k = 0;
-              for (; Vector::permuted && k + 4 <= v.terms; k += 4)
-                add_taps<Taps, 4>(x, row, count, grad, grad_row, grad_step, v, tap, k);
-              for (; k < v.terms; ++k)
-                add_taps<Taps, 1>(x, row, count, grad, grad_row, grad_step, v, tap, k);
-            };
-            if (taps == 3)
-              add.template operator()<3>();
-            else if (taps == 2)
-              add.template operator()<2>();
-            else
-              add.template operator()<1>();
-            tap += taps;
-          }
-        });
+    for_each_lane_kind(picks_, 0, picks_.vectors(),
+                       [&]<bool permuted, class Lanes>(const Part& vectors) TW_INLINE_LAMBDA {
+                         for (int64_t i = 0; i < vectors.size; ++i)
+                           add_vector(x, row, count, grad, grad_row, grad_step,
+                                      lane_vector<T, permuted, Lanes>(picks_, vectors.begin + i));
+                       });
+  }
+
+  // The taps of a vector's channels, as many at a time as lie in a row of the window.
+  template <class Vector>
+  TW_INLINE void add_vector(const Source<T>& x, int64_t row, int64_t count, const T* grad,
+                            int64_t grad_row, int64_t grad_step, const Vector& v) {
+    int64_t tap = 0;
+    while (tap < g_.tap_count) {
+      int taps = 1;
+      while (taps < kLaneSumTaps && tap + taps < g_.tap_count &&
+             g_.taps[tap + taps].row == g_.taps[tap].row)
+        ++taps;
+      const auto add = [&]<int Taps>() TW_INLINE_LAMBDA {
+        int64_t k = 0;
+        for (; Vector::permuted && k + 4 <= v.terms; k += 4)
+          add_taps<Taps, 4>(x, row, count, grad, grad_row, grad_step, v, tap, k);
+        for (; k < v.terms; ++k)
+          add_taps<Taps, 1>(x, row, count, grad, grad_row, grad_step, v, tap, k);
+      };
+      if (taps == 3)
+        add.template operator()<3>();
+      else if (taps == 2)
+        add.template operator()<2>();
+      else
+        add.template operator()<1>();
+      tap += taps;
+    }
   }
 
   template <int Taps, int Terms, class Vector>
@@ -160,11 +169,9 @@ class LaneWeightGradient {
       LaneTap<T> taps[Taps];
 #pragma GCC unroll 3
       for (int t = 0; t < Taps; ++t) {
-        const int64_t col = g_.taps[tap + t].col;
-        const int64_t begin = col < 0 ? least(g_.cols, ceil_div(-col, g_.col_step)) : 0;
-        const int64_t room = g_.in_cols - col;
-        const int64_t end = room > 0 ? least(g_.cols, ceil_div(room, g_.col_step)) : 0;
-        taps[t] = {x.data + in_row * x.row + col * x.col, 0, begin, end, false};
+        const Tap& at = g_.taps[tap + t];
+        const Span reached = pixels_reached(g_, at);
+        taps[t] = {x.data + in_row * x.row + at.col * x.col, 0, reached.begin, reached.end, false};
       }
       ahead_x_.ask(g_.cols / 2);
       ahead_grad_.ask(g_.cols / 2);
@@ -188,7 +195,7 @@ class LaneWeightGradient {
 
   const WeightGradient<T>& g_;
   Arena arena_;
-  const LanePicks<T> picks_;
+  LanePicks<T> picks_;
   const LaneSource<T> source_;
   T *totals_, *grad_;
   bool grad_copies_;
