@@ -227,6 +227,8 @@ LARGE = {
     "slices of images": Conv(5, 16, 16, (28, 28), (3, 3), **P1),
     "slices of rows": Conv(1, 20, 16, (90, 100), (3, 3), (2, 2), (1, 1)),
     "slices of groups": Conv(3, 16, 12, (30, 31), (3, 3), **P1, groups=4),
+    "narrow": Conv(2, 330, 40, (9, 7), (3, 3), **P1),
+    "narrow groups": Conv(2, 40, 36, (14, 14), (5, 5), (2, 2), (2, 2), groups=2),
 }
 
 
@@ -432,6 +434,21 @@ def test_threads_do_not_change_a_bit(isa, threads, name, dtype):
     for other in results[1:]:
         for ours, theirs in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_cut_does_not_show_in_what_infinite_weights_give(isa, threads):
+    """Beyond x's border they may meet zeros or nothing, but so for any number of threads."""
+    conv = Conv(1, 400, 16, (13, 7), (3, 3), **P1)
+    x, w, _ = conv.tensors("float32")
+    w[:, 0, 1, [0, 2]] = np.inf  # the borders of every row
+    arguments = (x, w, None, None, *conv.window, conv.out_size, "none", False)
+    results = []
+    for count in (1, 2, 3, 4, 5):
+        threads(count)
+        results.append(native.conv_forward(*arguments)[0])
+    assert np.isnan(results[0]).any()
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
 
 
 def rounded_once(arrays):

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "kernels/conv/arrange.h"
-#include "kernels/conv/segments.h"
+#include "kernels/conv/pixels.h"
 #include "kernels/conv/streaming.h"
 
 namespace tilework::TW_ISA {
@@ -49,9 +49,10 @@ struct CorrelationPlan {
   CopyExtent extent;
   int64_t images_at_once;
   int64_t channel_blocks, channels;  // of one block
-  int64_t panels, panels_at_once;  // packed at once
-  int64_t pass_panels;             // of those
+  int64_t panels, panels_at_once;    // packed at once
+  int64_t pass_panels;               // of those
   int64_t col_parts;
+  bool flat;  // tiles of pixels, not of rows' parts
   int64_t taps_at_once, tap_blocks, chain;
   int64_t segments_most;  // of one block of taps
   TapRange taps_reach;
@@ -65,7 +66,9 @@ struct CorrelationPlan {
     tap_blocks = g.tap_count > 0 ? ceil_div(g.tap_count, taps_at_once) : 1;
 
     col_parts = ceil_div(g.cols, Shape::mr);
-    margins = clips_oddly(g);
+    flat = kHasPixelTiles<T> && g.in_rows > 1 && g.y_row == g.cols * g.y_col &&
+           3 * g.cols < 2 * Shape::mr * col_parts;
+    margins = !flat && clips_oddly(g);
     copies = margins || (g.x_channel != 1 && g.channels > 1);
     if (copies) extent = CopyExtent::of(g, margins);
 
@@ -104,6 +107,8 @@ class BlockedCorrelation {
     const int64_t lists = plan_.col_parts * plan_.tap_blocks + 1;
     lists_ = arena_.template take<SegmentsOfRow>(lists);
     segments_ = arena_.template take<Segment<T>>(lists * plan_.segments_most);
+    pixel_segments_ = arena_.template take<PixelSegment>(plan_.flat ? plan_.segments_most : 0);
+    zeros_ = arena_.template take<T>(plan_.flat ? plan_.channels : 0);
     slots_ = arena_.template take<int32_t>(PanelPacker<T>::slot_room(g));
     // The kernel's requests for B run past the end, which costs nothing; its loads do not.
     weights_ =
@@ -116,6 +121,7 @@ class BlockedCorrelation {
 
   void run() {
     const PanelPacker<T> packer(g_, slots_);
+    if (plan_.flat) fill_zeros(plan_.channels, zeros_);
     for (group_ = 0; group_ < g_.groups; ++group_)
       for (int64_t n = 0; n < g_.images; n += plan_.images_at_once) {
         const int64_t images = least(plan_.images_at_once, g_.images - n);
@@ -159,10 +165,72 @@ class BlockedCorrelation {
     const int64_t out = image * g_.y_image + group_ * g_.outs;
     for (int64_t first = 0; first < panels_here(); first += plan_.pass_panels) {
       const Part panels = {first, least(plan_.pass_panels, panels_here() - first)};
+      if (plan_.flat) {
+        if constexpr (kHasPixelTiles<T>) multiply_flat(x, in, panels, out);
+        continue;
+      }
       for (int64_t row = 0; row < g_.rows; ++row)
         for (int64_t p = 0; p < plan_.col_parts; ++p)
           multiply_pixels(x, in, panels, row, p, out + row * g_.y_row);
     }
+  }
+
+  // The piece's pixels in tiles of the image's, of which the first and the last may be cut.
+  void multiply_flat(const Source<T>& x, const T* in, const Part& panels, int64_t out) {
+    const int64_t begin = g_.row_begin * g_.cols, end = begin + g_.rows * g_.cols;
+    for (int64_t tile = begin / Shape::mr * Shape::mr; tile < end; tile += Shape::mr) {
+      const int64_t first = tile > begin ? tile : begin;
+      const Part pixels{first - tile, least<int64_t>(tile + Shape::mr, end) - first};
+      multiply_pixel_tile(x, in, panels, tile, pixels, out + (first - begin) * g_.y_col);
+    }
+  }
+
+  // `pixels` of the tile that begins with pixel `tile` of the image, all columns of a pass.
+  void multiply_pixel_tile(const Source<T>& x, const T* in, const Part& panels, int64_t tile,
+                           const Part& pixels, int64_t out) {
+    Pixel at[Shape::mr];
+    for (int i = 0; i < Shape::mr; ++i)
+      at[i] = {(tile + i) / g_.cols * g_.row_step, (tile + i) % g_.cols * g_.col_step};
+    PixelList<T> list{pixel_segments_, 0, {}, zeros_, nullptr, nullptr, 0};
+    for (int64_t i = 0; i < pixels.size; ++i) {
+      const Pixel& p = at[pixels.begin + i];
+      list.pixels[i] = in + p.row * x.row + p.col * x.col;
+    }
+    const bool first = channels_.begin == 0, last = channels_.begin + channels_.size == g_.channels;
+    Ahead<T> nothing(in, 0, 1, 1);
+    for (int64_t block = 0; block < plan_.tap_blocks; ++block) {
+      const bool add = !first || block > 0, end = last && block + 1 == plan_.tap_blocks;
+      list.count = list_pixel_segments(x, at, static_cast<int>(pixels.begin), block);
+      if (list.count == 0 && add && !end) continue;
+      for (int64_t p = 0; p < panels.size; ++p)
+        multiply_tile(list, static_cast<int>(pixels.size), panels.begin + p, sums_ + p * Shape::nr,
+                      out, add, end, nothing);
+    }
+  }
+
+  // Of a block of taps; `first` is the first of the tile's pixels that the piece has.
+  int64_t list_pixel_segments(const Source<T>& x, const Pixel* pixels, int first, int64_t block) {
+    const int64_t begin = block * plan_.taps_at_once;
+    int64_t count = 0, chain = 0;
+    for (int64_t i = begin; i < least(begin + plan_.taps_at_once, g_.tap_count); ++i) {
+      const Tap& tap = g_.taps[i];
+      const uint32_t outside = pixels_outside<Shape::mr>(g_, pixels, tap);
+      if (outside == (1u << Shape::mr) - 1) continue;
+      const int64_t pieces = ceil_div(channels_.size, plan_.chain);
+      for (int64_t p = 0; p < pieces; ++p) {
+        const Part piece = part(channels_.size, pieces, p);
+        if (count > 0 && chain + piece.size > plan_.chain) {
+          pixel_segments_[count - 1].flush = true;
+          chain = 0;
+        }
+        chain += piece.size;
+        pixel_segments_[count++] = {tap.row * x.row + tap.col * x.col + piece.begin,
+                                    (i * channels_.size + piece.begin) * Shape::nr, piece.size,
+                                    outside >> first, false};
+      }
+    }
+    if (count > 0) pixel_segments_[count - 1].flush = true;
+    return count;
   }
 
   // The pixels of a tile, all columns of a pass. `out_row` counts elements of y.
@@ -177,14 +245,15 @@ class BlockedCorrelation {
       const SegmentList<T> list = segments_of(x, in, row, col_part, block);
       if (list.count == 0 && add && !end) continue;
       for (int64_t p = 0; p < panels.size; ++p)
-        multiply_tile(list, cols, panels.begin + p, sums_ + p * Shape::nr, out, add, end, ahead);
+        multiply_tile(list, static_cast<int>(cols.size), panels.begin + p, sums_ + p * Shape::nr,
+                      out, add, end, ahead);
     }
   }
 
-  void multiply_tile(SegmentList<T> list, const Part& cols, int64_t p, T* sums, int64_t out,
-                     bool add, bool last, Ahead<T>& ahead) {
+  template <class List>
+  void multiply_tile(List list, int height, int64_t p, T* sums, int64_t out, bool add, bool last,
+                     Ahead<T>& ahead) {
     const int64_t col = (panel_ + p) * Shape::nr;
-    const int height = static_cast<int>(cols.size);
     const int width = static_cast<int>(least<int64_t>(Shape::nr, g_.outs - col));
     T* y = g_.y + out + col;
     T* c = plan_.streams ? sums : y;
@@ -192,7 +261,7 @@ class BlockedCorrelation {
     list.panel = panel(p);
     list.ahead = ahead.next();
     list.ahead_step = ahead.step();
-    segment_kernel<T>(height, width)(list, {c, c_row, width, add});
+    segment_kernel<List>(height, width)(list, {c, c_row, width, add});
     if (!last || !(plan_.streams || g_.epilogue.changes_result())) return;
     Epilogue<T> e = epilogue_at(g_.epilogue, 0, out + col);
     if (e.bias) e.bias = g_.epilogue.bias + group_ * g_.outs + col;
@@ -287,6 +356,8 @@ class BlockedCorrelation {
   // Of a row inside of x, for each block of taps and part of the columns; and of one other row.
   SegmentsOfRow* lists_;
   Segment<T>* segments_;
+  PixelSegment* pixel_segments_;
+  T* zeros_;
   int32_t* slots_;
   T *weights_, *copy_, *sums_;
   int64_t group_ = 0, panel_ = 0;

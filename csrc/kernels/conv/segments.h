@@ -30,6 +30,8 @@ struct Segment {
 
 template <class T>
 struct SegmentList {
+  using Element = T;
+
   const Segment<T>* segments;
   int64_t count;
   int64_t a_offset;      // added to each segment's a
@@ -96,8 +98,21 @@ class Ahead {
   int64_t each_, step_;
 };
 
-template <class T>
-using SegmentKernel = void (*)(const SegmentList<T>& list, TileC<T> c);
+template <class T, int Rows, int Vectors>
+TW_INLINE void add_segment(const SegmentList<T>& list, const Segment<T>& s,
+                           Vec<T> (&sum)[Rows][Vectors], const T*& ahead) {
+  const T* a = s.a + list.a_offset;
+  const T* b = list.panel + s.b;
+  if (s.edge == Edge::none)
+    add_products<T, Rows, Vectors, 0, Rows>(sum, s.k, a, list.a_row, list.a_col, b, ahead,
+                                            list.ahead_step);
+  else if (s.edge == Edge::no_first)
+    add_products<T, Rows, Vectors, 1, Rows>(sum, s.k, a, list.a_row, list.a_col, b, ahead,
+                                            list.ahead_step);
+  else
+    add_products<T, Rows, Vectors, 0, Rows - 1>(sum, s.k, a, list.a_row, list.a_col, b, ahead,
+                                                list.ahead_step);
+}
 
 template <class T, int Rows, int Vectors, bool Add>
 TW_INLINE void put_sums(Vec<T> (&sum)[Rows][Vectors], const TileC<T>& c) {
@@ -134,8 +149,13 @@ TW_INLINE void clear(Vec<T> (&sum)[Rows][Vectors]) {
     for (int j = 0; j < Vectors; ++j) sum[i][j] = Vec<T>::zero();
 }
 
-template <class T, int Rows, int Vectors>
-void segment_tile(const SegmentList<T>& list, TileC<T> c) {
+// List: SegmentList, or another whose segments add_segment() adds.
+template <class List>
+using SegmentKernel = void (*)(const List& list, TileC<typename List::Element> c);
+
+template <class List, int Rows, int Vectors>
+void segment_tile(const List& list, TileC<typename List::Element> c) {
+  using T = typename List::Element;
   Vec<T> sum[Rows][Vectors];
   clear<T, Rows, Vectors>(sum);
 
@@ -148,19 +168,9 @@ void segment_tile(const SegmentList<T>& list, TileC<T> c) {
   }
 
   const T* ahead = list.ahead;
-  const Segment<T>* const end = list.segments + list.count;
-  for (const Segment<T>* s = list.segments; s != end; ++s) {
-    const T* a = s->a + list.a_offset;
-    const T* b = list.panel + s->b;
-    if (s->edge == Edge::none)
-      add_products<T, Rows, Vectors, 0, Rows>(sum, s->k, a, list.a_row, list.a_col, b, ahead,
-                                              list.ahead_step);
-    else if (s->edge == Edge::no_first)
-      add_products<T, Rows, Vectors, 1, Rows>(sum, s->k, a, list.a_row, list.a_col, b, ahead,
-                                              list.ahead_step);
-    else
-      add_products<T, Rows, Vectors, 0, Rows - 1>(sum, s->k, a, list.a_row, list.a_col, b, ahead,
-                                                  list.ahead_step);
+  const auto* const end = list.segments + list.count;
+  for (const auto* s = list.segments; s != end; ++s) {
+    add_segment<T, Rows, Vectors>(list, *s, sum, ahead);
     if (!s->flush) continue;
     if (c.add)
       put_sums<T, Rows, Vectors, true>(sum, c);
@@ -173,23 +183,23 @@ void segment_tile(const SegmentList<T>& list, TileC<T> c) {
 }
 
 // Kernels by height; entry 0 is unused.
-template <class T, int Vectors, int... Rows>
+template <class List, int Vectors, int... Rows>
 struct SegmentTiles {
-  SegmentKernel<T> kernel[sizeof...(Rows) + 1] = {nullptr, segment_tile<T, Rows, Vectors>...};
+  SegmentKernel<List> kernel[sizeof...(Rows) + 1] = {nullptr, segment_tile<List, Rows, Vectors>...};
 };
-template <class T, int Vectors>
+template <class List, int Vectors>
 constexpr auto segment_tiles() {
-  if constexpr (Tile<T>::mr == 14)
-    return SegmentTiles<T, Vectors, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14>{};
+  if constexpr (Tile<typename List::Element>::mr == 14)
+    return SegmentTiles<List, Vectors, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14>{};
   else
-    return SegmentTiles<T, Vectors, 1, 2, 3, 4, 5, 6>{};
+    return SegmentTiles<List, Vectors, 1, 2, 3, 4, 5, 6>{};
 }
 
-template <class T>
-TW_INLINE SegmentKernel<T> segment_kernel(int rows, int cols) {
-  static constexpr auto kWide = segment_tiles<T, 2>();
-  static constexpr auto kNarrow = segment_tiles<T, 1>();
-  return cols > Tile<T>::width ? kWide.kernel[rows] : kNarrow.kernel[rows];
+template <class List>
+TW_INLINE SegmentKernel<List> segment_kernel(int rows, int cols) {
+  static constexpr auto kWide = segment_tiles<List, 2>();
+  static constexpr auto kNarrow = segment_tiles<List, 1>();
+  return cols > Tile<typename List::Element>::width ? kWide.kernel[rows] : kNarrow.kernel[rows];
 }
 
 }  // namespace tilework::TW_ISA

@@ -196,7 +196,7 @@ class BlockedWeightGradient {
       c = sums_ + tap * g_.channels * c_row + p * Shape::nr;
     }
     const int height = static_cast<int>(channels.size), width = width_of(p);
-    segment_kernel<T>(height, width)(
+    segment_kernel<SegmentList<T>>(height, width)(
         {segments_ + t * plan_.runs_at_once, counts_[t], channels.begin, 1, g_.col_step * x_.col,
          grad_ + p * pixels_ * Shape::nr, ahead.next(), ahead.step()},
         {c + channels.begin * c_row, c_row, width, add});
