@@ -62,16 +62,11 @@ TW_INLINE void add_segment(const PixelList<T>& list, const PixelSegment& s,
   const T* pb = list.panel + s.b;
   const int64_t ahead_step = list.ahead_step;
   for (int64_t step = 0; step < s.k; ++step) {
-    V vb[Vectors];
-#pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
-    constexpr int kLine = 64 / sizeof(T);
-#pragma GCC unroll 4
-    for (int j = 0; j < Vectors * V::width; j += kLine)
-      __builtin_prefetch(pb + kPrefetchSteps * Tile<T>::nr + j, 0, 3);
     __builtin_prefetch(ahead, 0, 2);
-    pb += Tile<T>::nr;
     ahead += ahead_step;
+    V vb[Vectors];
+    load_step<T, Vectors>(pb, vb);
+    pb += Tile<T>::nr;
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
       const V va = a[i][step];

@@ -34,47 +34,71 @@ struct SegmentList {
 
   const Segment<T>* segments;
   int64_t count;
-  int64_t a_offset;      // added to each segment's a
-  int64_t a_row, a_col;  // from one row of the tile, and one k, to the next
-  const T* panel;        // of B: Tile<T>::nr columns a step
+  int64_t a_offset;  // added to each segment's a
+  int64_t a_row,
+      a_col;       // from one row of the tile, and one k, to the next; 1 where there are edges
+  const T* panel;  // of B: Tile<T>::nr columns a step
   // What a later tile reads, where the hardware sees no stream: asked for into L2 as the steps go
   // by, since a burst of requests would hold up those for B. A step of zero asks for nothing new.
   const T* ahead;
   int64_t ahead_step;
 };
 
-// Rows [First, Last) of the tile.
-template <class T, int Rows, int Vectors, int First, int Last>
+// Steps of k in one turn of the loop. Low tiles have as many instructions beside their FMAs, and a
+// core shared by two threads, or an older one, has no more slots for them than for those.
+inline constexpr int kSegmentSteps = kRegisters == 32 ? 1 : 2;
+
+// turn<count>() for as many turns of `count` steps as make k steps, the last ones of one each.
+template <class Turn>
+TW_INLINE void for_each_turn(int64_t k, Turn turn) {
+  int64_t step = 0;
+  for (; step + kSegmentSteps <= k; step += kSegmentSteps)
+    turn.template operator()<kSegmentSteps>();
+  for (; step < k; ++step) turn.template operator()<1>();
+}
+
+// B of one step. It streams from L2, and these requests are what hides that.
+template <class T, int Vectors>
+TW_INLINE void load_step(const T* pb, Vec<T> (&vb)[Vectors]) {
+  using V = Vec<T>;
+#pragma GCC unroll 2
+  for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
+  constexpr int kLine = 64 / sizeof(T);
+#pragma GCC unroll 4
+  for (int j = 0; j < Vectors * V::width; j += kLine)
+    __builtin_prefetch(pb + kPrefetchSteps * Tile<T>::nr + j, 0, 3);
+}
+
+// Rows [First, Last) of the tile; `adjacent`: a_col is 1, which the addresses of a turn's steps
+// hold.
+template <int First, int Last, bool adjacent, class T, int Rows, int Vectors>
 TW_INLINE void add_products(Vec<T> (&sum)[Rows][Vectors], int64_t k, const T* a, int64_t a_row,
                             int64_t a_col, const T* pb, const T*& ahead, int64_t ahead_step) {
   using V = Vec<T>;
-  constexpr int nr = Tile<T>::nr;
   // Three rows share a base pointer: base, base + row, base + 2 * row are all x86 addressing modes.
   constexpr int kBases = (Rows + 2) / 3;
   const T* base[kBases];
 #pragma GCC unroll 8
   for (int i = 0; i < kBases; ++i) base[i] = a + 3 * i * a_row;
-  for (int64_t step = 0; step < k; ++step) {
-    V vb[Vectors];
-#pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
-    // B streams from L2, and these requests are what hides that.
-    constexpr int kLine = 64 / sizeof(T);
-#pragma GCC unroll 4
-    for (int j = 0; j < Vectors * V::width; j += kLine)
-      __builtin_prefetch(pb + kPrefetchSteps * nr + j, 0, 3);
+  const int64_t col = adjacent ? 1 : a_col;
+  for_each_turn(k, [&]<int count>() TW_INLINE_LAMBDA {
     __builtin_prefetch(ahead, 0, 2);
-    pb += nr;
-    ahead += ahead_step;
-#pragma GCC unroll 16
-    for (int i = First; i < Last; ++i) {
-      const V va = base[i / 3][(i % 3) * a_row];
+    ahead += count * ahead_step;
 #pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) sum[i][j] = fma(va, vb[j], sum[i][j]);
+    for (int s = 0; s < count; ++s) {
+      V vb[Vectors];
+      load_step<T, Vectors>(pb + s * Tile<T>::nr, vb);
+#pragma GCC unroll 16
+      for (int i = First; i < Last; ++i) {
+        const V va = base[i / 3][(i % 3) * a_row + s * col];
+#pragma GCC unroll 2
+        for (int j = 0; j < Vectors; ++j) sum[i][j] = fma(va, vb[j], sum[i][j]);
+      }
     }
+    pb += count * Tile<T>::nr;
 #pragma GCC unroll 8
-    for (int i = 0; i < kBases; ++i) base[i] += a_col;
-  }
+    for (int i = 0; i < kBases; ++i) base[i] += count * col;
+  });
 }
 
 // A region of memory to ask for, shared out over `times` tiles of `steps` steps each.
@@ -101,24 +125,27 @@ class Ahead {
 template <class T, int Rows, int Vectors>
 TW_INLINE void add_segment(const SegmentList<T>& list, const Segment<T>& s,
                            Vec<T> (&sum)[Rows][Vectors], const T*& ahead) {
-  const T* a = s.a + list.a_offset;
-  const T* b = list.panel + s.b;
-  if (s.edge == Edge::none)
-    add_products<T, Rows, Vectors, 0, Rows>(sum, s.k, a, list.a_row, list.a_col, b, ahead,
-                                            list.ahead_step);
-  else if (s.edge == Edge::no_first)
-    add_products<T, Rows, Vectors, 1, Rows>(sum, s.k, a, list.a_row, list.a_col, b, ahead,
-                                            list.ahead_step);
+  const auto add = [&]<int first, int last, bool adjacent>() TW_INLINE_LAMBDA {
+    add_products<first, last, adjacent>(sum, s.k, s.a + list.a_offset, list.a_row, list.a_col,
+                                        list.panel + s.b, ahead, list.ahead_step);
+  };
+  if (s.edge == Edge::no_first)
+    add.template operator()<1, Rows, true>();
+  else if (s.edge == Edge::no_last)
+    add.template operator()<0, Rows - 1, true>();
+  else if (list.a_col == 1)
+    add.template operator()<0, Rows, true>();
   else
-    add_products<T, Rows, Vectors, 0, Rows - 1>(sum, s.k, a, list.a_row, list.a_col, b, ahead,
-                                                list.ahead_step);
+    add.template operator()<0, Rows, false>();
 }
 
 template <class T, int Rows, int Vectors, bool Add>
 TW_INLINE void put_sums(Vec<T> (&sum)[Rows][Vectors], const TileC<T>& c) {
   using V = Vec<T>;
   T* out = c.data;
-  const int last = c.cols - (Vectors - 1) * V::width;  // lanes of the last vector in use
+  int cols = c.cols;
+  __asm__ volatile("" : "+r"(cols));  // or its mask takes a register from the sums, as in tile()
+  const int last = cols - (Vectors - 1) * V::width;  // lanes of the last vector in use
   if (last == V::width) {
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i, out += c.row)
