@@ -89,6 +89,7 @@ class LaneWeightGradient {
  public:
   LaneWeightGradient(const WeightGradient<T>& g, void* workspace)
       : g_(g), arena_(workspace), picks_(g, arena_), source_(g, arena_) {
+    reached_ = arena_.template take<Span>(g.tap_count);
     totals_ = arena_.template take<T>(g.tap_count * picks_.terms * picks_.out_channels);
     grad_copies_ = g.grad_out != 1 && picks_.out_channels > 1;
     grad_ = arena_.template take<T>(grad_copies_ ? kLaneSumRows * g.cols * picks_.out_channels : 0);
@@ -97,6 +98,7 @@ class LaneWeightGradient {
 
   void run() {
     picks_.fill(g_.outs);
+    for (int64_t t = 0; t < g_.tap_count; ++t) reached_[t] = pixels_reached(g_, g_.taps[t]);
     fill_zeros(g_.tap_count * picks_.terms * picks_.out_channels, totals_);
     for (int64_t n = 0; n < g_.images; ++n) {
       const Source<T> x = source_.image(g_, n);
@@ -169,9 +171,9 @@ class LaneWeightGradient {
       LaneTap<T> taps[Taps];
 #pragma GCC unroll 3
       for (int t = 0; t < Taps; ++t) {
-        const Tap& at = g_.taps[tap + t];
-        const Span reached = pixels_reached(g_, at);
-        taps[t] = {x.data + in_row * x.row + at.col * x.col, 0, reached.begin, reached.end, false};
+        const Span reached = reached_[tap + t];
+        taps[t] = {x.data + in_row * x.row + g_.taps[tap + t].col * x.col, 0, reached.begin,
+                   reached.end, false};
       }
       ahead_x_.ask(g_.cols / 2);
       ahead_grad_.ask(g_.cols / 2);
@@ -197,6 +199,7 @@ class LaneWeightGradient {
   Arena arena_;
   LanePicks<T> picks_;
   const LaneSource<T> source_;
+  Span* reached_;  // by each tap
   T *totals_, *grad_;
   bool grad_copies_;
   LookAhead<T> ahead_x_ = {nullptr, 0}, ahead_grad_ = {nullptr, 0};
