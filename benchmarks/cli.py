@@ -20,7 +20,18 @@ _QUICK_SECONDS, _CASE_SECONDS = 15.0, 3.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="the main cases, within a minute")
     parser.add_argument(
-        "--filter", default="", metavar="TEXT", help="only cases whose name has TEXT"
+        "--filter",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="only cases whose name has one of these",
+    )
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        default=[],
+        metavar="TEXT",
+        help="no case whose name has one of these",
     )
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of every library (default 1)"
@@ -78,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
             console.print(case.bench.label if case.bench else "", highlight=False)
         return 0
     if not chosen:
-        console.print(f"no case has {args.filter!r} in its name; see tilework bench --list")
+        asked = " or ".join(map(repr, args.filter)) or "what is left"
+        console.print(f"no case has {asked} in its name; see tilework bench --list")
         return 1
     return _measure(chosen, args, console)
 
@@ -115,7 +127,9 @@ def _wanted(case: Case, args: argparse.Namespace) -> bool:
     assert case.bench is not None
     if args.quick and not args.filter and not case.bench.quick:
         return False
-    return args.filter.lower() in case.bench.label.lower()
+    label = case.bench.label.lower()
+    named = not args.filter or any(text.lower() in label for text in args.filter)
+    return named and not any(text.lower() in label for text in args.without)
 
 
 def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> int:

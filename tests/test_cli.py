@@ -193,3 +193,9 @@ def test_main_returns_its_status(capsys):
     assert cli.main(["bench", "--list", "--filter", "no such case"]) == 0
     assert cli.main(["bench", "--filter", "no such case"]) == 1
     assert "no such case" in capsys.readouterr().out
+
+
+def test_bench_chooses_cases_by_their_names(capsys):
+    wanted = ["gemm 64x64x64", "1x4096x4096"]
+    assert cli.main(["bench", "--list", "--filter", *wanted, "--without", "BFLOAT16"]) == 0
+    assert capsys.readouterr().out.split("\n") == ["gemm 64x64x64", "gemm 1x4096x4096", ""]
