@@ -66,6 +66,7 @@ struct CorrelationPlan {
     tap_blocks = g.tap_count > 0 ? ceil_div(g.tap_count, taps_at_once) : 1;
 
     col_parts = ceil_div(g.cols, Shape::mr);
+    // Where parts of a row would fill less than two thirds of their tiles.
     flat = kHasPixelTiles<T> && g.in_rows > 1 && g.y_row == g.cols * g.y_col &&
            3 * g.cols < 2 * Shape::mr * col_parts;
     margins = !flat && clips_oddly(g);
@@ -191,20 +192,19 @@ class BlockedCorrelation {
     Pixel at[Shape::mr];
     for (int i = 0; i < Shape::mr; ++i)
       at[i] = {(tile + i) / g_.cols * g_.row_step, (tile + i) % g_.cols * g_.col_step};
-    PixelList<T> list{pixel_segments_, 0, {}, zeros_, nullptr, nullptr, 0};
+    PixelList<T> list{pixel_segments_, 0, {}, zeros_, nullptr};
     for (int64_t i = 0; i < pixels.size; ++i) {
       const Pixel& p = at[pixels.begin + i];
       list.pixels[i] = in + p.row * x.row + p.col * x.col;
     }
     const bool first = channels_.begin == 0, last = channels_.begin + channels_.size == g_.channels;
-    Ahead<T> nothing(in, 0, 1, 1);
     for (int64_t block = 0; block < plan_.tap_blocks; ++block) {
       const bool add = !first || block > 0, end = last && block + 1 == plan_.tap_blocks;
       list.count = list_pixel_segments(x, at, static_cast<int>(pixels.begin), block);
       if (list.count == 0 && add && !end) continue;
       for (int64_t p = 0; p < panels.size; ++p)
         multiply_tile(list, static_cast<int>(pixels.size), panels.begin + p, sums_ + p * Shape::nr,
-                      out, add, end, nothing);
+                      out, add, end);
     }
   }
 
@@ -242,25 +242,25 @@ class BlockedCorrelation {
     Ahead<T> ahead = next_rows(x, in, row, cols, plan_.tap_blocks * panels.size);
     for (int64_t block = 0; block < plan_.tap_blocks; ++block) {
       const bool add = !first || block > 0, end = last && block + 1 == plan_.tap_blocks;
-      const SegmentList<T> list = segments_of(x, in, row, col_part, block);
+      SegmentList<T> list = segments_of(x, in, row, col_part, block);
+      list.ahead_step = ahead.step();
       if (list.count == 0 && add && !end) continue;
-      for (int64_t p = 0; p < panels.size; ++p)
+      for (int64_t p = 0; p < panels.size; ++p) {
+        list.ahead = ahead.next();
         multiply_tile(list, static_cast<int>(cols.size), panels.begin + p, sums_ + p * Shape::nr,
-                      out, add, end, ahead);
+                      out, add, end);
+      }
     }
   }
 
   template <class List>
-  void multiply_tile(List list, int height, int64_t p, T* sums, int64_t out, bool add, bool last,
-                     Ahead<T>& ahead) {
+  void multiply_tile(List list, int height, int64_t p, T* sums, int64_t out, bool add, bool last) {
     const int64_t col = (panel_ + p) * Shape::nr;
     const int width = static_cast<int>(least<int64_t>(Shape::nr, g_.outs - col));
     T* y = g_.y + out + col;
     T* c = plan_.streams ? sums : y;
     const int64_t c_row = plan_.streams ? sums_row() : g_.y_col;
     list.panel = panel(p);
-    list.ahead = ahead.next();
-    list.ahead_step = ahead.step();
     segment_kernel<List>(height, width)(list, {c, c_row, width, add});
     if (!last || !(plan_.streams || g_.epilogue.changes_result())) return;
     Epilogue<T> e = epilogue_at(g_.epilogue, 0, out + col);

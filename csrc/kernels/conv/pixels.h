@@ -1,9 +1,11 @@
-// Tiles of pixels for narrow images: a tile takes the image's pixels as they follow one another,
-// row after row, where a row alone would fill half of it.
+// Tiles of pixels for narrow images, 7 wide above all: a tile takes the image's pixels as they
+// follow one another, row after row, where parts of a row would fill half of it and leave the FMAs
+// waiting for one another and for B.
 //
 // Each of a tile's pixels has a pointer of its own. Where a window reaches over x's border, the
-// pixel reads zeros; a tap that no pixel of a tile reaches is left out. What a tile holds depends
-// on the image alone, so that no cut of the work shows in a result.
+// pixel reads zeros (of an infinite weight they make NaN); a tap that no pixel of a tile reaches is
+// left out. What a tile holds depends on the image alone, so that no cut of the work shows in a
+// result.
 #pragma once
 
 #include "kernels/conv/arrange.h"
@@ -48,22 +50,20 @@ struct PixelList {
   int64_t count;
   const T* pixels[Tile<T>::mr];  // where each one's window begins
   const T* zeros;                // as many as the longest segment has
-  const T *panel, *ahead;        // as SegmentList's
-  int64_t ahead_step;
+  const T* panel;                // as SegmentList's
+  // Nothing is asked for: such an image is near while its pixels meet the weights.
+  static constexpr const T* ahead = nullptr;
 };
 
 template <class T, int Rows, int Vectors>
 TW_INLINE void add_segment(const PixelList<T>& list, const PixelSegment& s,
-                           Vec<T> (&sum)[Rows][Vectors], const T*& ahead) {
+                           Vec<T> (&sum)[Rows][Vectors], const T*&) {
   using V = Vec<T>;
   const T* a[Rows];
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i) a[i] = s.outside >> i & 1 ? list.zeros : list.pixels[i] + s.a;
   const T* pb = list.panel + s.b;
-  const int64_t ahead_step = list.ahead_step;
   for (int64_t step = 0; step < s.k; ++step) {
-    __builtin_prefetch(ahead, 0, 2);
-    ahead += ahead_step;
     V vb[Vectors];
     load_step<T, Vectors>(pb, vb);
     pb += Tile<T>::nr;
