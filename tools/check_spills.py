@@ -12,7 +12,6 @@ reads the objects of the ISA files there; --self-test first shows that a seeded 
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
@@ -21,7 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from check_symbols import isa_objects, run
+from check_symbols import isa_objects, main, run
 
 KERNEL = re.compile(r"::(segment_)?tile<")  # in the names of the functions that are held to it
 SPILL = re.compile(r"^vmov[au]p[sd]\s+%[yz]mm\d+,-?(0x[0-9a-f]+)?\(%r[sb]p\)")
@@ -122,16 +121,5 @@ def self_test() -> int:
     return 1 if failed else 0
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("build", nargs="?", type=Path, help="a build folder")
-    parser.add_argument("--self-test", action="store_true", help="check the checker")
-    options = parser.parse_args()
-    if not options.self_test and options.build is None:
-        parser.error("expected a build folder or --self-test")
-    status = self_test() if options.self_test else 0
-    return status or (check(options.build) if options.build else 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, self_test, check))

@@ -19,7 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ISAS = ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon")
@@ -121,8 +121,9 @@ def self_test() -> int:
     return 1 if wrong else 0
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(description: str, self_test: Callable[[], int], check: Callable[[Path], int]) -> int:
+    """The command line of a check of a build folder."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("build", nargs="?", type=Path, help="a build folder")
     parser.add_argument("--self-test", action="store_true", help="check the checker")
     options = parser.parse_args()
@@ -133,4 +134,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, self_test, check))

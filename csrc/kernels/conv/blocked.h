@@ -210,27 +210,18 @@ class BlockedCorrelation {
 
   // Of a block of taps; `first` is the first of the tile's pixels that the piece has.
   int64_t list_pixel_segments(const Source<T>& x, const Pixel* pixels, int first, int64_t block) {
+    SegmentWriter<PixelSegment> list{pixel_segments_};
     const int64_t begin = block * plan_.taps_at_once;
-    int64_t count = 0, chain = 0;
     for (int64_t i = begin; i < least(begin + plan_.taps_at_once, g_.tap_count); ++i) {
       const Tap& tap = g_.taps[i];
       const uint32_t outside = pixels_outside<Shape::mr>(g_, pixels, tap);
       if (outside == (1u << Shape::mr) - 1) continue;
-      const int64_t pieces = ceil_div(channels_.size, plan_.chain);
-      for (int64_t p = 0; p < pieces; ++p) {
-        const Part piece = part(channels_.size, pieces, p);
-        if (count > 0 && chain + piece.size > plan_.chain) {
-          pixel_segments_[count - 1].flush = true;
-          chain = 0;
-        }
-        chain += piece.size;
-        pixel_segments_[count++] = {tap.row * x.row + tap.col * x.col + piece.begin,
-                                    (i * channels_.size + piece.begin) * Shape::nr, piece.size,
-                                    outside >> first, false};
-      }
+      const int64_t at = tap.row * x.row + tap.col * x.col;
+      add_tap(list, i, [&](const Part& piece, int64_t b) -> PixelSegment {
+        return {at + piece.begin, b, piece.size, outside >> first, false};
+      });
     }
-    if (count > 0) pixel_segments_[count - 1].flush = true;
-    return count;
+    return list.end();
   }
 
   // The pixels of a tile, all columns of a pass. `out_row` counts elements of y.
@@ -306,37 +297,55 @@ class BlockedCorrelation {
   // `at` is where row `in_row` of x starts.
   int64_t list_segments(const Source<T>& x, const T* at, int64_t in_row, int64_t col_part,
                         int64_t block, Segment<T>* segments) const {
+    SegmentWriter<Segment<T>> list{segments};
     const Part cols = part(g_.cols, plan_.col_parts, col_part);
     const int64_t begin = block * plan_.taps_at_once;
-    int64_t count = 0, chain = 0;
     for (int64_t i = begin; i < least(begin + plan_.taps_at_once, g_.tap_count); ++i) {
       const Tap& tap = g_.taps[i];
       if (in_row + tap.row < 0 || in_row + tap.row >= g_.in_rows) continue;
       const Clip lost = plan_.margins ? Clip::none : clip(g_, cols, tap);
       if (lost == Clip::all) continue;
       const int64_t in_col = plan_.extent.left + cols.begin * g_.col_step + tap.col;
-      const int64_t pieces = ceil_div(channels_.size, plan_.chain);
-      for (int64_t p = 0; p < pieces; ++p) {
-        const Part piece = part(channels_.size, pieces, p);
-        if (count > 0 && chain + piece.size > plan_.chain) {
-          segments[count - 1].flush = true;
-          chain = 0;
-        }
-        chain += piece.size;
-        const Segment<T> next{at + tap.row * x.row + in_col * x.col + piece.begin,
-                              (i * channels_.size + piece.begin) * Shape::nr, piece.size,
-                              lost == Clip::first  ? Edge::no_first
-                              : lost == Clip::last ? Edge::no_last
-                                                   : Edge::none,
-                              false};
-        if (count > 0 && continues(segments[count - 1], next))
-          segments[count - 1].k += next.k;
-        else
-          segments[count++] = next;
-      }
+      const T* const from = at + tap.row * x.row + in_col * x.col;
+      const Edge edge = lost == Clip::first  ? Edge::no_first
+                        : lost == Clip::last ? Edge::no_last
+                                             : Edge::none;
+      add_tap(list, i, [&](const Part& piece, int64_t b) -> Segment<T> {
+        return {from + piece.begin, b, piece.size, edge, false};
+      });
     }
-    if (count > 0) segments[count - 1].flush = true;
-    return count;
+    return list.end();
+  }
+
+  // Segments of one tile as they are listed.
+  template <class S>
+  struct SegmentWriter {
+    S* segments;
+    int64_t count = 0, chain = 0;  // of the chain that goes on: its steps
+
+    // The last one ends a chain; gives their count.
+    int64_t end() {
+      if (count > 0) segments[count - 1].flush = true;
+      chain = 0;
+      return count;
+    }
+  };
+
+  // The channels at hand under tap `i`, in pieces no longer than a chain, of which as many make one
+  // as it holds; segment(piece, where its B begins) is one.
+  template <class S, class Make>
+  void add_tap(SegmentWriter<S>& list, int64_t i, Make segment) const {
+    const int64_t pieces = ceil_div(channels_.size, plan_.chain);
+    for (int64_t p = 0; p < pieces; ++p) {
+      const Part piece = part(channels_.size, pieces, p);
+      if (list.chain + piece.size > plan_.chain) list.end();
+      list.chain += piece.size;
+      const S next = segment(piece, (i * channels_.size + piece.begin) * Shape::nr);
+      if (list.count > 0 && continues(list.segments[list.count - 1], next))
+        list.segments[list.count - 1].k += next.k;
+      else
+        list.segments[list.count++] = next;
+    }
   }
 
   // Where a pixel's channels end and the next pixel's begin beside them, a row of taps is one run.
@@ -344,6 +353,8 @@ class BlockedCorrelation {
     return !s.flush && s.edge == Edge::none && next.edge == Edge::none && s.a + s.k == next.a &&
            s.b + s.k * Shape::nr == next.b;
   }
+  // The pixels beside these differ from one to the next.
+  static bool continues(const PixelSegment&, const PixelSegment&) { return false; }
 
   struct SegmentsOfRow {
     const T* row;  // of x, that they are for; null: not made yet

@@ -65,7 +65,7 @@ TW_INLINE void add_segment(const PixelList<T>& list, const PixelSegment& s,
   const T* pb = list.panel + s.b;
   for (int64_t step = 0; step < s.k; ++step) {
     V vb[Vectors];
-    load_step<T, Vectors>(pb, vb);
+    load_step<T, Vectors>(pb, kSegmentAhead<T>, vb);
     pb += Tile<T>::nr;
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {

@@ -35,8 +35,8 @@ struct SegmentList {
   const Segment<T>* segments;
   int64_t count;
   int64_t a_offset;  // added to each segment's a
-  int64_t a_row,
-      a_col;       // from one row of the tile, and one k, to the next; 1 where there are edges
+  // From one row of the tile, and one k, to the next; the latter is 1 where there are edges.
+  int64_t a_row, a_col;
   const T* panel;  // of B: Tile<T>::nr columns a step
   // What a later tile reads, where the hardware sees no stream: asked for into L2 as the steps go
   // by, since a burst of requests would hold up those for B. A step of zero asks for nothing new.
@@ -57,17 +57,9 @@ TW_INLINE void for_each_turn(int64_t k, Turn turn) {
   for (; step < k; ++step) turn.template operator()<1>();
 }
 
-// B of one step. It streams from L2, and these requests are what hides that.
-template <class T, int Vectors>
-TW_INLINE void load_step(const T* pb, Vec<T> (&vb)[Vectors]) {
-  using V = Vec<T>;
-#pragma GCC unroll 2
-  for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
-  constexpr int kLine = 64 / sizeof(T);
-#pragma GCC unroll 4
-  for (int j = 0; j < Vectors * V::width; j += kLine)
-    __builtin_prefetch(pb + kPrefetchSteps * Tile<T>::nr + j, 0, 3);
-}
+// From one step's B to what is asked for while it is at work.
+template <class T>
+inline constexpr int64_t kSegmentAhead = kPrefetchSteps * Tile<T>::nr;
 
 // Rows [First, Last) of the tile; `adjacent`: a_col is 1, which the addresses of a turn's steps
 // hold.
@@ -87,7 +79,7 @@ TW_INLINE void add_products(Vec<T> (&sum)[Rows][Vectors], int64_t k, const T* a,
 #pragma GCC unroll 2
     for (int s = 0; s < count; ++s) {
       V vb[Vectors];
-      load_step<T, Vectors>(pb + s * Tile<T>::nr, vb);
+      load_step<T, Vectors>(pb + s * Tile<T>::nr, kSegmentAhead<T>, vb);
 #pragma GCC unroll 16
       for (int i = First; i < Last; ++i) {
         const V va = base[i / 3][(i % 3) * a_row + s * col];
@@ -187,12 +179,8 @@ void segment_tile(const List& list, TileC<typename List::Element> c) {
   clear<T, Rows, Vectors>(sum);
 
   // C is wanted when a chain ends; ask for it before the first starts.
-  T* out = c.data;
-#pragma GCC unroll 16
-  for (int i = 0; i < Rows; ++i, out += c.row) {
-    __builtin_prefetch(out, 1, 3);
-    __builtin_prefetch(out + c.cols - 1, 1, 3);
-  }
+  ask_for_tile<Rows>(c.data, c.row);
+  ask_for_tile<Rows>(c.data + c.cols - 1, c.row);
 
   const T* ahead = list.ahead;
   const auto* const end = list.segments + list.count;

@@ -85,6 +85,17 @@ TW_INLINE void ask_for_tile(const T* out, int64_t row) {
   }
 }
 
+// B of one step. It streams from L2, and the requests for what lies `ahead` are what hides that.
+template <class T, int Vectors>
+TW_INLINE void load_step(const T* pb, int64_t ahead, Vec<T> (&vb)[Vectors]) {
+  using V = Vec<T>;
+#pragma GCC unroll 2
+  for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
+  constexpr int kLine = 64 / sizeof(T);
+#pragma GCC unroll 4
+  for (int j = 0; j < Vectors * V::width; j += kLine) __builtin_prefetch(pb + ahead + j, 0, 3);
+}
+
 // What a step adds to a sum of the product of a lane of A and one of B.
 template <class T>
 struct MultiplyAdd {
@@ -96,7 +107,7 @@ struct MultiplyAdd {
 template <class T, int Rows, int Vectors, bool PackedA, class Step = MultiplyAdd<T>>
 void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
   using V = Vec<T>;
-  // A's panel lies in L1; B streams from L2, and what is asked for ahead hides that.
+  // A's panel lies in L1.
   const int64_t ahead = kPrefetchSteps * b.row;
   const int64_t a_step = a.col ? a.col : Rows;  // packed only
   T* out = c.data;
@@ -120,12 +131,7 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
 #pragma GCC unroll 2
       for (int s = 0; s < count; ++s) {
         V vb[Vectors];
-#pragma GCC unroll 2
-        for (int j = 0; j < Vectors; ++j) vb[j] = V::load(pb + j * V::width);
-        constexpr int kLine = 64 / sizeof(T);
-#pragma GCC unroll 4
-        for (int j = 0; j < Vectors * V::width; j += kLine)
-          __builtin_prefetch(pb + ahead + j, 0, 3);
+        load_step<T, Vectors>(pb, ahead, vb);
         if constexpr (ask_later) {
           __builtin_prefetch(later, 0, 2);
           later += b.later_step;
