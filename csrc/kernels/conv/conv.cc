@@ -122,18 +122,22 @@ void correlate(Correlation<T> g, double cost_ns, const PackedKernel& packed) {
   const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
   if (threads == 1) return run_on_this_thread(g, routine);
 
-  const Grid grid = choose_grid(g.images * g.rows * g.cols, g.images * g.rows, g.groups * g.outs,
-                                units.count, threads);
+  const int64_t bands_most = ceil_div(g.rows, routine.row_unit);
+  const Grid grid = choose_grid(g.images * g.rows * g.cols, g.images * bands_most,
+                                g.groups * g.outs, units.count, threads);
   // Whole images where they come out even, else each image's rows.
   const bool whole = g.images % grid.rows == 0;
-  const int64_t bands = whole ? 1 : std::min(grid.rows, g.rows);
+  const int64_t bands = whole ? 1 : std::min(grid.rows, bands_most);
+  const auto row_of = [&](int64_t band) {
+    return std::min(g.rows, bands_most * band / bands * routine.row_unit);
+  };
   const int64_t images = whole ? grid.rows : g.images;
   parallel_for(images * bands * grid.cols, cost_ns, [&](int64_t task) {
     const int64_t o = task % grid.cols, band = task / grid.cols % bands;
     const int64_t i = task / grid.cols / bands;
     const int64_t out = units.count * o / grid.cols * units.size;
     const int64_t out_end = std::min(units.end, units.count * (o + 1) / grid.cols * units.size);
-    const int64_t row = g.rows * band / bands, row_end = g.rows * (band + 1) / bands;
+    const int64_t row = row_of(band), row_end = row_of(band + 1);
     const int64_t image = g.images * i / images, image_end = g.images * (i + 1) / images;
     const Correlation<T> piece =
         rows_of(images_of(g, image, image_end - image), row, row_end - row);

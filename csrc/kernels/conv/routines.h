@@ -8,6 +8,7 @@
 #include "kernels/conv/lanes_weight_gradient.h"
 #include "kernels/conv/packed.h"
 #include "kernels/conv/weight_gradient.h"
+#include "kernels/conv/winograd.h"
 
 namespace tilework::TW_ISA {
 
@@ -20,15 +21,49 @@ namespace tilework::TW_ISA {
   "any convolution: blocks of packed weights stay in L2 while the pixels stream by"
 
 template <class T>
+inline constexpr ConvRoutine<Correlation<T>> kLaneCorrelation = {"lanes",
+                                                                 TW_WHY_LANES,
+                                                                 lane_correlation_suits<T>,
+                                                                 1,
+                                                                 1,
+                                                                 lane_correlation_workspace<T>,
+                                                                 lane_correlation<T>};
+template <class T>
+inline constexpr ConvRoutine<Correlation<T>> kGatheredCorrelation = {
+    "gathered",
+    TW_WHY_GATHERED,
+    gathered_correlation_suits<T>,
+    Tile<T>::nr,
+    1,
+    gathered_correlation_workspace<T>,
+    gathered_correlation<T>};
+template <class T>
+inline constexpr ConvRoutine<Correlation<T>> kBlockedCorrelation = {
+    "blocked",
+    TW_WHY_BLOCKED,
+    blocked_correlation_suits<T>,
+    Tile<T>::nr,
+    1,
+    blocked_correlation_workspace<T>,
+    blocked_correlation<T>,
+    packed_panel_bytes<T>,
+    pack_panels<T>};
+
+template <class T>
 inline constexpr ConvRoutine<Correlation<T>> kCorrelations[] = {
-    {"lanes", TW_WHY_LANES, lane_correlation_suits<T>, 1, 1, lane_correlation_workspace<T>,
-     lane_correlation<T>},
-    {"gathered", TW_WHY_GATHERED, gathered_correlation_suits<T>, Tile<T>::nr, 1,
-     gathered_correlation_workspace<T>, gathered_correlation<T>},
-    {"blocked", TW_WHY_BLOCKED, blocked_correlation_suits<T>, Tile<T>::nr, 1,
-     blocked_correlation_workspace<T>, blocked_correlation<T>, packed_panel_bytes<T>,
-     pack_panels<T>},
-};
+    kLaneCorrelation<T>, kGatheredCorrelation<T>, kBlockedCorrelation<T>};
+template <>
+inline constexpr ConvRoutine<Correlation<float>> kCorrelations<float>[] = {
+    kLaneCorrelation<float>,
+    kGatheredCorrelation<float>,
+    {"winograd",
+     "3x3 at the precision 'high': patches of 6x6 pixels make 4x4, with a quarter of the products",
+     winograd_suits<float>, Tile<float>::nr, 1, winograd_workspace<float>, winograd<float>,
+     winograd_unit_bytes<float>, winograd_pack<float>, true, kSide},
+    kBlockedCorrelation<float>};
+// Where bfloat16's routines find those of float that they widen for.
+inline constexpr int kLanesAt = 0, kGatheredAt = 1, kBlockedAt = 3;
+
 template <class T>
 inline constexpr ConvRoutine<WeightGradient<T>> kWeightGradients[] = {
     {"lanes", TW_WHY_LANES, lane_weight_gradient_suits<T>, 1, 1, lane_weight_gradient_workspace<T>,

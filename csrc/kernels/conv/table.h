@@ -13,9 +13,9 @@ inline constexpr const char* kWhyWideBlocked = TW_WHY_BLOCKED TW_WIDENED;
 #undef TW_WIDENED
 
 inline constexpr ConvRoutine<Correlation<bfloat16>> kBf16Correlations[] = {
-    bf16::widened_correlation<0, false>("lanes", kWhyWideLanes),
-    bf16::widened_correlation<1, false>("gathered", kWhyWideGathered),
-    bf16::widened_correlation<2, true>("blocked", kWhyWideBlocked),
+    bf16::widened_correlation<kLanesAt, false>("lanes", kWhyWideLanes),
+    bf16::widened_correlation<kGatheredAt, false>("gathered", kWhyWideGathered),
+    bf16::widened_correlation<kBlockedAt, true>("blocked", kWhyWideBlocked),
 };
 inline constexpr ConvRoutine<WeightGradient<bfloat16>> kBf16WeightGradients[] = {
     bf16::widened_weight_gradient<0>("lanes", kWhyWideLanes),
