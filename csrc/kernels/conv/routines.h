@@ -7,8 +7,8 @@
 #include "kernels/conv/lanes_correlation.h"
 #include "kernels/conv/lanes_weight_gradient.h"
 #include "kernels/conv/packed.h"
-#include "kernels/conv/weight_gradient.h"
 #include "kernels/conv/winograd.h"
+#include "kernels/conv/winograd_weight_gradient.h"
 
 namespace tilework::TW_ISA {
 
@@ -17,6 +17,8 @@ namespace tilework::TW_ISA {
   "zero"
 #define TW_WHY_GATHERED \
   "few channels: one list of offsets holds all that a window reads, and serves every pixel"
+#define TW_WHY_WINOGRAD \
+  "3x3 at the precision \"high\": patches of 6x6 pixels by a quarter of the definition's products"
 #define TW_WHY_BLOCKED \
   "any convolution: blocks of packed weights stay in L2 while the pixels stream by"
 
@@ -56,20 +58,40 @@ template <>
 inline constexpr ConvRoutine<Correlation<float>> kCorrelations<float>[] = {
     kLaneCorrelation<float>,
     kGatheredCorrelation<float>,
-    {"winograd",
-     "3x3 at the precision 'high': patches of 6x6 pixels make 4x4, with a quarter of the products",
-     winograd_suits<float>, Tile<float>::nr, 1, winograd_workspace<float>, winograd<float>,
-     winograd_unit_bytes<float>, winograd_pack<float>, true, kSide},
+    {"winograd", TW_WHY_WINOGRAD, winograd_suits<float>, Tile<float>::nr, 1,
+     winograd_workspace<float>, winograd<float>, winograd_unit_bytes<float>, winograd_pack<float>,
+     true, kSide},
     kBlockedCorrelation<float>};
-// Where bfloat16's routines find those of float that they widen for.
-inline constexpr int kLanesAt = 0, kGatheredAt = 1, kBlockedAt = 3;
+template <class T>
+inline constexpr ConvRoutine<WeightGradient<T>> kLaneWeightGradient = {
+    "lanes",
+    TW_WHY_LANES,
+    lane_weight_gradient_suits<T>,
+    1,
+    1,
+    lane_weight_gradient_workspace<T>,
+    lane_weight_gradient<T>};
+template <class T>
+inline constexpr ConvRoutine<WeightGradient<T>> kBlockedWeightGradient = {
+    "blocked",
+    TW_WHY_BLOCKED,
+    blocked_weight_gradient_suits<T>,
+    Tile<T>::nr,
+    Tile<T>::mr,
+    blocked_weight_gradient_workspace<T>,
+    blocked_weight_gradient<T>};
 
 template <class T>
-inline constexpr ConvRoutine<WeightGradient<T>> kWeightGradients[] = {
-    {"lanes", TW_WHY_LANES, lane_weight_gradient_suits<T>, 1, 1, lane_weight_gradient_workspace<T>,
-     lane_weight_gradient<T>},
-    {"blocked", TW_WHY_BLOCKED, blocked_weight_gradient_suits<T>, Tile<T>::nr, Tile<T>::mr,
-     blocked_weight_gradient_workspace<T>, blocked_weight_gradient<T>},
-};
+inline constexpr ConvRoutine<WeightGradient<T>> kWeightGradients[] = {kLaneWeightGradient<T>,
+                                                                      kBlockedWeightGradient<T>};
+template <>
+inline constexpr ConvRoutine<WeightGradient<float>> kWeightGradients<float>[] = {
+    kLaneWeightGradient<float>,
+    {"winograd", TW_WHY_WINOGRAD, winograd_weight_gradient_suits<float>, Tile<float>::nr,
+     kFewChannels, winograd_weight_gradient_workspace<float>, winograd_weight_gradient<float>},
+    kBlockedWeightGradient<float>};
+
+// Where bfloat16's routines find those of float that they widen for.
+inline constexpr int kLanesAt = 0, kGatheredAt = 1, kBlockedAt = 3, kBlockedGradientAt = 2;
 
 }  // namespace tilework::TW_ISA

@@ -18,8 +18,8 @@ inline constexpr ConvRoutine<Correlation<bfloat16>> kBf16Correlations[] = {
     bf16::widened_correlation<kBlockedAt, true>("blocked", kWhyWideBlocked),
 };
 inline constexpr ConvRoutine<WeightGradient<bfloat16>> kBf16WeightGradients[] = {
-    bf16::widened_weight_gradient<0>("lanes", kWhyWideLanes),
-    bf16::widened_weight_gradient<1>("blocked", kWhyWideBlocked),
+    bf16::widened_weight_gradient<kLanesAt>("lanes", kWhyWideLanes),
+    bf16::widened_weight_gradient<kBlockedGradientAt>("blocked", kWhyWideBlocked),
 };
 
 template <class T, int Correlations, int WeightGradients>
