@@ -166,7 +166,7 @@ inline bool is_dense_3x3(const ConvGeometry& g) {
 // Where the transformations are few beside the products that they save, and those of weights serve
 // as many patches as pay for them.
 inline bool is_worth_points(const ConvGeometry& g) {
-  constexpr int64_t kChannels = 32, kPatches = 32;
+  constexpr int64_t kChannels = 16, kPatches = 16;
   const Patches patches(g);
   return g.precision != MatmulPrecision::highest && is_dense_3x3(g) && g.channels >= kChannels &&
          g.outs >= kChannels && patches.count >= kPatches &&
