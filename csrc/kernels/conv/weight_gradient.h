@@ -53,6 +53,81 @@ struct WeightGradientPlan {
   }
 };
 
+// Sums of one group, sums[(tap * channels + channel) * row + out], to where dweight wants them.
+template <class T>
+class SumsToWeights {
+  using V = Vec<T>;
+
+ public:
+  SumsToWeights(const WeightGradient<T>& g, const T* sums, int64_t row)
+      : g_(g), sums_(sums), row_(row) {}
+
+  void run() const {
+    if (g_.w_out == 1)
+      put_adjacent_outs();
+    else if (taps_adjacent())
+      put_adjacent_taps();
+    else
+      put_one_by_one();
+  }
+
+ private:
+  void put_adjacent_outs() const {
+    const T* from = sums_;
+    for (int64_t t = 0; t < g_.tap_count; ++t)
+      for (int64_t c = 0; c < g_.channels; ++c, from += row_) {
+        T* to = g_.dweight + g_.taps[t].weight + c * g_.w_channel;
+        sweep<T>(g_.outs, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+          const V v = lanes.load(from + i);
+          lanes.store(to + i, g_.add ? lanes.load(to + i) + v : v);
+        });
+      }
+  }
+
+  // PyTorch's order, an out's taps, channel after channel: a transposition.
+  bool taps_adjacent() const {
+    for (int64_t t = 0; t < g_.tap_count; ++t)
+      if (g_.taps[t].weight != t) return false;
+    return g_.w_channel == g_.tap_count;
+  }
+  void put_adjacent_taps() const {
+    // A vector of places of (channel, tap), adjacent there, meets all outs at a time.
+    const int64_t places = g_.channels * g_.tap_count;
+    for (int64_t at = 0; at < places; at += V::width)
+      put_places(at, static_cast<int>(least<int64_t>(V::width, places - at)));
+  }
+  void put_places(int64_t at, int lanes) const {
+    const T* from[V::width];
+    for (int i = 0; i < V::width; ++i) {
+      const int64_t place = at + (i < lanes ? i : 0);
+      from[i] = sums_ + (place % g_.tap_count * g_.channels + place / g_.tap_count) * row_;
+    }
+    constexpr int group = kLaneGroup<T>;
+    for (int64_t o = 0; o < g_.outs; o += group) {
+      V out[group];
+      load_transposed(from, o, out);
+      for (int j = 0; j < group && o + j < g_.outs; ++j) {
+        T* to = g_.dweight + at + (o + j) * g_.w_out;
+        if (g_.add) out[j] = V::load_partial(to, lanes) + out[j];
+        out[j].store_partial(to, lanes);
+      }
+    }
+  }
+
+  void put_one_by_one() const {
+    for (int64_t t = 0; t < g_.tap_count; ++t)
+      for (int64_t c = 0; c < g_.channels; ++c)
+        for (int64_t o = 0; o < g_.outs; ++o) {
+          T& to = g_.dweight[o * g_.w_out + c * g_.w_channel + g_.taps[t].weight];
+          to = (g_.add ? to : T(0)) + sums_[(t * g_.channels + c) * row_ + o];
+        }
+  }
+
+  const WeightGradient<T>& g_;
+  const T* sums_;
+  const int64_t row_;
+};
+
 template <class T>
 class BlockedWeightGradient {
   using Shape = Tile<T>;
@@ -202,52 +277,11 @@ class BlockedWeightGradient {
         {c + channels.begin * c_row, c_row, width, add});
   }
 
-  // sums[tap][channel][out] to where dweight wants them; in PyTorch's order that is a
-  // transposition.
   void put_sums() const {
-    const int64_t row = plan_.panels_at_once * Shape::nr;
-    const int64_t outs = least(panels_here() * Shape::nr, g_.outs - panel_ * Shape::nr);
-    T* dw = g_.dweight + group_ * g_.w_group + panel_ * Shape::nr * g_.w_out;
-    if (taps_adjacent()) {
-      // Sixteen places of (channel, tap), adjacent there, meet all outs at a time.
-      const int64_t places = g_.channels * g_.tap_count;
-      for (int64_t at = 0; at < places; at += V::width) {
-        const int lanes = static_cast<int>(least<int64_t>(V::width, places - at));
-        put_places(dw + at, at, lanes, row, outs);
-      }
-      return;
-    }
-    for (int64_t t = 0; t < g_.tap_count; ++t)
-      for (int64_t c = 0; c < g_.channels; ++c)
-        for (int64_t o = 0; o < outs; ++o) {
-          T& to = dw[o * g_.w_out + c * g_.w_channel + g_.taps[t].weight];
-          to = (g_.add ? to : T(0)) + sums_[(t * g_.channels + c) * row + o];
-        }
-  }
-
-  // PyTorch's order: an out's taps, channel after channel.
-  bool taps_adjacent() const {
-    for (int64_t t = 0; t < g_.tap_count; ++t)
-      if (g_.taps[t].weight != t) return false;
-    return g_.w_channel == g_.tap_count;
-  }
-
-  void put_places(T* dw, int64_t at, int lanes, int64_t row, int64_t outs) const {
-    const T* from[V::width];
-    for (int i = 0; i < V::width; ++i) {
-      const int64_t place = at + (i < lanes ? i : 0);
-      from[i] = sums_ + (place % g_.tap_count * g_.channels + place / g_.tap_count) * row;
-    }
-    constexpr int group = kLaneGroup<T>;
-    for (int64_t o = 0; o < outs; o += group) {
-      V out[group];
-      load_transposed(from, o, out);
-      for (int j = 0; j < group && o + j < outs; ++j) {
-        T* to = dw + (o + j) * g_.w_out;
-        if (g_.add) out[j] = V::load_partial(to, lanes) + out[j];
-        out[j].store_partial(to, lanes);
-      }
-    }
+    WeightGradient<T> g = g_;
+    g.outs = least(panels_here() * Shape::nr, g_.outs - panel_ * Shape::nr);
+    g.dweight += group_ * g_.w_group + panel_ * Shape::nr * g_.w_out;
+    SumsToWeights<T>(g, sums_, plan_.panels_at_once * Shape::nr).run();
   }
 
   const WeightGradient<T>& g_;

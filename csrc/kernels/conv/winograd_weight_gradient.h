@@ -127,34 +127,12 @@ class WinogradWeightGradient {
             [&](int row, int tap, V v) TW_INLINE_LAMBDA {
               v = select(lanes, v, V::zero());
               check += v;
-              v.store(weights + ((row * 3 + tap) * kFewChannels + c) * nr + j);
+              v.store(weights + ((row * 3 + tap) * channels + c) * nr + j);
             });
       }
     const WeightGradient<T> g = part_of(channel, channels, out, outs);
     if (any(is_nan(check - check))) return blocked_weight_gradient(g, definition_);
-    if (g.w_out == 1)
-      put_adjacent_outs(g, weights);
-    else
-      put_one_by_one(g, weights);
-  }
-  static void put_adjacent_outs(const WeightGradient<T>& g, const T* weights) {
-    for (int t = 0; t < 9; ++t)
-      for (int64_t c = 0; c < g.channels; ++c) {
-        T* to = g.dweight + g.taps[t].weight + c * g.w_channel;
-        const T* from = weights + (t * kFewChannels + c) * nr;
-        sweep<T>(g.outs, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
-          const V v = lanes.load(from + i);
-          lanes.store(to + i, g.add ? lanes.load(to + i) + v : v);
-        });
-      }
-  }
-  static void put_one_by_one(const WeightGradient<T>& g, const T* weights) {
-    for (int64_t o = 0; o < g.outs; ++o)
-      for (int64_t c = 0; c < g.channels; ++c)
-        for (int t = 0; t < 9; ++t) {
-          T& to = g.dweight[o * g.w_out + c * g.w_channel + g.taps[t].weight];
-          to = (g.add ? to : T(0)) + weights[(t * kFewChannels + c) * nr + o];
-        }
+    SumsToWeights<T>(g, weights, nr).run();
   }
 
   const WeightGradient<T>& g_;
