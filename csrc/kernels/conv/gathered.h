@@ -227,7 +227,7 @@ class GatheredCorrelation {
       for (int64_t n = 0; n < g_.images; ++n) {
         const T* in = images_.image(g_, group, n);
         for (int64_t row = 0; row < g_.rows; ++row)
-          multiply_row(in + row * g_.row_step * images_.row(), group,
+          multiply_row(in + row * g_.row_step * images_.row(), taps_of(row), group,
                        n * g_.y_image + row * g_.y_row + group * g_.outs, streams);
       }
     }
@@ -252,20 +252,34 @@ class GatheredCorrelation {
     if (simple() && g_.epilogue.bias) copy(g_.epilogue.bias + group * g_.outs, g_.outs, bias_);
   }
 
+  // The taps from the first to the last that meet rows of x here: near its borders others would
+  // multiply a row of zeros. One at least, if by zeros.
+  Part taps_of(int64_t row) const {
+    int64_t first = 0, last = 0, found = 0;
+    for (int64_t i = 0; i < g_.tap_count; ++i) {
+      const int64_t in_row = (g_.row_begin + row) * g_.row_step + g_.taps[i].row;
+      if (in_row < 0 || in_row >= g_.in_rows) continue;
+      if (found++ == 0) first = i;
+      last = i;
+    }
+    return {first, last - first + 1};
+  }
+
   // `out` counts elements of y.
-  void multiply_row(const T* in, int64_t group, int64_t out, bool streams) {
+  void multiply_row(const T* in, const Part& taps, int64_t group, int64_t out, bool streams) {
     constexpr T kNone = -__builtin_inf();
     const bool clips = simple() && g_.epilogue.activation == Activation::relu;
     const bool joined = g_.y_col == g_.outs && panels_ == 1;
     const int64_t step = g_.col_step * images_.col();
+    const int64_t begin = taps.begin * g_.channels, k = taps.size * g_.channels;
     for (int64_t p = 0; p < panels_; ++p) {
       const int width = static_cast<int>(least<int64_t>(Shape::nr, g_.outs - p * Shape::nr));
       const int last = width > Shape::width ? width - Shape::width : width;
-      const GatherList<T> list{offsets_,
-                               k_,
-                               ceil_div(k_, ceil_div(k_, kChain)),
+      const GatherList<T> list{offsets_ + begin,
+                               k,
+                               ceil_div(k, ceil_div(k, kChain)),
                                step,
-                               weights_ + p * k_ * Shape::nr,
+                               weights_ + (p * k_ + begin) * Shape::nr,
                                sums_,
                                bias_ + p * Shape::nr,
                                clips ? T(0) : kNone};
