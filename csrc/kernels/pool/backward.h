@@ -56,6 +56,7 @@ struct Coverers {
   const Coverer *first, *last;
   Coverers(const Coverage& all, int64_t p)
       : first(all.coverers + all.first[p]), last(all.coverers + all.first[p + 1]) {}
+  bool one() const { return last - first == 1; }
   const Coverer* begin() const { return first; }
   const Coverer* end() const { return last; }
 };
@@ -87,12 +88,31 @@ TW_INLINE void gather_channels(const Flow& flow, T* dx, const PoolBackwardJob& j
   for (int v = 0; v < kVectors; ++v) lanes.store(dx + v * W, total[v]);
 }
 
+// An input under one window: there is no sum to walk over.
+template <class T, class Flow>
+TW_INLINE void channels_of_one(const Flow& flow, T* dx, const PoolBackwardJob& job, int64_t plane,
+                               const Coverer& r, const Coverer& c, bool room) {
+  const Window& w = job.cols[c.out];
+  const int64_t at = (plane + r.out * job.out_width + c.out) * job.inner;
+  const int64_t t = r.tap * w.taps + c.tap;
+  const T share = share_of<T>(job.rows[r.out], w);
+  sweep_channels<T>(job.inner, room, [&](int64_t k, auto lanes) TW_INLINE_LAMBDA {
+    lanes.store(dx + k, flow(at + k, t, share, lanes));
+  });
+}
+
 template <class T, class Flow>
 void channels_row(const Flow& flow, T* dx, const PoolBackwardJob& job, int64_t plane,
                   Coverers by_row) {
   constexpr int W = Vec<T>::width, kGroup = 4;
   for (int64_t x = 0; x < job.width; ++x, dx += job.inner) {
     const Coverers by_col(job.by_col, x);
+    if (by_row.one() && by_col.one()) {
+      const bool room = has_room<T>(x, job.width, job.inner) &&
+                        has_room<T>(by_col.first->out, job.out_width, job.inner);
+      channels_of_one(flow, dx, job, plane, *by_row.first, *by_col.first, room);
+      continue;
+    }
     bool room = has_room<T>(x, job.width, job.inner);
     for (const Coverer& c : by_col) room = room && has_room<T>(c.out, job.out_width, job.inner);
     int64_t k = 0;
