@@ -163,13 +163,15 @@ inline bool is_dense_3x3(const ConvGeometry& g) {
   return true;
 }
 
-// Where the transformations are few beside the products that they save, and those of weights serve
-// as many patches as pay for them.
+// Where the transformations are few beside the products that they save, those of weights serve as
+// many patches as pay for them, and weights at their points, four times as many, do not crowd the
+// memory.
 inline bool is_worth_points(const ConvGeometry& g) {
-  constexpr int64_t kChannels = 16, kPatches = 16;
+  constexpr int64_t kChannels = 16, kPatches = 16, kWeights = 1 << 25;
   const Patches patches(g);
   return g.precision != MatmulPrecision::highest && is_dense_3x3(g) && g.channels >= kChannels &&
          g.outs >= kChannels && patches.count >= kPatches &&
+         kPoints * g.channels * g.outs <= kWeights &&
          9 * g.rows * g.cols >= 2 * kPoints * patches.rows * patches.cols;
 }
 
