@@ -59,6 +59,9 @@ int64_t tiles_at_once(const Correlation<T>& g) {
   return least(kMostTiles, 2 + kPointBytes / tile);
 }
 
+// A sum's error grows with the length of its chain of roundings.
+inline constexpr int64_t kChannelChain = 128;
+
 template <class T>
 class WinogradCorrelation {
   using Shape = Tile<T>;
@@ -109,16 +112,16 @@ class WinogradCorrelation {
   // from one tile of patches to the next.
   void multiply(int64_t unit) {
     const T* weights = reinterpret_cast<const T*>(g_.packed) + unit * kPoints * weight_point(g_);
-    const int64_t blocks = ceil_div(g_.channels, Blocks<T>::kc_most);
+    const int64_t blocks = ceil_div(g_.channels, kChannelChain);
     const int64_t tiles = ceil_div(count_, Shape::mr);
     Part rows[kMostTiles];
     for (int64_t t = 0; t < tiles; ++t) rows[t] = part(count_, tiles, t);
-    for (int64_t b = 0; b < blocks; ++b) {
-      const Part channels = part(g_.channels, blocks, b);
-      for (int point = 0; point < kPoints; ++point) {
+    for (int point = 0; point < kPoints; ++point) {
+      T* c = sums_ + point * kSumsOfPoint;
+      for (int64_t b = 0; b < blocks; ++b) {
+        const Part channels = part(g_.channels, blocks, b);
         const T* a = points_ + point * point_ + channels.begin;
         const T* w = weights + point * weight_point(g_) + channels.begin * nr;
-        T* c = sums_ + point * kSumsOfPoint;
         for (int64_t t = 0; t < tiles; ++t)
           tile_kernel<T>(static_cast<int>(rows[t].size), nr, false)(
               channels.size, {a + rows[t].begin * row_, row_, 1}, {w, nr},
