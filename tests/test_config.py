@@ -85,7 +85,7 @@ def test_convolutions_can_be_held_to_a_routine():
         with pytest.raises(ValueError, match=r"suits the convolution \(.*blocked\); got lanes"):
             tw.nn.functional.conv2d(*dense)
         with pytest.raises(ValueError, match=r"expected one of lanes, gathered, .*or None"):
-            tw.set_conv_routine("winograd")
+            tw.set_conv_routine("fft")
         assert tw.get_conv_routine() == "lanes"
     finally:
         tw.set_conv_routine(before)
@@ -129,7 +129,7 @@ def test_variables_are_read_at_import(variable, value, code, wanted):
         ("TILEWORK_NUM_THREADS", "many"),
         ("TILEWORK_PRECISION", "low"),
         ("TILEWORK_NUM_THREADS", "0"),
-        pytest.param("TILEWORK_CONV_ROUTINE", "winograd", marks=native),
+        pytest.param("TILEWORK_CONV_ROUTINE", "fft", marks=native),
     ],
 )
 def test_wrong_values_fail_at_import(variable, value):
