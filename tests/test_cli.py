@@ -88,7 +88,7 @@ WRONG = {
     "TILEWORK_NUM_THREADS": "many",
     "TILEWORK_PRECISION": "low",
     "TILEWORK_ISA": "sparkle",
-    "TILEWORK_CONV_ROUTINE": "winograd",
+    "TILEWORK_CONV_ROUTINE": "fft",
 }
 
 
