@@ -154,7 +154,7 @@ def test_special_values_reach_their_windows_and_no_other(isa, name, value):
     x, w, dy = conv.tensors("float32")
     x, dy = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for a in (x, dy))
     x64, w64, dy64 = (a.astype(np.float64) for a in (x, w, dy))
-    where = (conv.x_shape[0] - 1, 1, 2, conv.x_shape[3] - 1)
+    where = (conv.x_shape[0] - 1, conv.x_shape[1] - 1, 2, conv.x_shape[3] - 1)
     mark = np.zeros(conv.x_shape)
     mark[where] = 1
     exact, size = conv.forward(x64, w64), around(conv.forward(abs(x64), abs(w64)))
@@ -174,6 +174,21 @@ def test_special_values_reach_their_windows_and_no_other(isa, name, value):
     pixels = conv.y_shape[0] * conv.y_shape[2] * conv.y_shape[3]
     rest = ~reached
     assert_sum(dw[rest], exact_dw[rest], size_dw[rest], pixels, "the other channels' weights")
+
+
+@pytest.mark.parametrize("name", CONVS)
+def test_a_special_gradient_reaches_all_weights_of_its_out(isa, name):
+    conv = CONVS[name]
+    x, w, dy = conv.tensors("float32")
+    x, dy = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for a in (x, dy))
+    x64, dy64 = x.astype(np.float64), dy.astype(np.float64)
+    dy64[:, -1] = 0
+    exact, size = conv.weight_gradient(dy64, x64), conv.weight_gradient(abs(dy64), abs(x64))
+    dy[0, -1, 2, 2] = np.nan
+    dw = native.conv_backward(dy, x, w, None, *conv.window, "none", False, True, False)[1]
+    assert np.isnan(dw[-1]).all()
+    pixels = conv.y_shape[0] * conv.y_shape[2] * conv.y_shape[3]
+    assert_sum(dw[:-1], exact[:-1], size[:-1], pixels, "the other outs' weights")
 
 
 def test_what_overflows_at_a_point_is_computed_by_the_definition(isa):

@@ -2,10 +2,10 @@
 // of 6x6 pixels and a window are each taken to 36 points, where they multiply one to one; what the
 // channels add up to there gives 4x4 pixels of y. That is 36 products where the definition has 144.
 //
-// The points are 0, +-3/4, +-3/2 and infinity: of those whose powers are short binary numbers they
-// round least, two bits or so above the definition. An error is in proportion to the patch, though,
-// and not to the window: hence not at "highest". A patch that comes out infinite or NaN is computed
-// again by the definition.
+// The points are 0, +-3/4, +-3/2 and infinity, of which the customary ones, +-1 and +-2, lose twice
+// as much: here the error is some two bits above the definition's. An error is in proportion to the
+// patch, though, and not to the window: hence not at "highest". A patch that comes out infinite or
+// NaN is computed again by the definition.
 #pragma once
 
 #include "kernels/conv/arrange.h"
@@ -16,39 +16,46 @@ inline constexpr int kSide = 4;           // of what a patch gives
 inline constexpr int kPatch = kSide + 2;  // its own side
 inline constexpr int kPoints = kPatch * kPatch;
 
+// The points on either side of zero, and their powers: all exact.
+inline constexpr float kLow = 0.75f, kLow2 = kLow * kLow, kLow3 = kLow2 * kLow;
+inline constexpr float kHigh = 1.5f, kHigh2 = kHigh * kHigh, kHigh3 = kHigh2 * kHigh;
+// What the polynomial through the points weighs each of them by.
+inline constexpr float kAtZero = 1 / (kLow2 * kHigh2);
+inline constexpr float kAtLow = 1 / (2 * kLow2 * (kLow2 - kHigh2));
+inline constexpr float kAtHigh = 1 / (2 * kHigh2 * (kHigh2 - kLow2));
+
 // From six values in a row to six points.
 template <class V>
 TW_INLINE void to_points(const V (&x)[kPatch], V (&out)[kPatch]) {
-  const V even_low = fnma(x[2], V(2.25f), x[4]), odd_low = fnma(x[1], V(2.25f), x[3]);
-  const V even_high = fnma(x[2], V(0.5625f), x[4]), odd_high = fnma(x[1], V(0.5625f), x[3]);
-  out[0] = fma(x[0], V(1.265625f), fnma(x[2], V(2.8125f), x[4]));
-  out[1] = fma(odd_low, V(0.75f), even_low);
-  out[2] = fnma(odd_low, V(0.75f), even_low);
-  out[3] = fma(odd_high, V(1.5f), even_high);
-  out[4] = fnma(odd_high, V(1.5f), even_high);
-  out[5] = fma(x[1], V(1.265625f), fnma(x[3], V(2.8125f), x[5]));
+  const V even_low = fnma(x[2], V(kHigh2), x[4]), odd_low = fnma(x[1], V(kHigh2), x[3]);
+  const V even_high = fnma(x[2], V(kLow2), x[4]), odd_high = fnma(x[1], V(kLow2), x[3]);
+  out[0] = fma(x[0], V(kLow2 * kHigh2), fnma(x[2], V(kLow2 + kHigh2), x[4]));
+  out[1] = fma(odd_low, V(kLow), even_low);
+  out[2] = fnma(odd_low, V(kLow), even_low);
+  out[3] = fma(odd_high, V(kHigh), even_high);
+  out[4] = fnma(odd_high, V(kHigh), even_high);
+  out[5] = fma(x[1], V(kLow2 * kHigh2), fnma(x[3], V(kLow2 + kHigh2), x[5]));
 }
 
 // From a row of a window to six points.
 template <class V>
 TW_INLINE void weights_to_points(const V (&w)[3], V (&out)[kPatch]) {
-  const V even_low = fma(w[2], V(0.5625f), w[0]), odd_low = w[1] * V(0.75f);
-  const V even_high = fma(w[2], V(2.25f), w[0]), odd_high = w[1] * V(1.5f);
-  const V low = V(-128.0f / 243), high = V(32.0f / 243);
-  out[0] = w[0] * V(64.0f / 81);
-  out[1] = (even_low + odd_low) * low;
-  out[2] = (even_low - odd_low) * low;
-  out[3] = (even_high + odd_high) * high;
-  out[4] = (even_high - odd_high) * high;
+  const V even_low = fma(w[2], V(kLow2), w[0]), odd_low = w[1] * V(kLow);
+  const V even_high = fma(w[2], V(kHigh2), w[0]), odd_high = w[1] * V(kHigh);
+  out[0] = w[0] * V(kAtZero);
+  out[1] = (even_low + odd_low) * V(kAtLow);
+  out[2] = (even_low - odd_low) * V(kAtLow);
+  out[3] = (even_high + odd_high) * V(kAtHigh);
+  out[4] = (even_high - odd_high) * V(kAtHigh);
   out[5] = w[2];
 }
 
 // From four values in a row to six points: the transpose of from_points().
 template <class V>
 TW_INLINE void gradient_to_points(const V (&y)[kSide], V (&out)[kPatch]) {
-  const V even_low = fma(y[2], V(0.5625f), y[0]), even_high = fma(y[2], V(2.25f), y[0]);
-  const V odd_low = fma(y[3], V(0.421875f), y[1] * V(0.75f));
-  const V odd_high = fma(y[3], V(3.375f), y[1] * V(1.5f));
+  const V even_low = fma(y[2], V(kLow2), y[0]), even_high = fma(y[2], V(kHigh2), y[0]);
+  const V odd_low = fma(y[3], V(kLow3), y[1] * V(kLow));
+  const V odd_high = fma(y[3], V(kHigh3), y[1] * V(kHigh));
   out[0] = y[0];
   out[1] = even_low + odd_low;
   out[2] = even_low - odd_low;
@@ -60,12 +67,11 @@ TW_INLINE void gradient_to_points(const V (&y)[kSide], V (&out)[kPatch]) {
 // From six points to a row of a window: the transpose of weights_to_points().
 template <class V>
 TW_INLINE void gradient_from_points(const V (&m)[kPatch], V (&w)[3]) {
-  const V low = V(-128.0f / 243), high = V(32.0f / 243);
-  const V even_low = (m[1] + m[2]) * low, odd_low = (m[1] - m[2]) * low;
-  const V even_high = (m[3] + m[4]) * high, odd_high = (m[3] - m[4]) * high;
-  w[0] = fma(m[0], V(64.0f / 81), even_low + even_high);
-  w[1] = fma(odd_low, V(0.75f), odd_high * V(1.5f));
-  w[2] = fma(even_low, V(0.5625f), fma(even_high, V(2.25f), m[5]));
+  const V even_low = (m[1] + m[2]) * V(kAtLow), odd_low = (m[1] - m[2]) * V(kAtLow);
+  const V even_high = (m[3] + m[4]) * V(kAtHigh), odd_high = (m[3] - m[4]) * V(kAtHigh);
+  w[0] = fma(m[0], V(kAtZero), even_low + even_high);
+  w[1] = fma(odd_low, V(kLow), odd_high * V(kHigh));
+  w[2] = fma(even_low, V(kLow2), fma(even_high, V(kHigh2), m[5]));
 }
 
 // From six points to four values.
@@ -73,9 +79,9 @@ template <class V>
 TW_INLINE void from_points(const V (&m)[kPatch], V (&y)[kSide]) {
   const V low = m[1] + m[2], odd_low = m[1] - m[2], high = m[3] + m[4], odd_high = m[3] - m[4];
   y[0] = m[0] + low + high;
-  y[1] = fma(odd_low, V(0.75f), odd_high * V(1.5f));
-  y[2] = fma(low, V(0.5625f), high * V(2.25f));
-  y[3] = fma(odd_low, V(0.421875f), fma(odd_high, V(3.375f), m[5]));
+  y[1] = fma(odd_low, V(kLow), odd_high * V(kHigh));
+  y[2] = fma(low, V(kLow2), high * V(kHigh2));
+  y[3] = fma(odd_low, V(kLow3), fma(odd_high, V(kHigh3), m[5]));
 }
 
 // Columns first, then rows: along(one line in, one line out) is one of the above.
@@ -166,7 +172,7 @@ inline bool is_dense_3x3(const ConvGeometry& g) {
 // Where the transformations are few beside the products that they save, those of weights serve as
 // many patches as pay for them, and weights at their points, four times as many, do not crowd the
 // memory.
-inline bool is_worth_points(const ConvGeometry& g) {
+inline bool minimal_filtering_pays(const ConvGeometry& g) {
   constexpr int64_t kChannels = 16, kPatches = 16, kWeights = 1 << 25;
   const Patches patches(g);
   return g.precision != MatmulPrecision::highest && is_dense_3x3(g) && g.channels >= kChannels &&

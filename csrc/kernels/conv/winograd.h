@@ -232,7 +232,7 @@ class WinogradCorrelation {
 
 template <class T>
 bool winograd_suits(const Correlation<T>& g) {
-  return is_worth_points(g);
+  return minimal_filtering_pays(g);
 }
 template <class T>
 size_t winograd_workspace(const Correlation<T>& g) {

@@ -33,8 +33,7 @@ class WinogradWeightGradient {
     x_points_ = arena_.template take<T>(kPoints * x_point_);
     grad_points_ = arena_.template take<T>(kPoints * grad_point_);
     sums_ = arena_.template take<T>(kPoints * sums_point_);
-    definition_ = arena_.template take<char>(
-        static_cast<int64_t>(blocked_weight_gradient_workspace(part_of(0, g.channels, 0, g.outs))));
+    definition_ = arena_.template take<char>(static_cast<int64_t>(definition_bytes()));
   }
   size_t workspace_bytes() const { return arena_.used(); }
 
@@ -110,6 +109,17 @@ class WinogradWeightGradient {
     return g;
   }
 
+  // Whole blocks of channels, and the last one, whose few channels may take another way.
+  size_t definition_bytes() const {
+    const int64_t outs = least(nr, g_.outs), rest = g_.channels % kFewChannels;
+    const size_t whole =
+        blocked_weight_gradient_workspace(part_of(0, least(kFewChannels, g_.channels), 0, outs));
+    const size_t last =
+        rest > 0 ? blocked_weight_gradient_workspace(part_of(g_.channels - rest, rest, 0, outs))
+                 : 0;
+    return whole > last ? whole : last;
+  }
+
   // Of some channels and a panel of outs: [tap][channel][out] in between.
   void put_weights(int64_t channel, int64_t channels, int64_t out, int64_t outs) {
     alignas(64) T weights[9 * kFewChannels * nr];
@@ -148,7 +158,7 @@ class WinogradWeightGradient {
 
 template <class T>
 bool winograd_weight_gradient_suits(const WeightGradient<T>& g) {
-  return is_worth_points(g) && g.x_channel == 1 && g.grad_out == 1;
+  return minimal_filtering_pays(g) && g.x_channel == 1 && g.grad_out == 1;
 }
 template <class T>
 size_t winograd_weight_gradient_workspace(const WeightGradient<T>& g) {
