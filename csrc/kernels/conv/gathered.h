@@ -3,7 +3,8 @@
 // A window is a short list of products, tap after tap, channel after channel: one list of offsets
 // into x serves every pixel, and one loop runs over it whole. Segments (segments.h) would be as
 // short as a row of taps, and cost more to start than to run. x is copied into a frame of zeros
-// where a window reaches out of it, so that every pixel has the same list.
+// where a window reaches out of it, so that every pixel has the same list; rows near a border take
+// the part of it that meets x.
 #pragma once
 
 #include "kernels/conv/blocked.h"

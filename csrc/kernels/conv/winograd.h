@@ -174,28 +174,44 @@ class WinogradCorrelation {
     const PanelPacker<T> packer(g_, slots_);
     alignas(64) WeightBuffer<T> taps;
     const int width = static_cast<int>(least(nr, g_.outs - col));
-    T* y = g_.y + group_ * g_.outs + col;
     for (int64_t k = 0; k < g_.channels; k += kChannelsAtOnce) {
-      const int64_t length = least(kChannelsAtOnce, g_.channels - k);
-      packer.run(group_, col, width, k, length, taps);
+      const Part channels{k, least(kChannelsAtOnce, g_.channels - k)};
+      packer.run(group_, col, width, k, channels.size, taps);
       for (int64_t row = 0; row < least<int64_t>(kSide, g_.rows - place.row); ++row)
-        for (int64_t c = 0; c < least<int64_t>(kSide, g_.cols - place.col); ++c)
-          add_window(place, row, c, k, length, taps, width, pixel_of(y, place, row, c));
+        add_windows(place, row, channels, taps, width,
+                    pixel_of(g_.y + group_ * g_.outs + col, place, row, 0));
     }
   }
-  void add_window(const Patches::Place& place, int64_t row, int64_t col, int64_t channel,
-                  int64_t length, const T* taps, int width, T* y) const {
-    for (int j = 0; j < width; j += V::width) {
-      const PartVector<T> lanes{least(width - j, V::width)};
-      V sum = channel > 0 ? lanes.load(y + j) : V::zero();
-      for (int t = 0; t < 9; ++t) {
-        const T* x = patch_pixel(g_, x_, zeros_, place, row + t / 3, col + t % 3);
-        if (x == zeros_) continue;
-        const T* w = taps + t * length * nr + j;
-        for (int64_t k = 0; k < length; ++k) sum = fma(V(x[channel + k]), V::load(w + k * nr), sum);
-      }
-      lanes.store(y + j, sum);
+
+  // To a row of a patch's pixels, all at a time: alone, each would wait for its own last sum.
+  void add_windows(const Patches::Place& place, int64_t row, const Part& channels, const T* taps,
+                   int width, T* y) const {
+    constexpr int kVectors = nr / V::width;
+    V sum[kSide][kVectors];
+    const auto each = [&](auto body) TW_INLINE_LAMBDA {
+      for (int c = 0; c < kSide; ++c)
+        for (int v = 0; v < kVectors; ++v)
+          body(sum[c][v], y + c * g_.y_col + v * V::width,
+               place.col + c < g_.cols ? least(width - v * V::width, V::width) : 0);
+    };
+    each([&](V& z, T* p, int lanes) TW_INLINE_LAMBDA {
+      z = channels.begin > 0 && lanes > 0 ? V::load_partial(p, lanes) : V::zero();
+    });
+    for (int t = 0; t < 9; ++t) {
+      const T* x[kSide];
+      for (int c = 0; c < kSide; ++c)
+        x[c] = patch_pixel(g_, x_, zeros_, place, row + t / 3, c + t % 3) + channels.begin;
+      const T* w = taps + t * channels.size * nr;
+      for (int64_t k = 0; k < channels.size; ++k, w += nr)
+#pragma GCC unroll 4
+        for (int c = 0; c < kSide; ++c)
+#pragma GCC unroll 2
+          for (int v = 0; v < kVectors; ++v)
+            sum[c][v] = fma(V(x[c][k]), V::load(w + v * V::width), sum[c][v]);
     }
+    each([](V& z, T* p, int lanes) TW_INLINE_LAMBDA {
+      if (lanes > 0) z.store_partial(p, lanes);
+    });
   }
 
   // What follows the sums, over runs of patches beside each other.
