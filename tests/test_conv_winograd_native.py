@@ -9,6 +9,8 @@ import itertools
 import numpy as np
 import pytest
 
+from tilework.testing.inputs import laid_out
+
 from .conv_definition import Conv, assert_sum, check_everything, native, weight_as
 
 FAMILY = "conv"  # whose variants the fixture `isa` goes over
@@ -117,7 +119,7 @@ def test_threads_do_not_change_a_bit(isa, threads, name):
     conv = CONVS[name]
     x, w, dy = conv.tensors("float32")
     x[0, 3, 1, 2] = np.inf  # what takes the definition's way is cut as the rest
-    x, dy = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for a in (x, dy))
+    x, dy = (laid_out(a, "channels_last") for a in (x, dy))
     bias = np.arange(conv.y_shape[1]).astype("float32")
     results = []
     for count in (1, 2, 3, 8):
@@ -152,7 +154,7 @@ def forward(conv, x, w):
 def test_special_values_reach_their_windows_and_no_other(isa, name, value):
     conv = CONVS[name]
     x, w, dy = conv.tensors("float32")
-    x, dy = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for a in (x, dy))
+    x, dy = (laid_out(a, "channels_last") for a in (x, dy))
     x64, w64, dy64 = (a.astype(np.float64) for a in (x, w, dy))
     where = (conv.x_shape[0] - 1, conv.x_shape[1] - 1, 2, conv.x_shape[3] - 1)
     mark = np.zeros(conv.x_shape)
@@ -180,7 +182,7 @@ def test_special_values_reach_their_windows_and_no_other(isa, name, value):
 def test_a_special_gradient_reaches_all_weights_of_its_out(isa, name):
     conv = CONVS[name]
     x, w, dy = conv.tensors("float32")
-    x, dy = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for a in (x, dy))
+    x, dy = (laid_out(a, "channels_last") for a in (x, dy))
     x64, dy64 = x.astype(np.float64), dy.astype(np.float64)
     dy64[:, -1] = 0
     exact, size = conv.weight_gradient(dy64, x64), conv.weight_gradient(abs(dy64), abs(x64))

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "kernels/conv/amx_planes.h"
+#include "kernels/conv/streaming.h"
 #include "kernels/gemm/amx_block.h"
 
 namespace tilework::avx512 {
@@ -246,10 +247,7 @@ class TiledCorrelation {
   }
 
   Epilogue<T> epilogue_from(int64_t at, int64_t panel) const {
-    Epilogue<T> e = epilogue_at(g_.epilogue, 0, at);
-    if (e.bias) e.bias = g_.epilogue.bias + panel * kPanel;
-    e.residual_row = e.preactivation_row = g_.y_col;
-    return e;
+    return epilogue_of(g_, at, panel * kPanel);
   }
 
   // --- the other route ---

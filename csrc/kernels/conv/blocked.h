@@ -254,9 +254,7 @@ class BlockedCorrelation {
     list.panel = panel(p);
     segment_kernel<List>(height, width)(list, {c, c_row, width, add});
     if (!last || !(plan_.streams || g_.epilogue.changes_result())) return;
-    Epilogue<T> e = epilogue_at(g_.epilogue, 0, out + col);
-    if (e.bias) e.bias = g_.epilogue.bias + group_ * g_.outs + col;
-    e.residual_row = e.preactivation_row = g_.y_col;
+    const Epilogue<T> e = epilogue_of(g_, out + col, group_ * g_.outs + col);
     if (plan_.streams)
       finish_streaming(height, width, c, c_row, y, g_.y_col, e);
     else

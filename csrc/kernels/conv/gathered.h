@@ -292,10 +292,7 @@ class GatheredCorrelation {
       }
     }
     if (simple()) return;
-    Epilogue<T> e = epilogue_at(g_.epilogue, 0, out);
-    if (e.bias) e.bias = g_.epilogue.bias + group * g_.outs;
-    e.residual_row = e.preactivation_row = g_.y_col;
-    finish(g_.cols, g_.outs, g_.y + out, g_.y_col, e);
+    finish(g_.cols, g_.outs, g_.y + out, g_.y_col, epilogue_of(g_, out, group * g_.outs));
   }
 
   const Correlation<T>& g_;

@@ -203,9 +203,7 @@ class LaneCorrelation {
         });
     if (!streams_ && !g_.epilogue.changes_result()) return;
     const int64_t channels = least(end * Vec<T>::width, picks_.out_channels) - first;
-    Epilogue<T> e = epilogue_at(g_.epilogue, 0, at);
-    if (e.bias) e.bias = g_.epilogue.bias + first;
-    e.residual_row = e.preactivation_row = g_.y_col;
+    const Epilogue<T> e = epilogue_of(g_, at, first);
     if (streams_)
       finish_streaming(Pixels, channels, sums, row, g_.y + at, g_.y_col, e);
     else

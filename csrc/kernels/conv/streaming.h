@@ -18,6 +18,15 @@ bool can_stream(const Correlation<T>& g, int64_t run) {
          aligned(g.epilogue.preactivation);
 }
 
+// The epilogue of y from element `at` on, which is of out `out`.
+template <class T>
+TW_INLINE Epilogue<T> epilogue_of(const Correlation<T>& g, int64_t at, int64_t out) {
+  Epilogue<T> e = epilogue_at(g.epilogue, 0, at);
+  if (e.bias) e.bias = g.epilogue.bias + out;
+  e.residual_row = e.preactivation_row = g.y_col;
+  return e;
+}
+
 // The epilogue on sums that lie near, into y around the caches.
 template <class T>
 void finish_streaming(int64_t rows, int64_t cols, const T* sums, int64_t sums_row, T* y,

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/conv/minimal_filtering.h"
-#include "kernels/gemm/epilogue.h"
+#include "kernels/conv/streaming.h"
 
 namespace tilework::TW_ISA {
 
@@ -20,6 +20,8 @@ size_t winograd_unit_bytes(const Correlation<T>& g) {
 
 // Channels whose weights are arranged at once, in L1.
 inline constexpr int64_t kChannelsAtOnce = 16;
+// The most that PanelPacker asks for nine taps.
+inline constexpr int kSlots = 4 * 9;
 template <class T>
 using WeightBuffer = T[9 * kChannelsAtOnce * Tile<T>::nr];
 
@@ -27,7 +29,7 @@ template <class T>
 void winograd_pack(const Correlation<T>& g, void* packed) {
   using V = Vec<T>;
   constexpr int64_t nr = Tile<T>::nr;
-  int32_t slots[4 * 9];
+  int32_t slots[kSlots];
   const PanelPacker<T> packer(g, slots);
   alignas(64) WeightBuffer<T> taps;
   T* out = static_cast<T*>(packed);
@@ -80,7 +82,6 @@ class WinogradCorrelation {
         blocks_(ceil_div(patches_.count, tiles_at_once(g) * Shape::mr)),
         row_(point_row<T>(g.channels)),
         point_(ceil_div(patches_.count, blocks_) * row_ + 64 / int64_t{sizeof(T)}) {
-    slots_ = arena_.template take<int32_t>(PanelPacker<T>::slot_room(g));
     zeros_ = arena_.template take<T>(g.channels);
     points_ = arena_.template take<T>(kPoints * point_);
     sums_ = arena_.template take<T>(kPoints * kSumsOfPoint);
@@ -134,7 +135,6 @@ class WinogradCorrelation {
   void put_pixels(int64_t col) {
     const int64_t width = least(nr, g_.outs - col);
     T* y = g_.y + group_ * g_.outs + col;
-    int64_t infinite = 0;
     for (int64_t i = 0; i < count_; ++i) {
       const Patches::Place place = patches_[first_ + i];
       V check = V::zero();
@@ -160,18 +160,17 @@ class WinogradCorrelation {
         else
           put(PartVector<T>{static_cast<int>(width - j)});
       }
-      if (any(is_nan(check - check))) infinite_[infinite++] = i;
+      if (any(is_nan(check - check))) put_pixels_by_definition(place, col);
     }
-    for (int64_t i = 0; i < infinite; ++i) put_pixels_by_definition(infinite_[i], col);
     if (g_.epilogue.changes_result()) finish_pixels(col);
   }
   T* pixel_of(T* y, const Patches::Place& p, int64_t row, int64_t col) const {
     return y + p.image * g_.y_image + (p.row + row) * g_.y_row + (p.col + col) * g_.y_col;
   }
 
-  void put_pixels_by_definition(int64_t i, int64_t col) {
-    const Patches::Place place = patches_[first_ + i];
-    const PanelPacker<T> packer(g_, slots_);
+  void put_pixels_by_definition(const Patches::Place& place, int64_t col) const {
+    int32_t slots[kSlots];
+    const PanelPacker<T> packer(g_, slots);
     alignas(64) WeightBuffer<T> taps;
     const int width = static_cast<int>(least(nr, g_.outs - col));
     for (int64_t k = 0; k < g_.channels; k += kChannelsAtOnce) {
@@ -223,10 +222,7 @@ class WinogradCorrelation {
       const int64_t pixels = least(run * kSide, g_.cols - place.col);
       for (int64_t row = 0; row < least<int64_t>(kSide, g_.rows - place.row); ++row) {
         T* y = pixel_of(g_.y, place, row, 0) + group_ * g_.outs + col;
-        Epilogue<T> e = epilogue_at(g_.epilogue, 0, y - g_.y);
-        if (e.bias) e.bias = g_.epilogue.bias + group_ * g_.outs + col;
-        e.residual_row = e.preactivation_row = g_.y_col;
-        finish(pixels, width, y, g_.y_col, e);
+        finish(pixels, width, y, g_.y_col, epilogue_of(g_, y - g_.y, group_ * g_.outs + col));
       }
       i += run;
     }
@@ -239,9 +235,7 @@ class WinogradCorrelation {
   const Patches patches_;  // of the piece
   const int64_t blocks_;
   const int64_t row_, point_;  // from one patch to the next at a point, and to the next point
-  int32_t* slots_;
   T *zeros_, *points_, *sums_, *copy_;
-  int64_t infinite_[kMostTiles * Shape::mr];  // patches to be computed by the definition
   Source<T> x_ = {};
   int64_t group_ = 0, first_ = 0, count_ = 0;  // the patches at hand
 };

@@ -107,14 +107,12 @@ void channels_row(const Flow& flow, T* dx, const PoolBackwardJob& job, int64_t p
   constexpr int W = Vec<T>::width, kGroup = 4;
   for (int64_t x = 0; x < job.width; ++x, dx += job.inner) {
     const Coverers by_col(job.by_col, x);
+    bool room = has_room<T>(x, job.width, job.inner);
+    for (const Coverer& c : by_col) room = room && has_room<T>(c.out, job.out_width, job.inner);
     if (by_row.one() && by_col.one()) {
-      const bool room = has_room<T>(x, job.width, job.inner) &&
-                        has_room<T>(by_col.first->out, job.out_width, job.inner);
       channels_of_one(flow, dx, job, plane, *by_row.first, *by_col.first, room);
       continue;
     }
-    bool room = has_room<T>(x, job.width, job.inner);
-    for (const Coverer& c : by_col) room = room && has_room<T>(c.out, job.out_width, job.inner);
     int64_t k = 0;
     for (; k + kGroup * W <= job.inner; k += kGroup * W)
       gather_channels<kGroup>(flow, dx + k, job, plane, by_row, by_col, k, WholeVector<T>{});
