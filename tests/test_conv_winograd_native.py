@@ -1,7 +1,8 @@
-"""3x3 convolutions by minimal filtering, at the precision "high": sizes, layouts, special values.
+"""Convolutions by minimal filtering: sizes, layouts, special values, uneven patches.
 
-Tolerances are the definition's, but that a pixel's error goes by the largest sum of absolute
-products among the 4x4 that its patch gives: at a border it may meet one product, they many more.
+At "highest" tolerances are the definition's. At "high" a pixel's error goes by the largest sum of
+absolute products among the 4x4 that its patch gives: at a border it may meet one product, they many
+more.
 """
 
 import itertools
@@ -30,26 +31,44 @@ CONVS = {
     "many outs": Conv(9, 32, 200, (8, 7), (3, 3), **P1),
     "many patches": Conv(1, 32, 32, (70, 70), (3, 3), **P1),
     "slices": Conv(5, 32, 32, (28, 28), (3, 3), **P1),
+    "dilated": Conv(3, 32, 33, (23, 22), (3, 3), padding=(2, 3), dilation=(2, 3)),
+    "dilated rows": Conv(2, 32, 32, (29, 15), (3, 3), padding=(5, 1), dilation=(5, 1)),
+    "dilated far": Conv(16, 32, 32, (15, 14), (3, 3), padding=(4, 4), dilation=(4, 4)),
+}
+SQUARES = {  # windows of 2x2, which have no weights' gradient by minimal filtering
+    "2x2": Conv(2, 32, 40, (19, 17), (2, 2)),
+    "2x2 padded": Conv(2, 33, 32, (16, 16), (2, 2), padding=(1, 1)),
+    "2x2 dilated": Conv(2, 32, 32, (23, 20), (2, 2), padding=(1, 0), dilation=(2, 1)),
+    "4x4 s2": Conv(2, 32, 40, (26, 30), (4, 4), (2, 2), (1, 1)),  # its twin's phases
 }
 
 
-def around(size):
-    """The largest of each 4x4 pixels, at each of them."""
-    rows, cols = size.shape[2:]
-    whole = np.pad(size, [(0, 0), (0, 0), (0, -rows % 4), (0, -cols % 4)])
-    blocks = whole.reshape(*size.shape[:2], whole.shape[2] // 4, 4, whole.shape[3] // 4, 4)
-    largest = blocks.max((3, 5), keepdims=True)
-    return np.broadcast_to(largest, blocks.shape).reshape(whole.shape)[..., :rows, :cols]
+def around(size, step):
+    """The largest of each 4x4 pixels that lie `step` apart, at each of them."""
+    largest = np.empty_like(size)
+    for row, col in np.ndindex(*step):
+        grid = size[..., row :: step[0], col :: step[1]]
+        rows, cols = grid.shape[2:]
+        whole = np.pad(grid, [(0, 0), (0, 0), (0, -rows % 4), (0, -cols % 4)])
+        blocks = whole.reshape(*grid.shape[:2], whole.shape[2] // 4, 4, whole.shape[3] // 4, 4)
+        most = np.broadcast_to(blocks.max((3, 5), keepdims=True), blocks.shape)
+        largest[..., row :: step[0], col :: step[1]] = most.reshape(whole.shape)[..., :rows, :cols]
+    return largest
 
 
-@pytest.fixture(autouse=True)
-def high(isa):
-    """The precision, on ISAs that have nothing better for it."""
-    native.set_matmul_precision("high")
+@pytest.fixture(autouse=True, params=["highest", "high"])
+def precision(request, isa):
+    """On ISAs that have nothing better for it."""
     if isa in ("twin", "amx"):
-        pytest.skip(f"{isa} splits float32 for its tiles at this precision")
-    yield
+        pytest.skip(f"{isa} splits float32 for its tiles")
+    native.set_matmul_precision(request.param)
+    yield request.param
     native.set_matmul_precision("highest")
+
+
+def magnitude_of(conv, precision):
+    """What a pixel's error goes by, of the sums of absolute products."""
+    return lambda size: around(size, conv.dilation) if precision == "high" else size
 
 
 @pytest.fixture
@@ -59,45 +78,60 @@ def threads():
     native.set_num_threads(before)
 
 
-def routines(conv):
+def routines(conv, dtype="float32"):
     """Who serves each pass on images channels last."""
-    services = native.conv_services(
-        "float32", conv.x_shape, conv.w_shape, *conv.window, conv.out_size
-    )
+    services = native.conv_services(dtype, conv.x_shape, conv.w_shape, *conv.window, conv.out_size)
     return {name: routine for name, _, routine, _ in services}
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", CONVS)
-def test_serves_at_this_precision_alone(isa, name):
-    assert routines(CONVS[name]) == dict.fromkeys(PASSES, "winograd")
+def test_serves(isa, precision, name, dtype):
+    routine = "winograd_4x4" if precision == "high" else "winograd_2x2"
+    few = np.prod(CONVS[name].y_shape) / CONVS[name].y_shape[1] < 768  # pixels
+    last = "blocked" if few and precision == "highest" else routine
+    want = dict(zip(PASSES, (routine, routine, last), strict=True))
+    assert routines(CONVS[name], dtype) == want
     native.set_matmul_precision("medium")
-    assert routines(CONVS[name]) == dict.fromkeys(PASSES, "winograd")
-    native.set_matmul_precision("highest")
-    assert "winograd" not in routines(CONVS[name]).values()
+    assert routines(CONVS[name], dtype) == dict.fromkeys(PASSES, "winograd_4x4")
+
+
+def test_squares_of_2x2_serve_at_each_precision(isa, precision):
+    for name in ("2x2", "2x2 padded", "2x2 dilated"):
+        served = routines(SQUARES[name])
+        assert [served[p] for p in PASSES] == ["winograd_2x2", "winograd_2x2", "blocked"]
+    assert routines(SQUARES["4x4 s2"])["input gradient"] == "winograd_2x2"
 
 
 @pytest.mark.parametrize(
     "conv",
     [
         Conv(2, 32, 32, (16, 16), (3, 3), (2, 2), (1, 1)),
-        Conv(2, 32, 32, (16, 16), (3, 3), (1, 1), (2, 2), (2, 2)),
         Conv(2, 32, 32, (16, 16), (3, 1), padding=(1, 0)),
         Conv(2, 32, 32, (16, 16), (5, 5), padding=(2, 2)),
         Conv(2, 15, 32, (16, 16), (3, 3), **P1),  # transformations would outweigh the products
         Conv(2, 32, 15, (16, 16), (3, 3), **P1),
-        Conv(1, 64, 64, (12, 12), (3, 3), **P1),  # too few patches for the weights'
-        Conv(64, 64, 64, (5, 5), (3, 3), **P1),  # patches too empty
+        Conv(1, 64, 64, (6, 6), (3, 3), **P1),  # too few patches for the weights'
+        Conv(64, 64, 64, (1, 1), (3, 3), **P1),  # patches too empty
+        Conv(64, 32, 32, (5, 5), (3, 3), padding=(5, 5), dilation=(5, 5)),  # of a pixel a grid
     ],
 )
 def test_leaves_other_convolutions_alone(isa, conv):
-    assert "winograd" not in routines(conv).values()
+    assert "winograd" not in routines(conv)["forward"]
 
 
-@pytest.mark.parametrize("name", CONVS)
+def test_many_channels_take_the_fewer_products(isa, precision):
+    served = [routines(Conv(16, 128, 128, (side, side), (3, 3), **P1)) for side in (14, 28)]
+    best = "winograd_4x4" if precision == "high" else "winograd_2x2"
+    assert [s["forward"] for s in served] == ["winograd_2x2", best]
+
+
+@pytest.mark.parametrize("name", [*CONVS, *SQUARES])
 @pytest.mark.parametrize("x_layout", ["contiguous", "channels_last"])
-def test_against_the_definition(isa, name, x_layout):
+def test_against_the_definition(isa, precision, name, x_layout):
+    conv = {**CONVS, **SQUARES}[name]
     for w_layout in ("oihw", "hwio", "gaps"):
-        check_everything(CONVS[name], "float32", x_layout, w_layout, around)
+        check_everything(conv, "float32", x_layout, w_layout, magnitude_of(conv, precision))
 
 
 @pytest.mark.parametrize("activation", ["none", "relu", "tanh"])
@@ -132,7 +166,7 @@ def test_threads_do_not_change_a_bit(isa, threads, name):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_packed_weights_change_no_bit(isa, threads):
+def test_packed_weights_change_no_bit(isa, precision, threads):
     for (name, conv), layout in itertools.product(CONVS.items(), ("oihw", "hwio")):
         x, w, _ = conv.tensors("float32")
         packed = native.pack_conv_weight(weight_as(w, layout))
@@ -142,7 +176,8 @@ def test_packed_weights_change_no_bit(isa, threads):
             threads(count)
             ours = native.conv_forward(*arguments, "relu", False, packed)[0]
             np.testing.assert_array_equal(ours, plain, err_msg=name)
-        assert packed.nbytes >= 36 * w.nbytes // 9
+        points = 36 if precision == "high" else 16
+        assert packed.nbytes >= points * w.nbytes // 9
 
 
 def forward(conv, x, w):
@@ -151,15 +186,16 @@ def forward(conv, x, w):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", CONVS)
-def test_special_values_reach_their_windows_and_no_other(isa, name, value):
+def test_special_values_reach_their_windows_and_no_other(isa, precision, name, value):
     conv = CONVS[name]
+    magnitude = magnitude_of(conv, precision)
     x, w, dy = conv.tensors("float32")
     x, dy = (laid_out(a, "channels_last") for a in (x, dy))
     x64, w64, dy64 = (a.astype(np.float64) for a in (x, w, dy))
     where = (conv.x_shape[0] - 1, conv.x_shape[1] - 1, 2, conv.x_shape[3] - 1)
     mark = np.zeros(conv.x_shape)
     mark[where] = 1
-    exact, size = conv.forward(x64, w64), around(conv.forward(abs(x64), abs(w64)))
+    exact, size = conv.forward(x64, w64), magnitude(conv.forward(abs(x64), abs(w64)))
     exact_dw = conv.weight_gradient(dy64, x64)
     size_dw = conv.weight_gradient(abs(dy64), abs(x64))
     x[where] = value
@@ -186,27 +222,65 @@ def test_a_special_gradient_reaches_all_weights_of_its_out(isa, name):
     x64, dy64 = x.astype(np.float64), dy.astype(np.float64)
     dy64[:, -1] = 0
     exact, size = conv.weight_gradient(dy64, x64), conv.weight_gradient(abs(dy64), abs(x64))
-    dy[0, -1, 2, 2] = np.nan
+    dy[0, -1, conv.y_shape[2] // 2, conv.y_shape[3] // 2] = np.nan
     dw = native.conv_backward(dy, x, w, None, *conv.window, "none", False, True, False)[1]
     assert np.isnan(dw[-1]).all()
     pixels = conv.y_shape[0] * conv.y_shape[2] * conv.y_shape[3]
     assert_sum(dw[:-1], exact[:-1], size[:-1], pixels, "the other outs' weights")
 
 
-def test_what_overflows_at_a_point_is_computed_by_the_definition(isa):
+def test_what_overflows_at_a_point_is_computed_by_the_definition(isa, precision):
     conv = CONVS["cut patches"]
     x, w, _ = conv.tensors("float32")
     x *= np.float32(2e37)
     w *= np.float32(1e-2)
+    x[0, 0, :2, :2] = 1.2e38  # which a point adds up
     x64, w64 = x.astype(np.float64), w.astype(np.float64)
-    exact, size = conv.forward(x64, w64), around(conv.forward(abs(x64), abs(w64)))
-    assert float(abs(x).max()) * 1.265625**2 * 4 > float(np.finfo(np.float32).max) > size.max()
-    assert_sum(forward(conv, x, w), exact, size, conv.w_shape[1] * 9, "y")
+    exact, size = conv.forward(x64, w64), conv.forward(abs(x64), abs(w64))
+    assert 4 * 1.2e38 > float(np.finfo(np.float32).max) > size.max()
+    magnitude = magnitude_of(conv, precision)
+    assert_sum(forward(conv, x, w), exact, magnitude(size), conv.w_shape[1] * 9, "y")
+
+
+@pytest.mark.parametrize("name", ["whole patches", "cut patches", "dilated", "groups", "2x2"])
+@pytest.mark.parametrize("taps", ["alike", "one", "small"])
+def test_uneven_pixels_keep_the_definitions_accuracy(isa, name, taps):
+    native.set_matmul_precision("highest")
+    conv = {**CONVS, **SQUARES}[name]
+    x, w, _ = conv.tensors("float32")
+    if taps != "alike":  # of the second panel of outs
+        w[20:, :, 0, 0] *= np.float32(1e6 if taps == "one" else 1e-6)
+    rng = np.random.default_rng(1)
+    bright = 10.0 ** rng.uniform(-6, 6, (conv.x_shape[0], 1, *conv.x_shape[2:]))
+    for scale in (bright, bright > 1e3):
+        uneven = (x * scale).astype(np.float32)
+        x64, w64 = uneven.astype(np.float64), w.astype(np.float64)
+        exact, size = conv.forward(x64, w64), conv.forward(abs(x64), abs(w64))
+        assert (size == 0).any() == (scale is not bright)  # whose pixels are exactly zero
+        assert_sum(forward(conv, uneven, w), exact, size, conv.w_shape[1] * 9, "y")
+
+
+@pytest.mark.parametrize("name", [*CONVS, *SQUARES])
+def test_bfloat16_is_float32_rounded_once(isa, precision, name):
+    conv = {**CONVS, **SQUARES}[name]
+    x, w, _ = conv.tensors("bfloat16")
+    x[0, 3, 1, 2] = np.inf  # the definition reads bfloat16 weights
+    for layout in ("oihw", "hwio"):
+        w = weight_as(w, layout)
+        wide = forward(conv, native.widen(x), native.widen(w))
+        np.testing.assert_array_equal(forward(conv, x, w), wide.astype(x.dtype), err_msg=layout)
+        packed = native.pack_conv_weight(w)
+        arguments = (x, w, None, None, *conv.window, conv.out_size, "none", False)
+        np.testing.assert_array_equal(
+            native.conv_forward(*arguments, packed)[0], wide.astype(x.dtype)
+        )
+    check_everything(conv, "bfloat16", "channels_last", "oihw", magnitude_of(conv, precision))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_special_weights_reach_their_outs_and_no_other(isa, value):
+def test_special_weights_reach_their_outs_and_no_other(isa, precision, value):
     conv = CONVS["cut patches"]
+    magnitude = magnitude_of(conv, precision)
     x, w, _ = conv.tensors("float32")
     clean = forward(conv, x, w)
     w[5, 3, 1, 1] = value  # the centre, which every window has
@@ -217,6 +291,6 @@ def test_special_weights_reach_their_outs_and_no_other(isa, value):
     np.testing.assert_array_equal(dirty[:, 32:], clean[:, 32:])
     x64, w64 = x.astype(np.float64), w.astype(np.float64)
     w64[5] = 0
-    exact, size = conv.forward(x64, w64), around(conv.forward(abs(x64), abs(w64)))
+    exact, size = conv.forward(x64, w64), magnitude(conv.forward(abs(x64), abs(w64)))
     terms = conv.w_shape[1] * 9
     assert_sum(dirty[:, others], exact[:, others], size[:, others], terms, "the other outs")

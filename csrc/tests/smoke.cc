@@ -316,14 +316,13 @@ void check_conv(int64_t rows, int64_t cols) {
                       channels_last);
 }
 
-// Enough images for it; double takes the definition all the same. Then the way around a NaN, of
+// Enough pixels for it; double takes the definition all the same. Then the way around a NaN, of
 // which the last few channels have one of their own.
 template <class T>
-void check_minimal_filtering(int64_t rows, int64_t) {
-  if (rows < 16) return;
-  constexpr int64_t n = 5, c = 18, o = 35, in = 6;
-  set_matmul_precision(MatmulPrecision::high);
-  if (sizeof(T) == 4) set_conv_routine("winograd");
+void compare_minimal_filtering(MatmulPrecision precision, const char* routine) {
+  constexpr int64_t n = 22, c = 26, o = 35, in = 6;
+  set_matmul_precision(precision);
+  if (sizeof(T) == 4) set_conv_routine(routine);
   compare_conv<T>(n, c, o, 1, true);
   const ConvShape s{n, c, o, 1, in, in, in, in, 3, 3, 1, 1, 1, 1, 1, 1};
   const auto w = values<T>(o * c * 9), dy = values<T>(n * in * in * o);
@@ -342,6 +341,12 @@ void check_minimal_filtering(int64_t rows, int64_t) {
     CHECK(std::isnan(dw[i]) == (i / 9 % c == c - 1 && i % 9 / 3 < 2 && i % 3 < 2));
   set_conv_routine("");
   set_matmul_precision(MatmulPrecision::highest);
+}
+template <class T>
+void check_minimal_filtering(int64_t rows, int64_t) {
+  if (rows < 16) return;
+  compare_minimal_filtering<T>(MatmulPrecision::highest, "winograd_2x2");
+  compare_minimal_filtering<T>(MatmulPrecision::high, "winograd_4x4");
 }
 
 // The same in bfloat16, beside float; and the weights of both packed ahead.

@@ -122,14 +122,15 @@ void correlate(Correlation<T> g, double cost_ns, const PackedKernel& packed) {
   const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
   if (threads == 1) return run_on_this_thread(g, routine);
 
-  const int64_t bands_most = ceil_div(g.rows, routine.row_unit);
+  const int64_t row_unit = routine.row_unit ? routine.row_unit(g) : 1;
+  const int64_t bands_most = ceil_div(g.rows, row_unit);
   const Grid grid = choose_grid(g.images * g.rows * g.cols, g.images * bands_most,
                                 g.groups * g.outs, units.count, threads);
   // Whole images where they come out even, else each image's rows.
   const bool whole = g.images % grid.rows == 0;
   const int64_t bands = whole ? 1 : std::min(grid.rows, bands_most);
   const auto row_of = [&](int64_t band) {
-    return std::min(g.rows, bands_most * band / bands * routine.row_unit);
+    return std::min(g.rows, bands_most * band / bands * row_unit);
   };
   const int64_t images = whole ? grid.rows : g.images;
   parallel_for(images * bands * grid.cols, cost_ns, [&](int64_t task) {

@@ -88,8 +88,8 @@ struct ConvRoutine {
   // Whether run() reads packed weights alone: the driver then packs them before it cuts, once for
   // all threads.
   bool needs_packed = false;
-  // The driver cuts rows at multiples of this.
-  int64_t row_unit = 1;
+  // The driver cuts rows at multiples of this; null where it may cut anywhere.
+  int64_t (*row_unit)(const Args& args) = nullptr;
 };
 
 template <class T>

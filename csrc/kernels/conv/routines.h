@@ -17,8 +17,6 @@ namespace tilework::TW_ISA {
   "zero"
 #define TW_WHY_GATHERED \
   "few channels: one list of offsets holds all that a window reads, and serves every pixel"
-#define TW_WHY_WINOGRAD \
-  "3x3 at the precision \"high\": patches of 6x6 pixels by a quarter of the definition's products"
 #define TW_WHY_BLOCKED \
   "any convolution: blocks of packed weights stay in L2 while the pixels stream by"
 
@@ -58,9 +56,9 @@ template <>
 inline constexpr ConvRoutine<Correlation<float>> kCorrelations<float>[] = {
     kLaneCorrelation<float>,
     kGatheredCorrelation<float>,
-    {"winograd", TW_WHY_WINOGRAD, winograd_suits<float>, Tile<float>::nr, 1,
-     winograd_workspace<float>, winograd<float>, winograd_unit_bytes<float>, winograd_pack<float>,
-     true, kSide},
+    winograd_correlation<F4x4, float>(),
+    winograd_correlation<F2x2, float>(),
+    winograd_correlation<F2x2Of2x2, float>(),
     kBlockedCorrelation<float>};
 template <class T>
 inline constexpr ConvRoutine<WeightGradient<T>> kLaneWeightGradient = {
@@ -81,17 +79,26 @@ inline constexpr ConvRoutine<WeightGradient<T>> kBlockedWeightGradient = {
     blocked_weight_gradient_workspace<T>,
     blocked_weight_gradient<T>};
 
+template <class F>
+inline constexpr ConvRoutine<WeightGradient<float>> kWinogradWeightGradient = {
+    F::name,
+    F::why,
+    winograd_weight_gradient_suits<F, float>,
+    Tile<float>::nr,
+    kFewChannels,
+    winograd_weight_gradient_workspace<F, float>,
+    winograd_weight_gradient<F, float>};
+
 template <class T>
 inline constexpr ConvRoutine<WeightGradient<T>> kWeightGradients[] = {kLaneWeightGradient<T>,
                                                                       kBlockedWeightGradient<T>};
 template <>
 inline constexpr ConvRoutine<WeightGradient<float>> kWeightGradients<float>[] = {
-    kLaneWeightGradient<float>,
-    {"winograd", TW_WHY_WINOGRAD, winograd_weight_gradient_suits<float>, Tile<float>::nr,
-     kFewChannels, winograd_weight_gradient_workspace<float>, winograd_weight_gradient<float>},
+    kLaneWeightGradient<float>, kWinogradWeightGradient<F4x4>, kWinogradWeightGradient<F2x2>,
     kBlockedWeightGradient<float>};
 
 // Where bfloat16's routines find those of float that they widen for.
-inline constexpr int kLanesAt = 0, kGatheredAt = 1, kBlockedAt = 3, kBlockedGradientAt = 2;
+inline constexpr int kLanesAt = 0, kGatheredAt = 1, kBlockedAt = 5;
+inline constexpr int kWinograd4x4GradientAt = 1, kWinograd2x2GradientAt = 2, kBlockedGradientAt = 3;
 
 }  // namespace tilework::TW_ISA

@@ -15,10 +15,15 @@ inline constexpr const char* kWhyWideBlocked = TW_WHY_BLOCKED TW_WIDENED;
 inline constexpr ConvRoutine<Correlation<bfloat16>> kBf16Correlations[] = {
     bf16::widened_correlation<kLanesAt, false>("lanes", kWhyWideLanes),
     bf16::widened_correlation<kGatheredAt, false>("gathered", kWhyWideGathered),
+    bf16::widened_winograd<F4x4>(),
+    bf16::widened_winograd<F2x2>(),
+    bf16::widened_winograd<F2x2Of2x2>(),
     bf16::widened_correlation<kBlockedAt, true>("blocked", kWhyWideBlocked),
 };
 inline constexpr ConvRoutine<WeightGradient<bfloat16>> kBf16WeightGradients[] = {
     bf16::widened_weight_gradient<kLanesAt>("lanes", kWhyWideLanes),
+    bf16::widened_weight_gradient<kWinograd4x4GradientAt>(F4x4::name, F4x4::why),
+    bf16::widened_weight_gradient<kWinograd2x2GradientAt>(F2x2::name, F2x2::why),
     bf16::widened_weight_gradient<kBlockedGradientAt>("blocked", kWhyWideBlocked),
 };
 

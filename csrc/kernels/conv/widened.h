@@ -17,13 +17,38 @@ TW_INLINE T larger(T a, T b) {
   return a > b ? a : b;
 }
 
-// kPacks: whether the float routine packs weights.
-template <int kInner, bool kPacks>
-class WidenedCorrelation {
-  static constexpr const ConvRoutine<Correlation<float>>& inner() {
-    return kCorrelations<float>[kInner];
+// What a widened correlation goes by: the float routine at an index of the table, whose weights are
+// packed or widened with the pixels,
+template <int kAt, bool kPacks>
+struct ByRoutine {
+  static constexpr bool packs = kPacks;
+  static constexpr const ConvRoutine<Correlation<float>>& routine() {
+    return kCorrelations<float>[kAt];
   }
+  static int64_t row_unit(const ConvGeometry&) { return 1; }
+  static size_t workspace_bytes(const Correlation<float>& piece, const Correlation<bfloat16>&) {
+    return routine().workspace_bytes(piece);
+  }
+  static void run(const Correlation<float>& piece, const Correlation<bfloat16>&, void* workspace) {
+    routine().run(piece, workspace);
+  }
+};
+// or minimal filtering, which reads weights as they lie for the few patches that need it.
+template <class F>
+struct ByMinimalFiltering {
+  static constexpr bool packs = true;
+  static int64_t row_unit(const ConvGeometry& g) { return winograd_row_unit<F>(g); }
+  static size_t workspace_bytes(const Correlation<float>& piece, const Correlation<bfloat16>& g) {
+    return winograd_workspace<F>(piece, g);
+  }
+  static void run(const Correlation<float>& piece, const Correlation<bfloat16>& g,
+                  void* workspace) {
+    winograd<F>(piece, g, workspace);
+  }
+};
 
+template <class Inner>
+class WidenedCorrelation {
  public:
   WidenedCorrelation(const Correlation<bfloat16>& g, void* workspace)
       : g_(g), bands_(g, rows_of_band(g)), arena_(workspace) {
@@ -32,26 +57,20 @@ class WidenedCorrelation {
     bands_.each(band_of(g, 1, 0, g.rows), [&](int64_t, int64_t, int64_t row, int64_t rows) {
       const Correlation<float> piece = outline(bands_.images, row, rows);
       pixels = larger(pixels, bands_.images * CopyExtent::of(piece, false).pixels(piece));
-      most = larger(most, inner().workspace_bytes(piece));
+      most = larger(most, Inner::workspace_bytes(piece, g_));
     });
     images_ = arena_.take<float>(pixels * channels());
     sums_ = arena_.take<float>(bands_.images * bands_.rows * g.cols * outs());
-    weights_ = arena_.take<float>(kPacks ? 0 : g.tap_count * g.channels * outs());
-    taps_ = arena_.take<Tap>(kPacks ? 0 : g.tap_count);
+    weights_ = arena_.take<float>(Inner::packs ? 0 : g.tap_count * g.channels * outs());
+    taps_ = arena_.take<Tap>(Inner::packs ? 0 : g.tap_count);
     inner_workspace_ = arena_.take<char>(static_cast<int64_t>(most));
   }
   size_t workspace_bytes() const { return arena_.used(); }
 
-  static bool suits(const Correlation<bfloat16>& g) {
-    Correlation<float> f{};
-    static_cast<ConvGeometry&>(f) = g;
-    return inner().suits(f);
-  }
-
   void run() {
-    if constexpr (!kPacks) widen_weights();
+    if constexpr (!Inner::packs) widen_weights();
     bands_.each(g_, [&](int64_t image, int64_t images, int64_t row, int64_t rows) {
-      inner().run(widened(image, images, row, rows), inner_workspace_);
+      Inner::run(widened(image, images, row, rows), g_, inner_workspace_);
       finish_band(image, images, row, rows);
     });
   }
@@ -62,8 +81,10 @@ class WidenedCorrelation {
 
   static int64_t rows_of_band(const Correlation<bfloat16>& g) {
     const int64_t a_row = g.groups * (g.row_step * g.in_cols * g.channels + g.cols * g.outs);
-    return larger(kBandElements / larger(a_row, int64_t{1}),
-                  kFewestPixels / larger(g.cols, int64_t{1}));
+    const int64_t most = larger(kBandElements / larger(a_row, int64_t{1}),
+                                kFewestPixels / larger(g.cols, int64_t{1}));
+    const int64_t unit = Inner::row_unit(g);
+    return ceil_div(most, unit) * unit;
   }
 
   ImageStrides strides() const { return {g_.x_image, g_.x_row, g_.x_col, g_.x_channel}; }
@@ -95,7 +116,7 @@ class WidenedCorrelation {
     f.x = images_ - e.begin * f.x_row;
     f.y = sums_;
     f.packed = g_.packed;
-    if constexpr (!kPacks) {
+    if constexpr (!Inner::packs) {
       f.weight = weights_;
       f.taps = taps_;
     }
@@ -166,6 +187,8 @@ class WidenedWeightGradient {
   static bool suits(const WeightGradient<bfloat16>& g) {
     WeightGradient<float> f{};
     static_cast<ConvGeometry&>(f) = g;
+    f.x_channel = g.x_channel;
+    f.grad_out = g.grad_out;
     return inner().suits(f);
   }
 
@@ -186,8 +209,9 @@ class WidenedWeightGradient {
 
  private:
   // Bands decide where sums are cut: by pixels alone, which no piece has fewer of than the whole.
+  // Of whole patches, as minimal filtering has them.
   static int64_t rows_of_band(const WeightGradient<bfloat16>& g) {
-    return 2 * kPixelBlock / larger(g.cols, int64_t{1});
+    return ceil_div(2 * kPixelBlock / larger(g.cols, int64_t{1}), F4x4::side) * F4x4::side;
   }
 
   int64_t channels() const { return g_.groups * g_.channels; }
@@ -283,30 +307,50 @@ void weight_gradient_run(const WeightGradient<bfloat16>& g, void* workspace) {
   }
 }
 
-template <int kInner, bool kPacks>
+template <class Inner>
 size_t correlation_workspace(const Correlation<bfloat16>& g) {
-  return WidenedCorrelation<kInner, kPacks>(g, nullptr).workspace_bytes();
+  return WidenedCorrelation<Inner>(g, nullptr).workspace_bytes();
 }
-template <int kInner, bool kPacks>
+template <class Inner>
 void correlation_run(const Correlation<bfloat16>& g, void* workspace) {
-  WidenedCorrelation<kInner, kPacks>(g, workspace).run();
+  WidenedCorrelation<Inner>(g, workspace).run();
 }
 
-// The float routine at kInner, under a name of its own.
-template <int kInner, bool kPacks>
+// The float routine at kAt, under a name of its own.
+template <int kAt, bool kPacks>
 constexpr ConvRoutine<Correlation<bfloat16>> widened_correlation(const char* name,
                                                                  const char* why) {
-  constexpr const ConvRoutine<Correlation<float>>& inner = kCorrelations<float>[kInner];
+  using Inner = ByRoutine<kAt, kPacks>;
+  constexpr const ConvRoutine<Correlation<float>>& inner = Inner::routine();
   return {name,
           why,
-          WidenedCorrelation<kInner, kPacks>::suits,
+          [](const Correlation<bfloat16>& g) {
+            Correlation<float> f{};
+            static_cast<ConvGeometry&>(f) = g;
+            return Inner::routine().suits(f);
+          },
           inner.out_unit,
           inner.channel_unit,
-          correlation_workspace<kInner, kPacks>,
-          correlation_run<kInner, kPacks>,
+          correlation_workspace<Inner>,
+          correlation_run<Inner>,
           kPacks ? packed_panel_bytes<bfloat16> : nullptr,
           kPacks ? pack_panels<bfloat16> : nullptr,
           kPacks};
+}
+template <class F>
+constexpr ConvRoutine<Correlation<bfloat16>> widened_winograd() {
+  using Inner = ByMinimalFiltering<F>;
+  return {F::name,
+          F::why,
+          [](const Correlation<bfloat16>& g) { return minimal_filtering_pays<F>(g); },
+          Tile<float>::nr,
+          1,
+          correlation_workspace<Inner>,
+          correlation_run<Inner>,
+          winograd_unit_bytes<F, bfloat16>,
+          winograd_pack<F, bfloat16>,
+          true,
+          [](const Correlation<bfloat16>& g) { return winograd_row_unit<F>(g); }};
 }
 template <int kInner>
 constexpr ConvRoutine<WeightGradient<bfloat16>> widened_weight_gradient(const char* name,

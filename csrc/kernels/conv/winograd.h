@@ -4,67 +4,26 @@
 
 #include "kernels/conv/minimal_filtering.h"
 #include "kernels/conv/streaming.h"
+#include "kernels/conv/winograd_weights.h"
 
 namespace tilework::TW_ISA {
-
-// Weights at their points: for each Tile::nr outs [point][channel][out]. A line more a point keeps
-// the points of one channel out of each other's sets of L1.
-template <class T>
-int64_t weight_point(const Correlation<T>& g) {
-  return (g.channels + 1) * Tile<T>::nr;
-}
-template <class T>
-size_t winograd_unit_bytes(const Correlation<T>& g) {
-  return kPoints * weight_point(g) * sizeof(T);
-}
-
-// Channels whose weights are arranged at once, in L1.
-inline constexpr int64_t kChannelsAtOnce = 16;
-// The most that PanelPacker asks for nine taps.
-inline constexpr int kSlots = 4 * 9;
-template <class T>
-using WeightBuffer = T[9 * kChannelsAtOnce * Tile<T>::nr];
-
-template <class T>
-void winograd_pack(const Correlation<T>& g, void* packed) {
-  using V = Vec<T>;
-  constexpr int64_t nr = Tile<T>::nr;
-  int32_t slots[kSlots];
-  const PanelPacker<T> packer(g, slots);
-  alignas(64) WeightBuffer<T> taps;
-  T* out = static_cast<T*>(packed);
-  for (int64_t group = 0; group < g.groups; ++group)
-    for (int64_t col = 0; col < g.outs; col += nr, out += kPoints * weight_point(g))
-      for (int64_t c = 0; c < g.channels; c += kChannelsAtOnce) {
-        const int64_t length = least(kChannelsAtOnce, g.channels - c);
-        packer.run(group, col, static_cast<int>(least(nr, g.outs - col)), c, length, taps);
-        for (int64_t i = 0; i < length * nr; i += V::width)
-          transform<3, kPatch, V>(
-              [&](int row, int tap)
-                  TW_INLINE_LAMBDA { return V::load(taps + (row * 3 + tap) * length * nr + i); },
-              [](const V(&w)[3], V(&points)[kPatch])
-                  TW_INLINE_LAMBDA { weights_to_points(w, points); },
-              [&](int row, int point, V v) TW_INLINE_LAMBDA {
-                v.store(out + (row * kPatch + point) * weight_point(g) + c * nr + i);
-              });
-      }
-}
 
 // How many tiles of patches are at their points at once. Weights that come from memory must serve
 // as many as there is room for; those that L3 holds serve so few that the points stay in L2.
 inline constexpr int64_t kMostTiles = 8;
-template <class T>
+template <class F, class T>
 int64_t tiles_at_once(const Correlation<T>& g) {
   constexpr int64_t kPointBytes = 1 << 18, kWeightBytes = 1 << 24;
-  if (g.outs * g.channels * kPoints * int64_t{sizeof(T)} > kWeightBytes) return kMostTiles;
-  const int64_t tile = g.channels * Tile<T>::mr * kPoints * sizeof(T);
+  if (g.outs * g.channels * F::points * int64_t{sizeof(T)} > kWeightBytes) return kMostTiles;
+  const int64_t tile = g.channels * Tile<T>::mr * F::points * sizeof(T);
   return least(kMostTiles, 2 + kPointBytes / tile);
 }
 
 // A sum's error grows with the length of its chain of roundings.
 inline constexpr int64_t kChannelChain = 128;
 
-template <class T>
+// W: the weights' type, where they are not yet T.
+template <class F, class T, class W = T>
 class WinogradCorrelation {
   using Shape = Tile<T>;
   using V = Vec<T>;
@@ -73,18 +32,21 @@ class WinogradCorrelation {
   static constexpr int64_t kSumsOfPoint = (kMostTiles * Shape::mr + 1) * nr;
 
  public:
-  WinogradCorrelation(const Correlation<T>& g, void* workspace)
+  // The weights of `weights` are packed; the definition reads them as they lie.
+  WinogradCorrelation(const Correlation<T>& g, const Correlation<W>& weights, void* workspace)
       : g_(g),
+        weights_(weights),
         arena_(workspace),
         copies_(g.x_channel != 1),
         extent_(copies_ ? CopyExtent::of(g, false) : CopyExtent{}),
         patches_(g),
-        blocks_(ceil_div(patches_.count, tiles_at_once(g) * Shape::mr)),
+        tiles_(ceil_div(patches_.count, Shape::mr)),
+        blocks_(ceil_div(tiles_, tiles_at_once<F>(g))),
         row_(point_row<T>(g.channels)),
-        point_(ceil_div(patches_.count, blocks_) * row_ + 64 / int64_t{sizeof(T)}) {
+        point_(ceil_div(tiles_, blocks_) * Shape::mr * row_ + 64 / int64_t{sizeof(T)}) {
     zeros_ = arena_.template take<T>(g.channels);
-    points_ = arena_.template take<T>(kPoints * point_);
-    sums_ = arena_.template take<T>(kPoints * kSumsOfPoint);
+    points_ = arena_.template take<T>(F::points * point_);
+    sums_ = arena_.template take<T>(F::points * kSumsOfPoint);
     copy_ = arena_.template take<T>(copies_ ? g.images * extent_.pixels(g) * g.channels : 0);
   }
   size_t workspace_bytes() const { return arena_.used(); }
@@ -96,28 +58,36 @@ class WinogradCorrelation {
       x_ = {g_.x + group_ * g_.channels * g_.x_channel, g_.x_image, g_.x_row, g_.x_col};
       if (copies_) x_ = arrange(g_, extent_, group_, 0, g_.images, copy_);
       for (int64_t b = 0; b < blocks_; ++b) {
-        const auto [first, count] = part(patches_.count, blocks_, b);
-        first_ = first, count_ = count;
-        for (int64_t i = 0; i < count; ++i)
-          put_at_points(g_, x_, zeros_, patches_[first + i], points_ + i * row_, point_);
+        const Part tiles = part(tiles_, blocks_, b);
+        const int64_t first = tiles.begin * Shape::mr;
+        count_ = least(tiles.size * Shape::mr, patches_.count - first);
+        for (int64_t i = 0; i < count_; ++i) {
+          places_[i] = patches_[first + i];
+          alike_[i] = Alike::unknown;
+          put_at_points<F>(g_, x_, zeros_, places_[i], points_ + i * row_, point_);
+        }
         for (int64_t unit = 0; unit < units; ++unit) {
-          multiply(group_ * units + unit);
-          put_pixels(unit * nr);
+          const T* weights = weights_at(group_ * units + unit);
+          multiply(weights);
+          put_pixels(unit * nr, weights[g_.channels * nr] != 0);
         }
       }
     }
   }
 
  private:
+  const T* weights_at(int64_t unit) const {
+    return reinterpret_cast<const T*>(g_.packed) + unit * F::points * weight_point(g_);
+  }
+
   // Each point's products of all patches with the weights of one unit of outs, which stay in L1
   // from one tile of patches to the next.
-  void multiply(int64_t unit) {
-    const T* weights = reinterpret_cast<const T*>(g_.packed) + unit * kPoints * weight_point(g_);
+  void multiply(const T* weights) {
     const int64_t blocks = ceil_div(g_.channels, kChannelChain);
     const int64_t tiles = ceil_div(count_, Shape::mr);
     Part rows[kMostTiles];
     for (int64_t t = 0; t < tiles; ++t) rows[t] = part(count_, tiles, t);
-    for (int point = 0; point < kPoints; ++point) {
+    for (int point = 0; point < F::points; ++point) {
       T* c = sums_ + point * kSumsOfPoint;
       for (int64_t b = 0; b < blocks; ++b) {
         const Part channels = part(g_.channels, blocks, b);
@@ -132,81 +102,94 @@ class WinogradCorrelation {
   }
 
   // The pixels that the sums give for outs from `col` on.
-  void put_pixels(int64_t col) {
+  void put_pixels(int64_t col, bool taps_alike) {
     const int64_t width = least(nr, g_.outs - col);
-    T* y = g_.y + group_ * g_.outs + col;
-    for (int64_t i = 0; i < count_; ++i) {
-      const Patches::Place place = patches_[first_ + i];
-      V check = V::zero();
-      for (int64_t j = 0; j < width; j += V::width) {
-        const T* sums = sums_ + i * nr + j;
-        const auto put = [&](auto lanes) TW_INLINE_LAMBDA {
-          transform<kPatch, kSide, V>(
-              [&](int r, int c)
-                  TW_INLINE_LAMBDA { return V::load(sums + (r * kPatch + c) * kSumsOfPoint); },
-              [](const V(&points)[kPatch], V(&z)[kSide])
-                  TW_INLINE_LAMBDA { from_points(points, z); },
-              [&](int r, int c, V v) TW_INLINE_LAMBDA {
-                check += lanes.keep(v, V::zero());
-                if (place.row + r < g_.rows && place.col + c < g_.cols) {
-                  T* to = pixel_of(y, place, r, c) + j;
-                  lanes.store(to, v);
-                  __builtin_prefetch(to + nr, 1, 3);  // where the next outs go
-                }
-              });
-        };
-        if (width - j >= V::width)
-          put(WholeVector<T>{});
-        else
-          put(PartVector<T>{static_cast<int>(width - j)});
-      }
-      if (any(is_nan(check - check))) put_pixels_by_definition(place, col);
-    }
+    int64_t left[kMostTiles * Shape::mr], left_count = 0;  // to the definition
+    for (int64_t i = 0; i < count_; ++i)
+      if (!(taps_alike || pixels_alike(i)) || !put_patch(i, col, width)) left[left_count++] = i;
+    if (left_count > 0) put_by_definition(left, left_count, col, static_cast<int>(width));
     if (g_.epilogue.changes_result()) finish_pixels(col);
   }
-  T* pixel_of(T* y, const Patches::Place& p, int64_t row, int64_t col) const {
+  bool pixels_alike(int64_t patch) {
+    if (alike_[patch] == Alike::unknown)
+      alike_[patch] = pixels_are_alike<F>(g_, x_, places_[patch]) ? Alike::yes : Alike::no;
+    return alike_[patch] == Alike::yes;
+  }
+
+  // Returns whether they are finite.
+  bool put_patch(int64_t patch, int64_t col, int64_t width) const {
+    const Place place = places_[patch];
+    T* y = g_.y + group_ * g_.outs + col;
+    V check = V::zero();
+    for (int64_t j = 0; j < width; j += V::width) {
+      const T* sums = sums_ + patch * nr + j;
+      const auto put = [&](auto lanes) TW_INLINE_LAMBDA {
+        transform<F::patch, F::side, V>(
+            [&](int r, int c)
+                TW_INLINE_LAMBDA { return V::load(sums + (r * F::patch + c) * kSumsOfPoint); },
+            [](const V(&points)[F::patch], V(&z)[F::side])
+                TW_INLINE_LAMBDA { F::from_points(points, z); },
+            [&](int r, int c, V v) TW_INLINE_LAMBDA {
+              check += lanes.keep(v, V::zero());
+              if (place.row + r < g_.rows && place.col + c < g_.cols) {
+                T* to = pixel_of(y, place, r, c) + j;
+                lanes.store(to, v);
+                __builtin_prefetch(to + nr, 1, 3);  // where the next outs go
+              }
+            });
+      };
+      if (width - j >= V::width)
+        put(WholeVector<T>{});
+      else
+        put(PartVector<T>{static_cast<int>(width - j)});
+    }
+    return !any(is_nan(check - check));
+  }
+  T* pixel_of(T* y, const Place& p, int64_t row, int64_t col) const {
     return y + p.image * g_.y_image + (p.row + row) * g_.y_row + (p.col + col) * g_.y_col;
   }
 
-  void put_pixels_by_definition(const Patches::Place& place, int64_t col) const {
-    int32_t slots[kSlots];
-    const PanelPacker<T> packer(g_, slots);
-    alignas(64) WeightBuffer<T> taps;
-    const int width = static_cast<int>(least(nr, g_.outs - col));
-    for (int64_t k = 0; k < g_.channels; k += kChannelsAtOnce) {
-      const Part channels{k, least(kChannelsAtOnce, g_.channels - k)};
-      packer.run(group_, col, width, k, channels.size, taps);
-      for (int64_t row = 0; row < least<int64_t>(kSide, g_.rows - place.row); ++row)
-        add_windows(place, row, channels, taps, width,
-                    pixel_of(g_.y + group_ * g_.outs + col, place, row, 0));
+  void put_by_definition(const int64_t* patches, int64_t count, int64_t col, int width) const {
+    ArrangedWeights<F, W> arranged(weights_);
+    for (int64_t k = 0; k < g_.channels; k += arranged.kChannels) {
+      const Part channels{k, least(arranged.kChannels, g_.channels - k)};
+      const T* w = arranged.of(group_, col, channels.begin, channels.size);
+      for (int64_t i = 0; i < count; ++i)
+        for (int row = 0; row < F::side; row += kRowsAtOnce)
+          add_windows(places_[patches[i]], row, channels, w, col, width);
     }
   }
 
-  // To a row of a patch's pixels, all at a time: alone, each would wait for its own last sum.
-  void add_windows(const Patches::Place& place, int64_t row, const Part& channels, const T* taps,
-                   int width, T* y) const {
+  // To some rows of a patch's pixels, all at a time: alone, each would wait for its own last sum.
+  static constexpr int kRowsAtOnce = F::side == 2 ? 2 : 1, kPixelsAtOnce = kRowsAtOnce * F::side;
+  void add_windows(const Place& place, int row, const Part& channels, const T* w, int64_t col,
+                   int width) const {
     constexpr int kVectors = nr / V::width;
-    V sum[kSide][kVectors];
+    V sum[kPixelsAtOnce][kVectors];
     const auto each = [&](auto body) TW_INLINE_LAMBDA {
-      for (int c = 0; c < kSide; ++c)
+      for (int i = 0; i < kPixelsAtOnce; ++i) {
+        const int r = row + i / F::side, c = i % F::side;
+        const bool given = place.row + r < g_.rows && place.col + c < g_.cols;
+        T* y = pixel_of(g_.y + group_ * g_.outs + col, place, r, c);
         for (int v = 0; v < kVectors; ++v)
-          body(sum[c][v], y + c * g_.y_col + v * V::width,
-               place.col + c < g_.cols ? least(width - v * V::width, V::width) : 0);
+          body(sum[i][v], y + v * V::width, given ? least(width - v * V::width, V::width) : 0);
+      }
     };
     each([&](V& z, T* p, int lanes) TW_INLINE_LAMBDA {
       z = channels.begin > 0 && lanes > 0 ? V::load_partial(p, lanes) : V::zero();
     });
-    for (int t = 0; t < 9; ++t) {
-      const T* x[kSide];
-      for (int c = 0; c < kSide; ++c)
-        x[c] = patch_pixel(g_, x_, zeros_, place, row + t / 3, c + t % 3) + channels.begin;
-      const T* w = taps + t * channels.size * nr;
+    for (int t = 0; t < F::taps; ++t) {
+      const T* x[kPixelsAtOnce];
+      for (int i = 0; i < kPixelsAtOnce; ++i)
+        x[i] = patch_pixel(g_, x_, zeros_, place, row + i / F::side + t / F::window,
+                           i % F::side + t % F::window) +
+               channels.begin;
       for (int64_t k = 0; k < channels.size; ++k, w += nr)
 #pragma GCC unroll 4
-        for (int c = 0; c < kSide; ++c)
+        for (int i = 0; i < kPixelsAtOnce; ++i)
 #pragma GCC unroll 2
           for (int v = 0; v < kVectors; ++v)
-            sum[c][v] = fma(V(x[c][k]), V::load(w + v * V::width), sum[c][v]);
+            sum[i][v] = fma(V(x[i][k]), V::load(w + v * V::width), sum[i][v]);
     }
     each([](V& z, T* p, int lanes) TW_INLINE_LAMBDA {
       if (lanes > 0) z.store_partial(p, lanes);
@@ -217,10 +200,10 @@ class WinogradCorrelation {
   void finish_pixels(int64_t col) const {
     const int64_t width = least(nr, g_.outs - col);
     for (int64_t i = 0; i < count_;) {
-      const Patches::Place place = patches_[first_ + i];
-      const int64_t run = least(count_ - i, patches_.cols - place.col / kSide);
-      const int64_t pixels = least(run * kSide, g_.cols - place.col);
-      for (int64_t row = 0; row < least<int64_t>(kSide, g_.rows - place.row); ++row) {
+      const Place place = places_[i];
+      const int64_t run = least(count_ - i, patches_.cols - place.col / F::side);
+      const int64_t pixels = least(run * F::side, g_.cols - place.col);
+      for (int64_t row = 0; row < least<int64_t>(F::side, g_.rows - place.row); ++row) {
         T* y = pixel_of(g_.y, place, row, 0) + group_ * g_.outs + col;
         finish(pixels, width, y, g_.y_col, epilogue_of(g_, y - g_.y, group_ * g_.outs + col));
       }
@@ -229,28 +212,53 @@ class WinogradCorrelation {
   }
 
   const Correlation<T>& g_;
+  const Correlation<W>& weights_;
   Arena arena_;
   const bool copies_;
   const CopyExtent extent_;
-  const Patches patches_;  // of the piece
-  const int64_t blocks_;
+  const Patches<F> patches_;  // of the piece
+  const int64_t tiles_, blocks_;
   const int64_t row_, point_;  // from one patch to the next at a point, and to the next point
   T *zeros_, *points_, *sums_, *copy_;
   Source<T> x_ = {};
-  int64_t group_ = 0, first_ = 0, count_ = 0;  // the patches at hand
+  int64_t group_ = 0, count_ = 0;  // of patches at hand
+  Place places_[kMostTiles * Shape::mr];
+  enum class Alike : char { unknown, no, yes } alike_[kMostTiles * Shape::mr];
 };
 
-template <class T>
-bool winograd_suits(const Correlation<T>& g) {
-  return minimal_filtering_pays(g);
+template <class F>
+int64_t winograd_row_unit(const ConvGeometry& g) {
+  return F::side * Gaps::of(g, F::window).row;
 }
-template <class T>
-size_t winograd_workspace(const Correlation<T>& g) {
-  return WinogradCorrelation<T>(g, nullptr).workspace_bytes();
+template <class F, class W, class T>
+size_t winograd_workspace(const Correlation<T>& g, const Correlation<W>& weights) {
+  size_t most = 0;
+  for_each_dense_grid<F::window>(g, [&](const Correlation<T>& grid) {
+    const size_t bytes = WinogradCorrelation<F, T, W>(grid, weights, nullptr).workspace_bytes();
+    if (bytes > most) most = bytes;
+  });
+  return most;
 }
-template <class T>
-void winograd(const Correlation<T>& g, void* workspace) {
-  WinogradCorrelation<T>(g, workspace).run();
+template <class F, class W, class T>
+void winograd(const Correlation<T>& g, const Correlation<W>& weights, void* workspace) {
+  for_each_dense_grid<F::window>(g, [&](const Correlation<T>& grid) {
+    WinogradCorrelation<F, T, W>(grid, weights, workspace).run();
+  });
+}
+
+template <class F, class T>
+constexpr ConvRoutine<Correlation<T>> winograd_correlation() {
+  return {F::name,
+          F::why,
+          [](const Correlation<T>& g) { return minimal_filtering_pays<F>(g); },
+          Tile<T>::nr,
+          1,
+          [](const Correlation<T>& g) { return winograd_workspace<F>(g, g); },
+          [](const Correlation<T>& g, void* workspace) { winograd<F>(g, g, workspace); },
+          winograd_unit_bytes<F, T>,
+          winograd_pack<F, T>,
+          true,
+          [](const Correlation<T>& g) { return winograd_row_unit<F>(g); }};
 }
 
 }  // namespace tilework::TW_ISA

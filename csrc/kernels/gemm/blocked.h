@@ -152,7 +152,8 @@ class BlockedProduct {
   }
 
   // A row of tiles of C, `cols` columns each.
-  TW_INLINE void compute(const Part& rows, int64_t j, int cols, int tiles, TileA<T> a, TileB<T> b) {
+  TW_INLINE void compute(const Part& rows, int64_t j, int cols, int tiles, const TileA<T>& a,
+                         const TileB<T>& b) {
     const int height = static_cast<int>(rows.size);
     T* c = g_.c + rows.begin * g_.c_row + j;
     tile_kernel<T>(height, cols, rows_adjacent_)(kc_, a, b, {c, g_.c_row, cols, add_, tiles});

@@ -58,7 +58,7 @@ inline constexpr int kPrefetchSteps = 64;
 inline constexpr int kStepsPerTurn = 2;
 
 template <class T>
-using TileKernel = void (*)(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c);
+using TileKernel = void (*)(int64_t k, const TileA<T>& a, const TileB<T>& b, const TileC<T>& c);
 
 // Adds the sums of a tile to C, or stores them there; `last` says which lanes of a row's last
 // vector are in use.
@@ -103,15 +103,18 @@ struct MultiplyAdd {
 };
 
 // Tiles of a row follow one another here, and not in calls: between calls a tile waits some five
-// steps of k for its first loads, as measured in L1.
+// steps of k for its first loads, as measured in L1. Operands come by reference: the caller has
+// just written their fields one by one, and a copy would load several at once, for which the
+// hardware waits until the writes are in L1.
 template <class T, int Rows, int Vectors, bool PackedA, class Step = MultiplyAdd<T>>
-void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
+void tile(int64_t k, const TileA<T>& a, const TileB<T>& b, const TileC<T>& c) {
   using V = Vec<T>;
   // A's panel lies in L1.
   const int64_t ahead = kPrefetchSteps * b.row;
   const int64_t a_step = a.col ? a.col : Rows;  // packed only
+  const T* b_data = b.data;
   T* out = c.data;
-  for (int left = c.tiles;; b.data += b.panel, out += Vectors * V::width) {
+  for (int left = c.tiles;; b_data += b.panel, out += Vectors * V::width) {
     ask_for_tile<Rows>(out, c.row);
     V sum[Rows][Vectors];
 #pragma GCC unroll 16
@@ -126,7 +129,7 @@ void tile(int64_t k, TileA<T> a, TileB<T> b, TileC<T> c) {
 #pragma GCC unroll 8
     for (int i = 0; i < kBases; ++i) base[i] = a.data + 3 * i * a.row;
     const T* packed = a.data;
-    const T *pb = b.data, *later = b.later;
+    const T *pb = b_data, *later = b.later;
     const auto steps = [&]<int count, bool ask_later>() TW_INLINE_LAMBDA {
 #pragma GCC unroll 2
       for (int s = 0; s < count; ++s) {
