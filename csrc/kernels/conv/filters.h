@@ -43,6 +43,8 @@ struct TwoByTwo : MinimalFilter<2, Window> {
   static constexpr bool at_highest = true;
   // For fewer channels or outs the transformations outweigh the products that they save.
   static constexpr int64_t fewest_channels = 24;
+  // Of roundings: a sum's error grows with the root of it, here to as much as oneDNN's least.
+  static constexpr int64_t longest_chain = 32;
 };
 
 struct F2x2 : TwoByTwo<3> {
@@ -142,6 +144,7 @@ struct F4x4 : MinimalFilter<4, 3> {
       "definition has 144";
   static constexpr bool at_highest = false;
   static constexpr int64_t fewest_channels = 16;
+  static constexpr int64_t longest_chain = 128;
   // The points on either side of zero, and their powers: all exact.
   static constexpr float kLow = 0.75f, kLow2 = kLow * kLow, kLow3 = kLow2 * kLow;
   static constexpr float kHigh = 1.5f, kHigh2 = kHigh * kHigh, kHigh3 = kHigh2 * kHigh;

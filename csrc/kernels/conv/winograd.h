@@ -19,9 +19,6 @@ int64_t tiles_at_once(const Correlation<T>& g) {
   return least(kMostTiles, 2 + kPointBytes / tile);
 }
 
-// A sum's error grows with the length of its chain of roundings.
-inline constexpr int64_t kChannelChain = 128;
-
 // W: the weights' type, where they are not yet T.
 template <class F, class T, class W = T>
 class WinogradCorrelation {
@@ -80,25 +77,34 @@ class WinogradCorrelation {
     return reinterpret_cast<const T*>(g_.packed) + unit * F::points * weight_point(g_);
   }
 
-  // Each point's products of all patches with the weights of one unit of outs, which stay in L1
-  // from one tile of patches to the next.
+  // Each point's products of all patches with the weights of one unit of outs, a block of which
+  // stays in L1 from one tile of patches to the next.
   void multiply(const T* weights) {
-    const int64_t blocks = ceil_div(g_.channels, kChannelChain);
+    constexpr int64_t kBlock = 128;
+    static_assert(kBlock % F::longest_chain == 0);
     const int64_t tiles = ceil_div(count_, Shape::mr);
-    Part rows[kMostTiles];
-    for (int64_t t = 0; t < tiles; ++t) rows[t] = part(count_, tiles, t);
-    for (int point = 0; point < F::points; ++point) {
-      T* c = sums_ + point * kSumsOfPoint;
-      for (int64_t b = 0; b < blocks; ++b) {
-        const Part channels = part(g_.channels, blocks, b);
-        const T* a = points_ + point * point_ + channels.begin;
-        const T* w = weights + point * weight_point(g_) + channels.begin * nr;
+    for (int point = 0; point < F::points; ++point)
+      for (int64_t k = 0; k < g_.channels; k += kBlock)
         for (int64_t t = 0; t < tiles; ++t)
-          tile_kernel<T>(static_cast<int>(rows[t].size), nr, false)(
-              channels.size, {a + rows[t].begin * row_, row_, 1}, {w, nr},
-              {c + rows[t].begin * nr, nr, nr, b > 0});
-      }
-    }
+          multiply_tile(point, {k, least(kBlock, g_.channels - k)}, part(count_, tiles, t),
+                        weights);
+  }
+  // In whole chains, and what is left of the channels.
+  void multiply_tile(int point, const Part& channels, const Part& rows, const T* weights) const {
+    constexpr int64_t chain = F::longest_chain;
+    const T* a = points_ + point * point_ + rows.begin * row_ + channels.begin;
+    const T* w = weights + point * weight_point(g_) + channels.begin * nr;
+    T* c = sums_ + point * kSumsOfPoint + rows.begin * nr;
+    const auto kernel = tile_kernel<T>(static_cast<int>(rows.size), nr, false);
+    const int64_t chains = channels.size / chain, whole = chains * chain;
+    TileB<T> b{w, nr};
+    b.panel = chain * nr;
+    if (chains > 0)
+      kernel(chain, {a, row_, 1}, b,
+             {c, nr, nr, channels.begin > 0, static_cast<int>(chains), true});
+    if (whole < channels.size)
+      kernel(channels.size - whole, {a + whole, row_, 1}, {w + whole * nr, nr},
+             {c, nr, nr, channels.begin + chains > 0});
   }
 
   // The pixels that the sums give for outs from `col` on.

@@ -51,6 +51,9 @@ struct TileC {
   int cols;       // of the tile; each tile of a row has them all
   bool add;       // to what is there, else overwrite
   int tiles = 1;  // in the row
+  // Whether they are one tile all, to which each adds the sum of its own k: `k` steps further in A,
+  // B's `panel` further. So many chains err less than one.
+  bool chains = false;
 };
 
 inline constexpr int kPrefetchSteps = 64;
@@ -112,9 +115,19 @@ void tile(int64_t k, const TileA<T>& a, const TileB<T>& b, const TileC<T>& c) {
   // A's panel lies in L1.
   const int64_t ahead = kPrefetchSteps * b.row;
   const int64_t a_step = a.col ? a.col : Rows;  // packed only
-  const T* b_data = b.data;
+  const T *a_data = a.data, *b_data = b.data;
   T* out = c.data;
-  for (int left = c.tiles;; b_data += b.panel, out += Vectors * V::width) {
+  bool add = c.add;
+  const auto next = [&]() TW_INLINE_LAMBDA {
+    b_data += b.panel;
+    if (!c.chains) {
+      out += Vectors * V::width;
+    } else {
+      a_data += PackedA ? k * a_step : k;
+      add = true;
+    }
+  };
+  for (int left = c.tiles;; next()) {
     ask_for_tile<Rows>(out, c.row);
     V sum[Rows][Vectors];
 #pragma GCC unroll 16
@@ -127,8 +140,8 @@ void tile(int64_t k, const TileA<T>& a, const TileB<T>& b, const TileC<T>& c) {
     constexpr int kBases = (Rows + 2) / 3;
     const T* base[kBases];
 #pragma GCC unroll 8
-    for (int i = 0; i < kBases; ++i) base[i] = a.data + 3 * i * a.row;
-    const T* packed = a.data;
+    for (int i = 0; i < kBases; ++i) base[i] = a_data + 3 * i * a.row;
+    const T* packed = a_data;
     const T *pb = b_data, *later = b.later;
     const auto steps = [&]<int count, bool ask_later>() TW_INLINE_LAMBDA {
 #pragma GCC unroll 2
@@ -171,8 +184,8 @@ void tile(int64_t k, const TileA<T>& a, const TileB<T>& b, const TileC<T>& c) {
     __asm__ volatile("" : "+r"(cols));
     const PartVector<T> last{cols - (Vectors - 1) * V::width};
     if (last.n < V::width)
-      c.add ? put_tile<true>(sum, out, c.row, last) : put_tile<false>(sum, out, c.row, last);
-    else if (c.add)
+      add ? put_tile<true>(sum, out, c.row, last) : put_tile<false>(sum, out, c.row, last);
+    else if (add)
       put_tile<true>(sum, out, c.row, WholeVector<T>{});
     else
       put_tile<false>(sum, out, c.row, WholeVector<T>{});
