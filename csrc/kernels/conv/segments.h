@@ -170,10 +170,10 @@ TW_INLINE void clear(Vec<T> (&sum)[Rows][Vectors]) {
 
 // List: SegmentList, or another whose segments add_segment() adds.
 template <class List>
-using SegmentKernel = void (*)(const List& list, const TileC<typename List::Element>& c);
+using SegmentKernel = void (*)(const List& list, TileC<typename List::Element> c);
 
 template <class List, int Rows, int Vectors>
-void segment_tile(const List& list, const TileC<typename List::Element>& c) {
+void segment_tile(const List& list, TileC<typename List::Element> c) {
   using T = typename List::Element;
   Vec<T> sum[Rows][Vectors];
   clear<T, Rows, Vectors>(sum);
@@ -184,18 +184,17 @@ void segment_tile(const List& list, const TileC<typename List::Element>& c) {
 
   const T* ahead = list.ahead;
   const auto* const end = list.segments + list.count;
-  bool add = c.add;
   for (const auto* s = list.segments; s != end; ++s) {
     add_segment<T, Rows, Vectors>(list, *s, sum, ahead);
     if (!s->flush) continue;
-    if (add)
+    if (c.add)
       put_sums<T, Rows, Vectors, true>(sum, c);
     else
       put_sums<T, Rows, Vectors, false>(sum, c);
-    add = true;
+    c.add = true;
     clear<T, Rows, Vectors>(sum);
   }
-  if (list.count == 0 && !add) put_sums<T, Rows, Vectors, false>(sum, c);
+  if (list.count == 0 && !c.add) put_sums<T, Rows, Vectors, false>(sum, c);
 }
 
 // Kernels by height; entry 0 is unused.
