@@ -31,9 +31,9 @@ CONVS = {
     "many outs": Conv(9, 32, 200, (8, 7), (3, 3), **P1),
     "many patches": Conv(1, 32, 32, (70, 70), (3, 3), **P1),
     "slices": Conv(5, 32, 32, (28, 28), (3, 3), **P1),
-    "dilated": Conv(3, 32, 33, (23, 22), (3, 3), padding=(2, 3), dilation=(2, 3)),
-    "dilated rows": Conv(2, 32, 32, (29, 15), (3, 3), padding=(5, 1), dilation=(5, 1)),
-    "dilated far": Conv(16, 32, 32, (15, 14), (3, 3), padding=(4, 4), dilation=(4, 4)),
+    "dilated": Conv(6, 32, 33, (23, 22), (3, 3), padding=(2, 3), dilation=(2, 3)),
+    "dilated rows": Conv(4, 32, 32, (29, 15), (3, 3), padding=(5, 1), dilation=(5, 1)),
+    "dilated far": Conv(32, 32, 32, (15, 14), (3, 3), padding=(4, 4), dilation=(4, 4)),
 }
 SQUARES = {  # windows of 2x2, which have no weights' gradient by minimal filtering
     "2x2": Conv(2, 32, 40, (19, 17), (2, 2)),
@@ -118,6 +118,12 @@ def test_squares_of_2x2_serve_at_each_precision(isa, precision):
 )
 def test_leaves_other_convolutions_alone(isa, conv):
     assert "winograd" not in routines(conv)["forward"]
+
+
+def test_a_gradient_packs_weights_for_more_patches_than_a_layer(isa):
+    native.set_matmul_precision("highest")
+    served = routines(Conv(1, 64, 64, (7, 7), (3, 3), **P1))
+    assert [served[p] for p in PASSES] == ["winograd_2x2", "blocked", "blocked"]
 
 
 def test_many_channels_take_the_fewer_products(isa, precision):

@@ -50,6 +50,8 @@ struct Correlation : ConvGeometry {
   T* y;
   int64_t y_image, y_row, y_col;
   Epilogue<T> epilogue = {};
+  // Whether weights may come packed, call after call, and need not pay for their packing by one.
+  bool packs_ahead = false;
   // Where it is set, the same weights as the routine that runs packed them earlier.
   const char* packed = nullptr;
 };

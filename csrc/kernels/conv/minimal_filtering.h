@@ -101,8 +101,8 @@ int64_t point_row(int64_t channels) {
 // transformations are more but weigh little for many channels; where a window's transformation
 // serves as many patches as pay for it, and weights at their points do not crowd the memory.
 template <class F>
-bool minimal_filtering_pays(const ConvGeometry& g) {
-  constexpr int64_t kPatches = 16, kManyChannels = 128, kWeights = 1 << 25;
+bool minimal_filtering_pays(const ConvGeometry& g, int64_t fewest_patches) {
+  constexpr int64_t kManyChannels = 128, kWeights = 1 << 25;
   if (!F::at_highest && g.precision == MatmulPrecision::highest) return false;
   const Gaps gaps = Gaps::of(g, F::window);
   if (gaps.row == 0 || least(g.channels, g.outs) < F::fewest_channels) return false;
@@ -111,7 +111,7 @@ bool minimal_filtering_pays(const ConvGeometry& g) {
   grid.cols = ceil_div(g.cols, gaps.col);
   const Patches<F> patches(grid);
   const auto is_less = [&](int64_t products) { return 3 * patches.products() <= 2 * products; };
-  return patches.count >= kPatches && F::points * g.channels * g.outs <= kWeights &&
+  return patches.count >= fewest_patches && F::points * g.channels * g.outs <= kWeights &&
          is_less(F::taps * grid.images * grid.rows * grid.cols) &&
          (F::at_highest || g.channels < kManyChannels || is_less(Patches<F2x2>(grid).products()));
 }

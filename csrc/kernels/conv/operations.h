@@ -58,6 +58,7 @@ Correlation<T> forward_operation(const ConvShape& s, const ImageView<const T>& x
   g.y_col = s.outs;
   g.y_row = s.cols * g.y_col;
   g.y_image = s.rows * g.y_row;
+  g.packs_ahead = true;
   return g;
 }
 

@@ -342,7 +342,7 @@ constexpr ConvRoutine<Correlation<bfloat16>> widened_winograd() {
   using Inner = ByMinimalFiltering<F>;
   return {F::name,
           F::why,
-          [](const Correlation<bfloat16>& g) { return minimal_filtering_pays<F>(g); },
+          [](const Correlation<bfloat16>& g) { return winograd_suits<F>(g); },
           Tile<float>::nr,
           1,
           correlation_workspace<Inner>,

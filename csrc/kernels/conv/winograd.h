@@ -232,6 +232,10 @@ class WinogradCorrelation {
   enum class Alike : char { unknown, no, yes } alike_[kMostTiles * Shape::mr];
 };
 
+template <class F, class T>
+bool winograd_suits(const Correlation<T>& g) {
+  return minimal_filtering_pays<F>(g, g.packs_ahead ? 16 : 32);
+}
 template <class F>
 int64_t winograd_row_unit(const ConvGeometry& g) {
   return F::side * Gaps::of(g, F::window).row;
@@ -256,7 +260,7 @@ template <class F, class T>
 constexpr ConvRoutine<Correlation<T>> winograd_correlation() {
   return {F::name,
           F::why,
-          [](const Correlation<T>& g) { return minimal_filtering_pays<F>(g); },
+          [](const Correlation<T>& g) { return winograd_suits<F>(g); },
           Tile<T>::nr,
           1,
           [](const Correlation<T>& g) { return winograd_workspace<F>(g, g); },

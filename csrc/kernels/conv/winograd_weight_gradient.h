@@ -160,9 +160,9 @@ class WinogradWeightGradient {
 template <class F, class T>
 bool winograd_weight_gradient_suits(const WeightGradient<T>& g) {
   // An error goes by the patches' and not by the pixels' products: many of them even out.
-  constexpr int64_t kEnough = 192;
+  constexpr int64_t kFewest = 16, kEnough = 192;
   const int64_t pixels = F::side * F::side;
-  return minimal_filtering_pays<F>(g) && g.x_channel == 1 && g.grad_out == 1 &&
+  return minimal_filtering_pays<F>(g, kFewest) && g.x_channel == 1 && g.grad_out == 1 &&
          (g.precision != MatmulPrecision::highest ||
           g.images * g.rows * g.cols >= kEnough * pixels);
 }
