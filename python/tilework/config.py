@@ -113,8 +113,8 @@ def get_float32_matmul_precision() -> str:
 
 def set_float32_matmul_precision(precision: str) -> None:
     """How exact float32 products are, in convolutions too: "highest" (no worse than plain float32),
-    "high" (three bfloat16 products may stand for one, and 3x3 convolutions may go by minimal
-    filtering), "medium" (one bfloat16 product may).
+    "high" (three bfloat16 products may stand for one, and 3x3 convolutions may lose two bits by
+    minimal filtering of 4x4 pixels), "medium" (one bfloat16 product may).
 
     ValueError on another word. TILEWORK_PRECISION does the same at import.
     """
