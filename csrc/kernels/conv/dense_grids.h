@@ -4,6 +4,7 @@
 
 #include "kernels/conv/kernels.h"
 #include "kernels/gemm/blocked.h"
+#include "kernels/gemm/epilogue.h"
 
 namespace tilework::TW_ISA {
 
@@ -29,8 +30,7 @@ template <class T>
 void outputs_of_grid(Correlation<T>& g, int64_t row, int64_t col, const Gaps& gaps) {
   const int64_t by = row * g.y_row + col * g.y_col;
   g.y += by;
-  if (g.epilogue.residual) g.epilogue.residual += by;
-  if (g.epilogue.preactivation) g.epilogue.preactivation += by;
+  g.epilogue = epilogue_at(g.epilogue, 0, by);
   g.y_row *= gaps.row;
   g.y_col *= gaps.col;
 }
@@ -76,6 +76,17 @@ void for_each_dense_grid(const Args& whole, Body body) {
   for (int64_t row = 0; row < least(gaps.row, whole.rows); ++row)
     for (int64_t col = 0; col < least(gaps.col, whole.cols); ++col)
       body(dense_grid(whole, gaps, row, col, taps));
+}
+
+// The most that bytes_of(args) is for a grid.
+template <int Window, class Args, class BytesOf>
+size_t most_bytes_of_grids(const Args& whole, BytesOf bytes_of) {
+  size_t most = 0;
+  for_each_dense_grid<Window>(whole, [&](const Args& grid) {
+    const size_t bytes = bytes_of(grid);
+    if (bytes > most) most = bytes;
+  });
+  return most;
 }
 
 }  // namespace tilework::TW_ISA

@@ -242,12 +242,9 @@ int64_t winograd_row_unit(const ConvGeometry& g) {
 }
 template <class F, class W, class T>
 size_t winograd_workspace(const Correlation<T>& g, const Correlation<W>& weights) {
-  size_t most = 0;
-  for_each_dense_grid<F::window>(g, [&](const Correlation<T>& grid) {
-    const size_t bytes = WinogradCorrelation<F, T, W>(grid, weights, nullptr).workspace_bytes();
-    if (bytes > most) most = bytes;
+  return most_bytes_of_grids<F::window>(g, [&](const Correlation<T>& grid) {
+    return WinogradCorrelation<F, T, W>(grid, weights, nullptr).workspace_bytes();
   });
-  return most;
 }
 template <class F, class W, class T>
 void winograd(const Correlation<T>& g, const Correlation<W>& weights, void* workspace) {

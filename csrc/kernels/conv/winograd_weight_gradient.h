@@ -168,12 +168,9 @@ bool winograd_weight_gradient_suits(const WeightGradient<T>& g) {
 }
 template <class F, class T>
 size_t winograd_weight_gradient_workspace(const WeightGradient<T>& g) {
-  size_t most = 0;
-  for_each_dense_grid<F::window>(g, [&](const WeightGradient<T>& grid) {
-    const size_t bytes = WinogradWeightGradient<F, T>(grid, nullptr).workspace_bytes();
-    if (bytes > most) most = bytes;
+  return most_bytes_of_grids<F::window>(g, [](const WeightGradient<T>& grid) {
+    return WinogradWeightGradient<F, T>(grid, nullptr).workspace_bytes();
   });
-  return most;
 }
 template <class F, class T>
 void winograd_weight_gradient(const WeightGradient<T>& g, void* workspace) {
