@@ -22,8 +22,6 @@ inline constexpr int64_t kPixelWords = kStep;
 // have most of what is left.
 inline constexpr int64_t kPlaneBytes = 768 << 10;
 
-inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
-
 struct PlanePlan {
   static constexpr int64_t kMostPhases = 16;
 

@@ -45,7 +45,6 @@ void outputs_of_grid(WeightGradient<T>& g, int64_t row, int64_t col, const Gaps&
 // The operation on grid (row, col), with room for its taps.
 template <class Args>
 Args dense_grid(const Args& whole, const Gaps& gaps, int64_t row, int64_t col, Tap* taps) {
-  const auto floor_div = [](int64_t a, int64_t b) { return (a >= 0 ? a : a - b + 1) / b; };
   const Tap& first = whole.taps[0];
   const int64_t top = whole.row_begin + row + first.row, left = col + first.col;
   const int64_t tap_row = floor_div(top, gaps.row), tap_col = floor_div(left, gaps.col);

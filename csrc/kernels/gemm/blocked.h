@@ -13,6 +13,7 @@
 namespace tilework::TW_ISA {
 
 TW_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+TW_INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
 template <class T>
 TW_INLINE T least(T a, T b) {
   return a < b ? a : b;
