@@ -143,9 +143,10 @@ def test_against_the_definition(isa, precision, name, x_layout):
         check_everything(conv, "float32", x_layout, w_layout, magnitude_of(conv, precision))
 
 
+@pytest.mark.parametrize("name", ["cut patches", "dilated", "groups", "2x2 dilated"])
 @pytest.mark.parametrize("activation", ["none", "relu", "tanh"])
-def test_epilogue(isa, activation):
-    conv = CONVS["cut patches"]
+def test_epilogue(isa, name, activation):
+    conv = {**CONVS, **SQUARES}[name]
     x, w, residual = conv.tensors("float32")
     bias = np.linspace(-1, 1, conv.y_shape[1], dtype=np.float32)
     plain = native.conv_forward(x, w, None, None, *conv.window, conv.out_size, "none", False)[0]

@@ -316,6 +316,23 @@ void check_conv(int64_t rows, int64_t cols) {
                       channels_last);
 }
 
+// The grids of a dilated window's pixels have residuals of their own, and the bias in common.
+template <class T>
+void compare_dilated_epilogue() {
+  constexpr int64_t n = 12, c = 32, o = 35, in = 12, pixels = n * in * in;
+  const ConvShape s{n, c, o, 1, in, in, in, in, 3, 3, 1, 1, 2, 2, 2, 2};
+  const auto x = values<T>(pixels * c), w = values<T>(o * c * 9), bias = values<T>(o),
+             residual = values<T>(pixels * o);
+  const ImageView<const T> xs{x.data(), in * in * c, 1, in * c, c};
+  std::vector<T> plain(pixels * o), y(pixels * o);
+  conv_forward<T>(s, xs, {w.data(), c * 9, 9, 3, 1}, plain.data(), {});
+  Epilogue<T> e;
+  e.bias = bias.data();
+  e.residual = residual.data();
+  conv_forward<T>(s, xs, {w.data(), c * 9, 9, 3, 1}, y.data(), e);
+  for (int64_t i = 0; i < pixels * o; ++i) CHECK(y[i] == plain[i] + bias[i % o] + residual[i]);
+}
+
 // Enough pixels for it; double takes the definition all the same. Then the way around a NaN, of
 // which the last few channels have one of their own.
 template <class T>
@@ -339,6 +356,7 @@ void compare_minimal_filtering(MatmulPrecision precision, const char* routine) {
     CHECK(std::isnan(y[i]) == (i / o < in * 2 && i / o % in < 2));
   for (int64_t i = 0; i < o * c * 9; ++i)
     CHECK(std::isnan(dw[i]) == (i / 9 % c == c - 1 && i % 9 / 3 < 2 && i % 3 < 2));
+  compare_dilated_epilogue<T>();
   set_conv_routine("");
   set_matmul_precision(MatmulPrecision::highest);
 }

@@ -4,7 +4,6 @@
 
 #include "kernels/conv/kernels.h"
 #include "kernels/gemm/blocked.h"
-#include "kernels/gemm/epilogue.h"
 
 namespace tilework::TW_ISA {
 
@@ -30,7 +29,9 @@ template <class T>
 void outputs_of_grid(Correlation<T>& g, int64_t row, int64_t col, const Gaps& gaps) {
   const int64_t by = row * g.y_row + col * g.y_col;
   g.y += by;
-  g.epilogue = epilogue_at(g.epilogue, 0, by);
+  // The bias is each pixel's: it stays.
+  if (g.epilogue.residual) g.epilogue.residual += by;
+  if (g.epilogue.preactivation) g.epilogue.preactivation += by;
   g.y_row *= gaps.row;
   g.y_col *= gaps.col;
 }
