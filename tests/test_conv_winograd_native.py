@@ -270,6 +270,62 @@ def test_uneven_pixels_keep_the_definitions_accuracy(isa, name, taps):
         assert_sum(forward(conv, uneven, w), exact, size, conv.w_shape[1] * 9, "y")
 
 
+@pytest.mark.parametrize("precision", ["highest"], indirect=True)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_zeros_around_an_image_are_uneven_beside_its_pixels(isa, layout):
+    conv = CONVS["whole patches"]
+    x, w, _ = conv.tensors("float32")
+    w[:, :, 0, 0] *= np.float32(1e6)  # which the first row and column of y do not meet
+    x64, w64 = x.astype(np.float64), w.astype(np.float64)
+    exact, size = conv.forward(x64, w64), conv.forward(abs(x64), abs(w64))
+    assert_sum(forward(conv, laid_out(x, layout), w), exact, size, conv.w_shape[1] * 9, "y")
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_no_window_reads_has_no_part(isa, precision, layout, dtype):
+    """Images a million times as large lie beside one, and as large are rows that y leaves out."""
+    magnitude = lambda size: magnitude_of(conv, precision)(size)  # noqa: E731
+    conv = Conv(4, 32, 33, (21, 20), (3, 3), **P1, out_size=(17, 18))
+    x, w, dy = conv.tensors("float32")
+    x[1:] *= 1e6
+    x[:, :, 18:] = 1e6
+    x, w, dy = (laid_out(a.astype(dtype), layout) for a in (x, w, dy))
+    x64, w64, dy64 = (a.astype(np.float64) for a in (x, w, dy))
+    exact, size = conv.forward(x64, w64), magnitude(conv.forward(abs(x64), abs(w64)))
+    assert_sum(forward(conv, x, w), exact, size, conv.w_shape[1] * 9, "y")
+    exact = conv.weight_gradient(dy64, x64)
+    size = conv.weight_gradient(abs(dy64), abs(x64))
+    back = lambda *wanted: native.conv_backward(  # noqa: E731
+        dy, x, w, None, *conv.window, "none", *wanted
+    )
+    assert_sum(back(False, True, False)[1], exact, size, 4 * 17 * 18, "dweight")
+
+    conv = Conv(4, 32, 33, (17, 20), (3, 3), padding=(4, 1))  # of whose y the borders meet no x
+    x, w, dy = conv.tensors("float32")
+    dy[1:] *= 1e6
+    x, w, dy = (laid_out(a.astype(dtype), layout) for a in (x, w, dy))
+    w64, dy64 = (a.astype(np.float64) for a in (w, dy))
+    exact = conv.input_gradient(dy64, w64)
+    size = magnitude(conv.input_gradient(abs(dy64), abs(w64)))
+    assert_sum(back(True, False, False)[0], exact, size, 33 * 9, "dx")
+
+
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bands_of_rows_know_nothing_of_each_other(isa, precision, dilation, dtype):
+    """Gradients and images of sizes apart: what one leaves in memory would stand out."""
+    conv = Conv(2, 32, 32, (40, 32), (3, 3), padding=dilation, dilation=dilation)
+    x, w, dy = conv.tensors("float32")
+    x, dy = (x * np.float32(1e-3)).astype(dtype), (dy * np.float32(1e3)).astype(dtype)
+    x, dy = (laid_out(a, "channels_last") for a in (x, dy))
+    x64, dy64 = x.astype(np.float64), dy.astype(np.float64)
+    w = w.astype(dtype)
+    dw = native.conv_backward(dy, x, w, None, *conv.window, "none", False, True, False)[1]
+    size = conv.weight_gradient(abs(dy64), abs(x64))
+    assert_sum(dw, conv.weight_gradient(dy64, x64), size, 2 * 40 * 32, "dweight")
+
+
 @pytest.mark.parametrize("name", [*CONVS, *SQUARES])
 def test_bfloat16_is_float32_rounded_once(isa, precision, name):
     conv = {**CONVS, **SQUARES}[name]

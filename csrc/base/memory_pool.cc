@@ -26,9 +26,9 @@
 #include "base/cgroup.h"
 #include "base/wait.h"
 
-// Under AddressSanitizer a cached block is poisoned: a stale pointer into it is caught. Its leak
-// checker reads no poisoned memory, so not the links of the lists either: it is told to leave
-// blocks alone.
+// Under AddressSanitizer a cached block is poisoned, and what a block in use has beyond its
+// request: stale pointers are caught, and memory that is too small. Its leak checker reads no
+// poisoned memory, so not the links of the lists either: it is told to leave blocks alone.
 #if defined(__SANITIZE_ADDRESS__)
 #define TW_ASAN 1
 #elif defined(__has_feature)
@@ -225,6 +225,7 @@ void* pool_allocate(std::size_t bytes) {
   }
   if (!block) block = allocate_fresh(c);
   count_in_use(static_cast<int64_t>(class_bytes(c)));
+  ASAN_POISON_MEMORY_REGION(static_cast<char*>(block) + bytes, class_bytes(c) - bytes);
   return block;
 }
 
@@ -234,6 +235,7 @@ void pool_release(void* block, std::size_t bytes) noexcept {
   const auto size = static_cast<int64_t>(class_bytes(c));
   g_in_use.fetch_sub(size, std::memory_order_relaxed);
   if (g_held.load(std::memory_order_relaxed) > g_limit.load(std::memory_order_relaxed)) {
+    ASAN_UNPOISON_MEMORY_REGION(block, class_bytes(c));
     system_free(block, class_bytes(c));
     g_held.fetch_sub(size, std::memory_order_relaxed);
     return;

@@ -36,12 +36,16 @@ struct Patches {
   }
 };
 
-// What a patch reads of x, from its own first pixel on; `zeros` outside of it.
+// What a patch reads of x, from its own first pixel on; `zeros` outside of it, and where no window
+// of the piece reads: there x may hold anything, or nothing be copied.
 template <class T>
 TW_INLINE const T* patch_pixel(const ConvGeometry& g, const Source<T>& x, const T* zeros,
                                const Place& p, int64_t row, int64_t col) {
   const int64_t r = g.row_begin + p.row + g.taps[0].row + row, c = p.col + g.taps[0].col + col;
-  if (r < 0 || r >= g.in_rows || c < 0 || c >= g.in_cols) return zeros;
+  const Tap& last = g.taps[g.tap_count - 1];
+  const int64_t row_end = least(g.in_rows, g.row_begin + g.rows + last.row);
+  const int64_t col_end = least(g.in_cols, g.cols + last.col);
+  if (r < 0 || r >= row_end || c < 0 || c >= col_end) return zeros;
   return x.data + p.image * x.image + r * x.row + c * x.col;
 }
 
@@ -70,24 +74,22 @@ void put_at_points(const ConvGeometry& g, const Source<T>& x, const T* zeros, co
 // be alike.
 inline constexpr float kUneven = 16;
 
-// Of a patch's pixels in x.
+// Of a patch's pixels in x, and the zeros around it.
 template <class F, class T>
 bool pixels_are_alike(const ConvGeometry& g, const Source<T>& x, const Place& place) {
   using V = Vec<T>;
-  T least_sum = 0, largest = 0;
-  bool first = true;
+  T smallest = T(__builtin_inf()), largest = 0;
   for (int i = 0; i < F::points; ++i) {
     const T* pixel = patch_pixel<T>(g, x, nullptr, place, i / F::patch, i % F::patch);
-    if (!pixel) continue;
     V sums = V::zero();
-    sweep<T>(g.channels,
-             [&](int64_t k, auto lanes) TW_INLINE_LAMBDA { sums += abs(lanes.load(pixel + k)); });
+    if (pixel)
+      sweep<T>(g.channels,
+               [&](int64_t k, auto lanes) TW_INLINE_LAMBDA { sums += abs(lanes.load(pixel + k)); });
     const T sum = reduce_add(sums);
-    if (first || sum < least_sum) least_sum = sum;
+    if (sum < smallest) smallest = sum;
     if (sum > largest) largest = sum;
-    first = false;
   }
-  return largest <= kUneven * least_sum;
+  return largest <= kUneven * smallest;
 }
 
 // Room for the channels of a patch at a point: whole vectors, and a line more so that patches lie

@@ -54,9 +54,9 @@ class WidenedCorrelation {
       : g_(g), bands_(g, rows_of_band(g)), arena_(workspace) {
     int64_t pixels = 0;
     size_t most = 0;
-    bands_.each(band_of(g, 1, 0, g.rows), [&](int64_t, int64_t, int64_t row, int64_t rows) {
-      const Correlation<float> piece = outline(bands_.images, row, rows);
-      pixels = larger(pixels, bands_.images * CopyExtent::of(piece, false).pixels(piece));
+    bands_.each_size(g, [&](int64_t images, int64_t row, int64_t rows) {
+      const Correlation<float> piece = outline(images, row, rows);
+      pixels = larger(pixels, images * CopyExtent::of(piece, false).pixels(piece));
       most = larger(most, Inner::workspace_bytes(piece, g_));
     });
     images_ = arena_.take<float>(pixels * channels());
@@ -173,9 +173,9 @@ class WidenedWeightGradient {
     sums_ = arena_.take<float>(g.groups * g.tap_count * g.channels * g.outs);
     int64_t pixels = 0;
     size_t most = inner().workspace_bytes(outline(0, 0, 0));
-    bands_.each(band_of(g, 1, 0, g.rows), [&](int64_t, int64_t, int64_t row, int64_t rows) {
-      const WeightGradient<float> piece = outline(bands_.images, row, rows);
-      pixels = larger(pixels, bands_.images * CopyExtent::of(piece, false).pixels(piece));
+    bands_.each_size(g, [&](int64_t images, int64_t row, int64_t rows) {
+      const WeightGradient<float> piece = outline(images, row, rows);
+      pixels = larger(pixels, images * CopyExtent::of(piece, false).pixels(piece));
       most = larger(most, inner().workspace_bytes(piece));
     });
     images_ = arena_.take<float>(pixels * channels());
@@ -297,7 +297,11 @@ inline WeightGradient<bfloat16> outs_from(WeightGradient<bfloat16> g, int64_t ou
 }
 template <int kInner>
 size_t weight_gradient_workspace(const WeightGradient<bfloat16>& g) {
-  return WidenedWeightGradient<kInner>(outs_from(g, 0), nullptr).workspace_bytes();
+  const auto bytes_from = [&](int64_t out) {
+    return WidenedWeightGradient<kInner>(outs_from(g, out), nullptr).workspace_bytes();
+  };
+  const int64_t last = g.outs > 0 ? (g.outs - 1) / outs_at_once(g) * outs_at_once(g) : 0;
+  return larger(bytes_from(0), bytes_from(last));
 }
 template <int kInner>
 void weight_gradient_run(const WeightGradient<bfloat16>& g, void* workspace) {

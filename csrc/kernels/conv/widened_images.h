@@ -90,6 +90,13 @@ struct Bands {
       for (int64_t row = 0; row < g.rows; row += rows)
         body(n, least(images, g.images - n), row, least(rows, g.rows - row));
   }
+  // body(images, row, rows) for bands of each size: fewer images than most bands have may take more
+  // of a routine's workspace.
+  template <class Body>
+  void each_size(ConvGeometry g, Body body) const {
+    g.images = g.images > 0 ? least(g.images, images + g.images % images) : 1;
+    each(g, [&](int64_t, int64_t n, int64_t row, int64_t some) { body(n, row, some); });
+  }
 };
 
 // g of some of its images and rows.
