@@ -71,6 +71,13 @@ py::object as_contiguous(const ArrayView& x);
 py::object as_layout_of(const ArrayView& x, const ArrayView& model);
 
 inline ArrayView view_own(const py::object& array) { return view(array, "internal", "array"); }
+// Of an array of T's, or None's: null.
+template <class T>
+T* data_of(const py::object& array) {
+  return array.is_none()
+             ? nullptr
+             : static_cast<T*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(array.ptr())));
+}
 
 // "relu" -> Activation::relu; ValueError on an unknown name.
 Activation activation_from(py::handle name, const char* op);

@@ -20,17 +20,10 @@ namespace {
 
 using Pair = std::pair<int64_t, int64_t>;  // (rows, cols)
 
-struct Window {
+struct ConvWindow {
   Pair stride, padding, dilation;
   int64_t groups;
 };
-
-template <class T>
-T* data_of(const py::object& array) {
-  return array.is_none()
-             ? nullptr
-             : static_cast<T*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(array.ptr())));
-}
 
 ArrayView view_images(py::handle array, const char* op, const char* argument) {
   const ArrayView v = view_product(array, op, argument);
@@ -65,7 +58,7 @@ Operand channels_last(const ArrayView& x) {
 
 // The convolution with this weight that leads from `large` (N, C, H, W) to `small` (N, O, OH, OW).
 ConvShape shape_of(const char* op, const npy_intp* large, const npy_intp* small,
-                   const ArrayView& weight, const Window& w) {
+                   const ArrayView& weight, const ConvWindow& w) {
   if (w.groups < 1 || w.stride.first < 1 || w.stride.second < 1 || w.dilation.first < 1 ||
       w.dilation.second < 1)
     refuse(op, "expected stride, dilation and groups of at least 1");
@@ -155,7 +148,7 @@ void require_sizes(const char* op, const Pair& out_size) {
 
 // Either direction's forward: transposed, the weight leads from y to x.
 py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle weight_in,
-                  py::handle bias_in, py::handle residual_in, const Window& window,
+                  py::handle bias_in, py::handle residual_in, const ConvWindow& window,
                   const Pair& out_size, py::handle activation_in, bool save, py::handle packed_in) {
   const ArrayView x = view_images(x_in, op, "x"), weight = view_images(weight_in, op, "weight");
   require_dtype(weight, x.dtype, op, "weight");
@@ -229,7 +222,7 @@ struct Wanted {
 };
 
 py::tuple backward(const char* op, bool transposed, py::handle grad_in, py::handle x_in,
-                   py::handle weight_in, py::handle saved_in, const Window& window,
+                   py::handle weight_in, py::handle saved_in, const ConvWindow& window,
                    py::handle activation_in, const Wanted& need) {
   const ArrayView x = view_images(x_in, op, "x"), weight = view_images(weight_in, op, "weight");
   const ArrayView g = view_images(grad_in, op, "grad");

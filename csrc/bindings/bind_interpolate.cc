@@ -57,8 +57,8 @@ struct Resizing {
               row_weights.is_none() && col_weights.is_none()} {}
 };
 
-py::object forward(py::handle array, py::handle row_index, py::handle row_weights,
-                   py::handle col_index, py::handle col_weights) {
+py::object interpolate_forward_of(py::handle array, py::handle row_index, py::handle row_weights,
+                                  py::handle col_index, py::handle col_weights) {
   const char* op = "interpolate_forward";
   const ArrayView given = view_planes(array, op, "x");
   const bool channels_last = !given.c_contiguous() && is_channels_last(given);
@@ -74,9 +74,9 @@ py::object forward(py::handle array, py::handle row_index, py::handle row_weight
   return result;
 }
 
-py::object backward(py::handle array, py::handle row_index, py::handle row_weights,
-                    py::handle col_index, py::handle col_weights, int64_t height, int64_t width,
-                    bool channels_last) {
+py::object interpolate_backward_of(py::handle array, py::handle row_index, py::handle row_weights,
+                                   py::handle col_index, py::handle col_weights, int64_t height,
+                                   int64_t width, bool channels_last) {
   const char* op = "interpolate_backward";
   const py::object held = as_planes(view_planes(array, op, "grad"), channels_last);
   const ArrayView grad = view_own(held);
@@ -96,9 +96,9 @@ py::object backward(py::handle array, py::handle row_index, py::handle row_weigh
 }  // namespace
 
 void bind_interpolate(py::module_& m) {
-  m.def("interpolate_forward", &forward, py::arg("x"), py::arg("row_index"), py::arg("row_weights"),
-        py::arg("col_index"), py::arg("col_weights"));
-  m.def("interpolate_backward", &backward, py::arg("grad"), py::arg("row_index"),
+  m.def("interpolate_forward", &interpolate_forward_of, py::arg("x"), py::arg("row_index"),
+        py::arg("row_weights"), py::arg("col_index"), py::arg("col_weights"));
+  m.def("interpolate_backward", &interpolate_backward_of, py::arg("grad"), py::arg("row_index"),
         py::arg("row_weights"), py::arg("col_index"), py::arg("col_weights"), py::arg("height"),
         py::arg("width"), py::arg("channels_last"));
 }

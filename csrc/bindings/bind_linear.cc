@@ -102,11 +102,6 @@ py::object new_output(const ArrayView& x, npy_intp last) {
   return new_array(x.dtype, x.ndim, shape);
 }
 
-template <class T>
-T* data_of(const py::object& array) {
-  return static_cast<T*>(PyArray_DATA(reinterpret_cast<PyArrayObject*>(array.ptr())));
-}
-
 py::tuple linear_forward(py::handle x_in, py::handle weight_in, py::handle bias_in,
                          py::handle residual_in, py::handle activation_in, bool save,
                          py::handle packed_in) {

@@ -9,7 +9,7 @@
 namespace tilework {
 namespace {
 
-enum class Reduction { sum, mean, max, min };
+enum class Reducer { sum, mean, max, min };
 constexpr const char* kNames[] = {"sum", "mean", "max", "min"};
 
 // What becomes of each axis of the input.
@@ -18,7 +18,7 @@ struct Plan {
   bool dropped[kMaxDims] = {};  // reduced, and not even an axis of size 1 is left
 };
 
-py::object run(Reduction reduction, const ArrayView& given, const Plan& plan) {
+py::object run(Reducer reduction, const ArrayView& given, const Plan& plan) {
   const py::object held =
       is_dense(given)
           ? py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(given.object))
@@ -48,12 +48,12 @@ py::object run(Reduction reduction, const ArrayView& given, const Plan& plan) {
   dispatch_float(x.dtype, [&]<class T>() {
     T* y = view_own(out).as<T>();
     GilRelease unlocked(0.1 * static_cast<double>(x.size()) * sizeof(T));
-    if (reduction == Reduction::mean)
+    if (reduction == Reducer::mean)
       reduce_mean(shape, x.as<T>(), y);
     else
-      reduce(reduction == Reduction::sum   ? ReduceOp::sum
-             : reduction == Reduction::max ? ReduceOp::max
-                                           : ReduceOp::min,
+      reduce(reduction == Reducer::sum   ? ReduceOp::sum
+             : reduction == Reducer::max ? ReduceOp::max
+                                         : ReduceOp::min,
              shape, x.as<T>(), y);
   });
 
@@ -75,7 +75,7 @@ ArrayView checked(py::handle array, const char* op) {
   return x;
 }
 
-template <Reduction reduction>
+template <Reducer reduction>
 py::object bind(py::handle array, const py::tuple& axes, bool keepdims) {
   constexpr const char* op = kNames[static_cast<int>(reduction)];
   const ArrayView x = checked(array, op);
@@ -88,7 +88,7 @@ py::object bind(py::handle array, const py::tuple& axes, bool keepdims) {
                      "; got " + py::repr(axes).cast<std::string>() + " for shape " + shape_text(x));
     plan.reduced[axis] = true;
     plan.dropped[axis] = !keepdims;
-    if ((reduction == Reduction::max || reduction == Reduction::min) && x.shape[axis] == 0)
+    if ((reduction == Reducer::max || reduction == Reducer::min) && x.shape[axis] == 0)
       refuse(op, "expected at least one element along each reduced axis; got shape " +
                      shape_text(x) + ": there is no extreme of nothing");
   }
@@ -114,16 +114,16 @@ py::object bind_sum_to_shape(py::handle array, const py::tuple& shape) {
   if (!fits)
     refuse(op, "expected a shape that broadcasts to " + shape_text(x) + "; got " +
                    py::repr(shape).cast<std::string>());
-  return run(Reduction::sum, x, plan);
+  return run(Reducer::sum, x, plan);
 }
 
 }  // namespace
 
 void bind_reduce(py::module_& m) {
-  m.def("sum", &bind<Reduction::sum>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
-  m.def("mean", &bind<Reduction::mean>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
-  m.def("max", &bind<Reduction::max>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
-  m.def("min", &bind<Reduction::min>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
+  m.def("sum", &bind<Reducer::sum>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
+  m.def("mean", &bind<Reducer::mean>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
+  m.def("max", &bind<Reducer::max>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
+  m.def("min", &bind<Reducer::min>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
   m.def("sum_to_shape", &bind_sum_to_shape, py::arg("x"), py::arg("shape"));
 }
 

@@ -23,7 +23,7 @@ py::object dense(const ArrayView& x) {
                      : as_contiguous(x);
 }
 
-py::object forward(py::handle array, int64_t axis, bool log) {
+py::object softmax_forward_of(py::handle array, int64_t axis, bool log) {
   const char* op = log ? "log_softmax" : "softmax";
   const py::object held = dense(view_float(array, op, "input"));
   const ArrayView x = view_own(held);
@@ -35,7 +35,8 @@ py::object forward(py::handle array, int64_t axis, bool log) {
   return result;
 }
 
-py::object backward(py::handle grad_array, py::handle output_array, int64_t axis, bool log) {
+py::object softmax_backward_of(py::handle grad_array, py::handle output_array, int64_t axis,
+                               bool log) {
   const char* op = log ? "log_softmax_backward" : "softmax_backward";
   const py::object held = dense(view_float(output_array, op, "output"));
   const ArrayView y = view_own(held);
@@ -57,9 +58,9 @@ py::object backward(py::handle grad_array, py::handle output_array, int64_t axis
 }  // namespace
 
 void bind_softmax(py::module_& m) {
-  m.def("softmax_forward", &forward, py::arg("x"), py::arg("axis"), py::arg("log"));
-  m.def("softmax_backward", &backward, py::arg("grad"), py::arg("output"), py::arg("axis"),
-        py::arg("log"));
+  m.def("softmax_forward", &softmax_forward_of, py::arg("x"), py::arg("axis"), py::arg("log"));
+  m.def("softmax_backward", &softmax_backward_of, py::arg("grad"), py::arg("output"),
+        py::arg("axis"), py::arg("log"));
 }
 
 }  // namespace tilework
