@@ -158,13 +158,23 @@ def test_epilogue(isa, name, activation):
         np.testing.assert_array_equal(y, want)
 
 
-@pytest.mark.parametrize("name", CONVS)
-def test_threads_do_not_change_a_bit(isa, threads, name):
-    conv = CONVS[name]
-    x, w, dy = conv.tensors("float32")
+EVERY_CONV = {
+    **CONVS,
+    **SQUARES,
+    # What bfloat16 widens in more than one band of rows or images, the last one smaller.
+    "bands of rows": Conv(1, 32, 32, (54, 67), (3, 3), padding=(3, 4), dilation=(3, 4)),
+    "bands of images": Conv(22, 32, 32, (7, 7), (3, 3), **P1),
+}
+
+
+@pytest.mark.parametrize("name", EVERY_CONV)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_threads_do_not_change_a_bit(isa, threads, name, dtype):
+    conv = EVERY_CONV[name]
+    x, w, dy = conv.tensors(dtype)
     x[0, 3, 1, 2] = np.inf  # what takes the definition's way is cut as the rest
     x, dy = (laid_out(a, "channels_last") for a in (x, dy))
-    bias = np.arange(conv.y_shape[1]).astype("float32")
+    bias = np.arange(conv.y_shape[1]).astype(dtype)
     results = []
     for count in (1, 2, 3, 8):
         threads(count)
@@ -326,9 +336,9 @@ def test_bands_of_rows_know_nothing_of_each_other(isa, precision, dilation, dtyp
     assert_sum(dw, conv.weight_gradient(dy64, x64), size, 2 * 40 * 32, "dweight")
 
 
-@pytest.mark.parametrize("name", [*CONVS, *SQUARES])
+@pytest.mark.parametrize("name", EVERY_CONV)
 def test_bfloat16_is_float32_rounded_once(isa, precision, name):
-    conv = {**CONVS, **SQUARES}[name]
+    conv = EVERY_CONV[name]
     x, w, _ = conv.tensors("bfloat16")
     x[0, 3, 1, 2] = np.inf  # the definition reads bfloat16 weights
     for layout in ("oihw", "hwio"):

@@ -5,7 +5,8 @@
 // rounded once, to nearest even.
 //
 // Every operation is told by the convolution y = x * weight that it belongs to. What a window reads
-// outside of x counts as zero, or not at all: an infinite weight there may or may not give NaN.
+// outside of x counts as zero, or not at all: what is not finite there, a weight or what flows back,
+// may or may not give NaN.
 // Results do not depend on the number of threads.
 #pragma once
 
