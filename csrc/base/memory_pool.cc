@@ -233,9 +233,9 @@ void pool_release(void* block, std::size_t bytes) noexcept {
   if (!block) return;
   const int c = class_of(bytes);
   const auto size = static_cast<int64_t>(class_bytes(c));
+  ASAN_UNPOISON_MEMORY_REGION(block, class_bytes(c));
   g_in_use.fetch_sub(size, std::memory_order_relaxed);
   if (g_held.load(std::memory_order_relaxed) > g_limit.load(std::memory_order_relaxed)) {
-    ASAN_UNPOISON_MEMORY_REGION(block, class_bytes(c));
     system_free(block, class_bytes(c));
     g_held.fetch_sub(size, std::memory_order_relaxed);
     return;

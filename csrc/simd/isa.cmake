@@ -41,6 +41,8 @@ function(tilework_add_family target family)
       # Races are between tasks, which the driver cuts in the same way for every ISA: the loads and
       # stores of generic show them, and the others' would take most of the build.
       set(unchecked ";-fno-sanitize=thread")
+    elseif(TILEWORK_SANITIZE AND isa IN_LIST TILEWORK_UNCHECKED_ISAS)
+      set(unchecked ";-fno-sanitize=all")
     elseif(TILEWORK_SANITIZE MATCHES "address")
       # These double the time of the build, for every vector that a kernel passes by reference; a
       # bad pointer into an array shows without them.
