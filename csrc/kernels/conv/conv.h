@@ -5,9 +5,8 @@
 // rounded once, to nearest even.
 //
 // Every operation is told by the convolution y = x * weight that it belongs to. What a window reads
-// outside of x counts as zero, or not at all: what is not finite there, a weight or what flows back,
-// may or may not give NaN.
-// Results do not depend on the number of threads.
+// outside of x counts as zero, or not at all: a weight or a gradient there that is not finite may
+// or may not give NaN. Results do not depend on the number of threads.
 #pragma once
 
 #include <string>
