@@ -92,7 +92,7 @@ class WinogradWeightGradient {
         TileB<T> grad{grad_points_ + point * grad_point_, grad_row_};
         grad.panel = nr;
         tile_kernel<T>(static_cast<int>(channels.size), nr, true)(
-            patches, {x, 0, x_row_}, grad,
+            patches, {x, 1, x_row_}, grad,
             {sums_ + point * sums_point_ + channels.begin * sums_row_, sums_row_, nr, add,
              static_cast<int>(sums_row_ / nr)});
       }

@@ -35,7 +35,7 @@ struct Paired {
     pairs_of(rows, values, x, x_row, x_k, [&](int64_t pair, Vec<float> words) TW_INLINE_LAMBDA {
       words.store(out + pair * rows);  // spills into the next step, whose own store comes later
     });
-    return {{out, 0, 0}, true};
+    return {{out, 1, rows}, true};
   }
 
   static void block_of_b(int64_t cols, int64_t values, const bfloat16* x, int64_t x_k,

@@ -51,7 +51,7 @@ inline WidePanel widen_panel(int rows, int64_t steps, const bfloat16* x, int64_t
     for (int64_t k = 0; k < steps; ++k)
       for (int i = 0; i < rows; ++i) out[k * rows + i] = to_float(x[i * x_row + k * x_k]);
   }
-  return {{out, 0, 0}, true};
+  return {{out, 1, rows}, true};
 }
 
 // --- B ---

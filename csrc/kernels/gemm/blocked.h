@@ -136,7 +136,8 @@ class BlockedProduct {
       for (int64_t p = 0; p < blocks_.m_panels; ++p) {
         ask_for(next, p, b);
         const Part rows = part(g_.m, blocks_.m_panels, p);
-        compute(rows, j, cols_at(j, n_end), 1, {panel_a_ + p * blocks_.a_elements(kc_), 0, 0}, b);
+        compute(rows, j, cols_at(j, n_end), 1,
+                {panel_a_ + p * blocks_.a_elements(kc_), 1, rows.size}, b);
       }
     }
   }
@@ -203,7 +204,7 @@ class BlockedProduct {
     const T* a = g_.a + row * g_.a_row + k_ * g_.a_col;
     if (!pack_a_) return {a, g_.a_row, g_.a_col};
     pack<T, Padding::none>(height, height, kc_, a, g_.a_row, g_.a_col, packed);
-    return {packed, 0, 0};
+    return {packed, 1, height};
   }
 
   TileB<T> panel_of_b(int64_t j, int64_t n_begin, int64_t n_end) const {

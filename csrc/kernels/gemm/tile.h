@@ -25,8 +25,9 @@ struct Tile {
   static constexpr int mr = (kRegisters - 4) / 2;
 };
 
-// A as a tile reads it. Packed: each step of k holds a tile's rows side by side, the steps follow
-// one another or lie `col` apart (A^T as it lies). Not packed: k is adjacent, rows are `row` apart.
+// A as a tile reads it. Packed: each step of k holds a tile's rows side by side, and the steps lie
+// `col` apart: as many elements as the tile has rows in a panel, anything at all in an A^T as it
+// lies. Not packed: k is adjacent, rows are `row` apart.
 template <class T>
 struct TileA {
   const T* data;
@@ -114,7 +115,7 @@ void tile(int64_t k, const TileA<T>& a, const TileB<T>& b, const TileC<T>& c) {
   using V = Vec<T>;
   // A's panel lies in L1.
   const int64_t ahead = kPrefetchSteps * b.row;
-  const int64_t a_step = a.col ? a.col : Rows;  // packed only
+  const int64_t a_step = a.col;  // packed only
   const T *a_data = a.data, *b_data = b.data;
   T* out = c.data;
   bool add = c.add;

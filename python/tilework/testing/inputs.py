@@ -93,6 +93,9 @@ def laid_out(x: Array, layout: str) -> Array:
     "misaligned" begins one element past a 64-byte boundary; "sliced" is every other element of the
     last axis; "gapped" the inner part of a larger array; "reversed" has negative strides;
     "expanded" repeats its first element along the last axis with stride 0: other values than x's.
+
+    Beyond LAYOUTS, "repeated" is "expanded" with those first elements side by side in memory: of a
+    matrix, strides (1, 0).
     """
     if layout == "contiguous":
         return np.ascontiguousarray(x)
@@ -106,6 +109,8 @@ def laid_out(x: Array, layout: str) -> Array:
         return placed(x, x.itemsize)
     if layout == "expanded":
         return np.broadcast_to(x[..., :1], x.shape) if x.ndim and x.shape[-1] else x
+    if layout == "repeated":
+        return np.broadcast_to(np.ascontiguousarray(x[..., :1]), x.shape)
     if layout == "reversed":
         every = tuple(slice(None, None, -1) for _ in x.shape)
         return np.ascontiguousarray(x[every])[every]

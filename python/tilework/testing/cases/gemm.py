@@ -106,10 +106,11 @@ def _batches() -> Iterator[Case]:
 
 
 def _layouts() -> Iterator[Case]:
-    for pair in itertools.product(LAYOUTS, LAYOUTS):
+    repeated = {p for x in ("contiguous", "transposed") for p in ((x, "repeated"), ("repeated", x))}
+    for pair in (*itertools.product(LAYOUTS, LAYOUTS), *sorted(repeated)):
         inputs = arrays((33, 37), (37, 35), layouts=pair)
         yield _matmul(" @ ".join(pair), inputs, differentiable=(0, 1))
-    for layout in LAYOUTS:
+    for layout in (*LAYOUTS, "repeated"):
         batch = arrays((3, 5, 7), (3, 7, 9), layouts=[layout, layout])
         yield _matmul(f"batch of {layout}", batch, differentiable=(0, 1))
 
@@ -246,7 +247,7 @@ def _linear() -> Iterator[Case]:
             dtypes=DTYPES,
             differentiable=(0, 1, 2) if bias else (0, 1),
         )
-    for layout in LAYOUTS:
+    for layout in (*LAYOUTS, "repeated"):
         inputs = arrays((3, 18, 37), (35, 37), (35,), layouts=[layout] * 3)
         yield Case(
             family="gemm",
