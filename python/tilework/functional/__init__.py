@@ -3,6 +3,7 @@
 `F.NAME` is what `torch.NAME` or `torch.nn.functional.NAME` is there.
 """
 
+from tilework.functional import border as _border
 from tilework.functional import inplace as _inplace  # noqa: F401 (attaches its methods)
 from tilework.functional.compare import (
     allclose,
@@ -339,3 +340,6 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+
+_border.border_names(__all__, globals())
+_border.border_methods()

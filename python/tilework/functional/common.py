@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from operator import index
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from tilework import dtypes
 from tilework.errors import error
+from tilework.functional.border import marked, restated
 from tilework.tensor import Tensor, fresh
 
 Dim = int | Sequence[int] | None
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+class Ranked(NamedTuple):
+    """What max, min, sort and topk along an axis give."""
+
+    values: Tensor
+    indices: Tensor
 
 
 def numpy_names(function: F) -> F:
@@ -37,9 +45,15 @@ def numpy_names(function: F) -> F:
                         "drop one",
                     )  # fmt: skip
                 options[ours] = options.pop(theirs)
-        return function(*args, **options)
+        try:
+            return function(*args, **options)
+        except Exception as reason:
+            found = restated(function.__name__, function, reason, args, options)
+            if found is None:
+                raise
+            raise found from reason
 
-    return wrapped  # type: ignore[return-value]
+    return marked(wrapped)  # type: ignore[return-value]
 
 
 def wrap(array: Any) -> Tensor:
@@ -54,11 +68,7 @@ def operand(value: Any, op: str, name: str = "input") -> Tensor:
     if isinstance(value, np.ndarray):
         return Tensor(dtypes.canonical(value, op))
     raise error(
-        TypeError,
-        op,
-        f"`{name}` as a Tensor",
-        type(value).__name__,
-        "wrap it: tilework.tensor(...)",
+        TypeError, op, f"`{name}` as a Tensor", _named(value), "wrap it: tilework.tensor(...)"
     )
 
 
@@ -71,9 +81,26 @@ def broadcasts(*shapes: tuple[int, ...]) -> bool:
     return True
 
 
-def axis(op: str, dim: int, ndim: int) -> int:
-    """`dim` counted from the front; IndexError where there is no such axis."""
-    rank = max(ndim, 1)  # as in PyTorch, a 0-d tensor has one axis to speak of
+def whole(op: str, name: str, value: Any) -> int:
+    """`value` as an int: Python's, NumPy's, or a tensor of one integer. TypeError on another."""
+    try:
+        return index(value)
+    except TypeError:
+        raise error(
+            TypeError, op, f"{name} as a whole number", _named(value), "give an int"
+        ) from None
+
+
+def _named(value: Any) -> Any:
+    """What is told of a stranger: its value if that is short."""
+    return repr(value) if isinstance(value, (str, float, type(None))) else type(value).__name__
+
+
+def axis(op: str, dim: Any, ndim: int) -> int:
+    """`dim` counted from the front; IndexError where there is no such axis, TypeError where it is
+    no whole number."""
+    rank = ndim or 1  # as in PyTorch, a 0-d tensor has one axis to speak of
+    dim = dim if type(dim) is int else whole(op, "dim", dim)
     if not -rank <= dim < rank:
         raise error(
             IndexError, op, f"dim between {-rank} and {rank - 1}", dim, f"the input has {ndim} axes"
@@ -81,11 +108,11 @@ def axis(op: str, dim: int, ndim: int) -> int:
     return dim % rank
 
 
-def axes(op: str, dim: Dim, ndim: int) -> tuple[int, ...]:
+def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
     """The axes that a reduction goes over, ascending; all for None and ()."""
     if dim is None:
         return tuple(range(ndim))
-    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
     if not dims or not ndim:
         for d in dims:
             axis(op, d, ndim)
@@ -105,11 +132,45 @@ def need_float(op: str, x: Tensor, name: str = "input") -> None:
         )  # fmt: skip
 
 
-def sizes(op: str, size: tuple[Any, ...]) -> tuple[int, ...]:
-    """A shape given as f(2, 3) or as f((2, 3)). TypeError on what is no whole number."""
-    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+def sizes(op: str, size: Any) -> tuple[int, ...]:
+    """A shape given as f(2, 3), f((2, 3)) or f(np.array([2, 3])). TypeError on what is no whole
+    number."""
+    if len(size) == 1 and isinstance(size[0], (tuple, list, np.ndarray)) and np.ndim(size[0]) == 1:
         size = tuple(size[0])
     try:
         return tuple(map(index, size))
     except TypeError:
         raise error(TypeError, op, "whole numbers", size, "give lengths or axes as ints") from None
+
+
+def number_of(op: str, dtype: dtypes.DType, value: Any, name: str = "value") -> Any:
+    """A number, or a tensor or array of one element, as an array of `dtype`: what is filled in.
+
+    TypeError on another thing; ValueError where an integer dtype does not hold it.
+    """
+    if isinstance(value, Tensor):
+        value = value.detach()._array
+    if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.size(value) != 1:
+        raise error(TypeError, op, f"`{name}` as a number", _named(value), "give one number")
+    if isinstance(value, (np.generic, np.ndarray)):
+        dtypes.check(value.dtype, op)
+        value = value.item()
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if value != value or not limits.min <= value <= limits.max:
+            raise error(ValueError, op, f"`{name}` within {dtype}", value, "take a wider dtype")
+        value = int(value)
+    with np.errstate(over="ignore"):
+        return np.asarray(value, dtype)
+
+
+def wrapped_number(op: str, dtype: dtypes.DType, value: Any) -> Any:
+    """A Python number as an operand beside tensors of `dtype`: modulo the dtype's range, as
+    PyTorch's (uint8 + 300 is uint8 + 44). ValueError beyond 64 bits."""
+    if dtype.kind in "iu" and isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise error(ValueError, op, "a number of 64 bits", value, "convert it to float")
+        value &= 2**64 - 1
+        return np.asarray(value, np.uint64).astype(dtype)
+    with np.errstate(over="ignore"):
+        return np.asarray(value, dtype)

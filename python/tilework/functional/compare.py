@@ -13,25 +13,34 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
-from tilework.functional.common import operand, wrap
+from tilework.functional.common import broadcasts, operand, wrap, wrapped_number
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
 def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, dtypes.DType]:
     """Both sides as arrays of the dtype they mix to."""
+    a, b = _side(op, "input", a), _side(op, "other", b)
     dtype = dtypes.result_type(a, b)
     x, y = (
-        np.asarray(t._array if isinstance(t, Tensor) else t).astype(dtype, copy=False)
+        t._array.astype(dtype, copy=False)
+        if isinstance(t, Tensor)
+        else wrapped_number(op, dtype, t)
         for t in (a, b)
     )
-    try:
-        np.broadcast_shapes(x.shape, y.shape)
-    except ValueError:
+    if not broadcasts(x.shape, y.shape):
         raise error(
             ValueError, op, "shapes that broadcast", f"{x.shape} and {y.shape}",
             "make trailing axes equal, or 1",
-        ) from None  # fmt: skip
+        )  # fmt: skip
     return x, y, dtype
+
+
+def _side(op: str, name: str, value: Any) -> Any:
+    """An operand: a tensor, or a Python number."""
+    if isinstance(value, np.generic):
+        dtypes.check(value.dtype, op)
+        return value.item()
+    return value if isinstance(value, (int, float)) else operand(value, op, name)
 
 
 def _compare(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:
@@ -127,7 +136,8 @@ def equal(input: Tensor, other: Tensor) -> bool:
     >>> tw.equal(tw.ones(2), tw.ones(2))
     True
     """
-    return input.shape == other.shape and bool(np.array_equal(input._array, other._array))
+    x, y = operand(input, "equal"), operand(other, "equal", "other")
+    return x.shape == y.shape and bool(np.array_equal(x._array, y._array))
 
 
 tensor_method("equal")(equal)

@@ -8,6 +8,7 @@ convolution (x, weight) -> y, its transposed twin (y, weight) -> x, and the corr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from tilework import dtypes
@@ -355,10 +356,18 @@ def conv_transpose2d(
     )
 
 
+_SEVERAL = (tuple, list, range)
+
+
 def _plain(value: Any) -> Any:
-    """A list, or another sequence, as a tuple: plans are looked up by it."""
-    plain = isinstance(value, (int, str, tuple)) or not hasattr(value, "__iter__")
-    return value if plain else tuple(value)
+    """What plans are looked up by: an int, a word, or a tuple of ints. A stranger's repr, which
+    the plan refuses in its turn."""
+    if type(value) is int or type(value) is str:
+        return value
+    try:
+        return tuple(map(index, value)) if isinstance(value, _SEVERAL) else index(value)
+    except (TypeError, ValueError):
+        return repr(value)
 
 
 def _in_general(

@@ -23,9 +23,10 @@ Geometry = tuple[Pair, Pair, Pair, int]
 def numbers(op: str, name: str, value: Any, rank: int, least: float) -> tuple[int, ...]:
     """A number for each of `rank` axes, given as one or as a sequence; ValueError below `least`."""
     try:
-        given = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
-        given = tuple(map(index, given)) * (rank if len(given) == 1 else 1)
-    except TypeError:
+        several = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value)
+        given = tuple(map(index, value if several else (value,)))
+        given *= rank if len(given) == 1 else 1
+    except (TypeError, ValueError):
         given = ()
     if len(given) != rank or min(given) < least:
         raise error(

@@ -10,13 +10,13 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.errors import error
-from tilework.functional.common import sizes
+from tilework.functional.common import number_of, operand, sizes, whole
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
-def finish(array: Any, requires_grad: bool, device: str, op: str) -> Tensor:
+def finish(array: Any, requires_grad: bool, device: str | None, op: str) -> Tensor:
     """A fresh array as a tensor, with the arguments that every creation function has."""
-    if device != "cpu":
+    if device != "cpu" and device is not None:
         raise error(ValueError, op, 'device "cpu"', repr(device), "this build has no other device")
     made = fresh(array)
     return made.requires_grad_() if requires_grad else made
@@ -53,7 +53,7 @@ def _dtype_of_leaf(leaf: Any) -> dtypes.DType:
 
 
 def tensor(
-    data: Any, *, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+    data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor with a copy of `data`: nested lists, a number, an array, or a tensor.
 
@@ -90,13 +90,15 @@ def _numbers(data: Any) -> Any:
     return data._array if isinstance(data, Tensor) else data
 
 
-def as_tensor(data: Any, dtype: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
     """`data` as a tensor, copied only where it must be (a list, or another dtype).
 
     >>> x = tw.ones(2)
     >>> tw.as_tensor(x) is x
     True
     """
+    if device is not None and device != "cpu":
+        return tensor(data, dtype=dtype, device=device)  # which refuses
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtypes.check(dtype, "as_tensor"))
     if isinstance(data, np.ndarray):
@@ -126,142 +128,192 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
     >>> tw.from_dlpack(np.ones(2, np.float32))
     tensor([1., 1.])
     """
+    if not hasattr(ext_tensor, "__dlpack__"):
+        raise error(
+            TypeError, "from_dlpack", "what has __dlpack__", type(ext_tensor).__name__,
+            "use tilework.tensor",
+        )  # fmt: skip
     return from_numpy(np.from_dlpack(ext_tensor))
 
 
-def _shape(op: str, size: tuple[Any, ...]) -> tuple[int, ...]:
-    shape = sizes(op, size)
+def shape_of(op: str, lengths: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
+    """A shape given as f(2, 3), f((2, 3)) or f(size=(2, 3)). ValueError on a negative length."""
+    if size is not None:
+        if lengths:
+            raise error(TypeError, op, "size once", f"{lengths} and {size}", "drop one")
+        lengths = (size,)
+    shape = sizes(op, lengths)
     if any(n < 0 for n in shape):
         raise error(ValueError, op, "lengths of 0 or more", shape, "raise them")
     return shape
 
 
 def zeros(
-    *size: Any, dtype: Any = dtypes.float32, device: str = "cpu", requires_grad: bool = False
-) -> Tensor:
-    """Zeros of a shape. ValueError on a negative length.
+    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Zeros of a shape: zeros(2, 3), zeros((2, 3)) or zeros(size=(2, 3)). float32 where no dtype
+    is given. ValueError on a negative length.
 
     >>> tw.zeros(2)
     tensor([0., 0.])
     """
-    array = np.zeros(_shape("zeros", size), dtypes.check(dtype or dtypes.float32, "zeros"))
+    array = np.zeros(shape_of("zeros", lengths, size), _float32_or(dtype, "zeros"))
     return finish(array, requires_grad, device, "zeros")
 
 
+def _float32_or(dtype: Any, op: str) -> dtypes.DType:
+    return dtypes.float32 if dtype is None else dtypes.check(dtype, op)
+
+
 def ones(
-    *size: Any, dtype: Any = dtypes.float32, device: str = "cpu", requires_grad: bool = False
-) -> Tensor:
-    """Ones of a shape. ValueError on a negative length.
+    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Ones of a shape, as zeros. ValueError on a negative length.
 
     >>> tw.ones(2)
     tensor([1., 1.])
     """
-    array = np.ones(_shape("ones", size), dtypes.check(dtype or dtypes.float32, "ones"))
+    array = np.ones(shape_of("ones", lengths, size), _float32_or(dtype, "ones"))
     return finish(array, requires_grad, device, "ones")
 
 
 def empty(
-    *size: Any, dtype: Any = dtypes.float32, device: str = "cpu", requires_grad: bool = False
-) -> Tensor:
-    """Whatever the memory holds, in a shape. ValueError on a negative length.
+    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Whatever the memory holds, in a shape, as zeros. ValueError on a negative length.
 
     >>> tw.empty(2, 3).shape
     (2, 3)
     """
-    array = np.empty(_shape("empty", size), dtypes.check(dtype or dtypes.float32, "empty"))
+    array = np.empty(shape_of("empty", lengths, size), _float32_or(dtype, "empty"))
     return finish(array, requires_grad, device, "empty")
 
 
 def full(
-    size: Any, fill_value: Any, *, dtype: Any = None, device: str = "cpu",
+    size: Any, fill_value: Any, *, dtype: Any = None, device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """One number in a shape; its dtype is the number's where none is given.
 
+    ValueError on a negative length, and where an integer dtype does not hold the number.
+
     >>> tw.full((2,), 7)
     tensor([7, 7])
     """
-    wanted = dtypes.of_number(fill_value) if dtype is None else dtypes.check(dtype, "full")
-    return finish(
-        np.full(_shape("full", (size,)), fill_value, wanted), requires_grad, device, "full"
-    )
+    wanted = _dtype_of_fill(fill_value) if dtype is None else dtypes.check(dtype, "full")
+    array = np.full(shape_of("full", (size,)), number_of("full", wanted, fill_value, "fill_value"))
+    return finish(array, requires_grad, device, "full")
 
 
-def _like(op: str, input: Tensor, value: Any, dtype: Any, requires_grad: bool) -> Tensor:
-    wanted = input.dtype if dtype is None else dtypes.check(dtype, op)
-    return finish(np.full_like(input._array, value, dtype=wanted), requires_grad, "cpu", op)
+def _dtype_of_fill(value: Any) -> dtypes.DType:
+    return value.dtype if isinstance(value, Tensor) else dtypes.of_number(value)
 
 
-def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def _like(op: str, input: Any, value: Any, dtype: Any, device: str, requires_grad: bool) -> Tensor:
+    x = operand(input, op)
+    wanted = x.dtype if dtype is None else dtypes.check(dtype, op)
+    array = np.empty_like(x._array, dtype=wanted)
+    if value is not None:
+        array[...] = number_of(op, wanted, value, "fill_value")
+    return finish(array, requires_grad, device, op)
+
+
+def zeros_like(
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Zeros in the shape, layout and dtype of `input`.
 
     >>> tw.zeros_like(tw.ones(2))
     tensor([0., 0.])
     """
-    return _like("zeros_like", input, 0, dtype, requires_grad)
+    return _like("zeros_like", input, 0, dtype, device, requires_grad)
 
 
-def ones_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Ones in the shape, layout and dtype of `input`.
 
     >>> tw.ones_like(tw.zeros(2))
     tensor([1., 1.])
     """
-    return _like("ones_like", input, 1, dtype, requires_grad)
+    return _like("ones_like", input, 1, dtype, device, requires_grad)
 
 
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False
-) -> Tensor:
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """One number in the shape, layout and dtype of `input`.
 
     >>> tw.full_like(tw.zeros(2), 3)
     tensor([3., 3.])
     """
-    return _like("full_like", input, fill_value, dtype, requires_grad)
+    x = operand(input, "full_like")
+    wanted = x.dtype if dtype is None else dtypes.check(dtype, "full_like")
+    value = number_of("full_like", wanted, fill_value, "fill_value")
+    return _like("full_like", x, value, wanted, device, requires_grad)
 
 
-def empty_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def empty_like(
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Whatever the memory holds, in the shape, layout and dtype of `input`.
 
     >>> tw.empty_like(tw.zeros(2)).shape
     (2,)
     """
-    wanted = input.dtype if dtype is None else dtypes.check(dtype, "empty_like")
-    return finish(np.empty_like(input._array, dtype=wanted), requires_grad, "cpu", "empty_like")
+    return _like("empty_like", input, None, dtype, device, requires_grad)
+
+
+_END = object()
 
 
 def arange(
-    start: float, end: float | None = None, step: float = 1, *, dtype: Any = None,
-    device: str = "cpu", requires_grad: bool = False,
+    start: Any = 0, end: Any = _END, step: Any = 1, *, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
-    """start, start + step, ... below end; int64 of integers, else float32.
+    """start, start + step, ... below end; int64 of integers, else float32. `arange(end)` starts
+    from 0.
 
-    ValueError where step is 0 or leads away from end.
+    ValueError where step is 0 or leads away from end, or where a number is not finite.
 
     >>> tw.arange(3), tw.arange(0.0, 1.0, 0.5)
     (tensor([0, 1, 2]), tensor([0.0, 0.5]))
     """
-    if end is None:
+    if end is _END or end is None:
         start, end = 0, start
-    if step == 0 or (end - start) * step < 0:
-        raise error(
-            ValueError,
-            "arange",
-            "a step from start towards end",
-            (start, end, step),
-            "turn its sign",
-        )
-    wanted = dtypes.check(dtype, "arange") if dtype is not None else dtypes.result_type(
-        *(v.item() if hasattr(v, "item") else v for v in (start, end, step))
+    start, end, step = (
+        _number("arange", n, v)
+        for n, v in (("start", start), ("end", end), ("step", step))
     )  # fmt: skip
+    if not all(map(math.isfinite, (start, end, step))) or step == 0 or (end - start) * step < 0:
+        raise error(
+            ValueError, "arange", "a finite step from start towards end", (start, end, step),
+            "turn its sign",
+        )  # fmt: skip
+    wanted = (
+        dtypes.result_type(start, end, step) if dtype is None else dtypes.check(dtype, "arange")
+    )
     count = math.ceil((end - start) / step)
-    array = np.asarray(start + step * np.arange(count), wanted)
+    array = np.asarray(start + step * np.arange(count)).astype(wanted)
     return finish(array, requires_grad, device, "arange")
 
 
+def _number(op: str, name: str, value: Any) -> Any:
+    """A Python number: `value` itself, or what NumPy's number or a tensor of one element holds."""
+    if isinstance(value, (Tensor, np.generic, np.ndarray)) and value.dtype.kind not in "cOSUmM":
+        value = value.item()
+    if not isinstance(value, (int, float)):
+        raise error(TypeError, op, f"{name} as a number", type(value).__name__, "give int or float")
+    return value
+
+
 def linspace(
-    start: float, end: float, steps: int, *, dtype: Any = dtypes.float32, device: str = "cpu",
+    start: float, end: float, steps: int, *, dtype: Any = None, device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers at even distances, both ends included.
@@ -269,41 +321,58 @@ def linspace(
     >>> tw.linspace(0, 1, 3)
     tensor([0.0, 0.5, 1.0])
     """
-    if steps < 0:
+    count = whole("linspace", "steps", steps)
+    if count < 0:
         raise error(ValueError, "linspace", "steps of 0 or more", steps, "raise it")
-    array = np.linspace(start, end, steps, dtype=dtypes.check(dtype, "linspace"))
+    ends = _number("linspace", "start", start), _number("linspace", "end", end)
+    wanted = _float32_or(dtype, "linspace")
+    array = np.linspace(*ends, count).astype(wanted)
     return finish(array, requires_grad, device, "linspace")
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = dtypes.float32) -> Tensor:
-    """The identity matrix, n by m (n).
+def eye(
+    n: int, m: int | None = None, *, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """The identity matrix, n by m (n). ValueError on a negative length.
 
     >>> tw.eye(2)
     tensor([[1., 0.],
             [0., 1.]])
     """
-    return fresh(np.eye(n, m, dtype=dtypes.check(dtype, "eye")))
+    rows, columns = shape_of("eye", (n, n if m is None else m))
+    array = np.eye(rows, columns, dtype=_float32_or(dtype, "eye"))
+    return finish(array, requires_grad, device, "eye")
 
 
 @tensor_method()
-def new_zeros(self: Tensor, *size: Any) -> Tensor:
-    """Zeros of a shape in this tensor's dtype."""
-    return zeros(*size, dtype=self.dtype)
+def new_zeros(self: Tensor, *lengths: Any, dtype: Any = None, **options: Any) -> Tensor:
+    """Zeros of a shape in this tensor's dtype; `size`, `dtype`, `device` and `requires_grad` as
+    tilework.zeros takes them."""
+    return zeros(*lengths, dtype=self.dtype if dtype is None else dtype, **options)
 
 
 @tensor_method()
-def new_ones(self: Tensor, *size: Any) -> Tensor:
-    """Ones of a shape in this tensor's dtype."""
-    return ones(*size, dtype=self.dtype)
+def new_ones(self: Tensor, *lengths: Any, dtype: Any = None, **options: Any) -> Tensor:
+    """Ones of a shape in this tensor's dtype; the rest as tilework.ones takes it."""
+    return ones(*lengths, dtype=self.dtype if dtype is None else dtype, **options)
 
 
 @tensor_method()
-def new_full(self: Tensor, size: Any, fill_value: Any) -> Tensor:
-    """One number in a shape, in this tensor's dtype."""
-    return full(size, fill_value, dtype=self.dtype)
+def new_empty(self: Tensor, *lengths: Any, dtype: Any = None, **options: Any) -> Tensor:
+    """Whatever the memory holds, in this tensor's dtype; the rest as tilework.empty takes it."""
+    return empty(*lengths, dtype=self.dtype if dtype is None else dtype, **options)
 
 
 @tensor_method()
-def new_tensor(self: Tensor, data: Any) -> Tensor:
-    """A tensor of `data` in this tensor's dtype."""
-    return tensor(data, dtype=self.dtype)
+def new_full(
+    self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any
+) -> Tensor:
+    """One number in a shape, in this tensor's dtype; the rest as tilework.full takes it."""
+    return full(size, fill_value, dtype=self.dtype if dtype is None else dtype, **options)
+
+
+@tensor_method()
+def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+    """A tensor of `data` in this tensor's dtype; the rest as tilework.tensor takes it."""
+    return tensor(data, dtype=self.dtype if dtype is None else dtype, **options)

@@ -11,7 +11,17 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import axis, broadcasts, numpy_names, operand, wrap
+from tilework.functional.common import (
+    Ranked,
+    axis,
+    broadcasts,
+    number_of,
+    numpy_names,
+    operand,
+    whole,
+    wrap,
+    wrapped_number,
+)
 from tilework.functional.pointwise import full_like_number
 from tilework.tensor import Tensor, fresh, tensor_method
 
@@ -162,7 +172,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     >>> tw.index_select(tw.eye(2), 0, tw.tensor([1]))
     tensor([[0., 1.]])
     """
-    x = operand(input, "index_select")
+    x, index = operand(input, "index_select"), operand(index, "index_select", "index")
     if index.ndim > 1 or dtypes.is_float(index.dtype):
         raise error(
             ValueError, "index_select", "a 1-D index of integers",
@@ -179,9 +189,9 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     >>> tw.masked_select(tw.tensor([1.0, 2.0]), tw.tensor([False, True]))
     tensor([2.])
     """
+    x, mask = operand(input, "masked_select"), operand(mask, "masked_select", "mask")
     if mask.dtype != dtypes.bool:
         raise error(TypeError, "masked_select", "a bool mask", mask.dtype, "compare: mask != 0")
-    x = operand(input, "masked_select")
     return _index(x, (np.broadcast_to(mask._array, x.shape),))
 
 
@@ -215,11 +225,13 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         return tuple(fresh(i) for i in np.nonzero(c._array))
     if c.dtype is not dtypes.bool:
         raise error(TypeError, "where", "a bool condition", c.dtype, "compare: condition != 0")
+    input, other = (
+        v if isinstance(v, (int, float, np.generic)) else operand(v, "where", name)
+        for name, v in (("input", input), ("other", other))
+    )
     dtype = dtypes.result_type(input, other)
     a, b = (
-        cast(operand(v, "where"), dtype)
-        if isinstance(v, (Tensor, np.ndarray))
-        else fresh(np.asarray(v, dtype))
+        cast(v, dtype) if isinstance(v, Tensor) else fresh(wrapped_number("where", dtype, v))
         for v in (input, other)
     )
     try:
@@ -250,9 +262,12 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     tensor([0., 1.])
     """
     x = operand(input, "masked_fill")
-    filler = (
-        cast(value, x.dtype) if isinstance(value, Tensor) else fresh(np.asarray(value, x.dtype))
-    )
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise error(ValueError, "masked_fill", "a 0-d value", value.shape, "use tilework.where")
+        filler = cast(value, x.dtype)
+    else:
+        filler = fresh(number_of("masked_fill", x.dtype, value))
     result: Tensor = where(mask, filler, x)
     return result
 
@@ -290,7 +305,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
             x = x.minimum(max if isinstance(max, Tensor) else full_like_number(max, x))
         return x
     x = cast(x, dtypes.result_type(x, *(v for v in (min, max) if v is not None)))
-    low, high = (None if v is None else x.dtype.type(v) for v in (min, max))
+    low, high = (None if v is None else number_of("clamp", x.dtype, v, "limit") for v in (min, max))
     y = wrap(np.clip(x._array, low, high))
     if mode.enabled and x._requires_grad:
         record(y, _CLAMP, (x,), (low, high), (x._storage,))
@@ -303,14 +318,14 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 @tensor_method()
 @numpy_names
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Any:
-    """(values, indices) in order along `dim`; equal elements keep theirs.
+    """(values, indices), a named tuple, in order along `dim`; equal elements keep theirs.
 
     >>> tw.sort(tw.tensor([3.0, 1.0, 2.0]))[0]
     tensor([1., 2., 3.])
     """
     x = operand(input, "sort")
     order = argsort(x, dim, descending)
-    return gather(x, dim, order), order
+    return Ranked(gather(x, dim, order), order)
 
 
 @tensor_method()
@@ -335,7 +350,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
 @tensor_method()
 @numpy_names
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    """(values, indices) of the k largest (or smallest) along `dim`, in order.
+    """(values, indices), a named tuple, of the k largest (or smallest) along `dim`, in order.
 
     ValueError where k is outside the axis.
 
@@ -344,10 +359,13 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     """
     x = operand(input, "topk")
     at = axis("topk", dim, x.ndim)
-    if not x.ndim or not 0 <= k <= x.shape[at]:
+    k = whole("topk", "k", k)
+    if not x.ndim:
+        return Ranked(*(t.reshape(()) for t in topk(x.reshape(1), k)))
+    if not 0 <= k <= x.shape[at]:
         raise error(ValueError, "topk", f"k within {x.shape}", k, "lower it")
     order = argsort(x, at, descending=largest).narrow(at, 0, k)
-    return gather(x, at, order), order
+    return Ranked(gather(x, at, order), order)
 
 
 def _cumsum_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -391,6 +409,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     labels = x._array
     if dtypes.is_float(labels.dtype) or labels.dtype is dtypes.bool:
         raise error(TypeError, "one_hot", "class indices", labels.dtype, "convert with x.long()")
+    num_classes = whole("one_hot", "num_classes", num_classes)
     count = num_classes if num_classes >= 0 else int(labels.max(initial=-1)) + 1
     if labels.size and (labels.min() < 0 or labels.max() >= count):
         raise error(

@@ -87,10 +87,15 @@ class _Resize:
 _INTERPOLATE = linear_op("interpolate")
 
 
+def _fits(value: Any, least: float) -> bool:
+    whole = isinstance(value, Tensor) and value.ndim == 0 and value.dtype.kind in "iu"
+    return bool((whole or isinstance(value, (int, float, np.number))) and least <= value < 2**63)
+
+
 def _sides(name: str, value: Any, dims: int, least: float) -> tuple[Any, ...]:
     """One number, or one a dimension, of at least `least`."""
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * dims
-    if len(given) != dims or not all(isinstance(v, (int, float)) and v >= least for v in given):
+    if len(given) != dims or not all(_fits(v, least) for v in given):
         raise error(
             ValueError, "interpolate", f"{name} as one number, or {dims}, above 0", value,
             "give one a dimension",

@@ -14,7 +14,7 @@ from tilework.autograd import Op, mode, no_grad, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import need_float, operand
+from tilework.functional.common import need_float, operand, sizes
 from tilework.functional.inplace import check_writable, written
 from tilework.tensor import Storage, Tensor, fresh
 
@@ -230,13 +230,13 @@ def _rows_of_any(
 
 
 def _trailing(
-    op: Op, input: Tensor, normalized_shape: Sequence[int] | int, weight: Optional,
+    op: Op, input: Tensor, normalized_shape: Any, weight: Optional,
     bias: Optional, eps: float,
 ) -> Tensor:  # fmt: skip
     """Rows over the trailing axes, a weight to each element of a row."""
     x = operand(input, op.name)
     need_float(op.name, x)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    shape = sizes(op.name, (normalized_shape,))
     if not shape or x.shape[x.ndim - len(shape) :] != shape or len(shape) > x.ndim:
         raise error(
             ValueError, op.name, f"input whose last axes are {shape}", x.shape,
@@ -250,7 +250,7 @@ def _trailing(
 
 def layer_norm(
     input: Tensor,
-    normalized_shape: Sequence[int] | int,
+    normalized_shape: Any,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -270,7 +270,7 @@ def layer_norm(
 
 def rms_norm(
     input: Tensor,
-    normalized_shape: Sequence[int] | int,
+    normalized_shape: Any,
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
-from tilework.functional.common import operand
+from tilework.functional.common import number_of, operand, sizes
 from tilework.functional.shape import cat, narrow
 from tilework.tensor import Tensor, fresh
 
@@ -42,6 +42,7 @@ def pad(
     tensor([2, 1, 0, 1, 2, 1])
     """
     x = operand(input, "pad")
+    pad = sizes("pad", (pad,))
     if mode not in MODES:
         raise error(ValueError, "pad", f"mode among {', '.join(MODES)}", repr(mode), "name one")
     if mode != "constant" and value:
@@ -68,7 +69,8 @@ def _constant(inner: Tensor, grown: Pairs, value: float) -> Tensor:
     x = inner._array
     # np.pad gives C order: in the axes' order of memory that is the layout of x.
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
-    filled = np.pad(x.transpose(order), [grown[i] for i in order], constant_values=value)
+    filler = number_of("pad", x.dtype, value)
+    filled = np.pad(x.transpose(order), [grown[i] for i in order], constant_values=filler)
     y = fresh(filled.transpose(np.argsort(order)))
     if mode.enabled and inner._requires_grad:
         kept = tuple(slice(b, b + n) for (b, _), n in zip(grown, inner.shape, strict=True))

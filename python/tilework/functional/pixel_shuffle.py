@@ -10,7 +10,7 @@ import numpy as np
 from tilework.autograd import Op, record
 from tilework.autograd import mode as grad_mode
 from tilework.errors import error
-from tilework.functional.common import operand
+from tilework.functional.common import operand, whole
 from tilework.functional.planes import is_channels_last, linear_op
 from tilework.tensor import Tensor, fresh
 
@@ -77,13 +77,14 @@ def _moved(op: Op, x: Tensor, move: _Move) -> Tensor:
     return y
 
 
-def _operand(op: str, input: Any, factor: Any) -> Tensor:
+def _operands(op: str, input: Any, factor: Any) -> tuple[Tensor, int]:
     x = operand(input, op)
     if x.ndim < 3:
         raise error(ValueError, op, "input (..., C, H, W)", x.shape, "add the axes that lack")
-    if not isinstance(factor, int) or factor < 1:
+    factor = whole(op, "factor", factor)
+    if factor < 1:
         raise error(ValueError, op, "a factor of at least 1", factor, "give a whole number")
-    return x
+    return x, factor
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
@@ -95,7 +96,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     >>> F.pixel_shuffle(tw.zeros(1, 8, 2, 3), 2).shape
     (1, 2, 4, 6)
     """
-    x, r = _operand("pixel_shuffle", input, upscale_factor), upscale_factor
+    x, r = _operands("pixel_shuffle", input, upscale_factor)
     if x.shape[-3] % (r * r):
         raise error(
             ValueError, "pixel_shuffle", f"channels in multiples of {r * r}", x.shape,
@@ -113,7 +114,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     >>> F.pixel_unshuffle(tw.zeros(1, 2, 4, 6), 2).shape
     (1, 8, 2, 3)
     """
-    x, r = _operand("pixel_unshuffle", input, downscale_factor), downscale_factor
+    x, r = _operands("pixel_unshuffle", input, downscale_factor)
     if x.shape[-2] % r or x.shape[-1] % r:
         raise error(
             ValueError, "pixel_unshuffle", f"sides in multiples of {r}", x.shape,

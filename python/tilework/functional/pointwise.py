@@ -12,7 +12,7 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import broadcasts, operand, wrap
+from tilework.functional.common import broadcasts, operand, wrap, wrapped_number
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
@@ -206,6 +206,7 @@ def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
     """One side is a number (or an array, which becomes a tensor)."""
     tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
     if isinstance(number, np.generic):
+        dtypes.check(number.dtype, op.name)
         number = number.item()
     if not isinstance(number, (int, float)):
         number = operand(number, op.name, "other")
@@ -235,7 +236,12 @@ def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
         compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
         wide = [cast(t, compute) if isinstance(t, Tensor) else float(t) for t in (a, b)]
         return cast(_binary(op, *wide), dtype)
-    x, y = (t._array.astype(dtype, copy=False) if isinstance(t, Tensor) else t for t in (a, b))
+    x, y = (
+        t._array.astype(dtype, copy=False)
+        if isinstance(t, Tensor)
+        else wrapped_number(op.name, dtype, t)
+        for t in (a, b)
+    )
     if op is _POW and np.any(np.less(y, 0)):
         raise error(
             ValueError, "pow", "non-negative exponents of integers", "a negative one",
@@ -273,6 +279,15 @@ for _name, _op in (("add", _ADD), ("sub", _SUB), ("mul", _MUL), ("truediv", _DIV
     _attach(_name, _op)
 
 
+def _times(op: str, other: Any, alpha: Any) -> Any:
+    """`other` times `alpha`, a number."""
+    if isinstance(alpha, (int, float, np.number)) and alpha == 1:
+        return other
+    if not isinstance(alpha, (int, float, np.number)):
+        raise error(TypeError, op, "alpha as a number", type(alpha).__name__, "give int or float")
+    return (other if isinstance(other, (int, float)) else operand(other, op, "other")) * alpha
+
+
 @tensor_method()
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """`input + alpha * other`, broadcast; dtypes mix as `tilework.result_type` says.
@@ -282,7 +297,7 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     >>> tw.add(tw.tensor([1.0, 2.0]), 10)
     tensor([11., 12.])
     """
-    return _binary(_ADD, input, other if alpha == 1 else other * alpha)
+    return _binary(_ADD, input, _times("add", other, alpha))
 
 
 @tensor_method("sub", "subtract")
@@ -292,7 +307,7 @@ def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     >>> tw.sub(tw.tensor([1.0, 2.0]), 1)
     tensor([0., 1.])
     """
-    return _binary(_SUB, input, other if alpha == 1 else other * alpha)
+    return _binary(_SUB, input, _times("sub", other, alpha))
 
 
 @tensor_method("mul", "multiply")

@@ -16,7 +16,7 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.common import operand
+from tilework.functional.common import operand, whole
 from tilework.functional.indexing import gather
 from tilework.functional.planes import (
     is_channels_last,
@@ -295,7 +295,8 @@ def _average_of(
         name, array.shape[2:], dims, kernel_size, stride, padding, 1, ceil_mode, count_include_pad
     )
     if divisor is not None:
-        if not isinstance(divisor, int) or divisor == 0:
+        divisor = whole(name, "divisor_override", divisor)
+        if divisor == 0:
             raise error(
                 ValueError, name, "divisor_override other than 0, or None", divisor, "give an int"
             )

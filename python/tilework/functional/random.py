@@ -17,8 +17,8 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
-from tilework.functional.common import need_float, operand
-from tilework.functional.creation import _shape, finish
+from tilework.functional.common import need_float, operand, whole
+from tilework.functional.creation import finish, shape_of
 from tilework.tensor import Tensor, fresh
 
 
@@ -104,93 +104,132 @@ def set_rng_state(new_state: Tensor) -> None:
     _generator.restart(seed, calls)
 
 
-def _drawn(op: str, size: Any, dtype: Any, device: str, requires_grad: bool) -> Tensor:
-    wanted = dtypes.check(dtype or dtypes.float32, op)
+def _drawn(
+    op: str, shape: tuple[int, ...], dtype: Any, device: str | None, requires_grad: bool
+) -> Tensor:
+    wanted = dtypes.float32 if dtype is None else dtypes.check(dtype, op)
     if not dtypes.is_float(wanted):
         raise error(TypeError, op, "a float dtype", wanted, "use randint for integers")
     compute = dtypes.float32 if wanted is dtypes.bfloat16 else wanted
     engine = ops.uniform if op == "rand" else ops.normal
-    array = engine(_shape(op, size), compute.name, *_generator.next())
+    array = engine(shape, compute.name, *_generator.next())
     return finish(cast(fresh(array), wanted)._array, requires_grad, device, op)
 
 
 def rand(
-    *size: Any, dtype: Any = dtypes.float32, device: str = "cpu", requires_grad: bool = False
-) -> Tensor:
+    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Uniform in [0, 1), of a float dtype.
 
     >>> tw.rand(2, 3).shape
     (2, 3)
     """
-    return _drawn("rand", size, dtype, device, requires_grad)
+    return _drawn("rand", shape_of("rand", lengths, size), dtype, device, requires_grad)
 
 
 def randn(
-    *size: Any, dtype: Any = dtypes.float32, device: str = "cpu", requires_grad: bool = False
-) -> Tensor:
+    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """Normal with mean 0 and variance 1, of a float dtype.
 
     >>> tw.randn(2, 3).shape
     (2, 3)
     """
-    return _drawn("randn", size, dtype, device, requires_grad)
+    return _drawn("randn", shape_of("randn", lengths, size), dtype, device, requires_grad)
 
 
-def rand_like(input: Tensor, *, dtype: Any = None) -> Tensor:
+def rand_like(
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Uniform in [0, 1), in the shape and dtype of `input`.
 
     >>> tw.rand_like(tw.zeros(2)).shape
     (2,)
     """
-    return rand(input.shape, dtype=dtype or input.dtype)
+    x = operand(input, "rand_like")
+    wanted = x.dtype if dtype is None else dtype
+    return _drawn("rand", x.shape, wanted, device, requires_grad)
 
 
-def randn_like(input: Tensor, *, dtype: Any = None) -> Tensor:
+def randn_like(
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
     """Normal with mean 0 and variance 1, in the shape and dtype of `input`.
 
     >>> tw.randn_like(tw.zeros(2)).shape
     (2,)
     """
-    return randn(input.shape, dtype=dtype or input.dtype)
+    x = operand(input, "randn_like")
+    wanted = x.dtype if dtype is None else dtype
+    return _drawn("randn", x.shape, wanted, device, requires_grad)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, dtype: Any = dtypes.int64) -> Tensor:
-    """Integers in [low, high): `randint(high, size)` or `randint(low, high, size)`.
+def randint(
+    low: Any = 0, high: Any = None, size: Any = None, *, dtype: Any = None,
+    device: str | None = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Integers in [low, high), int64 where no dtype is given: `randint(high, size)` or
+    `randint(low, high, size)`.
 
     ValueError where the range is empty or wider than 2**32.
 
     >>> bool((tw.randint(3, (100,)) < 3).all())
     True
+    >>> tw.randint(5, size=(2,)).shape
+    (2,)
     """
-    if size is None:
+    if size is None:  # randint(high, size)
         low, high, size = 0, low, high
-    if not 0 < high - low <= 2**32:
+    elif high is None:  # randint(high, size=size)
+        low, high = 0, low
+    first, end = whole("randint", "low", low), whole("randint", "high", high)
+    if not 0 < end - first <= 2**32:
         raise error(
-            ValueError, "randint", "low < high, at most 2**32 apart", (low, high), "widen the range"
-        )
-    bits = ops.random_bits(_shape("randint", (size,)), *_generator.next()).astype(np.uint64)
+            ValueError, "randint", "low < high, at most 2**32 apart", (first, end),
+            "widen the range",
+        )  # fmt: skip
+    wanted = dtypes.int64 if dtype is None else dtypes.check(dtype, "randint")
+    shape = shape_of("randint", (), size)
+    bits = ops.random_bits(shape, *_generator.next()).astype(np.uint64)
     # The high half of the product: even to within 2**-32, with no modulo's bias to small numbers.
-    drawn = (bits * np.uint64(high - low)) >> np.uint64(32)
-    return fresh(np.asarray(drawn.astype(np.int64) + low, dtypes.check(dtype, "randint")))
+    drawn = (bits * np.uint64(end - first)) >> np.uint64(32)
+    array = np.asarray((drawn.astype(np.int64) + first).astype(wanted))
+    return finish(array, requires_grad, device, "randint")
 
 
-def randperm(n: int) -> Tensor:
-    """The integers below n in random order.
+def randperm(n: int, *, dtype: Any = None, device: str | None = None) -> Tensor:
+    """The integers below n in random order, int64 where no dtype is given.
 
     >>> sorted(tw.randperm(4).tolist())
     [0, 1, 2, 3]
     """
-    keys = ops.random_bits((2 * n,), *_generator.next()).astype(np.uint64)
-    return fresh(np.argsort((keys[:n] << np.uint64(32)) | keys[n:], kind="stable"))
+    (count,) = shape_of("randperm", (n,))
+    keys = ops.random_bits((2 * count,), *_generator.next()).astype(np.uint64)
+    order = np.argsort((keys[:count] << np.uint64(32)) | keys[count:], kind="stable")
+    wanted = dtypes.int64 if dtype is None else dtypes.check(dtype, "randperm")
+    return finish(order.astype(wanted, copy=False), False, device, "randperm")
 
 
-def normal(mean: float, std: float, size: Any, *, dtype: Any = dtypes.float32) -> Tensor:
-    """Normal with the mean and standard deviation given.
+def normal(
+    mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None,
+    device: str | None = None, requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Normal with the mean and standard deviation given: numbers with a `size`, or tensors, whose
+    shapes broadcast.
 
     >>> tw.normal(0.0, 2.0, (3,)).shape
     (3,)
     """
-    return randn(size, dtype=dtype) * std + mean
+    given = [v for v in (mean, std) if isinstance(v, Tensor)]
+    if not given and size is None:
+        raise error(TypeError, "normal", "size beside numbers", "none", "give size=(...)")
+    shape = np.broadcast_shapes(*(t.shape for t in given)) if size is None else size
+    wanted = dtypes.result_type(*given) if given and dtype is None else dtype
+    drawn = _drawn("normal", shape_of("normal", (), shape), wanted, device, False)
+    made: Tensor = (drawn * std + mean).detach()
+    return made.requires_grad_() if requires_grad else made
 
 
 def bernoulli(input: Tensor) -> Tensor:

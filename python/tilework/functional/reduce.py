@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -12,19 +12,22 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
-from tilework.functional.common import Dim, axes, axis, need_float, numpy_names, operand, wrap
+from tilework.functional.common import (
+    Dim,
+    Ranked,
+    axes,
+    axis,
+    need_float,
+    numpy_names,
+    operand,
+    sizes,
+    wrap,
+)
 from tilework.functional.pointwise import maximum, minimum
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
-
-
-class Extreme(NamedTuple):
-    """What max and min along an axis give."""
-
-    values: Tensor
-    indices: Tensor
 
 
 def _with_axes(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
@@ -131,7 +134,7 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     >>> tw.ones(2, 3).sum_to_size(3)
     tensor([2., 2., 2.])
     """
-    shape = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else tuple(size)
+    shape = sizes("sum_to_size", size)
     if shape == self.shape:
         return self
     try:
@@ -213,12 +216,10 @@ def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     return _extreme(_AMIN, input, dim, keepdim)
 
 
-def _along(op: str, x: Tensor, dim: int, keepdim: bool, indices: Tensor) -> Extreme:
+def _along(op: str, x: Tensor, dim: int, keepdim: bool, indices: Tensor) -> Ranked:
     """The values at `indices` (kept axis), and both with the axis as wanted."""
     values = x.gather(dim, indices)
-    return (
-        Extreme(values, indices) if keepdim else Extreme(values.squeeze(dim), indices.squeeze(dim))
-    )
+    return Ranked(values, indices) if keepdim else Ranked(values.squeeze(dim), indices.squeeze(dim))
 
 
 @tensor_method()

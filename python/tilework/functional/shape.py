@@ -12,7 +12,7 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import axis, numpy_names, operand, sizes
+from tilework.functional.common import axes, axis, numpy_names, operand, sizes, whole
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
@@ -38,6 +38,7 @@ def _reshape_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]
     return (reshape(grad, inputs[0].shape),)
 
 
+_lengths = sizes  # where an argument is called `sizes`
 _RESHAPE = Op("reshape", _reshape_backward, _reshape_recorded)
 
 
@@ -87,13 +88,13 @@ def view(self: Tensor, *shape: Any) -> Tensor:
 @tensor_method()
 def view_as(self: Tensor, other: Tensor) -> Tensor:
     """This tensor viewed in the shape of another."""
-    return view(self, other.shape)
+    return view(self, operand(other, "view_as", "other").shape)
 
 
 @tensor_method()
 def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     """This tensor in the shape of another."""
-    return reshape(self, other.shape)
+    return reshape(self, operand(other, "reshape_as", "other").shape)
 
 
 @tensor_method()
@@ -116,7 +117,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 @tensor_method()
-def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     """The axis `dim` as several, of the lengths in `sizes`, one of which may be -1.
 
     IndexError on an axis that is not there, ValueError where the lengths do not make up its own.
@@ -126,24 +127,22 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """
     x = operand(input, "unflatten")
     at = axis("unflatten", dim, x.ndim)
-    return reshape(x, (*x.shape[:at], *sizes, *x.shape[at + 1 :]))
+    return reshape(x, (*x.shape[:at], *_lengths("unflatten", (sizes,)), *x.shape[at + 1 :]))
 
 
 @tensor_method()
 @numpy_names
-def squeeze(input: Tensor, dim: int | None = None) -> Tensor:
-    """A view without the axes of length 1, or without `dim` if its length is 1.
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+    """A view without the axes of length 1, or without those of `dim` (an axis, or several) whose
+    length is 1.
 
     >>> tw.zeros(1, 3, 1).squeeze().shape
     (3,)
     """
     x = operand(input, "squeeze")
-    if dim is None:
-        return reshape(x, tuple(n for n in x.shape if n != 1))
-    at = axis("squeeze", dim, x.ndim)
-    if not x.ndim or x.shape[at] != 1:
-        return _viewed(x, x._array, _RESHAPE)
-    return _viewed(x, x._array.squeeze(at), _RESHAPE)
+    among = () if isinstance(dim, (tuple, list)) and not dim else axes("squeeze", dim, x.ndim)
+    gone = tuple(i for i in among if x.shape[i] == 1)
+    return _viewed(x, x._array.squeeze(gone) if gone else x._array, _RESHAPE)
 
 
 @tensor_method()
@@ -286,17 +285,17 @@ def expand(input: Tensor, *size: Any) -> Tensor:
 @tensor_method()
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
     """This tensor stretched to the shape of another."""
-    return expand(self, other.shape)
+    return expand(self, operand(other, "expand_as", "other").shape)
 
 
 @tensor_method()
-def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+def broadcast_to(input: Tensor, size: Any) -> Tensor:
     """`expand` under NumPy's name.
 
     >>> tw.broadcast_to(tw.ones(3), (2, 3)).shape
     (2, 3)
     """
-    return expand(input, tuple(size))
+    return expand(input, size)
 
 
 @tensor_method()
@@ -333,6 +332,18 @@ def _cat_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
 _CAT = Op("cat", differentiable=_cat_recorded)
 
 
+def _listed(op: str, tensors: Any) -> list[Tensor]:
+    """The tensors of a sequence, at least one."""
+    if isinstance(tensors, Tensor) or not hasattr(tensors, "__iter__"):
+        raise error(
+            TypeError, op, "a sequence of tensors", type(tensors).__name__, "put them in a list"
+        )
+    parts = [operand(t, op, "tensors") for t in tensors]
+    if not parts:
+        raise error(ValueError, op, "at least one tensor", "none", "give some")
+    return parts
+
+
 @numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """The tensors one after the other along `dim`; dtypes are promoted.
@@ -342,11 +353,11 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     >>> tw.cat([tw.ones(1), tw.zeros(2)])
     tensor([1., 0., 0.])
     """
-    parts = [operand(t, "cat", "tensors") for t in tensors]
-    if not parts:
-        raise error(ValueError, "cat", "at least one tensor", "none", "give some")
-    at = axis("cat", dim, parts[0].ndim)
+    parts = _listed("cat", tensors)
     dtype = dtypes.result_type(*parts)
+    # As in PyTorch, what tw.tensor([]) gives joins tensors of any rank, and adds nothing.
+    parts = [p for p in parts if p.shape != (0,)] or parts[:1]
+    at = axis("cat", dim, parts[0].ndim)
     parts = [cast(p, dtype) for p in parts]
     try:
         array = np.concatenate([p._array for p in parts], at)
@@ -374,12 +385,14 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([[1., 1.],
             [0., 0.]])
     """
-    if len({t.shape for t in tensors}) > 1:
+    parts = _listed("stack", tensors)
+    if len({t.shape for t in parts}) > 1:
         raise error(
-            ValueError, "stack", "tensors of one shape", ", ".join(str(t.shape) for t in tensors),
+            ValueError, "stack", "tensors of one shape", ", ".join(str(t.shape) for t in parts),
             "use cat, or reshape them",
         )  # fmt: skip
-    return cat([unsqueeze(t, dim) for t in tensors], dim)
+    at = axis("stack", dim, parts[0].ndim + 1)
+    return cat([unsqueeze(t, at) for t in parts], at)
 
 
 def _axis_to_cut(op: str, x: Tensor, dim: int) -> int:
@@ -401,12 +414,14 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
     at = _axis_to_cut("split", x, dim)
     total = x.shape[at]
     lengths = split_size_or_sections
-    if isinstance(lengths, int):
+    if not isinstance(lengths, (tuple, list)):
+        lengths = whole("split", "split_size", lengths)
         if lengths <= 0:
             raise error(ValueError, "split", "a positive length", lengths, "raise it")
         step = lengths
         lengths = [min(step, total - start) for start in range(0, total, step)] or [0]
-    if sum(lengths) != total:
+    lengths = sizes("split", (lengths,))
+    if sum(lengths) != total or min(lengths) < 0:
         raise error(
             ValueError, "split", f"lengths that add up to {total}", list(lengths), "adjust them"
         )
@@ -425,6 +440,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     >>> [c.shape for c in tw.zeros(5).chunk(2)]
     [(3,), (2,)]
     """
+    chunks = whole("chunk", "chunks", chunks)
     if chunks < 1:
         raise error(ValueError, "chunk", "at least one chunk", chunks, "raise it")
     x = operand(input, "chunk")
@@ -455,6 +471,8 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """
     x = operand(input, "narrow")
     at = _axis_to_cut("narrow", x, dim)
+    start, length = whole("narrow", "start", start), whole("narrow", "length", length)
+    start += x.shape[at] if start < 0 else 0
     if not 0 <= start <= start + length <= x.shape[at]:
         raise error(
             ValueError, "narrow", f"a range within {x.shape[at]}", (start, start + length),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,8 +33,17 @@ _SOFTMAX = Op("softmax", _backward, _recorded)
 _LOG_SOFTMAX = Op("log_softmax", _backward, _recorded)
 
 
-def _softmax(op: Op, input: Any, dim: int, dtype: Any) -> Tensor:
+def _implied(op: str, ndim: int) -> int:
+    """The axis that PyTorch takes where none is given, with its warning."""
+    dim = 0 if ndim in (0, 1, 3) else 1
+    warnings.warn(f"[{op}] dim is not given: {dim} is taken, as in PyTorch; name it", stacklevel=5)
+    return dim
+
+
+def _softmax(op: Op, input: Any, dim: int | None, dtype: Any) -> Tensor:
     x = operand(input, op.name)
+    if dim is None:
+        dim = _implied(op.name, x.ndim)
     if dtype is not None:
         x = cast(x, dtypes.check(dtype, op.name))
     need_float(op.name, x)
@@ -52,9 +62,10 @@ def _softmax(op: Op, input: Any, dim: int, dtype: Any) -> Tensor:
 
 @tensor_method()
 @numpy_names
-def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)) along `dim`, without overflow.
 
+    Without `dim` the axis is 0 of 0, 1 or 3 axes, else 1, with a warning, as in PyTorch.
     TypeError on integers, IndexError on an axis that is not there.
 
     >>> F.softmax(tw.tensor([0.0, 0.0]), 0)
@@ -65,9 +76,10 @@ def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 
 @tensor_method()
 @numpy_names
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """log(softmax(x)) along `dim`, accurate where softmax is tiny.
 
+    Without `dim` the axis is 0 of 0, 1 or 3 axes, else 1, with a warning, as in PyTorch.
     TypeError on integers, IndexError on an axis that is not there.
 
     >>> F.log_softmax(tw.tensor([0.0, 0.0]), 0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tilework import functional as F
 from tilework.dtypes import float32
+from tilework.functional.common import sizes
 from tilework.functional.gemm import fused_linear
 from tilework.functional.unary import ACTIVATIONS
 from tilework.nn import init
@@ -110,7 +111,7 @@ class Unflatten(Module):
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
         self.dim = dim
-        self.unflattened_size = tuple(unflattened_size)
+        self.unflattened_size = sizes("Unflatten", (unflattened_size,))
 
     def forward(self, input: Tensor) -> Tensor:
         """The input with more axes."""

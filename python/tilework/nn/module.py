@@ -16,6 +16,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import no_grad
 from tilework.errors import error
+from tilework.functional.border import bordered, restated
 from tilework.functional.inplace import check_writable, written
 from tilework.nn.parameter import Parameter
 from tilework.tensor import Storage, Tensor, fresh
@@ -76,6 +77,11 @@ class Module:
     _forward_hooks: dict[int, Hook] | None = None
     _forward_pre_hooks: dict[int, Hook] | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith("tilework.nn.") and "__init__" in vars(cls):
+            cls.__init__ = bordered(cls.__name__, cls.__init__)  # type: ignore[method-assign]
+
     def __init__(self) -> None:
         object.__setattr__(self, "_names", {})
 
@@ -86,9 +92,19 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._forward_pre_hooks or self._forward_hooks:
-            return self._call_hooked(args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            if self._forward_pre_hooks or self._forward_hooks:
+                return self._call_hooked(args, kwargs)
+            return self.forward(*args, **kwargs)
+        except Exception as reason:
+            # Layers of ours speak in the one form; a user's own module as its author wrote it.
+            found = None
+            if type(self).__module__.startswith("tilework.nn."):
+                name, function = type(self).__name__, type(self).forward
+                found = restated(name, function, reason, args, kwargs)
+            if found is None:
+                raise
+            raise found from reason
 
     def _call_hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for hook in list((self._forward_pre_hooks or {}).values()):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from tilework import functional as F
 from tilework.dtypes import float32, int64
 from tilework.errors import error
+from tilework.functional.common import sizes
 from tilework.functional.inplace import check_writable, written
 from tilework.nn import init
 from tilework.nn.module import Module
@@ -211,7 +212,7 @@ class InstanceNorm2d(_InstanceNorm):
 
 
 def _shape(normalized_shape: Sequence[int] | int) -> tuple[int, ...]:
-    return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    return sizes("normalized_shape", (normalized_shape,))
 
 
 class LayerNorm(Module):
