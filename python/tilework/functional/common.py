@@ -84,7 +84,7 @@ def broadcasts(*shapes: tuple[int, ...]) -> bool:
 def whole(op: str, name: str, value: Any) -> int:
     """`value` as an int: Python's, NumPy's, or a tensor of one integer. TypeError on another."""
     try:
-        return index(value)
+        return int(index(value))
     except TypeError:
         raise error(
             TypeError, op, f"{name} as a whole number", _named(value), "give an int"
