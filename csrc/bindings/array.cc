@@ -182,11 +182,16 @@ py::object new_channels_last(DType dtype, const npy_intp* shape) {
   return wrap_block(dtype, 4, shape, strides);
 }
 
+void copy_into(const ArrayView& to, const ArrayView& from) {
+  const int status = stopping_at_exit([&] { return PyArray_CopyInto(to.object, from.object); });
+  if (status < 0) throw py::error_already_set();
+}
+
 py::object as_contiguous(const ArrayView& x) {
   if (x.c_contiguous())
     return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
   py::object copy = new_array(x.dtype, x.ndim, x.shape);
-  if (PyArray_CopyInto(view_own(copy).object, x.object) < 0) throw py::error_already_set();
+  copy_into(view_own(copy), x);
   return copy;
 }
 
@@ -194,7 +199,7 @@ py::object as_layout_of(const ArrayView& x, const ArrayView& model) {
   if (same_layout(x, model))
     return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
   py::object copy = new_array_like(model, x.dtype);
-  if (PyArray_CopyInto(view_own(copy).object, x.object) < 0) throw py::error_already_set();
+  copy_into(view_own(copy), x);
   return copy;
 }
 

@@ -5,7 +5,9 @@
 // through one NEP 49 handler, attached to that array alone.
 #pragma once
 
+#include <cxxabi.h>
 #include <pybind11/pybind11.h>
+#include <unistd.h>
 
 #ifndef TILEWORK_IMPORT_ARRAY
 #define NO_IMPORT_ARRAY
@@ -84,12 +86,28 @@ Activation activation_from(py::handle name, const char* op);
 
 const char* dtype_name(DType dtype);
 
+// Calls what may wait for the GIL. Where the interpreter has ended meanwhile, Python up to 3.13
+// ends the thread there (pthread_exit): that would run destructors that touch Python without its
+// lock, and abort at the first noexcept one. Such a thread stops here instead, as in Python 3.14,
+// and is gone with the process.
+template <class F>
+auto stopping_at_exit(F&& call) {
+  try {
+    return call();
+  } catch (const abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+}
+
+// from's elements into `to`, of the same shape, converted; throws Python's error.
+void copy_into(const ArrayView& to, const ArrayView& from);
+
 // Releases the GIL for work that is worth it: 30 ns are more than a tiny kernel takes.
 class GilRelease {
  public:
   explicit GilRelease(double cost_ns) : state_(cost_ns > 5000 ? PyEval_SaveThread() : nullptr) {}
   ~GilRelease() {
-    if (state_) PyEval_RestoreThread(state_);
+    if (state_) stopping_at_exit([&] { PyEval_RestoreThread(state_); });
   }
   GilRelease(const GilRelease&) = delete;
   GilRelease& operator=(const GilRelease&) = delete;

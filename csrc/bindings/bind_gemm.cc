@@ -152,8 +152,10 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out_in, bool accu
     const bool in_float = accumulate && out.dtype == DType::bfloat16;
     py::object result = new_array(in_float ? DType::float32 : out.dtype, ndim, shape);
     run(Operand(view_own(result)), false);
-    if (accumulate) result = py::reinterpret_borrow<py::object>(out_in) + result;
-    if (PyArray_CopyInto(out.object, view_own(result).object) < 0) throw py::error_already_set();
+    if (accumulate)
+      result =
+          stopping_at_exit([&] { return py::reinterpret_borrow<py::object>(out_in) + result; });
+    copy_into(out, view_own(result));
   }
   return py::reinterpret_borrow<py::object>(out_in);
 }

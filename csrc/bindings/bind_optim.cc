@@ -57,19 +57,18 @@ class StepArrays {
   }
   void write_back() {
     for (const Copy& c : copies_)
-      if (c.written && PyArray_CopyInto(c.original, view_own(c.copy).object) < 0)
-        throw py::error_already_set();
+      if (c.written) copy_into(c.original, view_own(c.copy));
   }
 
  private:
   struct Copy {
-    PyArrayObject* original;
+    ArrayView original;
     py::object copy;
     bool written;
   };
 
   ArrayView keep(const ArrayView& original, py::object copy, bool written) {
-    copies_.push_back({original.object, std::move(copy), written});
+    copies_.push_back({original, std::move(copy), written});
     return view_own(copies_.back().copy);
   }
   ArrayView laid_as(const ArrayView& a, const ArrayView& param, bool written) {

@@ -253,7 +253,8 @@ void bind_accumulate(py::handle destination, py::handle source) {
   const char *x_end = x.data + x.size() * x.itemsize(), *y_end = y.data + y.size() * y.itemsize();
   const bool overlap = same_layout(x, y) && x.data != y.data && x.data < y_end && y.data < x_end;
   if (!is_dense(y) || overlap) {  // rare, and NumPy knows how
-    PyObject* sum = PyNumber_InPlaceAdd(destination.ptr(), source.ptr());
+    PyObject* sum =
+        stopping_at_exit([&] { return PyNumber_InPlaceAdd(destination.ptr(), source.ptr()); });
     if (!sum) throw py::error_already_set();
     Py_DECREF(sum);
     return;

@@ -59,7 +59,8 @@ void bind_base(py::module_& m) {
 
 }  // namespace
 
-PYBIND11_MODULE(_native, m) {
+// Behind PyInit__native, below.
+PYBIND11_MODULE(_native_of_main, m) {
   m.doc() = "tilework's compiled engine: NumPy arrays in, NumPy arrays out.";
   m.attr("__version__") = TILEWORK_VERSION;
   init_arrays(m);
@@ -70,3 +71,16 @@ PYBIND11_MODULE(_native, m) {
 }
 
 }  // namespace tilework
+
+// One set of threads, settings and NumPy's table serves the process, as NumPy itself serves one
+// interpreter alone. pybind11 is not even asked: first imported in a sub-interpreter it waits for
+// ever for a lock that the thread itself holds.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__native() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main())
+    return tilework::PyInit__native_of_main();
+  PyErr_SetString(
+      PyExc_ImportError,
+      "[tilework] expected the main interpreter; got a sub-interpreter: import tilework "
+      "in the main one, and share the work by threads or processes");
+  return nullptr;
+}

@@ -23,7 +23,7 @@ inline py::object as_planes(const ArrayView& x, bool channels_last) {
   if (channels_last ? is_channels_last(x) : x.c_contiguous())
     return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
   py::object copy = new_planes(x.dtype, x.shape, channels_last);
-  if (PyArray_CopyInto(view_own(copy).object, x.object) < 0) throw py::error_already_set();
+  copy_into(view_own(copy), x);
   return copy;
 }
 
