@@ -132,7 +132,7 @@ def test_the_gradient_of_a_slice_lies_as_its_input():
     x = np.ones((2, 8, 8, 3), np.float32).transpose(0, 3, 1, 2)  # channels last
     image = tw.tensor(x, requires_grad=True)
     image[:, :, ::2, ::2].sum().backward()
-    grad = image.grad.numpy()
+    grad = image.grad._array  # numpy() would bring it into C order
     assert grad.strides == x.strides
     assert grad[:, :, ::2, ::2].all()
     assert grad.sum() == x[:, :, ::2, ::2].size

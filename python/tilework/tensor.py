@@ -10,11 +10,20 @@ import copy
 import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import ref
 
 import numpy as np
 
 from tilework import dtypes
 from tilework.errors import error
+from tilework.layout import (
+    NATURAL,
+    c_strides,
+    is_c_order,
+    layout_of,
+    natural_strides,
+    preserved_order,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,14 +43,25 @@ class Storage:
     exposed: bool = False  # user code holds a writable array on this memory
     frozen: bool = False  # nn.utils.freeze: read-only
     packed: Any = None  # functional.gemm's cache of a packed weight
+    # How the memory lies beside how it shows (layout.py). None: not asked yet, which is so while
+    # one tensor alone is here, and that shows C order however the engine laid it.
+    layout: Any = None
 
 
-def _ndarray(array: Any) -> Any:
+def entering(array: Any, op: str) -> Any:
+    """What a user's array is to a tensor: itself wherever its memory can be shared."""
     if not isinstance(array, np.ndarray):
-        raise error(
-            TypeError, "Tensor", "a numpy.ndarray", type(array).__name__, "use tilework.tensor"
-        )
-    return array
+        raise error(TypeError, op, "a numpy.ndarray", type(array).__name__, "use tilework.tensor")
+    if type(array) is not np.ndarray:  # a matrix indexes otherwise, a masked array hides elements
+        array = array.view(np.ndarray)
+    return dtypes.canonical(_aligned(array), op)
+
+
+def _aligned(array: Any) -> Any:
+    """The array, or a copy where its elements lie as no kernel reads them: at odd addresses, or
+    steps that are no whole number of elements."""
+    whole = array.flags.aligned and not any(step % array.itemsize for step in array.strides)
+    return array if whole else array.copy()
 
 
 class Tensor:
@@ -67,8 +87,9 @@ class Tensor:
 
     def __init__(self, array: Any, storage: Storage | None = None) -> None:
         if storage is None:
-            array, storage = dtypes.canonical(_ndarray(array), "Tensor"), Storage()
+            array, storage = entering(array, "Tensor"), Storage()
             storage.exposed = True
+            storage.layout = NATURAL
         self._array = array
         self._storage = storage
         self._requires_grad = False
@@ -128,12 +149,15 @@ class Tensor:
 
     def stride(self, dim: int | None = None) -> Any:
         """The steps in memory, in elements, of all axes or of one."""
-        steps = tuple(s // self._array.itemsize for s in self._array.strides)
+        steps = self._strides()
         return steps if dim is None else steps[dim]
 
     def is_contiguous(self) -> bool:
         """Whether the elements lie in C order without gaps."""
-        return bool(self._array.flags.c_contiguous)
+        layout, array = self._storage.layout, self._array
+        if layout is NATURAL or (layout is None and array.flags.c_contiguous):
+            return bool(array.flags.c_contiguous)
+        return is_c_order(array.shape, self._strides())
 
     def is_floating_point(self) -> bool:
         """Whether the dtype is a float one."""
@@ -178,9 +202,10 @@ class Tensor:
     # --- to and from arrays ---
 
     def numpy(self) -> Any:
-        """The array itself, sharing memory; a tensor that requires grad must be detached first.
+        """An array on the tensor's memory; a tensor that requires grad must be detached first.
 
-        From here on writes may come that tilework does not see: nothing is cached for this memory.
+        It has PyTorch's strides: what the engine laid otherwise goes over to C order, once. From
+        here on writes may come that tilework does not see: nothing is cached for this memory.
         """
         if self._requires_grad:
             raise error(
@@ -190,10 +215,11 @@ class Tensor:
         return self._exposed()
 
     def _exposed(self) -> Any:
+        self._lay_naturally()
         if self._array.flags.writeable:
             self._storage.exposed = True
             self._storage.packed = None
-        return self._array
+        return self._array.view()  # a shape set there must not be this tensor's
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if copy or (dtype is not None and np.dtype(dtype) != self._array.dtype):
@@ -202,7 +228,7 @@ class Tensor:
                     ValueError, "__array__", f"dtype {self.dtype} where nothing is copied", dtype,
                     "allow the copy",
                 )  # fmt: skip
-            return np.array(self._array, dtype=dtype)
+            return np.array(self._array, dtype, order="C" if self.is_contiguous() else "K")
         return self.numpy()
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -251,7 +277,7 @@ class Tensor:
         """The gradient that backward() accumulated here. Assignable."""
         held = self._grad
         if held is not None and not isinstance(held, Tensor):
-            self._grad = held = fresh(held)
+            self._grad = held = fresh(held)._keep_order(self)
         return held
 
     @grad.setter
@@ -285,19 +311,82 @@ class Tensor:
         if not isinstance(value, Tensor):
             raise error(TypeError, "data", "a Tensor", type(value).__name__, "wrap it")
         self._array, self._storage = value._array, value._storage
-        self._storage.shared = True
+        value._share(self)
 
     def detach(self) -> Tensor:
         """The same memory, and the same version of it, outside the tape."""
-        self._storage.shared = True
-        return Tensor(self._array, self._storage)
+        twin = Tensor(self._array, self._storage)
+        self._share(twin)
+        return twin
 
     def _view(self, array: Any) -> Tensor:
         """A tensor on `array`, which shares this tensor's memory."""
-        self._storage.shared = True
         view = Tensor(array, self._storage)
         view._base = self
+        self._share(view)
         return view
+
+    # --- how its memory lies ---
+
+    def _share(self, twin: Tensor) -> None:
+        """Says that `twin` too is on this storage."""
+        storage = self._storage
+        storage.shared = True
+        if storage.layout is not NATURAL:
+            layout = self._layout()
+            if layout is not NATURAL:
+                layout.tensors[id(twin)] = ref(twin)
+
+    def _layout(self) -> Any:
+        """The storage's Layout, or NATURAL."""
+        layout = self._storage.layout
+        if layout is None:
+            # setdefault decides at once between threads: both would hold tensors on a layout.
+            layout = self._storage.__dict__.setdefault("layout", layout_of(self._array))
+            if layout is not NATURAL:
+                layout.tensors[id(self)] = ref(self)
+        return layout
+
+    def _strides(self) -> tuple[int, ...]:
+        """The strides that show, in elements."""
+        layout, array = self._storage.layout, self._array
+        if layout is None:
+            if array.flags.c_contiguous:
+                return c_strides(array.shape)
+            layout = self._layout()
+        return natural_strides(array) if layout is NATURAL else layout.strides(array)  # type: ignore[no-any-return]
+
+    def _lay_naturally(self) -> None:
+        """Brings the storage into the order that shows, all tensors on it with it."""
+        storage = self._storage
+        layout = storage.layout
+        if layout is NATURAL or (layout is None and self._array.flags.c_contiguous):
+            return
+        layout = self._layout()
+        if layout is NATURAL:
+            return
+        for held in list(layout.tensors.values()):
+            t = held()
+            if t is not None and t._storage is storage:
+                t._array = layout.moved(t._array)
+        storage.layout = NATURAL
+        storage.packed = None
+
+    def _keep_order(self, *operands: Tensor) -> Tensor:
+        """Gives this fresh result the order of axes that PyTorch gives an elementwise op's on
+        `operands`; where all of them show C order, as they mostly do, that is C order."""
+        if any(t._storage.layout is not None for t in operands):
+            ndim = self._array.ndim
+            order = preserved_order(((t.shape, t._strides()) for t in operands), ndim)
+            if order != list(range(ndim)):
+                self._show_in(order)
+        return self
+
+    def _show_in(self, order: list[int]) -> None:
+        """Lets this fresh tensor show its axes in this order of memory, outermost first."""
+        layout = self._storage.layout = layout_of(self._array.transpose(order))
+        if layout is not NATURAL:
+            layout.tensors[id(self)] = ref(self)
 
     @property
     def _version(self) -> int:
@@ -308,8 +397,8 @@ class Tensor:
     def __copy__(self) -> Tensor:
         """A leaf on the same memory, and the same version of it."""
         twin = _rebuild(type(self), self._array, self._requires_grad)
-        self._storage.shared = True
         twin._storage = self._storage
+        self._share(twin)
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
@@ -318,6 +407,7 @@ class Tensor:
                 RuntimeError, "deepcopy", "a leaf", "a result of an op", "copy x.detach() instead"
             )
         twin = _rebuild(type(self), self._array.copy(order="K"), self._requires_grad)
+        twin._keep_order(self)
         memo[id(self)] = twin
         if self._grad is not None:
             twin.grad = copy.deepcopy(self.grad, memo)
@@ -332,11 +422,13 @@ class Tensor:
         steps = self._array.strides
         order = sorted(range(self._array.ndim), key=lambda i: -abs(steps[i]))
         ordered = self._array.transpose(order)
+        shown = preserved_order([(self.shape, self._strides())], self._array.ndim)
         return _rebuild, (
             type(self),
             ordered,
             self._requires_grad,
             tuple(np.argsort(order).tolist()),
+            shown,
         )
 
     def __repr__(self) -> str:
@@ -364,12 +456,18 @@ def fresh(array: Any) -> Tensor:
 
 
 def _rebuild(
-    kind: type[Tensor], array: Any, requires_grad: bool, axes: tuple[int, ...] | None = None
+    kind: type[Tensor],
+    array: Any,
+    requires_grad: bool,
+    axes: tuple[int, ...] | None = None,
+    shown: list[int] | None = None,
 ) -> Tensor:
     twin = kind.__new__(kind)
     array = dtypes.canonical(array, "pickle")
     Tensor.__init__(twin, array if axes is None else array.transpose(axes), Storage())
     twin._requires_grad = requires_grad
+    if shown is not None and shown != list(range(array.ndim)):
+        twin._show_in(shown)
     return twin
 
 

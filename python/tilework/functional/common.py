@@ -12,7 +12,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.errors import error
 from tilework.functional.border import marked, restated
-from tilework.tensor import Tensor, fresh
+from tilework.tensor import Tensor, entering, fresh
 
 Dim = int | Sequence[int] | None
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,7 +66,7 @@ def operand(value: Any, op: str, name: str = "input") -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, np.ndarray):
-        return Tensor(dtypes.canonical(value, op))
+        return Tensor(entering(value, op))
     raise error(
         TypeError, op, f"`{name}` as a Tensor", _named(value), "wrap it: tilework.tensor(...)"
     )

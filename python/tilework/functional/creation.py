@@ -11,7 +11,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.errors import error
 from tilework.functional.common import number_of, operand, sizes, whole
-from tilework.tensor import Tensor, fresh, tensor_method
+from tilework.tensor import Tensor, entering, fresh, tensor_method
 
 
 def finish(array: Any, requires_grad: bool, device: str | None, op: str) -> Tensor:
@@ -66,6 +66,8 @@ def tensor(
     """
     if isinstance(data, Tensor):
         data = data._array
+    if isinstance(data, np.ndarray) and not data.dtype.isnative:
+        data = data.astype(data.dtype.newbyteorder("="))
     found = _dtype_of_data(data)
     wanted = found if dtype is None else dtypes.check(dtype, "tensor")
     if isinstance(data, (list, tuple)):
@@ -110,16 +112,13 @@ def as_tensor(data: Any, dtype: Any = None, device: str | None = None) -> Tensor
 def from_numpy(array: Any) -> Tensor:
     """A tensor on the memory of a NumPy array. TypeError on another thing, or a foreign dtype.
 
-    Writes to the array show in the tensor, unseen by the tape and by caches.
+    Writes to the array show in the tensor, unseen by the tape and by caches. An array that no
+    kernel can read where it lies (misaligned, or with steps of part of an element) is copied.
 
     >>> tw.from_numpy(np.zeros(2))
     tensor([0., 0.], dtype=float64)
     """
-    if not isinstance(array, np.ndarray):
-        raise error(
-            TypeError, "from_numpy", "a numpy.ndarray", type(array).__name__, "use tilework.tensor"
-        )
-    return Tensor(dtypes.canonical(array, "from_numpy"))
+    return Tensor(entering(array, "from_numpy"))
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:

@@ -10,7 +10,7 @@ from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -44,7 +44,7 @@ def shaped(array: Array, shape: tuple[int, ...]) -> Array:
 
 def unplaned(y: Array, shape: tuple[int, ...], dims: int) -> Tensor:
     """A (N, C, H, W) result with the axes of an input of `shape`."""
-    return Tensor(shaped(y, shape[:-dims] + y.shape[-dims:]))
+    return fresh(shaped(y, shape[:-dims] + y.shape[-dims:]))
 
 
 def is_channels_last(x: Array) -> bool:
@@ -88,11 +88,11 @@ def linear_op(name: str) -> Op:
         return (shaped(saved.backward(grad), inputs[0].shape),)
 
     def recorded(grad: Tensor, inputs: Inputs, saved: LinearMap) -> Sequence[Any]:
-        dx = Tensor(shaped(saved.backward(grad._array), inputs[0].shape))
+        dx = fresh(shaped(saved.backward(grad._array), inputs[0].shape))
         return (_on_tape(dx, transposed, grad, saved),)
 
     def transposed_recorded(grad: Tensor, inputs: Inputs, saved: LinearMap) -> Sequence[Any]:
-        y = Tensor(shaped(saved.forward(grad._array), inputs[0].shape))
+        y = fresh(shaped(saved.forward(grad._array), inputs[0].shape))
         return (_on_tape(y, op, grad, saved),)
 
     op = Op(name, backward, recorded)

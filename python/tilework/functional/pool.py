@@ -35,7 +35,7 @@ from tilework.functional.windows import (
     regular,
     with_divisor,
 )
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -434,7 +434,7 @@ def max_unpool2d(
         )  # fmt: skip
     out = np.zeros((n, c, area), array.dtype)
     np.put_along_axis(out, spots, array.reshape(n, c, -1), 2)
-    y = Tensor(out.reshape(x.shape[:-2] + plane))
+    y = fresh(out.reshape(x.shape[:-2] + plane))
     if mode.enabled and x._requires_grad:
-        record(y, _UNPOOL, (x,), Tensor(spots))
+        record(y, _UNPOOL, (x,), fresh(spots))
     return y

@@ -13,6 +13,7 @@ from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import axes, axis, numpy_names, operand, sizes, whole
+from tilework.layout import NATURAL, can_view, resolved
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
@@ -52,21 +53,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     tensor([[0, 1],
             [2, 3]])
     """
-    x = operand(input, "reshape")
-    wanted = sizes("reshape", shape)
-    try:
-        array = x._array.reshape(wanted)
-    except ValueError:
-        raise error(
-            ValueError, "reshape", f"a shape of {x.numel()} elements", wanted,
-            "make the product of the lengths agree; one may be -1",
-        ) from None  # fmt: skip
-    if np.may_share_memory(array, x._array):
-        return _viewed(x, array, _RESHAPE)
-    y = fresh(array)
-    if mode.enabled and x._requires_grad:
-        record(y, _RESHAPE, (x,))
-    return y
+    return _reshaped("reshape", operand(input, "reshape"), sizes("reshape", shape))
 
 
 @tensor_method()
@@ -76,13 +63,58 @@ def view(self: Tensor, *shape: Any) -> Tensor:
     >>> tw.arange(4).view(2, 2).shape
     (2, 2)
     """
-    y = reshape(self, *shape)
-    if self.numel() and y._storage is not self._storage:
+    return _reshaped("view", operand(self, "view"), sizes("view", shape))
+
+
+def _reshaped(op: str, x: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    layout, array = x._storage.layout, x._array
+    try:
+        if layout is NATURAL or (array.flags.c_contiguous and layout is None):
+            found = array.reshape(wanted)
+            if array.flags.c_contiguous or np.may_share_memory(found, array):
+                return _viewed(x, found, _RESHAPE)
+        else:
+            found = _shown_in(x, wanted)
+            if found is not None:
+                return _viewed(x, found, _RESHAPE)
+            found = array.copy("C").reshape(wanted)
+    except ValueError:
         raise error(
-            ValueError, "view", "a shape that these strides can show", sizes("view", shape),
+            ValueError, op, f"a shape of {x.numel()} elements", wanted,
+            "make the product of the lengths agree; one may be -1",
+        ) from None  # fmt: skip
+    if op == "view":
+        raise error(
+            ValueError, "view", "a shape that these strides can show", wanted,
             "use reshape, which may copy",
         )  # fmt: skip
+    y = fresh(found)
+    if mode.enabled and x._requires_grad:
+        record(y, _RESHAPE, (x,))
     return y
+
+
+def _shown_in(x: Tensor, wanted: tuple[int, ...]) -> Array | None:
+    """The memory of `x`, which the engine laid, in another shape: None where the strides that it
+    shows allow none. Memory that lies too differently goes over to C order."""
+    array, storage = x._array, x._storage
+    if storage.layout is None:  # x alone is here, and shows C order: a copy may take its place
+        found = array.reshape(wanted)
+        if not np.may_share_memory(found, array):
+            found.flags.writeable = array.flags.writeable or not storage.frozen
+            x._array = found.reshape(array.shape)
+            storage.packed = None
+        return found
+    shape = resolved(wanted, array.size)
+    if shape is None:
+        raise ValueError(wanted)
+    if not can_view(array.shape, x._strides(), shape):
+        return None
+    found = array.reshape(shape)
+    if not np.may_share_memory(found, array):
+        x._lay_naturally()
+        found = x._array.reshape(shape)
+    return found
 
 
 @tensor_method()
@@ -301,7 +333,7 @@ def broadcast_to(input: Tensor, size: Any) -> Tensor:
 @tensor_method()
 def contiguous(self: Tensor) -> Tensor:
     """The tensor in C order: itself where it is so already, else a copy."""
-    return self if self._array.flags.c_contiguous else _copied(self, "C")
+    return self if self.is_contiguous() else _copied(self, "C")
 
 
 @tensor_method()
@@ -311,7 +343,8 @@ def clone(input: Tensor) -> Tensor:
     >>> tw.clone(tw.ones(2))
     tensor([1., 1.])
     """
-    return _copied(operand(input, "clone"), "K")
+    x = operand(input, "clone")
+    return _copied(x, "K")._keep_order(x)
 
 
 def _copied(x: Tensor, order: Any) -> Tensor:

@@ -18,7 +18,7 @@ from tilework.nn.linear import Identity, Linear
 from tilework.nn.module import Module
 from tilework.nn.norm import BatchNorm1d, BatchNorm2d
 from tilework.nn.parameter import Parameter
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 M = TypeVar("M", bound=Module)
 
@@ -101,7 +101,7 @@ def _fold(layer: Any, norm: Any) -> None:
 
 
 def _parameter(values: Any, dtype: dtypes.DType) -> Parameter:
-    return Parameter(Tensor(values.astype(dtype, order="K")))
+    return Parameter(fresh(values.astype(dtype, order="K")))
 
 
 @no_grad()

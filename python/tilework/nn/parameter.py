@@ -27,6 +27,7 @@ class Parameter(Tensor):
                 TypeError, "Parameter", "a Tensor", type(data).__name__, "wrap it: tilework.tensor"
             )
         super().__init__(data._array, data._storage)
+        data._share(self)
         if requires_grad:
             self.requires_grad_()
 

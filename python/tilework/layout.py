@@ -1,0 +1,205 @@
+"""Where elements lie, and where a program may take them to lie.
+
+Kernels lay images channels last and weights in the order in which they read them. A program sees
+none of it: to it every result is in C order, as in PyTorch. So strides are asked of a Layout, which
+knows both orders, and memory goes over to C order where a view, or NumPy, needs it there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = Any
+Strides = tuple[int, ...]
+
+# A storage that lies as it shows: a NumPy array's, or one in C order.
+NATURAL: Any = "natural"
+
+
+class Layout:
+    """A storage whose elements lie in another dense order than the C order that they show.
+
+    `array` is the whole of it, in the shape whose C order it shows; `tensors` are the tensors on
+    it, by id, as weak references.
+    """
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.tensors: dict[int, Any] = {}
+        self._steps: list[tuple[int, int]] | None = None
+
+    def is_whole(self, array: Array) -> bool:
+        """Whether `array` is all of the storage, in its own shape."""
+        whole = self.array
+        return bool(array.strides == whole.strides and array.shape == whole.shape)
+
+    def strides(self, array: Array) -> Strides:
+        """The strides, in elements, that a view of the storage shows."""
+        if self.is_whole(array):
+            return c_strides(array.shape)
+        item = array.itemsize
+        return tuple(self._shown(step // item) for step in array.strides)
+
+    def _shown(self, distance: int) -> int:
+        """How far apart two elements show that lie `distance` apart.
+
+        A step along several axes (a diagonal's) has a digit for each of them.
+        """
+        rest, shown = abs(distance), 0
+        for lies, shows in self._steps or self._measure():
+            digit, rest = divmod(rest, lies)
+            shown += digit * shows
+        return shown if distance >= 0 else -shown
+
+    def _measure(self) -> list[tuple[int, int]]:
+        """Each axis' step as it lies and as it shows, widest first.
+
+        An axis of length 1 steps nowhere, and its stride may be another's: but not the outermost.
+        """
+        array = self.array
+        lies = [step // array.itemsize for step in array.strides]
+        axes = zip(lies, c_strides(array.shape), array.shape, strict=True)
+        self._steps = sorted(
+            ((a, b) for a, b, length in axes if length > 1 or a >= array.size), reverse=True
+        )
+        return self._steps
+
+    def in_c_order(self) -> Array:
+        """The storage's elements as they show: one copy, the same for all who ask."""
+        copied: Array = self.__dict__.get("_copied")
+        if copied is None:
+            copied = self.__dict__.setdefault("_copied", self.array.copy("C"))
+        return copied
+
+    def moved(self, array: Array) -> Array:
+        """The part of in_c_order() that `array` is of the storage; itself where it has moved."""
+        item, base = array.itemsize, self.in_c_order()
+        distance = (_address(array) - _address(self.array)) // item
+        if not 0 <= distance < base.size:
+            return array
+        part = np.ndarray(
+            array.shape, array.dtype, base.reshape(-1).view(np.uint8),
+            self._shown(distance) * item, [self._shown(s // item) * item for s in array.strides],
+        )  # fmt: skip
+        part.flags.writeable = array.flags.writeable
+        return part
+
+
+def layout_of(array: Array) -> Any:
+    """The Layout of an array that shows C order: NATURAL where it lies so, or is no dense array."""
+    if array.flags.c_contiguous:
+        return NATURAL
+    order = sorted(range(array.ndim), key=lambda i: -array.strides[i])
+    return Layout(array) if array.transpose(order).flags.c_contiguous else NATURAL
+
+
+def _address(array: Array) -> int:
+    found: int = array.__array_interface__["data"][0]
+    return found
+
+
+def c_strides(shape: Sequence[int]) -> Strides:
+    """The strides, in elements, of C order.
+
+    >>> c_strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    strides, step = [], 1
+    for length in reversed(shape):
+        strides.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(strides))
+
+
+def natural_strides(array: Array) -> Strides:
+    """The strides of an array, in elements; NumPy gives new axes 0, PyTorch what would be next."""
+    item, shape = array.itemsize, array.shape
+    strides = [step // item for step in array.strides]
+    for i in reversed(range(len(shape))):
+        if shape[i] == 1 and not strides[i]:
+            strides[i] = shape[i + 1] * strides[i + 1] if i + 1 < len(shape) else 1
+    return tuple(strides)
+
+
+def is_c_order(shape: Sequence[int], strides: Strides) -> bool:
+    """Whether elements with these strides are in C order without gaps."""
+    if 0 in shape:
+        return True
+    step = 1
+    for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if length != 1:
+            if stride != step:
+                return False
+            step *= length
+    return True
+
+
+def can_view(shape: Sequence[int], strides: Strides, wanted: Sequence[int]) -> bool:
+    """Whether strides can show these elements in the shape `wanted`: PyTorch's rule.
+
+    Axes that continue each other are one run; each run is cut by itself.
+
+    >>> can_view((2, 3, 4), (12, 4, 1), (6, 4)), can_view((3, 2), (1, 3), (6,))
+    (True, False)
+    """
+    if 0 in shape or not shape:
+        return True
+    at, have, want, step = len(wanted) - 1, 1, 1, strides[-1]
+    for axis in reversed(range(len(shape))):
+        have *= shape[axis]
+        if axis and (shape[axis - 1] == 1 or strides[axis - 1] == have * step):
+            continue
+        while at >= 0 and (want < have or wanted[at] == 1):
+            want *= wanted[at]
+            at -= 1
+        if want != have:
+            return False
+        have, want, step = 1, 1, strides[axis - 1]
+    return at < 0
+
+
+def preserved_order(operands: Iterable[tuple[Sequence[int], Strides]], ndim: int) -> list[int]:
+    """The axes, outermost first, of the result of an elementwise op on `operands` (shape and
+    strides): PyTorch's rule, the first operand that tells two axes apart deciding."""
+    aligned = []
+    for shape, strides in operands:
+        new = (0,) * (ndim - len(shape))
+        spread = (0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
+        aligned.append((*new, *spread))
+    order = list(range(ndim))
+    for i in range(ndim - 2, -1, -1):  # insertion, from the innermost
+        at = i
+        for j in range(i + 1, ndim):
+            verdict = _is_inside(order[at], order[j], aligned)
+            if verdict is None:
+                continue
+            if not verdict:
+                break
+            order[at], order[j] = order[j], order[at]
+            at = j
+    return order
+
+
+def _is_inside(a: int, b: int, operands: list[Strides]) -> bool | None:
+    """Whether axis `a` belongs inside of `b`; None where no operand tells."""
+    for strides in operands:
+        if strides[a] and strides[b] and strides[a] != strides[b]:
+            return strides[a] < strides[b]
+    return None
+
+
+def resolved(wanted: Sequence[int], count: int) -> tuple[int, ...] | None:
+    """A shape of `count` elements with its -1 replaced; None where there is none."""
+    unknown = [i for i, n in enumerate(wanted) if n == -1]
+    rest = math.prod(n for n in wanted if n != -1)
+    if len(unknown) > 1 or any(n < -1 for n in wanted):
+        return None
+    if not unknown:
+        return tuple(wanted) if rest == count else None
+    if not rest or count % rest:
+        return None
+    return tuple(count // rest if n == -1 else n for n in wanted)
