@@ -208,6 +208,115 @@ def test_schedules(make, wanted):
     resumed = make(optim.SGD([tw.ones(1)], lr=1.0))
     resumed.load_state_dict(schedule.state_dict())
     assert resumed.get_last_lr() == schedule.get_last_lr()
+    assert resumed.last_epoch == schedule.last_epoch == len(wanted)
+    assert resumed.optimizer.param_groups[0]["lr"] == 1.0  # the optimiser's state has its rates
+
+
+class Decay:
+    """A function of the epoch that is an object: a schedule's state keeps its attributes."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def __call__(self, epoch):
+        return self.rate**epoch
+
+
+SCHEDULES = {
+    "StepLR": lambda s, o: s.StepLR(o, 3, gamma=0.5),
+    "StepLR 1": lambda s, o: s.StepLR(o, 1, gamma=1.1),
+    "Cosine": lambda s, o: s.CosineAnnealingLR(o, 7, eta_min=0.01),
+    "Cosine 1": lambda s, o: s.CosineAnnealingLR(o, 1),
+    "Lambda": lambda s, o: s.LambdaLR(o, lambda e: 1 / (1 + e)),
+    "Lambdas": lambda s, o: s.LambdaLR(o, [Decay(0.9), lambda e: 2.0 * (e % 3)]),
+}
+
+
+def rates_of(package, tensor, names, last_epoch):
+    """Fifty steps of two groups under schedules in a row, with a rate set by hand in between."""
+    given = [{"params": [tensor()], "lr": 0.5}, {"params": [tensor()], "lr": 2.0}]
+    optimiser = package.SGD(given, lr=1.0)
+    if last_epoch >= 0:
+        for group in optimiser.param_groups:
+            group["initial_lr"] = group["lr"]
+    make = [SCHEDULES[name] for name in names]
+    kinds = package.lr_scheduler
+    schedules = [m(kinds, optimiser) for m in make]
+    if last_epoch >= 0:
+        schedules = [_at_epoch(m, kinds, optimiser, last_epoch) for m in make]
+    seen = []
+    for step in range(50):
+        if step == 20:
+            optimiser.param_groups[1]["lr"] = 7.0
+        if step == 30:  # through a saved state
+            saved, rates = [s.state_dict() for s in schedules], optimiser.state_dict()
+            schedules = [m(kinds, optimiser) for m in make]
+            optimiser.load_state_dict(rates)
+            for s, state in zip(schedules, saved, strict=True):
+                s.load_state_dict(state)
+        seen += [s.get_last_lr() for s in schedules]
+        seen.append([group["lr"] for group in optimiser.param_groups])
+        optimiser.step()
+        for s in schedules:
+            s.step()
+    return seen
+
+
+def _at_epoch(make, kinds, optimiser, epoch):
+    """The schedule as if it had been built with last_epoch."""
+
+    class Resumed:
+        def __getattr__(self, name):
+            kind = getattr(kinds, name)
+            return lambda *args, **options: kind(*args, **options, last_epoch=epoch)
+
+    return make(Resumed(), optimiser)
+
+
+@pytest.mark.parametrize("last_epoch", [-1, 0, 4, 7])
+@pytest.mark.parametrize(
+    "names", [*((n,) for n in SCHEDULES), ("StepLR", "Cosine"), ("Lambda", "StepLR 1"),
+              ("Cosine", "Cosine 1", "StepLR")]
+)  # fmt: skip
+def test_schedules_are_pytorchs(names, last_epoch):
+    torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
+    mine = rates_of(optim, lambda: tw.ones(1), names, last_epoch)
+    theirs = rates_of(torch.optim, lambda: torch.ones(1), names, last_epoch)
+    # a rate is the product of up to fifty rounded factors of a few roundings each
+    np.testing.assert_allclose(mine, theirs, rtol=200 * np.finfo(float).eps, atol=1e-300)
+
+
+def test_a_rate_set_by_hand_stays_and_schedules_chain():
+    optimiser = optim.SGD([tw.ones(1)], lr=1.0)
+    group = optimiser.param_groups[0]
+    halved = lr_scheduler.StepLR(optimiser, 2, 0.5)
+    doubled = lr_scheduler.StepLR(optimiser, 3, 3.0)
+    seen = []
+    for step in range(7):
+        if step == 1:
+            group["lr"] = 16.0
+        seen.append(group["lr"])
+        halved.step()
+        doubled.step()
+    assert seen == [1.0, 16.0, 8.0, 24.0, 12.0, 12.0, 18.0]
+    assert (group["initial_lr"], halved.base_lrs) == (1.0, [1.0])
+
+
+def test_a_state_of_before_serves():
+    schedule = lr_scheduler.StepLR(optim.SGD([tw.ones(1)], lr=4.0), 4, 0.5)
+    schedule.load_state_dict({"last_epoch": 3, "base_lrs": [4.0]})
+    schedule.step()
+    assert schedule.get_last_lr() == [2.0]
+
+
+def test_schedules_refuse_what_they_cannot_use():
+    optimiser = optim.SGD([tw.ones(1)], lr=1.0)
+    with pytest.raises(KeyError, match=r"\[StepLR\] expected 'initial_lr'"):
+        lr_scheduler.StepLR(optimiser, 2, last_epoch=3)
+    with pytest.raises(TypeError, match=r"\[StepLR\] expected an Optimizer; got float"):
+        lr_scheduler.StepLR(0.1, 2)
+    with pytest.raises(ValueError, match=r"\[LambdaLR\] expected a function for each of 1"):
+        lr_scheduler.LambdaLR(optimiser, [lambda e: 1.0, lambda e: 2.0])
 
 
 @pytest.mark.parametrize("through", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
@@ -217,7 +326,6 @@ def test_a_copied_optimiser_goes_its_own_way(through):
     p.grad = tw.ones(3)
     optimiser.step()
     twin = through(optimiser)
-    assert not twin._plans  # they are keyed by ids that another group may come to bear
     (q,) = twin.param_groups[0]["params"]
     p.grad = q.grad = tw.ones(3)
     twin.step()
@@ -270,3 +378,144 @@ def test_a_dead_unit_leaves_no_denormals(kind, engine):
     assert averages[0].tolist() == [0.0] * 37
     for average in averages:
         assert all(x == 0 or x >= float(np.finfo(np.float32).tiny) for x in average.tolist())
+
+
+@pytest.fixture(params=engines.available_engines())
+def engine(request):
+    before = engines.current_engine()
+    tw.use_engine(request.param)
+    yield request.param
+    tw.use_engine(before)
+
+
+def momentum_step(p, buffer, lr=0.1):
+    """What SGD with momentum 0.9 and a gradient of ones makes of `p`."""
+    return np.asarray(p.tolist()) - lr * (0.9 * np.asarray(buffer) + 1)
+
+
+def replace(state, name, value):
+    state[name] = value
+
+
+@pytest.mark.parametrize(
+    ("edit", "buffer"),
+    [
+        (lambda s, p: replace(s[p], "momentum_buffer", tw.zeros(3)), 0.0),
+        (lambda s, p: replace(s[p], "momentum_buffer", tw.full((3,), 2.0, dtype=tw.float64)), 2.0),
+        (lambda s, p: replace(s[p], "momentum_buffer", np.full(3, 2.0)), 2.0),
+        (lambda s, p: replace(s[p], "momentum_buffer", tw.full((1,), 2.0).expand(3)), 2.0),
+        (lambda s, p: s[p]["momentum_buffer"].mul_(2), 3.8),
+        (lambda s, p: setattr(s[p]["momentum_buffer"], "data", tw.full((3,), 5.0)), 5.0),
+        (lambda s, p: replace(s, p, {"momentum_buffer": tw.full((3,), 4.0)}), 4.0),
+        (lambda s, p: replace(s[p], "momentum_buffer", None), 0.0),
+        (lambda s, p: s[p].clear(), 0.0),
+        (lambda s, p: s.clear(), 0.0),
+    ],
+)
+@pytest.mark.parametrize("which", [0, 1])
+def test_state_that_a_user_writes_counts_on_the_next_step(edit, buffer, which, engine):
+    params = [nn.Parameter(tw.zeros(3)) for _ in range(2)]
+    optimiser = optim.SGD(params, lr=0.1, momentum=0.9)
+    for p in params:
+        p.grad = tw.ones(3)
+    for _ in range(2):
+        optimiser.step()
+    edit(optimiser.state, params[which])
+    wanted = momentum_step(params[which], buffer)
+    optimiser.step()
+    np.testing.assert_allclose(params[which].tolist(), wanted, rtol=1e-6)
+    state = optimiser.state[params[which]]["momentum_buffer"]
+    np.testing.assert_allclose(state.tolist(), np.full(3, 0.9 * buffer + 1), rtol=1e-6)
+
+
+def test_state_of_another_shape_is_refused_and_nothing_written(engine):
+    p, q = nn.Parameter(tw.zeros(3)), nn.Parameter(tw.zeros(3))
+    optimiser = optim.SGD([p, q], lr=0.1, momentum=0.9)
+    p.grad = q.grad = tw.ones(3)
+    optimiser.step()
+    before = p.tolist()
+    optimiser.state[q]["momentum_buffer"] = tw.zeros(4)
+    with pytest.raises(
+        ValueError, match=r"\[SGD.step\] expected momentum_buffer \(3,\); got \(4,\)"
+    ):
+        optimiser.step()
+    assert p.tolist() == before
+
+
+def test_options_that_are_switched_on_later(engine):
+    p = nn.Parameter(tw.zeros(1))
+    p.grad = tw.ones(1)
+    optimiser = optim.SGD([p], lr=1.0)
+    optimiser.step()
+    optimiser.param_groups[0].update(momentum=0.5, dampening=0.25)
+    seen = [p.item()]
+    for _ in range(3):
+        optimiser.step()
+        seen.append(p.item())
+    # the first momentum is the gradient itself, without dampening
+    assert -np.diff(seen) == pytest.approx([1.0, 1.25, 1.375])
+    optimiser = optim.Adam([p], lr=0.1)
+    optimiser.step()
+    optimiser.param_groups[0]["amsgrad"] = True
+    optimiser.step()
+    assert optimiser.state[p]["max_exp_avg_sq"].item() == pytest.approx(1 - 0.999**2)
+
+
+@pytest.mark.parametrize("step", [0, tw.tensor(0.0), np.float32(0)])
+def test_the_number_of_steps_is_what_stands_in_the_state(step, engine):
+    params = [nn.Parameter(tw.zeros(2)) for _ in range(2)]
+    optimiser = optim.Adam(params, lr=0.1, betas=(0.5, 0.5), eps=0.0)
+    for p in params:
+        p.grad = tw.ones(2)
+    for _ in range(3):
+        optimiser.step()
+    first, second = (optimiser.state[params[1]][n][0].item() for n in ("exp_avg", "exp_avg_sq"))
+    optimiser.state[params[1]]["step"] = step
+    before = params[1].tolist()
+    optimiser.step()
+    m, v = (first + 1) / 2 / 0.5, (second + 1) / 2 / 0.5
+    wanted = np.asarray(before) - 0.1 * m / v**0.5
+    np.testing.assert_allclose(params[1].tolist(), wanted, rtol=1e-6)
+    assert [optimiser.state[p]["step"] for p in params] == [4, 1]
+
+
+def test_a_state_as_pytorch_has_it_is_loaded():
+    p = nn.Parameter(tw.ones(1))
+    optimiser = optim.SGD([p], lr=1.0, momentum=0.9)
+    groups = [{**optimiser.state_dict()["param_groups"][0], "foreach": None, "fused": None}]
+    optimiser.load_state_dict(
+        {"state": {0: {"momentum_buffer": tw.tensor([2.0])}}, "param_groups": groups}
+    )
+    p.grad = tw.ones(1)
+    optimiser.step()
+    assert p.item() == pytest.approx(1 - (0.9 * 2 + 1))
+    q = nn.Parameter(tw.ones(1))
+    optimiser = optim.Adam([q], lr=0.5)
+    moments = {"exp_avg": tw.zeros(1), "exp_avg_sq": tw.zeros(1)}
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict(
+        {"state": {0: {"step": tw.tensor(3.0), **moments}}, "param_groups": groups}
+    )
+    q.grad = tw.ones(1)
+    optimiser.step()
+    wanted = 1 - 0.5 * (0.1 / (1 - 0.9**4)) / (0.001 / (1 - 0.999**4)) ** 0.5
+    assert q.item() == pytest.approx(wanted)
+    assert optimiser.state[q]["step"] == 4
+    with pytest.raises(ValueError, match="state of 7"):
+        optimiser.load_state_dict({"state": {7: {}}, "param_groups": groups})
+
+
+def test_groups_added_and_taken_away_between_steps():
+    p, q = nn.Parameter(tw.zeros(1)), nn.Parameter(tw.zeros(1, dtype=tw.bfloat16))
+    optimiser = optim.Adam([{"params": [p]}, {"params": []}], lr=1.0)
+    p.grad, q.grad = tw.ones(1), tw.ones(1, dtype=tw.bfloat16)
+    optimiser.step()
+    optimiser.param_groups[0]["params"].append(q)
+    optimiser.step()
+    assert (optimiser.state[p]["step"], optimiser.state[q]["step"]) == (2, 1)
+    optimiser.step()
+    assert q.item() == pytest.approx(-2.0, rel=2**-8)
+    del optimiser.param_groups[0]
+    before = p.item()
+    optimiser.step()
+    assert p.item() == before

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tilework.engines import ops
-from tilework.optim.optimizer import Batch, Group, Optimizer, check_range
+from tilework.optim.optimizer import Group, Optimizer, check_range
 
 
 class Adam(Optimizer):
@@ -55,15 +55,33 @@ class Adam(Optimizer):
         moments = ("exp_avg", "exp_avg_sq")
         return (*moments, "max_exp_avg_sq") if group["amsgrad"] else moments
 
-    def _update(self, batch: Batch, params: list[Any], grads: list[Any], group: Group) -> None:
+    def _gather(
+        self, params: list[Any], group: Group
+    ) -> tuple[list[list[Any]], list[dict[str, Any]], list[int]]:
+        held = self.state
+        firsts, seconds, states, counts = [], [], [], []
+        for p in params:
+            state = held[p]
+            firsts.append(state["exp_avg"]._array)
+            seconds.append(state["exp_avg_sq"]._array)
+            counts.append(state["step"])
+            states.append(state)
+        if group["amsgrad"]:
+            largest = [state["max_exp_avg_sq"]._array for state in states]
+            return [firsts, seconds, largest], states, counts
+        return [firsts, seconds], states, counts
+
+    def _update(
+        self, params: list[Any], grads: list[Any], slots: list[list[Any]], step: int, group: Group
+    ) -> None:
         beta1, beta2 = group["betas"]
         ops.adam_step(
             params,
             grads,
-            batch.slots[0],
-            batch.slots[1],
-            batch.slots[2] if group["amsgrad"] else None,
-            batch.step,
+            slots[0],
+            slots[1],
+            slots[2] if group["amsgrad"] else None,
+            step,
             group["lr"],
             beta1,
             beta2,

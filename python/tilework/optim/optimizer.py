@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from operator import is_
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,22 +20,26 @@ Array = Any
 
 
 class Batch:
-    """Parameters that one engine call updates: of one dtype, and at the same step.
+    """Parameters that one engine call updates: of one dtype, and after as many steps."""
 
-    `slots` holds the optimiser's arrays, a list for each kind of state.
-    """
+    __slots__ = ("grads", "made", "params", "slots", "states", "steps")
 
-    __slots__ = ("params", "slots", "states", "step")
-
-    def __init__(self, params: list[Tensor], states: list[dict[str, Any]], step: int) -> None:
-        self.params = params
-        self.states = states
-        self.step = step
-        self.slots: list[list[Array]] = []
+    def __init__(self, steps: int, slots: int) -> None:
+        self.steps = steps
+        self.params: list[Tensor] = []
+        self.grads: list[Array] = []
+        self.states: list[dict[str, Any]] = []
+        self.slots: list[list[Array]] = [[] for _ in range(slots)]
+        self.made: list[dict[str, Tensor]] = []  # state that is a state's only after the step
 
 
 class Optimizer:
-    """The base: a subclass says its kinds of state (`_slots`) and its engine call (`_update`)."""
+    """The base: a subclass says its kinds of state (`_slots`) and its engine call (`_update`).
+
+    `state[p]` and `param_groups` are read at each step: what is written there counts on the next.
+    """
+
+    _counts = True  # whether `state[p]["step"]` counts the steps
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         if isinstance(params, Tensor):
@@ -44,20 +48,13 @@ class Optimizer:
                 "put it in a list",
             )  # fmt: skip
         self.defaults = defaults
-        self.state: dict[Tensor, dict[str, Any]] = {}
+        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
-        self._plans: dict[int, tuple[list[Tensor], list[Batch]]] = {}
         given = list(params)
         if not given:
             raise error(ValueError, type(self).__name__, "parameters", "none", "pass some")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {
-            **self.__dict__,
-            "_plans": {},
-        }  # keyed by this process's ids, which a copy's are not
 
     def __repr__(self) -> str:
         lines = []
@@ -92,10 +89,12 @@ class Optimizer:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drops the gradients of all parameters, or fills them with zeros."""
         for group in self.param_groups:
-            for p in group["params"]:
-                if set_to_none:
+            if set_to_none:
+                for p in group["params"]:
                     p._grad = None
-                elif p.grad is not None:
+                continue
+            for p in group["params"]:
+                if p.grad is not None:
                     p.grad = fresh(np.zeros_like(p._array))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -116,88 +115,107 @@ class Optimizer:
                     self._step_some(group)
                     break
             else:
-                self._step_all(group, grads)
+                if grads:
+                    self._step_all(group["params"], grads, group)
         return loss
 
-    def _step_all(self, group: Group, grads: list[Array]) -> None:
-        """A step in which every parameter has a gradient: its plan is kept."""
-        params = group["params"]
-        held = self._plans.get(id(group))
-        if held is None or not self._holds(*held, params):
-            held = self._plans[id(group)] = (list(params), self._plan(params, group))
-        plan = held[1]
-        if len(plan) == 1:
-            self._run(plan[0], grads, group)
-        else:
-            self._run_each(plan, dict(zip(params, grads, strict=True)), group)
-
-    def _holds(self, planned: list[Tensor], plan: list[Batch], params: list[Tensor]) -> bool:
-        """Whether a plan is still of these parameters and this state: users edit both."""
-        return (
-            len(planned) == len(params)
-            and all(map(is_, planned, params))
-            and (not plan or self.state.get(planned[0]) is plan[0].states[0])
-        )
+    def _step_all(self, params: list[Tensor], grads: list[Array], group: Group) -> None:
+        """A step in which every parameter has a gradient: one engine call where all are alike."""
+        try:
+            slots, states, counts = self._gather(params, group)
+            step = counts[0] + 1
+            arrays = [p._array for p in params]
+            alike = step.__class__ is int and counts.count(counts[0]) == len(counts)
+            if alike and arrays[0].dtype.kind == "f":
+                self._update(arrays, grads, slots, step, group)
+                now = next_time()
+                for p in params:
+                    p._storage.version = now
+                for state in states:
+                    state["step"] = step
+                return
+        except (KeyError, AttributeError, TypeError, ValueError):
+            pass  # state that is missing or of another kind; nothing has been written
+        self._step_sorted(params, grads, group)
 
     def _step_some(self, group: Group) -> None:
         """A step in which some parameters have no gradient: they and their state stay."""
-        self._plans.pop(id(group), None)  # steps differ from now on
-        grads = {p: p.grad._array for p in group["params"] if p.grad is not None}
-        self._run_each(self._plan(list(grads), group), grads, group)
+        params = [p for p in group["params"] if p._grad is not None]
+        self._step_sorted(params, [p.grad._array for p in params], group)
 
-    def _run_each(self, plan: list[Batch], grads: dict[Tensor, Array], group: Group) -> None:
-        for batch in plan:
-            self._run(batch, [grads[p] for p in batch.params], group)
-
-    def _plan(self, params: list[Tensor], group: Group) -> list[Batch]:
-        """The engine calls that a step over `params` takes."""
-        batches: dict[tuple[dtypes.DType, int], Batch] = {}
-        for p in params:
-            state = self.state.setdefault(p, {})
-            key = (p.dtype, state.get("step", 0))
-            batch = batches.setdefault(key, Batch([], [], key[1]))
+    def _step_sorted(self, params: list[Tensor], grads: list[Array], group: Group) -> None:
+        """An engine call for each dtype and number of steps; makes the state that is missing."""
+        batches: dict[tuple[Any, int], Batch] = {}
+        names = self._slots(group)
+        for p, grad in zip(params, grads, strict=True):
+            state = self.state.get(p)
+            if state is None:
+                state = self.state[p] = {}
+            made: dict[str, Tensor] = {}
+            arrays = [self._slot(name, state, p, made) for name in names]
+            steps = int(state.get("step") or 0) if self._counts else int(not made)
+            key = (p.dtype, steps)
+            batch = batches.get(key)
+            if batch is None:
+                batch = batches[key] = Batch(steps, len(names))
             batch.params.append(p)
+            batch.grads.append(grad)
             batch.states.append(state)
+            batch.made.append(made)
+            for slot, array in zip(batch.slots, arrays, strict=True):
+                slot.append(array)
         for batch in batches.values():
-            batch.slots = [self._slot(batch, name) for name in self._slots(group)]
-        return list(batches.values())
+            self._run_batch(batch, group)
+
+    def _run_batch(self, batch: Batch, group: Group) -> None:
+        """bfloat16 parameters go through float32."""
+        arrays, grads, step = [p._array for p in batch.params], batch.grads, batch.steps + 1
+        if arrays[0].dtype.kind == "f":
+            self._update(arrays, grads, batch.slots, step, group)
+        else:
+            wide = [ops.widen(a) for a in arrays]
+            self._update(wide, [ops.widen(g) for g in grads], batch.slots, step, group)
+            for a, w in zip(arrays, wide, strict=True):
+                a[...] = ops.narrow(w)
+        now = next_time()
+        for p, state, made in zip(batch.params, batch.states, batch.made, strict=True):
+            p._storage.version = now
+            state.update(made)
+            if self._counts:
+                state["step"] = step
+
+    def _gather(
+        self, params: list[Tensor], group: Group
+    ) -> tuple[list[list[Array]], Sequence[dict[str, Any]], list[int]]:
+        """The arrays of each kind of state, the states and numbers of steps done to write back to.
+
+        A loop of each optimiser's own, since a step of a small network is felt here. KeyError or
+        AttributeError where something is missing.
+        """
+        raise NotImplementedError
 
     def _slots(self, group: Group) -> tuple[str, ...]:
         """The kinds of state that a group's parameters have: arrays of their shape."""
         raise NotImplementedError
 
-    def _slot(self, batch: Batch, name: str) -> list[Array]:
-        """The arrays of one kind of state; zeros where a parameter has none yet.
+    def _slot(self, name: str, state: dict[str, Any], p: Tensor, made: dict[str, Tensor]) -> Array:
+        """The array of one kind of state; zeros, noted in `made`, where there is none yet."""
+        value = state.get(name)
+        if value is None:
+            made[name] = fresh(np.zeros_like(p._array, dtype=_wide(p)))
+            return made[name]._array
+        if not isinstance(value, Tensor) or not _fits(value._array, p):
+            value = state[name] = self._loaded(name, value, p, "step")
+        return value._array
 
-        A bfloat16 parameter's are float32: its small updates would vanish in eight bits.
+    def _update(
+        self, params: list[Array], grads: list[Array], slots: list[list[Array]], step: int,
+        group: Group,
+    ) -> None:  # fmt: skip
+        """One engine call: writes `params` and `slots`, at their step number `step`, from 1 on.
+
+        Where steps are not counted, 1 says that the slots are new.
         """
-        arrays = []
-        for p, state in zip(batch.params, batch.states, strict=True):
-            if name not in state:
-                wide = dtypes.float32 if p.dtype == dtypes.bfloat16 else p.dtype
-                state[name] = fresh(np.zeros_like(p._array, dtype=wide))
-            arrays.append(state[name]._array)
-        return arrays
-
-    def _run(self, batch: Batch, grads: list[Array], group: Group) -> None:
-        arrays = [p._array for p in batch.params]
-        if arrays[0].dtype.kind == "f":
-            batch.step += 1
-            self._update(batch, arrays, grads, group)
-        else:
-            wide = [ops.widen(a) for a in arrays]
-            batch.step += 1
-            self._update(batch, wide, [ops.widen(g) for g in grads], group)
-            for a, w in zip(arrays, wide, strict=True):
-                a[...] = ops.narrow(w)
-        now, step = next_time(), batch.step
-        for p in batch.params:
-            p._storage.version = now
-        for state in batch.states:
-            state["step"] = step
-
-    def _update(self, batch: Batch, params: list[Array], grads: list[Array], group: Group) -> None:
-        """One engine call: writes `params` and the batch's slots."""
         raise NotImplementedError
 
     # --- state ---
@@ -214,38 +232,61 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over a state of state_dict(), copied. ValueError where groups or shapes differ."""
+        """Takes over a state of state_dict(), copied. ValueError where groups or shapes differ.
+
+        PyTorch's own states serve: steps that are tensors, momenta without a step.
+        """
+        op = "load_state_dict"
         groups = state_dict["param_groups"]
         sizes = [len(group["params"]) for group in groups]
         own_sizes = [len(group["params"]) for group in self.param_groups]
         if sizes != own_sizes:
             raise error(
-                ValueError, f"{type(self).__name__}.load_state_dict", f"groups of {own_sizes}",
+                ValueError, f"{type(self).__name__}.{op}", f"groups of {own_sizes}",
                 f"groups of {sizes}", "build the optimiser over the same parameters",
             )  # fmt: skip
         by_index: dict[Any, Tensor] = {}
         for saved, group in zip(groups, self.param_groups, strict=True):
             by_index.update(zip(saved["params"], group["params"], strict=True))
-        state: dict[Tensor, dict[str, Any]] = {}
+        state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         for i, held in state_dict["state"].items():
+            if i not in by_index:
+                raise error(
+                    ValueError, f"{type(self).__name__}.{op}", "state of parameters in a group",
+                    f"state of {i!r}", "build the optimiser over the same parameters",
+                )  # fmt: skip
             p = by_index[i]
-            state[p] = {name: self._loaded(name, value, p) for name, value in held.items()}
+            state[p] = {name: self._loaded(name, value, p, op) for name, value in held.items()}
         for saved, group in zip(groups, self.param_groups, strict=True):
             group.update({k: v for k, v in saved.items() if k != "params"})
         self.state = state
-        self._plans.clear()
 
-    def _loaded(self, name: str, value: Any, p: Tensor) -> Any:
-        if name == "step" or value is None:
-            return None if value is None else int(value)
+    def _loaded(self, name: str, value: Any, p: Tensor, op: str) -> Any:
+        """A copy of one entry of a state: a step as a number, an array in the dtype of ours."""
+        if value is None:
+            return None
+        if name == "step":
+            return int(value)
         array = value._array if isinstance(value, Tensor) else np.asarray(value)
         if array.shape != p.shape:
             raise error(
-                ValueError, f"{type(self).__name__}.load_state_dict", f"{name} {p.shape}",
-                array.shape, "build the optimiser over the same parameters",
+                ValueError, f"{type(self).__name__}.{op}", f"{name} {p.shape}", array.shape,
+                "build the optimiser over the same parameters",
             )  # fmt: skip
-        wide = dtypes.float32 if p.dtype == dtypes.bfloat16 else p.dtype
-        return fresh(np.array(array, wide))
+        return fresh(np.array(array, _wide(p)))
+
+
+def _fits(array: Array, p: Tensor) -> bool:
+    """Whether an engine can keep a parameter's state in `array`."""
+    return bool(array.shape == p.shape and array.dtype == _wide(p) and array.flags.writeable)
+
+
+def _wide(p: Tensor) -> dtypes.DType:
+    """The dtype of a parameter's state.
+
+    A bfloat16 parameter's is float32: its small updates would vanish in eight bits.
+    """
+    return dtypes.float32 if p.dtype == dtypes.bfloat16 else p.dtype
 
 
 def check_range(op: str, name: str, value: float, low: float, below: float = float("inf")) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.optim.optimizer import Batch, Group, Optimizer, check_range
+from tilework.optim.optimizer import Group, Optimizer, check_range
 
 
 class SGD(Optimizer):
@@ -23,6 +23,8 @@ class SGD(Optimizer):
     >>> w
     tensor([0.], requires_grad=True)
     """
+
+    _counts = False  # a momentum that is there has been begun
 
     def __init__(
         self,
@@ -56,12 +58,22 @@ class SGD(Optimizer):
     def _slots(self, group: Group) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] else ()
 
-    def _update(self, batch: Batch, params: list[Any], grads: list[Any], group: Group) -> None:
+    def _gather(
+        self, params: list[Any], group: Group
+    ) -> tuple[list[list[Any]], tuple[()], list[int]]:
+        if not group["momentum"]:
+            return [], (), [1]
+        held = self.state
+        return [[held[p]["momentum_buffer"]._array for p in params]], (), [1]
+
+    def _update(
+        self, params: list[Any], grads: list[Any], slots: list[list[Any]], step: int, group: Group
+    ) -> None:
         ops.sgd_step(
             params,
             grads,
-            batch.slots[0] if batch.slots else None,
-            batch.step == 1,
+            slots[0] if slots else None,
+            step == 1,
             group["lr"],
             group["momentum"],
             group["dampening"],

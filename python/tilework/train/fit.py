@@ -200,4 +200,4 @@ def _checked_schedule(saved: Any, scheduler: LRScheduler | None) -> dict[str, An
     rates = [float(rate) for rate in saved["base_lrs"]]
     if scheduler is None or rates != scheduler.base_lrs:
         raise ValueError("another schedule of learning rates")
-    return {"last_epoch": int(saved["last_epoch"]), "base_lrs": rates}
+    return {**saved, "last_epoch": int(saved["last_epoch"]), "base_lrs": rates}

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilework.engines.numba.compiled import jit, quiet
 from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
+from tilework.errors import error
 
 
 @contextmanager
@@ -23,6 +24,22 @@ def _in_step(*arrays: Array) -> Iterator[list[Array]]:
     for x, own in zip(arrays, ordered, strict=True):
         if own is not x and x.flags.writeable:
             x[...] = own
+
+
+def _check(op: str, params: list[Array], grads: list[Array], *state: list[Array] | None) -> None:
+    """ValueError before anything is written, where arrays are not as their parameters are."""
+    for arrays in (grads, params, *(held for held in state if held is not None)):
+        for param, array in zip(params, arrays, strict=True):
+            if (array.shape, array.dtype) != (param.shape, param.dtype) or param.dtype.kind != "f":
+                raise error(
+                    ValueError, op, f"arrays {param.shape} of {param.dtype}",
+                    f"{array.shape} of {array.dtype}", "give each parameter's own shape and dtype",
+                )  # fmt: skip
+            if arrays is not grads and not array.flags.writeable:
+                raise error(
+                    ValueError, op, "parameters and state writable", "a read-only array",
+                    "leave frozen parameters out of the optimiser",
+                )  # fmt: skip
 
 
 # Averages below a limit become zero: far too small to move a parameter, they would go on decaying
@@ -84,6 +101,7 @@ def sgd_step(
     nesterov: bool,
     maximize: bool,
 ) -> None:
+    _check("sgd_step", params, grads, momenta)
     for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
         real = param.dtype.type
         state = () if momenta is None else (momenta[i],)
@@ -152,6 +170,7 @@ def adam_step(
     decoupled: bool,
     maximize: bool,
 ) -> None:
+    _check("adam_step", params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs)
     step_size = lr / (1.0 - beta1**step)
     root_correction = math.sqrt(1.0 - beta2**step)
     shrink, decay = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
