@@ -72,6 +72,7 @@ class Tensor:
     """
 
     __slots__ = (
+        "__dict__",  # made at the first attribute that a user sets
         "__weakref__",
         "_array",
         "_base",
@@ -399,6 +400,7 @@ class Tensor:
         twin = _rebuild(type(self), self._array, self._requires_grad)
         twin._storage = self._storage
         self._share(twin)
+        twin.__dict__.update(self.__dict__)
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
@@ -411,6 +413,7 @@ class Tensor:
         memo[id(self)] = twin
         if self._grad is not None:
             twin.grad = copy.deepcopy(self.grad, memo)
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
     def __reduce__(self) -> Any:
@@ -423,13 +426,9 @@ class Tensor:
         order = sorted(range(self._array.ndim), key=lambda i: -abs(steps[i]))
         ordered = self._array.transpose(order)
         shown = preserved_order([(self.shape, self._strides())], self._array.ndim)
-        return _rebuild, (
-            type(self),
-            ordered,
-            self._requires_grad,
-            tuple(np.argsort(order).tolist()),
-            shown,
-        )
+        back = tuple(np.argsort(order).tolist())
+        made_of = (type(self), ordered, self._requires_grad, back, shown)
+        return _rebuild, made_of, self.__dict__ or None
 
     def __repr__(self) -> str:
         return describe(self, "tensor")

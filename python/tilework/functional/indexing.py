@@ -30,14 +30,45 @@ Inputs = tuple[Any, ...]
 
 
 def plain_key(key: Any) -> Any:
-    """An index with the arrays of its tensors in their place."""
+    """An index with the arrays of its tensors in their place, and a number for one without axes."""
     if isinstance(key, tuple):
         return tuple(plain_key(k) for k in key)
     if isinstance(key, Tensor):
-        return key._array
-    if isinstance(key, list):
-        return np.asarray(key)
+        key = key._array
+    elif isinstance(key, list):
+        key = np.asarray(key)
+    if isinstance(key, np.ndarray) and not key.ndim and key.dtype.kind in "iu":
+        return int(key)
     return key
+
+
+def numbers_first(key: Any) -> tuple[Any, Any] | None:
+    """An index of numbers beside arrays as two, the second into what the first chooses; None where
+    it is one. NumPy takes a number for an array that stands beside the others, and so moves axes;
+    in PyTorch numbers and slices choose first.
+
+    >>> numbers_first((0, slice(None), np.array([1, 2])))[0]
+    (0, slice(None, None, None), slice(None, None, None))
+    """
+    if not isinstance(key, tuple) or not any(k.__class__ is np.ndarray for k in key):
+        return None
+    if not any(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in key):
+        return None
+    first: list[Any] = []
+    second: list[Any] = []
+    for k in key:
+        if isinstance(k, np.ndarray):
+            first += [slice(None)] * (k.ndim if k.dtype == bool else 1)
+            second.append(k)
+        elif isinstance(k, (bool, np.bool_)):
+            second.append(k)
+        else:
+            first.append(k)
+            if k is None or isinstance(k, slice):
+                second.append(slice(None))
+            elif k is Ellipsis:
+                second.append(k)
+    return tuple(first), tuple(second)
 
 
 def _is_basic(key: Any) -> bool:
@@ -105,8 +136,11 @@ def _tuple(key: Any) -> tuple[Any, ...]:
 
 @tensor_method("__getitem__")
 def _getitem(self: Tensor, key: Any) -> Tensor:
-    """NumPy's indexing: a view for numbers and slices, a copy for index tensors and masks."""
-    return _index(self, plain_key(key))
+    """NumPy's indexing, its axes as PyTorch puts them: a view for numbers (tensors without axes
+    too) and slices, a copy for index tensors and masks."""
+    key = plain_key(key)
+    two = numbers_first(key)
+    return _index(self, key) if two is None else _index(_index(self, two[0]), two[1])
 
 
 @tensor_method("__iter__")

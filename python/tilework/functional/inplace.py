@@ -17,7 +17,7 @@ from tilework.errors import error
 from tilework.functional.alias import bases, held_beside, is_part, positions
 from tilework.functional.cast import cast
 from tilework.functional.common import operand
-from tilework.functional.indexing import plain_key
+from tilework.functional.indexing import numbers_first, plain_key
 from tilework.functional.pointwise import add, div, mul, sub
 from tilework.functional.random import rand, randn
 from tilework.tensor import Tensor, fresh, next_time, tensor_method
@@ -214,6 +214,10 @@ def _idiv(self: Tensor, other: Any) -> Tensor:
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """NumPy's assignment to an index, recorded where gradients flow."""
     plain = plain_key(key)
+    two = numbers_first(plain)
+    if two is not None:
+        _setitem(self[two[0]], two[1], value)
+        return
     if isinstance(value, Tensor) and is_part(value, self, plain):
         return  # the end of `x[key] += y`, which has written to the view x[key] by now
     source = value if isinstance(value, Tensor) else fresh(np.asarray(value, self.dtype))

@@ -85,6 +85,14 @@ class Module:
     def __init__(self) -> None:
         object.__setattr__(self, "_names", {})
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # copy.copy hands over the registry itself: what one of the two registers, the other lacks.
+        self.__dict__.update(state)
+        for name in ("_names", "_forward_hooks", "_forward_pre_hooks"):
+            held = state.get(name)
+            if held is not None:
+                self.__dict__[name] = dict(held)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; each subclass says it."""
         raise NotImplementedError(
