@@ -8,8 +8,8 @@ import tilework as tw
 
 STUB = Path(tw.__file__).with_name("tensor.pyi")
 # Made by the interpreter for any class with slots.
-MACHINERY = {"__module__", "__doc__", "__slots__", "__weakref__", "__qualname__", "__firstlineno__",
-             "__static_attributes__"}  # fmt: skip
+MACHINERY = {"__module__", "__doc__", "__slots__", "__weakref__", "__dict__", "__qualname__",
+             "__firstlineno__", "__static_attributes__"}  # fmt: skip
 
 
 def stub_class(name):
