@@ -98,29 +98,101 @@ def test_a_wrong_environment_fails_loudly():
     assert "[use_engine] expected 'native' or 'numba'; got 'fortran'" in done.stderr
 
 
-WITHOUT = """
+NAMED = """
+import sys, tilework as tw
+print(tw.engines.current_engine(), "numba" in sys.modules)
+"""
+FILE = next(iter(Path(tw.__file__).parent.glob("_native*.so")), None)
+HIDDEN = """
 import importlib.abc, importlib.util, sys
-hidden = {hidden!r}
 class Hide(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name in hidden:
-            raise ImportError(f"{{name}} is hidden")
+        if name == "numba":
+            raise ImportError(f"{name} is hidden")
 sys.meta_path.insert(0, Hide())
 real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *a: None if name in hidden else real(name, *a)
-import tilework as tw
-print(tw.engines.current_engine(), "numba" in sys.modules)
+importlib.util.find_spec = lambda name, *a: None if name == "numba" else real(name, *a)
 """
 
 
-def test_without_the_extension_numba_serves_and_waits():
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package without the extension, by links; `run_in` runs code with it."""
+    folder = tmp_path / "tilework"
+    folder.mkdir()
+    for entry in Path(tw.__file__).parent.iterdir():
+        if not (entry.name.startswith("_native.") and entry.suffix != ".pyi"):
+            (folder / entry.name).symlink_to(entry)
+    return folder
+
+
+def run_in(package, code=NAMED, engine=""):
+    return run(code, PYTHONPATH=str(package.parent), TILEWORK_ENGINE=engine)
+
+
+def test_without_the_extension_numba_serves_and_waits(package):
     if "numba" not in engines.available_engines():
         pytest.skip("numba is not installed: there is nothing to fall back to")
-    done = run(WITHOUT.format(hidden={"tilework._native"}), TILEWORK_ENGINE="")
+    done = run_in(package)
     assert done.stdout.strip() == "numba False", done.stderr
 
 
-def test_without_any_engine_the_import_says_what_to_do():
-    done = run(WITHOUT.format(hidden={"tilework._native", "numba"}), TILEWORK_ENGINE="")
+def test_without_any_engine_the_import_says_what_to_do(package):
+    done = run_in(package, HIDDEN + NAMED)
     assert done.returncode != 0
     assert "pip install 'tilework[numba]'" in done.stderr
+
+
+@pytest.mark.skipif(FILE is None, reason="there is no compiled extension here to damage")
+@pytest.mark.parametrize("kind", ["empty", "truncated", "damaged", "text"])
+def test_a_damaged_extension_is_an_error_and_not_numba(package, kind):
+    whole = FILE.read_bytes()
+    content = {
+        "empty": b"",
+        "truncated": whole[: len(whole) // 2],
+        "damaged": whole[:16] + bytes(b ^ 255 for b in whole[16:64]) + whole[64:],
+        "text": b"import this",
+    }[kind]
+    target = package / FILE.name
+    target.write_bytes(content)
+    done = run_in(package)
+    assert done.returncode == 1
+    assert "ImportError: [use_engine] expected the native engine; got " in done.stderr
+    assert "reinstall tilework" in done.stderr
+    assert run_in(package, engine="numba").stdout.split()[:1] == ["numba"]
+
+
+STOPPED = """
+try:
+    raise KeyboardInterrupt
+except BaseException as reason:
+    raise ImportError("initialization failed") from reason
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        (STOPPED, "KeyboardInterrupt"),
+        ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
+        ("raise SystemError('initialization failed')", "SystemError: initialization failed"),
+        ("raise MemoryError", "MemoryError"),
+        ("__version__ = '0.0.0'", "got that of 0.0.0"),
+        ("", "got that of None"),
+        (f"__version__ = {tw.__version__!r}", "[use_engine] expected the native engine whole; got"),
+    ],
+)
+def test_an_extension_that_does_not_start_is_an_error_and_not_numba(package, code, wanted):
+    (package / "_native.py").write_text(code)
+    done = run_in(package)
+    assert done.returncode != 0
+    assert wanted in done.stderr
+    assert not done.stdout
+
+
+def test_an_extension_of_another_python_is_an_error_and_not_numba(package):
+    (package / "_native.cpython-30-other.so").write_bytes(b"")
+    done = run_in(package)
+    assert done.returncode == 1
+    assert "[use_engine] expected the native engine; got " in done.stderr

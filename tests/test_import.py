@@ -24,6 +24,24 @@ def test_submodules_are_light_too():
     assert not modules_after(everything) & set(HEAVY)
 
 
+LATER = ["data", "io", "models", "testing", "train"]
+
+
+def test_every_part_is_there_after_the_import_and_loaded_when_asked_for():
+    names = [f"tilework.{name}" for name in LATER]
+    assert not modules_after("import tilework") & set(names)
+    for name in LATER:
+        found = modules_after(f"import tilework as tw; assert tw.{name}; tw.{name}.__name__")
+        assert f"tilework.{name}" in found
+    code = f"import tilework as tw; assert set({LATER}) <= set(dir(tw))"
+    assert not modules_after(code) & set(names)
+
+
+def test_what_is_not_there_is_an_attribute_error():
+    code = "import tilework as tw; assert not hasattr(tw, 'nothing_of_that_name')"
+    assert modules_after(code)
+
+
 def seconds_beyond_numpy():
     """One process: NumPy and ml_dtypes first, then the clock, then tilework.
 

@@ -8,6 +8,9 @@
 tensor([[1., 0.]])
 """
 
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from tilework import _command, autograd, config, dtypes, engines, functional
 from tilework._version import __version__
 from tilework.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
@@ -50,6 +53,25 @@ from tilework.nn.summary import summary  # isort: skip
 del _command  # first of all, for the complaints of the rest
 
 config.from_environment()
+
+# Imported when first asked for: few programs need them all, and import must stay quick.
+_LATER = ("data", "io", "models", "testing", "train")
+if _TYPE_CHECKING:
+    from tilework import data as data
+    from tilework import io as io
+    from tilework import models as models
+    from tilework import testing as testing
+    from tilework import train as train
+else:
+
+    def __getattr__(name):
+        if name in _LATER:
+            return _importlib.import_module(f"tilework.{name}")
+        raise AttributeError(f"module 'tilework' has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *_LATER})
+
 
 __all__ = [
     "Tensor",

@@ -16,10 +16,10 @@ from tilework import config, engines
 
 def cpu() -> dict[str, Any]:
     """The processor as the compiled engine sees it; without that engine, its name alone."""
-    try:
-        from tilework import _native
-    except ImportError:
+    if "native" not in engines.available_engines():
         return {"model": platform.processor() or platform.machine()}
+    from tilework import _native
+
     return dict(_native.cpu_info())
 
 

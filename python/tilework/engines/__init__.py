@@ -10,9 +10,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from tilework.engines import extension
 from tilework.errors import error
 
 __all__ = [
@@ -67,9 +69,16 @@ class _WaitingTable(_Table):
 
 def _load(name: str) -> ModuleType:
     try:
+        if name == "native" and extension.NAME not in sys.modules:
+            extension.check_whole(extension.find())
         module = importlib.import_module(_MODULES[name])
     except ImportError as reason:
+        # An extension's initialisation dresses whatever stops it, Ctrl-C too, as an ImportError.
+        if isinstance(reason.__cause__, KeyboardInterrupt):
+            raise reason.__cause__ from None
         raise error(ImportError, "use_engine", f"the {name} engine", reason, _FIX) from reason
+    if name == "native":
+        extension.check_version(sys.modules[extension.NAME])
     missing = [function for function in CONTRACT if not hasattr(module, function)]
     if missing:
         raise error(
@@ -86,19 +95,16 @@ def _fill(module: ModuleType) -> None:
 
 
 def _default() -> str:
-    """TILEWORK_ENGINE; else native where the extension imports, else numba."""
+    """TILEWORK_ENGINE; else native, and numba where there is no extension.
+
+    An extension that is there and does not load is an error, and never numba.
+    """
     asked = os.environ.get("TILEWORK_ENGINE", "")
-    if asked:
-        return asked
-    try:
-        _load("native")
-    except ImportError as reason:
-        if importlib.util.find_spec("numba") is None:
-            raise error(
-                ImportError, "engines", "the compiled extension or numba", "neither", _FIX
-            ) from reason
-        return "numba"
-    return "native"
+    if asked or extension.find():
+        return asked or "native"
+    if importlib.util.find_spec("numba") is None:
+        raise error(ImportError, "engines", "the compiled extension or numba", "neither", _FIX)
+    return "numba"
 
 
 if TYPE_CHECKING:

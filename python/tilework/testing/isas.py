@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tilework import engines
+
 
 def runnable(family: str) -> list[str]:
     """The names of a family's variants that run here, the slowest first; for `tilework.set_isa`.
@@ -12,8 +14,8 @@ def runnable(family: str) -> list[str]:
     >>> "amx" in runnable("softmax")  # tiles compute products alone
     False
     """
-    try:
-        from tilework import _native
-    except ImportError:
+    if "native" not in engines.available_engines():
         return []
+    from tilework import _native
+
     return [variant["name"] for variant in _native.variants()[family] if variant["runs"]]
