@@ -99,7 +99,7 @@ def test_outputs_are_fresh_and_in_the_dense_layout_of_the_input(engine, layout, 
         "with a number": engine.binary_forward("mul", x, 2.0),
         "dropout": engine.dropout_forward(x, 0.5, 1, 2),
         "softmax": engine.softmax_forward(x, 1, False),
-        "mse": engine.mse_forward(x, x, "none"),
+        "distance": engine.distance_forward("square", x, x, 0.0, "none"),
     }
     dense = is_dense(x)
     for name, y in outputs.items():

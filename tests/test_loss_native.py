@@ -214,7 +214,7 @@ def test_mse(isa, dtype, reduction):
     for n in (*range(1, 68), 16_384, 50_001):
         a, b = (rng.standard_normal(n).astype(dtype) for _ in range(2))
         d = a.astype(np.float64) - b
-        loss = native.mse_forward(a, b, reduction)
+        loss = native.distance_forward("square", a, b, 0.0, reduction)
         expected = {"none": d * d, "mean": (d * d).mean(), "sum": (d * d).sum()}[reduction]
         eps = np.finfo(dtype).eps
         # A difference rounded once counts twice in its square, and the sum of positive terms loses
@@ -222,7 +222,7 @@ def test_mse(isa, dtype, reduction):
         np.testing.assert_allclose(loss, expected, rtol=eps * (np.log2(n) + 36), atol=0)
         grad = rng.standard_normal(loss.shape).astype(dtype)
         factor = 2 / n if reduction == "mean" else 2
-        dx = native.mse_backward(grad, a, b, reduction)
+        dx = native.distance_backward("square", grad, a, b, 0.0, reduction)
         np.testing.assert_allclose(dx, factor * d * grad, rtol=4 * eps, atol=0)
 
 
@@ -233,24 +233,26 @@ def test_mse_layouts(first, second, third):
     rng = np.random.default_rng(6)
     a, b, g = rng.standard_normal((3, 4, 5))
     laid = MSE_LAYOUTS[first](a), MSE_LAYOUTS[second](b)
-    np.testing.assert_array_equal(native.mse_forward(*laid, "none"), (a - b) ** 2)
-    dx = native.mse_backward(MSE_LAYOUTS[third](g), *laid, "none")
+    np.testing.assert_array_equal(
+        native.distance_forward("square", *laid, 0.0, "none"), (a - b) ** 2
+    )
+    dx = native.distance_backward("square", MSE_LAYOUTS[third](g), *laid, 0.0, "none")
     np.testing.assert_allclose(dx, 2 * (a - b) * g, rtol=4 * np.finfo(float).eps, atol=0)
-    assert native.mse_backward(np.ones((1,)), *laid, "sum").shape == (4, 5)
+    assert native.distance_backward("square", np.ones((1,)), *laid, 0.0, "sum").shape == (4, 5)
 
 
 def test_mse_of_nothing_and_bad_input():
     empty = np.zeros((0, 3), np.float32)
-    assert np.isnan(native.mse_forward(empty, empty, "mean"))
-    assert native.mse_forward(empty, empty, "sum") == 0
-    assert native.mse_forward(empty, empty, "none").shape == (0, 3)
+    assert np.isnan(native.distance_forward("square", empty, empty, 0.0, "mean"))
+    assert native.distance_forward("square", empty, empty, 0.0, "sum") == 0
+    assert native.distance_forward("square", empty, empty, 0.0, "none").shape == (0, 3)
     x = np.zeros((2, 3), np.float32)
     with pytest.raises(ValueError, match=r"^\[mse_loss\] expected `target` .*\(2, 3\); got \(3,"):
-        native.mse_forward(x, x.T, "mean")
+        native.distance_forward("square", x, x.T, 0.0, "mean")
     with pytest.raises(TypeError, match=r"float32; got float64"):
-        native.mse_forward(x, np.zeros((2, 3)), "mean")
+        native.distance_forward("square", x, np.zeros((2, 3)), 0.0, "mean")
     with pytest.raises(ValueError, match=r"`grad` of one element; got \(2, 3\)"):
-        native.mse_backward(x, x, x, "mean")
+        native.distance_backward("square", x, x, x, 0.0, "mean")
 
 
 def test_threads_do_not_change_a_bit(isa):
@@ -261,7 +263,12 @@ def test_threads_do_not_change_a_bit(isa):
     try:
         for threads in (1, 2, 5):
             native.set_num_threads(threads)
-            runs.append([*run(x, target, None, 0.1, "mean"), native.mse_forward(x, x * 2, "sum")])
+            runs.append(
+                [
+                    *run(x, target, None, 0.1, "mean"),
+                    native.distance_forward("square", x, x * 2, 0.0, "sum"),
+                ]
+            )
     finally:
         native.set_num_threads(1)
     for again in runs[1:]:

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/memory_pool.h"
+#include "kernels/copy/copy.h"
 
 namespace tilework {
 namespace {
@@ -183,8 +184,20 @@ py::object new_channels_last(DType dtype, const npy_intp* shape) {
 }
 
 void copy_into(const ArrayView& to, const ArrayView& from) {
-  const int status = stopping_at_exit([&] { return PyArray_CopyInto(to.object, from.object); });
-  if (status < 0) throw py::error_already_set();
+  if (from.dtype == DType::other || from.dtype != to.dtype || !same_shape(from, to) ||
+      from.ndim > CopyShape::kMaxAxes) {
+    const int status = stopping_at_exit([&] { return PyArray_CopyInto(to.object, from.object); });
+    if (status < 0) throw py::error_already_set();
+    return;
+  }
+  CopyShape shape;
+  shape.axes = from.ndim;
+  std::copy_n(from.shape, from.ndim, shape.size);
+  std::copy_n(to.strides, from.ndim, shape.to_stride);
+  std::copy_n(from.strides, from.ndim, shape.from_stride);
+  const int64_t itemsize = from.itemsize();
+  GilRelease unlocked(copy_cost_ns(from.size() * itemsize));
+  strided_copy(static_cast<std::size_t>(itemsize), shape, from.data, to.data);
 }
 
 py::object as_contiguous(const ArrayView& x) {

@@ -158,11 +158,11 @@ py::object bind_cross_entropy_backward(py::handle grad_array, py::handle logits,
 }
 
 // Input and target as flat memory of one layout.
-struct MseInput {
+struct DistanceInput {
   py::object input_held, target_held;
   ArrayView input, target;
 
-  MseInput(const char* op, py::handle input_array, py::handle target_array) {
+  DistanceInput(const char* op, py::handle input_array, py::handle target_array) {
     const ArrayView given = view_float(input_array, op, "input");
     const ArrayView wanted = view_float(target_array, op, "target");
     require_dtype_of(wanted, given, op, "target", "input");
@@ -173,34 +173,55 @@ struct MseInput {
     target_held = as_layout_of(wanted, input);
     target = view_own(target_held);
   }
-  double cost_ns() const { return mse_cost_ns(input.size(), input.itemsize()); }
+  double cost_ns() const { return distance_cost_ns(input.size(), input.itemsize()); }
 };
 
-py::object bind_mse_forward(py::handle input, py::handle target, py::handle reduction_name) {
-  const Reduction reduction = reduction_from(reduction_name, "mse_loss");
-  const MseInput in("mse_loss", input, target);
+// The kind of loss, and the error's name for it.
+struct DistanceName {
+  const char *name, *op;
+};
+constexpr DistanceName kDistances[] = {
+    {"square", "mse_loss"}, {"absolute", "l1_loss"}, {"huber", "huber_loss"}, {"smooth", "smooth_l1_loss"}};
+
+int distance_from(py::handle name) {
+  for (int i = 0; i < static_cast<int>(Distance::count); ++i)
+    if (PyUnicode_Check(name.ptr()) &&
+        PyUnicode_CompareWithASCIIString(name.ptr(), kDistances[i].name) == 0)
+      return i;
+  throw py::value_error("[distance] expected kind as square, absolute, huber or smooth; got " +
+                        py::repr(name).cast<std::string>());
+}
+
+py::object bind_distance_forward(py::handle kind, py::handle input, py::handle target, double limit,
+                                 py::handle reduction_name) {
+  const int distance = distance_from(kind);
+  const char* op = kDistances[distance].op;
+  const Reduction reduction = reduction_from(reduction_name, op);
+  const DistanceInput in(op, input, target);
   py::object result = reduction == Reduction::none ? new_array_like(in.input)
                                                    : new_array(in.input.dtype, 0, nullptr);
   const ArrayView loss = view_own(result);
   GilRelease unlocked(in.cost_ns());
   dispatch_float(in.input.dtype, [&]<class T>() {
-    mse_forward(in.input.as<T>(), in.target.as<T>(), in.input.size(), reduction, loss.as<T>());
+    distance_forward(static_cast<Distance>(distance), static_cast<T>(limit), in.input.as<T>(),
+                     in.target.as<T>(), in.input.size(), reduction, loss.as<T>());
   });
   return result;
 }
 
-py::object bind_mse_backward(py::handle grad_array, py::handle input, py::handle target,
-                             py::handle reduction_name) {
-  constexpr const char* op = "mse_loss_backward";
+py::object bind_distance_backward(py::handle kind, py::handle grad_array, py::handle input,
+                                  py::handle target, double limit, py::handle reduction_name) {
+  const int distance = distance_from(kind);
+  const char* op = kDistances[distance].op;
   const Reduction reduction = reduction_from(reduction_name, op);
-  const MseInput in(op, input, target);
+  const DistanceInput in(op, input, target);
   const py::object held = loss_gradient(grad_array, in.input, in.input, reduction, op);
   py::object result = new_array_like(in.input);
   const ArrayView grad = view_own(held), dx = view_own(result);
   GilRelease unlocked(in.cost_ns());
   dispatch_float(in.input.dtype, [&]<class T>() {
-    mse_backward(grad.as<T>(), in.input.as<T>(), in.target.as<T>(), in.input.size(), reduction,
-                 dx.as<T>());
+    distance_backward(static_cast<Distance>(distance), static_cast<T>(limit), grad.as<T>(),
+                      in.input.as<T>(), in.target.as<T>(), in.input.size(), reduction, dx.as<T>());
   });
   return result;
 }
@@ -214,10 +235,10 @@ void bind_loss(py::module_& m) {
   m.def("cross_entropy_backward", &bind_cross_entropy_backward, py::arg("grad"), py::arg("logits"),
         py::arg("target"), py::arg("weight").none(true), py::arg("saved"), py::arg("ignore_index"),
         py::arg("label_smoothing"), py::arg("reduction"));
-  m.def("mse_forward", &bind_mse_forward, py::arg("input"), py::arg("target"),
-        py::arg("reduction"));
-  m.def("mse_backward", &bind_mse_backward, py::arg("grad"), py::arg("input"), py::arg("target"),
-        py::arg("reduction"));
+  m.def("distance_forward", &bind_distance_forward, py::arg("kind"), py::arg("input"),
+        py::arg("target"), py::arg("limit"), py::arg("reduction"));
+  m.def("distance_backward", &bind_distance_backward, py::arg("kind"), py::arg("grad"),
+        py::arg("input"), py::arg("target"), py::arg("limit"), py::arg("reduction"));
 }
 
 }  // namespace tilework

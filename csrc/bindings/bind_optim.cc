@@ -39,11 +39,16 @@ class StepArrays {
  public:
   explicit StepArrays(const char* op) : op_(op) {}
 
-  ArrayView param(py::handle array) {
-    const ArrayView p = view_float(array, op_, "params");
-    expect_writable(p, "params");
+  ArrayView param(py::handle array, const char* name = "params") {
+    const ArrayView p = view_float(array, op_, name);
+    expect_writable(p, name);
     if (is_dense(p)) return p;
     return keep(p, as_contiguous(p), true);
+  }
+  // Of any layout, to be read.
+  ArrayView flat(py::handle array, const char* name) {
+    const ArrayView a = view_float(array, op_, name);
+    return is_dense(a) ? a : keep(a, as_contiguous(a), false);
   }
   template <class T>
   const T* read(py::handle array, const ArrayView& param, const char* name) {
@@ -106,13 +111,16 @@ struct Tensors {
     else
       f64.push_back(make.template operator()<double>());
   }
+  int64_t elements() const {
+    int64_t count = 0;
+    for (const auto& t : f32) count += t.size;
+    for (const auto& t : f64) count += t.size;
+    return count;
+  }
   template <class Options>
   void run(void (*step32)(const Tensor<float>*, size_t, const Options&),
            void (*step64)(const Tensor<double>*, size_t, const Options&), const Options& options) {
-    int64_t elements = 0;
-    for (const auto& t : f32) elements += t.size;
-    for (const auto& t : f64) elements += t.size;
-    GilRelease unlocked(0.3 * static_cast<double>(elements));
+    GilRelease unlocked(0.3 * static_cast<double>(elements()));
     if (!f32.empty()) step32(f32.data(), f32.size(), options);
     if (!f64.empty()) step64(f64.data(), f64.size(), options);
   }
@@ -180,9 +188,43 @@ void bind_adam(py::handle params, py::handle grads, py::handle exp_avgs, py::han
   arrays.write_back();
 }
 
+// Gradients as flat memory: dense ones in place, others as copies that go back when written.
+template <class Run>
+void with_grads(py::handle list, const char* op, bool written, Run run) {
+  const ArrayList grads(list, op, "arrays");
+  StepArrays arrays(op);
+  Tensors<GradTensor> tensors(grads.size());
+  for (size_t i = 0; i < grads.size(); ++i) {
+    const ArrayView g = written ? arrays.param(grads[i], "arrays") : arrays.flat(grads[i], "arrays");
+    tensors.add(g.dtype, [&]<class T>() { return GradTensor<T>{g.as<T>(), g.size()}; });
+  }
+  run(tensors);
+  arrays.write_back();
+}
+
+double bind_squares(py::handle list) {
+  double total = 0;
+  with_grads(list, "squares_of", false, [&](auto& tensors) {
+    GilRelease unlocked(0.2 * static_cast<double>(tensors.elements()));
+    total = squares_of(tensors.f32.data(), tensors.f32.size()) +
+            squares_of(tensors.f64.data(), tensors.f64.size());
+  });
+  return total;
+}
+
+void bind_scale(py::handle list, double factor) {
+  with_grads(list, "scale_", true, [&](auto& tensors) {
+    GilRelease unlocked(0.3 * static_cast<double>(tensors.elements()));
+    scale(tensors.f32.data(), tensors.f32.size(), factor);
+    scale(tensors.f64.data(), tensors.f64.size(), factor);
+  });
+}
+
 }  // namespace
 
 void bind_optim(py::module_& m) {
+  m.def("squares_of", &bind_squares, py::arg("arrays"));
+  m.def("scale_", &bind_scale, py::arg("arrays"), py::arg("factor"));
   m.def("sgd_step", &bind_sgd, py::arg("params"), py::arg("grads"), py::arg("momenta").none(true),
         py::arg("first"), py::arg("lr"), py::arg("momentum"), py::arg("dampening"),
         py::arg("weight_decay"), py::arg("nesterov"), py::arg("maximize"));

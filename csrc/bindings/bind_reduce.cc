@@ -117,6 +117,30 @@ py::object bind_sum_to_shape(py::handle array, const py::tuple& shape) {
   return run(Reducer::sum, x, plan);
 }
 
+py::object bind_cumsum(py::handle array, int64_t axis, bool reverse) {
+  constexpr const char* op = "cumsum";
+  const ArrayView given = view(array, op, "x");
+  if (given.dtype != DType::bfloat16) view_float(array, op, "x");
+  if (given.ndim > kMaxDims || axis < 0 || axis >= given.ndim)
+    refuse(op, "expected an axis of at most 32; got axis " + std::to_string(axis) + " for shape " +
+                   shape_text(given));
+  const py::object held = as_contiguous(given);
+  const ArrayView x = view_own(held);
+  int64_t outer = 1, inner = 1;
+  for (int i = 0; i < x.ndim; ++i) (i < axis ? outer : inner) *= i == axis ? 1 : x.shape[i];
+  py::object result = new_array(x.dtype, x.ndim, x.shape);
+  const ArrayView y = view_own(result);
+  const auto run = [&]<class T>() {
+    GilRelease unlocked(static_cast<double>(x.size()));
+    running_sums(outer, x.shape[axis], inner, reverse, x.as<T>(), y.as<T>());
+  };
+  if (x.dtype == DType::bfloat16)
+    run.template operator()<bfloat16>();
+  else
+    dispatch_float(x.dtype, run);
+  return result;
+}
+
 }  // namespace
 
 void bind_reduce(py::module_& m) {
@@ -124,6 +148,7 @@ void bind_reduce(py::module_& m) {
   m.def("mean", &bind<Reducer::mean>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
   m.def("max", &bind<Reducer::max>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
   m.def("min", &bind<Reducer::min>, py::arg("x"), py::arg("axes"), py::arg("keepdims"));
+  m.def("cumsum", &bind_cumsum, py::arg("x"), py::arg("axis"), py::arg("reverse"));
   m.def("sum_to_shape", &bind_sum_to_shape, py::arg("x"), py::arg("shape"));
 }
 

@@ -24,6 +24,7 @@
 #undef _mm512_extractf64x4_pd
 #undef _mm512_extracti64x4_epi64
 #undef _mm512_insertf32x4
+#undef _mm512_insertf32x8
 #undef _mm512_insertf64x2
 #undef _mm512_mask_shuffle_epi32
 #undef _mm512_roundscale_ps
@@ -350,6 +351,15 @@ TW_SOFT __m256i _mm512_castsi512_si256(__m512i a) { return halves<__m256i>(a).pa
 TW_SOFT __m256 _mm512_extractf32x8_ps(__m512 a, int i) { return halves<__m256>(a).part[i]; }
 TW_SOFT __m256d _mm512_extractf64x4_pd(__m512d a, int i) { return halves<__m256d>(a).part[i]; }
 TW_SOFT __m256i _mm512_extracti64x4_epi64(__m512i a, int i) { return halves<__m256i>(a).part[i]; }
+
+TW_SOFT __m512 _mm512_castps256_ps512(__m256 a) { return joined<__m512>(a, __m256{}); }
+TW_SOFT __m512 _mm512_insertf32x8(__m512 a, __m256 x, int i) {
+  auto parts = halves<__m256>(a);
+  parts.part[i] = x;
+  return joined<__m512>(parts.part[0], parts.part[1]);
+}
+TW_SOFT __m512d _mm512_cvtps_pd(__m256 a) { return __builtin_convertvector(a, __m512d); }
+TW_SOFT __m256 _mm512_cvtpd_ps(__m512d a) { return __builtin_convertvector(a, __m256); }
 
 template <class Whole, class Quarter>
 TW_SOFT Whole inserted(Whole a, Quarter x, int i) {

@@ -108,18 +108,19 @@ TW_INLINE Vec<T> tanh(Vec<T> x) {
   return copysign(t / (t + two), x);
 }
 
-// x = 2^exponent * mantissa, sqrt(1/2) <= mantissa < sqrt(2), for positive finite x.
+// x = 2^exponent * mantissa, sqrt(1/2) <= mantissa < sqrt(2), for positive finite x (normal x, unless
+// kDenormals).
 template <class T>
 struct LogParts {
   Vec<T> exponent, mantissa;
 };
-template <class T>
+template <class T, bool kDenormals = true>
 TW_INLINE LogParts<T> log_parts(Vec<T> x) {
   using C = MathConstants<T>;
   using U = typename BitsOf<T>::type;
   constexpr U one_bits = U(C::kBias) << C::kMantissaBits;
-  const Mask<T> denormal = x < Vec<T>(C::kSmallestNormal);
-  x = select(denormal, x * Vec<T>(C::kDenormalScale), x);
+  [[maybe_unused]] const Mask<T> denormal = x < Vec<T>(C::kSmallestNormal);
+  if constexpr (kDenormals) x = select(denormal, x * Vec<T>(C::kDenormalScale), x);
   // Counting mantissas from sqrt(1/2) instead of 1 makes the exponent field the one wanted.
   const Bits<T> shifted = to_bits(x) + Bits<T>(one_bits - C::kSqrtHalfBits);
   const Bits<T> mantissa =
@@ -127,8 +128,9 @@ TW_INLINE LogParts<T> log_parts(Vec<T> x) {
   // An integer under 2^mantissa_bits becomes a float as the low bits of that power of two.
   constexpr T power = T(U(1) << C::kMantissaBits);
   const Vec<T> biased = from_bits((shifted >> C::kMantissaBits) | to_bits(Vec<T>(power)));
-  const Vec<T> bias =
-      select(denormal, Vec<T>(power + C::kBias + C::kDenormalShift), Vec<T>(power + C::kBias));
+  Vec<T> bias(power + C::kBias);
+  if constexpr (kDenormals)
+    bias = select(denormal, Vec<T>(power + C::kBias + C::kDenormalShift), bias);
   return {biased - bias, from_bits(mantissa)};
 }
 

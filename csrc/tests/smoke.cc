@@ -501,8 +501,9 @@ void check_mse(int64_t rows, int64_t cols) {
   const T grad = 3;
   T loss;
   std::vector<T> dx(n);
-  mse_forward(a.data(), b.data(), n, Reduction::mean, &loss);
-  mse_backward(&grad, a.data(), b.data(), n, Reduction::mean, dx.data());
+  distance_forward(Distance::square, T(0), a.data(), b.data(), n, Reduction::mean, &loss);
+  distance_backward(Distance::square, T(0), &grad, a.data(), b.data(), n, Reduction::mean,
+                    dx.data());
   Wide sum = 0;
   for (int64_t i = 0; i < n; ++i) {
     const double difference = static_cast<double>(a[i]) - b[i], scale = 6 / static_cast<double>(n);

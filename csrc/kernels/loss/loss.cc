@@ -89,35 +89,6 @@ void cross_entropy_backward_of(const CrossEntropyArgs<T>& args, const T* grad, c
       [&](int64_t begin, int64_t end) { kernel(args, gradient, begin, end, saved, dx); });
 }
 
-template <class T>
-void mse_forward_of(const T* a, const T* b, int64_t n, Reduction reduction, T* loss) {
-  const double cost = mse_cost_ns(n, sizeof(T));
-  if (reduction == Reduction::none) {
-    for_each_block(n, kTaskElements, cost, [&](int64_t begin, int64_t end) {
-      g_variants.of<T>().squares(a + begin, b + begin, end - begin, loss + begin);
-    });
-    return;
-  }
-  const int64_t blocks = (n + kTaskElements - 1) / kTaskElements;
-  const Scratch<T> parts(static_cast<size_t>(blocks));
-  for_each_block(n, kTaskElements, cost, [&](int64_t begin, int64_t end) {
-    parts.get()[begin / kTaskElements] =
-        g_variants.of<T>().square_sum(a + begin, b + begin, end - begin);
-  });
-  const double total = sum(parts.get(), blocks);
-  *loss = static_cast<T>(reduction == Reduction::mean ? total / static_cast<double>(n) : total);
-}
-
-template <class T>
-void mse_backward_of(const T* grad, const T* a, const T* b, int64_t n, Reduction reduction, T* dx) {
-  const bool each = reduction == Reduction::none;
-  const T scale = static_cast<T>(reduction == Reduction::mean ? 2 / static_cast<double>(n) : 2);
-  const auto kernel = g_variants.of<T>().mse_backward[each];
-  for_each_block(n, kTaskElements, mse_cost_ns(n, sizeof(T)), [&](int64_t begin, int64_t end) {
-    kernel(a + begin, b + begin, end - begin, scale, each ? grad + begin : grad, dx + begin);
-  });
-}
-
 }  // namespace
 
 int64_t first_bad_target(const int64_t* target, int64_t rows, int64_t classes,
@@ -135,7 +106,7 @@ double cross_entropy_cost_ns(int64_t rows, int64_t classes, size_t itemsize) {
          static_cast<double>(classes + 16);
 }
 
-double mse_cost_ns(int64_t n, size_t itemsize) {
+double distance_cost_ns(int64_t n, size_t itemsize) {
   return 0.04 * static_cast<double>(itemsize) * static_cast<double>(n);
 }
 
@@ -153,19 +124,44 @@ void cross_entropy_backward(const CrossEntropyArgs<double>& args, const double* 
                             const double* saved, double* dx) {
   cross_entropy_backward_of(args, grad, saved, dx);
 }
-void mse_forward(const float* a, const float* b, int64_t n, Reduction reduction, float* loss) {
-  mse_forward_of(a, b, n, reduction, loss);
+
+template <class T>
+void distance_forward(Distance distance, T limit, const T* a, const T* b, int64_t n,
+                      Reduction reduction, T* loss) {
+  const DistanceTable<T>& kernels = g_variants.of<T>().distance[static_cast<int>(distance)];
+  const double cost = distance_cost_ns(n, sizeof(T));
+  if (reduction == Reduction::none) {
+    for_each_block(n, kTaskElements, cost, [&](int64_t begin, int64_t end) {
+      kernels.each(a + begin, b + begin, end - begin, limit, loss + begin);
+    });
+    return;
+  }
+  const int64_t blocks = (n + kTaskElements - 1) / kTaskElements;
+  const Scratch<T> parts(static_cast<size_t>(blocks));
+  for_each_block(n, kTaskElements, cost, [&](int64_t begin, int64_t end) {
+    parts.get()[begin / kTaskElements] = kernels.sum(a + begin, b + begin, end - begin, limit);
+  });
+  const double total = sum(parts.get(), blocks);
+  *loss = static_cast<T>(reduction == Reduction::mean ? total / static_cast<double>(n) : total);
 }
-void mse_forward(const double* a, const double* b, int64_t n, Reduction reduction, double* loss) {
-  mse_forward_of(a, b, n, reduction, loss);
+
+template <class T>
+void distance_backward(Distance distance, T limit, const T* grad, const T* a, const T* b, int64_t n,
+                       Reduction reduction, T* dx) {
+  const bool each = reduction == Reduction::none;
+  const T scale = static_cast<T>(reduction == Reduction::mean ? 1 / static_cast<double>(n) : 1);
+  const auto kernel = g_variants.of<T>().distance[static_cast<int>(distance)].backward[each];
+  for_each_block(n, kTaskElements, distance_cost_ns(n, sizeof(T)), [&](int64_t begin, int64_t end) {
+    kernel(a + begin, b + begin, end - begin, limit, scale, each ? grad + begin : grad, dx + begin);
+  });
 }
-void mse_backward(const float* grad, const float* a, const float* b, int64_t n, Reduction reduction,
-                  float* dx) {
-  mse_backward_of(grad, a, b, n, reduction, dx);
-}
-void mse_backward(const double* grad, const double* a, const double* b, int64_t n,
-                  Reduction reduction, double* dx) {
-  mse_backward_of(grad, a, b, n, reduction, dx);
-}
+
+#define TW_INSTANTIATE(T)                                                                        \
+  template void distance_forward(Distance, T, const T*, const T*, int64_t, Reduction, T*);      \
+  template void distance_backward(Distance, T, const T*, const T*, const T*, int64_t, Reduction, \
+                                  T*);
+TW_INSTANTIATE(float)
+TW_INSTANTIATE(double)
+#undef TW_INSTANTIATE
 
 }  // namespace tilework

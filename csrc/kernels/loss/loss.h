@@ -1,4 +1,4 @@
-// Losses: cross entropy of logits against class indices, and mean squared error.
+// Losses: cross entropy of logits against class indices, and those of a distance.
 //
 // Sums are taken in fixed blocks, in float64 across blocks: threads do not change a result. NaN in
 // an input goes into the loss; a mean of nothing is NaN, and a sum of nothing zero. Nothing
@@ -44,17 +44,21 @@ void cross_entropy_backward(const CrossEntropyArgs<float>& args, const float* gr
 void cross_entropy_backward(const CrossEntropyArgs<double>& args, const double* grad,
                             const double* saved, double* dx);
 
-void mse_forward(const float* a, const float* b, int64_t n, Reduction reduction, float* loss);
-void mse_forward(const double* a, const double* b, int64_t n, Reduction reduction, double* loss);
+// Losses of d = a - b: d^2, |d|, Huber's (d^2 / 2 within `limit`, limit (|d| - limit / 2) beyond),
+// and that over the limit. In the order of the binding's names.
+enum class Distance : int { square, absolute, huber, smooth, count };
+
+template <class T>
+void distance_forward(Distance distance, T limit, const T* a, const T* b, int64_t n,
+                      Reduction reduction, T* loss);
 // The gradient of a.
-void mse_backward(const float* grad, const float* a, const float* b, int64_t n, Reduction reduction,
-                  float* dx);
-void mse_backward(const double* grad, const double* a, const double* b, int64_t n,
-                  Reduction reduction, double* dx);
+template <class T>
+void distance_backward(Distance distance, T limit, const T* grad, const T* a, const T* b, int64_t n,
+                       Reduction reduction, T* dx);
 
 // For the drivers and the GIL: nanoseconds on one thread.
 double cross_entropy_cost_ns(int64_t rows, int64_t classes, size_t itemsize);
-double mse_cost_ns(int64_t n, size_t itemsize);
+double distance_cost_ns(int64_t n, size_t itemsize);
 
 // --- What a variant provides ---
 
@@ -69,16 +73,21 @@ struct CrossEntropyGradient {
 };
 
 template <class T>
+struct DistanceTable {
+  T (*sum)(const T* a, const T* b, int64_t n, T limit);
+  void (*each)(const T* a, const T* b, int64_t n, T limit, T* out);
+  // dx = slope * scale * grad: [0] one gradient for all, [1] one an element.
+  void (*backward[2])(const T* a, const T* b, int64_t n, T limit, T scale, const T* grad, T* dx);
+};
+
+template <class T>
 struct LossTable {
   // Rows [begin, end): their losses, unweighted by any reduction, and what is saved.
   void (*cross_entropy_forward)(const CrossEntropyArgs<T>&, int64_t begin, int64_t end, T* losses,
                                 T* saved);
   void (*cross_entropy_backward)(const CrossEntropyArgs<T>&, const CrossEntropyGradient<T>&,
                                  int64_t begin, int64_t end, const T* saved, T* dx);
-  T (*square_sum)(const T* a, const T* b, int64_t n);  // of a - b
-  void (*squares)(const T* a, const T* b, int64_t n, T* out);
-  // dx = (a - b) * scale * grad: [0] one gradient for all, [1] one an element.
-  void (*mse_backward[2])(const T* a, const T* b, int64_t n, T scale, const T* grad, T* dx);
+  DistanceTable<T> distance[static_cast<int>(Distance::count)];
 };
 
 struct LossKernels {

@@ -94,40 +94,89 @@ void cross_entropy_backward(const CrossEntropyArgs<T>& args, const CrossEntropyG
   if (g.stream) stream_fence();
 }
 
-template <class T>
-T square_sum(const T* a, const T* b, int64_t n) {
+// Of d = a - b: a loss, and its derivative, each without a cancellation and within d's own range.
+struct Square {
+  template <class T>
+  static TW_INLINE Vec<T> loss(Vec<T> d, Vec<T>) {
+    return d * d;
+  }
+  template <class T>
+  static TW_INLINE Vec<T> slope(Vec<T> d, Vec<T>) {
+    return d + d;
+  }
+};
+struct Absolute {
+  template <class T>
+  static TW_INLINE Vec<T> loss(Vec<T> d, Vec<T>) {
+    return abs(d);
+  }
+  template <class T>
+  static TW_INLINE Vec<T> slope(Vec<T> d, Vec<T>) {
+    return select(abs(d) > Vec<T>::zero(), copysign(Vec<T>(T(1)), d), d);
+  }
+};
+struct Huber {
+  template <class T>
+  static TW_INLINE Vec<T> loss(Vec<T> d, Vec<T> limit) {
+    const Vec<T> size = abs(d), half(T(0.5));
+    return select(size < limit, half * d * d, limit * (size - half * limit));
+  }
+  template <class T>
+  static TW_INLINE Vec<T> slope(Vec<T> d, Vec<T> limit) {
+    return max(-limit, min(limit, d));  // in this order NaN stays
+  }
+};
+// Huber's over its limit.
+struct Smooth {
+  template <class T>
+  static TW_INLINE Vec<T> loss(Vec<T> d, Vec<T> limit) {
+    const Vec<T> size = abs(d), half(T(0.5));
+    return select(size < limit, half * d * (d / limit), size - half * limit);
+  }
+  template <class T>
+  static TW_INLINE Vec<T> slope(Vec<T> d, Vec<T> limit) {
+    return max(Vec<T>(T(-1)), min(Vec<T>(T(1)), d / limit));
+  }
+};
+
+template <class T, class Loss>
+T distance_sum(const T* a, const T* b, int64_t n, T limit) {
   return fold_add<T>(n, [&](Vec<T> acc, int64_t i, auto lanes) TW_INLINE_LAMBDA {
-    const Vec<T> d = lanes.load(a + i) - lanes.load(b + i);
-    return fma(d, d, acc);
+    return acc + Loss::loss(lanes.load(a + i) - lanes.load(b + i), Vec<T>(limit));
   });
 }
 
-template <class T>
-void squares(const T* a, const T* b, int64_t n, T* out) {
+template <class T, class Loss>
+void distances(const T* a, const T* b, int64_t n, T limit, T* out) {
   sweep<T>(n, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
-    const Vec<T> d = lanes.load(a + i) - lanes.load(b + i);
-    lanes.store(out + i, d * d);
+    lanes.store(out + i, Loss::loss(lanes.load(a + i) - lanes.load(b + i), Vec<T>(limit)));
   });
 }
 
 // kEach: every element has a gradient of its own.
-template <class T, bool kEach>
-void scaled_difference(const T* a, const T* b, int64_t n, T scale, const T* grad, T* dx) {
+template <class T, class Loss, bool kEach>
+void distance_gradient(const T* a, const T* b, int64_t n, T limit, T scale, const T* grad, T* dx) {
   const Vec<T> factor(kEach ? scale : scale * *grad);
   sweep<T>(n, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
-    Vec<T> d = (lanes.load(a + i) - lanes.load(b + i)) * factor;
+    Vec<T> d = Loss::slope(lanes.load(a + i) - lanes.load(b + i), Vec<T>(limit)) * factor;
     if constexpr (kEach) d *= lanes.load(grad + i);
     lanes.store(dx + i, d);
   });
+}
+
+template <class T, class Loss>
+constexpr DistanceTable<T> distance_table() {
+  return {distance_sum<T, Loss>,
+          distances<T, Loss>,
+          {distance_gradient<T, Loss, false>, distance_gradient<T, Loss, true>}};
 }
 
 template <class T>
 constexpr LossTable<T> table() {
   return {cross_entropy_forward<T>,
           cross_entropy_backward<T>,
-          square_sum<T>,
-          squares<T>,
-          {scaled_difference<T, false>, scaled_difference<T, true>}};
+          {distance_table<T, Square>(), distance_table<T, Absolute>(), distance_table<T, Huber>(),
+           distance_table<T, Smooth>()}};
 }
 
 }  // namespace loss

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
@@ -17,6 +18,15 @@ namespace {
 // Elements of one task: with four arrays, 256 KiB of float32, which lies in any L2.
 constexpr int64_t kChunk = 16384;
 
+// Calls visit(tensor, begin, end) for the parts of [begin, end) of the tensors laid end to end.
+template <class Tensor, class Visit>
+void for_each_part(const Tensor* tensors, int64_t begin, int64_t end, Visit visit) {
+  for (const Tensor* t = tensors; end > 0; begin -= t->size, end -= t->size, ++t) {
+    const int64_t from = std::max<int64_t>(begin, 0), to = std::min(end, t->size);
+    if (from < to) visit(*t, from, to);
+  }
+}
+
 // Calls update(tensor, begin, end) over the tensors laid end to end and cut into equal chunks: a
 // model of many small tensors makes few tasks, and one large tensor many.
 template <class Tensor, class Update>
@@ -25,11 +35,8 @@ void for_each_chunk(const Tensor* tensors, size_t count, double ns_per_element, 
   for (size_t i = 0; i < count; ++i) total += tensors[i].size;
   parallel_for((total + kChunk - 1) / kChunk, ns_per_element * static_cast<double>(total),
                [&](int64_t task) {
-                 int64_t begin = task * kChunk, end = std::min(total, begin + kChunk);
-                 for (const Tensor* t = tensors; end > 0; begin -= t->size, end -= t->size, ++t) {
-                   const int64_t from = std::max<int64_t>(begin, 0), to = std::min(end, t->size);
-                   if (from < to) update(*t, from, to);
-                 }
+                 for_each_part(tensors, task * kChunk, std::min(total, (task + 1) * kChunk),
+                               update);
                });
 }
 
@@ -76,6 +83,41 @@ void adam_step_of(const AdamTensor<T>* tensors, size_t count, const AdamOptions&
 }
 
 }  // namespace
+
+template <class T>
+double squares_of(const GradTensor<T>* tensors, size_t count) {
+  int64_t total = 0;
+  for (size_t i = 0; i < count; ++i) total += tensors[i].size;
+  const int64_t tasks = (total + kChunk - 1) / kChunk;
+  Scratch<double> parts(static_cast<size_t>(tasks));
+  double* sums = parts.get();
+  const auto squares = g_variants.of<T>().squares;
+  parallel_for(tasks, 0.06 * sizeof(T) * static_cast<double>(total), [&](int64_t task) {
+    sums[task] = 0;
+    for_each_part(tensors, task * kChunk, std::min(total, (task + 1) * kChunk),
+                  [&](const auto& t, int64_t begin, int64_t end) {
+                    sums[task] += squares(t.grad + begin, end - begin);
+                  });
+  });
+  for (int64_t gap = 1; gap < tasks; gap *= 2)
+    for (int64_t i = 0; i + gap < tasks; i += 2 * gap) sums[i] += sums[i + gap];
+  return tasks ? sums[0] : 0;
+}
+
+template <class T>
+void scale(const GradTensor<T>* tensors, size_t count, double factor) {
+  const auto kernel = g_variants.of<T>().scale;
+  for_each_chunk(tensors, count, 0.08 * sizeof(T), [&](const auto& t, int64_t begin, int64_t end) {
+    kernel(t.grad + begin, end - begin, static_cast<T>(factor));
+  });
+}
+
+#define TW_INSTANTIATE(T)                                    \
+  template double squares_of(const GradTensor<T>*, size_t);  \
+  template void scale(const GradTensor<T>*, size_t, double);
+TW_INSTANTIATE(float)
+TW_INSTANTIATE(double)
+#undef TW_INSTANTIATE
 
 void sgd_step(const SgdTensor<float>* tensors, size_t count, const SgdOptions& options) {
   sgd_step_of(tensors, count, options);

@@ -46,6 +46,22 @@ void sgd_step(const SgdTensor<double>* tensors, size_t count, const SgdOptions& 
 void adam_step(const AdamTensor<float>* tensors, size_t count, const AdamOptions& options);
 void adam_step(const AdamTensor<double>* tensors, size_t count, const AdamOptions& options);
 
+// --- Gradients as one vector ---
+
+template <class T>
+struct GradTensor {
+  T* grad;
+  int64_t size;
+};
+
+// The sum of the squares of all elements, in float64: no float32 gradient overflows it. Blocks of
+// the tensors laid end to end make its tree, whatever the number of threads.
+template <class T>
+double squares_of(const GradTensor<T>* tensors, size_t count);
+// Each element times `factor`.
+template <class T>
+void scale(const GradTensor<T>* tensors, size_t count, double factor);
+
 // --- What a variant provides: elements [begin, end) of one tensor ---
 
 template <class T>
@@ -75,6 +91,8 @@ template <class T>
 struct OptimTable {
   void (*sgd)(const SgdTensor<T>&, const SgdFactors<T>&, int64_t begin, int64_t end);
   void (*adam)(const AdamTensor<T>&, const AdamFactors<T>&, int64_t begin, int64_t end);
+  double (*squares)(const T* x, int64_t n);
+  void (*scale)(T* x, int64_t n, T factor);
 };
 
 struct OptimKernels {

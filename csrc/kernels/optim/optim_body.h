@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/optim/optim.h"
+#include "simd/pow.h"
 #include "simd/sweep.h"
 
 namespace tilework::TW_ISA {
@@ -105,10 +106,39 @@ void adam_any(const AdamTensor<T>& t, const AdamFactors<T>& f, int64_t begin, in
     (decay ? adam<T, false, true> : adam<T, false, false>)(t, f, begin, end);
 }
 
+TW_INLINE Vec<double> squares(Vec<float> x, Vec<double> sum) {
+  const Vec<double> low = low_doubles(x), high = high_doubles(x);
+  return fma(low, low, fma(high, high, sum));
+}
+TW_INLINE Vec<double> squares(Vec<double> x, Vec<double> sum) { return fma(x, x, sum); }
+
+template <class T>
+double square_sum(const T* x, int64_t n) {
+  constexpr int W = Vec<T>::width, kChains = 4;
+  const Vec<double> zero = Vec<double>::zero();
+  Vec<double> sum[kChains] = {zero, zero, zero, zero};
+  int64_t i = 0;
+  for (; i + kChains * W <= n; i += kChains * W) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kChains; ++k) sum[k] = squares(Vec<T>::load(x + i + k * W), sum[k]);
+  }
+  sweep<T>(n - i, [&](int64_t j, auto lanes)
+                      TW_INLINE_LAMBDA { sum[0] = squares(lanes.load(x + i + j), sum[0]); });
+  return reduce_add((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+template <class T>
+void scale(T* x, int64_t n, T factor) {
+  sweep<T>(n, [&](int64_t i, auto lanes)
+                  TW_INLINE_LAMBDA { lanes.store(x + i, lanes.load(x + i) * Vec<T>(factor)); });
+}
+
+template <class T>
+inline constexpr OptimTable<T> kTable = {sgd_any<T>, adam_any<T>, square_sum<T>, scale<T>};
+
 }  // namespace optim
 
 extern const OptimKernels optim_kernels;
-const OptimKernels optim_kernels = {{optim::sgd_any<float>, optim::adam_any<float>},
-                                    {optim::sgd_any<double>, optim::adam_any<double>}};
+const OptimKernels optim_kernels = {optim::kTable<float>, optim::kTable<double>};
 
 }  // namespace tilework::TW_ISA

@@ -97,7 +97,7 @@ void binary_strided(BinaryOp op, const BinaryShape& m, const T* a, const T* b, T
   int64_t rows = 1;
   for (int i = 0; i < inner; ++i) rows *= m.size[i];
   const bool stream = streams<T>({y}, rows * cols, cols);
-  const double ns_per_byte = op == BinaryOp::pow ? 2.0 : kNsPerByte;
+  const double ns_per_byte = op == BinaryOp::pow ? 1.0 : kNsPerByte;
   if (rows == 1)
     return for_each_chunk<T>(cols, ns_per_byte, [&](int64_t begin, int64_t n) {
       binary_run(kernels, n, a + begin * m.a_stride[inner], m.a_stride[inner],
@@ -120,13 +120,27 @@ void binary_strided(BinaryOp op, const BinaryShape& m, const T* a, const T* b, T
                });
 }
 
-// Powers that have an exact and faster name.
+// Powers that have an exact and faster name: PyTorch's list, and the first power.
 template <class T>
 bool power_by_name(T exponent, const T* x, T* y, int64_t n) {
-  if (exponent == T(2)) return unary_forward(UnaryOp::square, x, y, n), true;
-  if (exponent == T(0.5)) return unary_forward(UnaryOp::sqrt, x, y, n), true;
-  if (exponent == T(-1)) return unary_forward(UnaryOp::reciprocal, x, y, n), true;
-  return false;
+  const auto named = [&](UnaryOp op) { unary_forward(op, x, y, n); };
+  if (exponent == T(1))
+    std::memmove(y, x, static_cast<size_t>(n) * sizeof(T));
+  else if (exponent == T(2))
+    named(UnaryOp::square);
+  else if (exponent == T(3))
+    named(UnaryOp::cube);
+  else if (exponent == T(0.5))
+    named(UnaryOp::sqrt);
+  else if (exponent == T(-0.5))
+    named(UnaryOp::rsqrt);
+  else if (exponent == T(-1))
+    named(UnaryOp::reciprocal);
+  else if (exponent == T(-2))
+    named(UnaryOp::square), unary_forward(UnaryOp::reciprocal, y, y, n);
+  else
+    return false;
+  return true;
 }
 
 // --- Rows and column sums ---

@@ -6,6 +6,7 @@
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
+#include "kernels/reduce/running_sums.h"
 
 #define TW_FAMILY reduce
 #define TW_KERNELS ReduceKernels
@@ -119,9 +120,28 @@ void reduce_mean(const ReduceShape& shape, const T* x, T* y) {
   for (int64_t i = 0; i < counts.kept; ++i) y[i] /= n;
 }
 
+template <class T>
+void running_sums(int64_t outer, int64_t n, int64_t inner, bool reverse, const T* x, T* y) {
+  const int64_t block = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, n * inner));
+  parallel_for((outer + block - 1) / block, 1.0 * static_cast<double>(outer * n * inner),
+               [&](int64_t task) {
+                 for (int64_t o = task * block; o < std::min(outer, (task + 1) * block); ++o) {
+                   const int64_t at = o * n * inner;
+                   if (inner > 1)
+                     running::columns(x + at, y + at, n, inner, inner, reverse);
+                   else if (reverse)
+                     running::row<-1>(x + at, y + at, n);
+                   else
+                     running::row<1>(x + at, y + at, n);
+                 }
+               });
+}
+template void running_sums(int64_t, int64_t, int64_t, bool, const bfloat16*, bfloat16*);
+
 #define TW_INSTANTIATE(T)                                           \
   template void reduce(ReduceOp, const ReduceShape&, const T*, T*); \
-  template void reduce_mean(const ReduceShape&, const T*, T*);
+  template void reduce_mean(const ReduceShape&, const T*, T*);      \
+  template void running_sums(int64_t, int64_t, int64_t, bool, const T*, T*);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)
 #undef TW_INSTANTIATE

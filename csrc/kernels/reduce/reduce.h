@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/types.h"
+
 namespace tilework {
 
 enum class ReduceOp : int { sum, max, min, count };
@@ -28,6 +30,11 @@ void reduce(ReduceOp op, const ReduceShape& shape, const T* x, T* y);
 // As the sum, divided by the number of elements that went into it.
 template <class T>
 void reduce_mean(const ReduceShape& shape, const T* x, T* y);
+
+// y[i] = x[0] + ... + x[i] along the middle axis of (outer, n, inner); from its end with `reverse`.
+// Sums are kept in float64. T: float, double, bfloat16.
+template <class T>
+void running_sums(int64_t outer, int64_t n, int64_t inner, bool reverse, const T* x, T* y);
 
 // --- What a variant provides ---
 

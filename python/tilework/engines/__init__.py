@@ -34,13 +34,14 @@ CONTRACT: tuple[str, ...] = (
     "conv_transpose_forward", "conv_transpose_backward",
     "UNARY_OPS", "BINARY_OPS", "unary_forward", "unary_backward", "binary_forward",
     "bias_activation_forward", "bias_activation_backward", "dropout_forward", "dropout_backward",
-    "accumulate_", "widen", "narrow", "sum", "mean", "max", "min", "sum_to_shape",
+    "accumulate_", "widen", "narrow", "sum", "mean", "max", "min", "sum_to_shape", "cumsum",
     "softmax_forward", "softmax_backward",
     "batch_norm_forward", "batch_norm_backward", "norm_rows_forward", "norm_rows_backward",
-    "cross_entropy_forward", "cross_entropy_backward", "mse_forward", "mse_backward",
+    "cross_entropy_forward", "cross_entropy_backward", "distance_forward", "distance_backward",
     "pool_max_forward", "pool_max_backward", "pool_average_forward", "pool_average_backward",
     "interpolate_forward", "interpolate_backward",
-    "sgd_step", "adam_step", "random_bits", "uniform", "normal",
+    "sgd_step", "adam_step", "squares_of", "scale_", "random_bits", "uniform", "normal",
+    "sort", "topk", "gather", "scatter_add", "index_add", "copy",
 )  # fmt: skip
 
 _MODULES: dict[str, str] = {

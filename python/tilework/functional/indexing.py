@@ -9,6 +9,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
+from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import (
@@ -79,14 +80,27 @@ def _is_basic(key: Any) -> bool:
     ) and not any(isinstance(k, (bool, np.bool_)) for k in parts)
 
 
+def _is_distinct(key: Any) -> bool:
+    """Whether no element is chosen twice: by numbers, slices and masks."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all((isinstance(k, np.ndarray) and k.dtype == np.bool_) or _is_basic(k) for k in parts)
+
+
 def _scattered(array: Array, key: Any, like: Array) -> Array:
-    """Zeros of the shape and layout of `like`, with `array` added at `key`."""
-    out = np.zeros_like(like, array.dtype)
-    if _is_basic(key):
+    """Zeros of the shape of `like`, with `array` added at `key`."""
+    if _is_distinct(key):
+        out = np.zeros_like(like, array.dtype)
         out[key] = array
-    else:
-        np.add.at(out, key, array)
-    return out
+        return out
+    shape = like.shape
+    if isinstance(key, np.ndarray):  # rows, the index of the first axis
+        index = key.reshape(-1).astype(np.int64, copy=False)
+        if index.size and index.min() < 0:
+            index = np.where(index < 0, index + shape[0], index)
+        rows = array.reshape(index.size, *shape[1:])
+        return ops.index_add(rows, index, shape[0])
+    places = np.arange(like.size).reshape(shape)[key].reshape(-1)
+    return ops.index_add(array.reshape(-1), places, like.size).reshape(shape)
 
 
 def _index_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -155,11 +169,33 @@ def _contains(self: Tensor, value: Any) -> bool:
     return bool(np.any(np.equal(self._array, plain_key(value))))
 
 
-def _grid(array_shape: tuple[int, ...], at: int, indices: Array) -> tuple[Any, ...]:
-    """The key under which x[key] is gather(x, at, indices)."""
-    key: list[Any] = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-    key[at] = indices
-    return tuple(key)
+def _gather_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    at, index = saved
+    return (ops.scatter_add(grad, at, index, inputs[0].shape),)
+
+
+def _gather_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    at, index = saved
+    x = inputs[0]
+    y = fresh(ops.scatter_add(grad._array, at, index, x.shape))
+    if mode.enabled and grad._requires_grad:
+        record(y, _SCATTER_ADD, (grad,), saved)
+    return (y,)
+
+
+def _scatter_add_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (_gathered(grad, *saved),)
+
+
+_GATHER = Op("gather", _gather_backward, _gather_recorded)
+_SCATTER_ADD = Op("scatter_add", differentiable=_scatter_add_recorded)
+
+
+def _gathered(x: Tensor, at: int, index: Array) -> Tensor:
+    y = fresh(ops.gather(x._array, at, index))
+    if mode.enabled and x._requires_grad:
+        record(y, _GATHER, (x,), (at, index))
+    return y
 
 
 @tensor_method()
@@ -179,7 +215,8 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if dtypes.is_float(i.dtype) or i.dtype is dtypes.bool:
         raise error(TypeError, "gather", "index of integers", i.dtype, "convert with index.long()")
     if not x.ndim:
-        return _index(x.reshape(1), (i._array.reshape(-1),)).reshape(i.shape)
+        result: Tensor = gather(x.reshape(1), 0, i.reshape(-1)).reshape(i.shape)
+        return result
     if i.ndim != x.ndim or any(
         n > m for d, (n, m) in enumerate(zip(i.shape, x.shape, strict=True)) if d != at
     ):
@@ -190,12 +227,11 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
             i.shape,
             "expand it",
         )
-    if i.numel() and (i._array.min() < 0 or i._array.max() >= x.shape[at]):
-        raise error(
-            IndexError, "gather", f"indices in [0, {x.shape[at]})",
-            f"{i._array.min()} to {i._array.max()}", "check the index",
-        )  # fmt: skip
-    return _index(x, _grid(x.shape, at, i._array))
+    chosen = i._array.astype(np.int64, copy=False)
+    y = fresh(ops.gather(x._array, at, chosen))
+    if mode.enabled and x._requires_grad:
+        record(y, _GATHER, (x,), (at, chosen), (i._storage,) if chosen is i._array else ())
+    return y
 
 
 @tensor_method()
@@ -358,8 +394,19 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     tensor([1., 2., 3.])
     """
     x = operand(input, "sort")
-    order = argsort(x, dim, descending)
-    return Ranked(gather(x, dim, order), order)
+    if not x.ndim:
+        axis("sort", dim, x.ndim)
+        return Ranked(x.clone(), fresh(np.zeros((), np.int64)))
+    at = axis("sort", dim, x.ndim)
+    return _ordered(x, at, *ops.sort(x._array, at, descending))
+
+
+def _ordered(x: Tensor, at: int, values: Array, indices: Array) -> Ranked:
+    """Elements of `x` along an axis, and the indices that chose them."""
+    y, order = fresh(values), fresh(indices)
+    if mode.enabled and x._requires_grad:
+        record(y, _GATHER, (x,), (at, indices), (order._storage,))
+    return Ranked(y, order)
 
 
 @tensor_method()
@@ -374,11 +421,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
     if not x.ndim:
         return fresh(np.zeros((), np.int64))
     at = axis("argsort", dim, x.ndim)
-    array = np.flip(x._array, at) if descending else x._array
-    order = np.argsort(array, axis=at, kind="stable")
-    if descending:
-        order = x.shape[at] - 1 - np.flip(order, at)
-    return fresh(order)
+    return fresh(ops.sort(x._array, at, descending)[1])
 
 
 @tensor_method()
@@ -398,23 +441,39 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         return Ranked(*(t.reshape(()) for t in topk(x.reshape(1), k)))
     if not 0 <= k <= x.shape[at]:
         raise error(ValueError, "topk", f"k within {x.shape}", k, "lower it")
-    order = argsort(x, at, descending=largest).narrow(at, 0, k)
-    return Ranked(gather(x, at, order), order)
+    return _ordered(x, at, *ops.topk(x._array, k, at, largest))
+
+
+def _cumsum_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    at, reverse = saved
+    return (_running_sum(grad, at, not reverse),)
 
 
 def _cumsum_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    at = saved
-    back = (slice(None),) * at + (np.arange(grad.shape[at])[::-1].copy(),)
-    return (_index(cumsum(_index(grad, back), at), back),)
+    at, reverse = saved
+    return (_cumsum(grad, at, not reverse),)
 
 
-_CUMSUM = Op("cumsum", differentiable=_cumsum_recorded)
+_CUMSUM = Op("cumsum", _cumsum_backward, _cumsum_recorded)
+
+
+def _running_sum(array: Array, at: int, reverse: bool) -> Array:
+    if dtypes.is_float(array.dtype):
+        return ops.cumsum(array, at, reverse)
+    return np.cumsum(array, axis=at, dtype=np.int64)
+
+
+def _cumsum(x: Tensor, at: int, reverse: bool) -> Tensor:
+    y = fresh(_running_sum(x._array, at, reverse))
+    if mode.enabled and x._requires_grad:
+        record(y, _CUMSUM, (x,), (at, reverse))
+    return y
 
 
 @tensor_method()
 @numpy_names
 def cumsum(input: Tensor, dim: int) -> Tensor:
-    """The running sum along `dim`; integers give int64.
+    """The running sum along `dim`, kept in float64; integers give int64.
 
     >>> tw.cumsum(tw.tensor([1, 2, 3]), 0)
     tensor([1, 3, 6])
@@ -423,11 +482,7 @@ def cumsum(input: Tensor, dim: int) -> Tensor:
     at = axis("cumsum", dim, x.ndim)
     if not x.ndim:
         return x.clone()
-    dtype = x.dtype if dtypes.is_float(x.dtype) else dtypes.int64
-    y = fresh(np.cumsum(x._array, axis=at, dtype=dtype))
-    if mode.enabled and x._requires_grad:
-        record(y, _CUMSUM, (x,), at)
-    return y
+    return _cumsum(x, at, reverse=False)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record, recorded
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.common import need_float, operand
+from tilework.functional.cast import cast
+from tilework.functional.common import broadcasts, need_float, operand
 from tilework.functional.softmax import log_softmax
 from tilework.tensor import Storage, Tensor, fresh
 
@@ -31,25 +32,83 @@ def _reduced(loss: Tensor, reduction: str) -> Tensor:
     return loss.sum() if reduction == "sum" else loss
 
 
-# --- mse ---
+# --- distances ---
 
 
-def _mse_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
+class DistanceOp(Op):
+    """A loss of input - target: its kind in the engines, and its slope as recorded ops."""
+
+    __slots__ = ("kind", "slope")
+
+    def __init__(self, name: str, kind: str, slope: Callable[[Tensor, float], Tensor]) -> None:
+        super().__init__(name, _distance_backward, _distance_recorded)
+        self.kind = kind
+        self.slope = slope
+
+
+def _distance_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x, target = inputs
-    dx = ops.mse_backward(grad, x._array, target._array, saved)
+    op, limit, reduction = saved
+    dx = ops.distance_backward(op.kind, grad, x._array, target._array, limit, reduction)
     return (
         dx if x._requires_grad else None,
         ops.unary_forward("neg", dx) if target._requires_grad else None,
     )
 
 
-def _mse_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+def _distance_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x, target = inputs
-    dx = (x - target) * (grad * (2.0 / (x.numel() if saved == "mean" else 1)))
+    op, limit, reduction = saved
+    dx = op.slope(x - target, limit) * (grad / (x.numel() if reduction == "mean" else 1))
     return dx, -dx
 
 
-_MSE = Op("mse_loss", _mse_backward, _mse_recorded)
+def _sign(away: Tensor, limit: float) -> Tensor:
+    return fresh(np.asarray(np.sign(away._array), away.dtype))
+
+
+_MSE = DistanceOp("mse_loss", "square", lambda away, limit: away * 2.0)
+_L1 = DistanceOp("l1_loss", "absolute", _sign)
+_HUBER = DistanceOp("huber_loss", "huber", lambda away, limit: away.clamp(-limit, limit))
+_SMOOTH_L1 = DistanceOp(
+    "smooth_l1_loss", "smooth", lambda away, limit: (away / limit).clamp(-1.0, 1.0)
+)
+
+
+def _distance(
+    op: DistanceOp, input: Tensor, target: Tensor, limit: float, reduction: str
+) -> Tensor:
+    x, t = input, target
+    try:
+        a, b = x._array, t._array
+    except AttributeError:
+        x, t = operand(x, op.name), operand(t, op.name, "target")
+        a, b = x._array, t._array
+    dtype = a.dtype
+    _check_reduction(op.name, reduction)
+    if dtype is not b.dtype or dtype.kind != "f" or a.shape != b.shape:
+        return _unlike(op, x, t, limit, reduction)
+    y = ops.distance_forward(op.kind, a, b, limit, reduction)
+    if (x._requires_grad or t._requires_grad) and mode.enabled:
+        saved = (op, limit, reduction)
+        return recorded(y, Storage(), op, (x, t), saved, (x._storage, t._storage))
+    return fresh(y)
+
+
+def _unlike(op: DistanceOp, x: Tensor, t: Tensor, limit: float, reduction: str) -> Tensor:
+    """Dtypes or shapes differ, or are no kernel's."""
+    dtype = dtypes.result_type(x, t)
+    if not dtypes.is_float(dtype):
+        need_float(op.name, x)
+    if not broadcasts(x.shape, t.shape):
+        raise error(
+            ValueError, op.name, "shapes that broadcast", f"{x.shape} and {t.shape}",
+            "make trailing axes equal, or 1",
+        )  # fmt: skip
+    shape = np.broadcast_shapes(x.shape, t.shape)
+    compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
+    x, t = (cast(v if v.shape == shape else v.expand(shape), compute) for v in (x, t))
+    return cast(_distance(op, x, t, limit, reduction), dtype)
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -60,22 +119,46 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     >>> F.mse_loss(tw.tensor([1.0, 3.0]), tw.tensor([1.0, 1.0]))
     tensor(2.)
     """
-    x, t = input, target
-    try:
-        a, b = x._array, t._array
-    except AttributeError:
-        x, t = operand(x, "mse_loss"), operand(t, "mse_loss", "target")
-        a, b = x._array, t._array
-    dtype = a.dtype
-    _check_reduction("mse_loss", reduction)
-    if dtype is not b.dtype or dtype.kind != "f" or a.shape != b.shape:
-        need_float("mse_loss", x)
-        away = x - t
-        return _reduced(away * away, reduction)
-    y = ops.mse_forward(a, b, reduction)
-    if (x._requires_grad or t._requires_grad) and mode.enabled:
-        return recorded(y, Storage(), _MSE, (x, t), reduction, (x._storage, t._storage))
-    return fresh(y)
+    return _distance(_MSE, input, target, 0.0, reduction)
+
+
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """|input - target|, averaged, summed or as it is; shapes broadcast.
+
+    >>> F.l1_loss(tw.tensor([1.0, 3.0]), tw.tensor([1.0, 1.0]))
+    tensor(1.)
+    """
+    return _distance(_L1, input, target, 0.0, reduction)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """Half the squared distance over beta where it is under beta, the distance less beta/2 beyond.
+
+    ValueError on a negative beta.
+
+    >>> F.smooth_l1_loss(tw.tensor([0.5, 3.0]), tw.tensor([0.0, 0.0]), reduction="none")
+    tensor([0.125, 2.500])
+    """
+    if beta < 0:
+        raise error(ValueError, "smooth_l1_loss", "beta >= 0", beta, "raise it")
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    return _distance(_SMOOTH_L1, input, target, float(beta), reduction)
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+) -> Tensor:
+    """delta times smooth_l1_loss with beta=delta. ValueError on delta <= 0.
+
+    >>> F.huber_loss(tw.tensor([0.5, 3.0]), tw.tensor([0.0, 0.0]), reduction="none")
+    tensor([0.125, 2.500])
+    """
+    if delta <= 0:
+        raise error(ValueError, "huber_loss", "delta > 0", delta, "raise it")
+    return _distance(_HUBER, input, target, float(delta), reduction)
 
 
 # --- cross entropy ---
@@ -240,49 +323,6 @@ def nll_loss(
 
 
 # --- compositions ---
-
-
-def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """|input - target|, averaged, summed or as it is; shapes broadcast.
-
-    >>> F.l1_loss(tw.tensor([1.0, 3.0]), tw.tensor([1.0, 1.0]))
-    tensor(1.)
-    """
-    _check_reduction("l1_loss", reduction)
-    return _reduced((input - target).abs(), reduction)
-
-
-def smooth_l1_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
-) -> Tensor:
-    """Half the squared distance over beta where it is under beta, the distance less beta/2 beyond.
-
-    ValueError on a negative beta.
-
-    >>> F.smooth_l1_loss(tw.tensor([0.5, 3.0]), tw.tensor([0.0, 0.0]), reduction="none")
-    tensor([0.125, 2.500])
-    """
-    _check_reduction("smooth_l1_loss", reduction)
-    if beta < 0:
-        raise error(ValueError, "smooth_l1_loss", "beta >= 0", beta, "raise it")
-    if beta == 0:
-        return l1_loss(input, target, reduction)
-    away = (input - target).abs()
-    near = away.clamp(max=beta)
-    return _reduced(near * near * (0.5 / beta) + (away - near), reduction)
-
-
-def huber_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
-) -> Tensor:
-    """delta times smooth_l1_loss with beta=delta. ValueError on delta <= 0.
-
-    >>> F.huber_loss(tw.tensor([0.5, 3.0]), tw.tensor([0.0, 0.0]), reduction="none")
-    tensor([0.125, 2.500])
-    """
-    if delta <= 0:
-        raise error(ValueError, "huber_loss", "delta > 0", delta, "raise it")
-    return smooth_l1_loss(input, target, reduction, delta) * delta
 
 
 def binary_cross_entropy_with_logits(

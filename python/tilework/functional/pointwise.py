@@ -117,8 +117,47 @@ def _div_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     return _sum_to(grad / b, a), _sum_to(-grad * a / (b * b), b)
 
 
+def _pow_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    (a, b), (number, power) = inputs, saved
+    x, y = _values(inputs, number)
+    da = db = None
+    if a is not None and a._requires_grad:
+        da = to_shape_of(_base_gradient(grad, x, y), a)
+    if b is not None and b._requires_grad:
+        db = to_shape_of(_exponent_gradient(grad, x, y, power), b)
+    return da, db
+
+
+def _base_gradient(grad: Array, x: Any, y: Any) -> Array:
+    """grad * y * x^(y-1), but 0 where y is 0, though x^-1 be infinite (PyTorch's convention)."""
+    if isinstance(y, float):
+        if y == 0.0:
+            return np.zeros_like(grad)
+        if y in (2.0, 3.0):
+            return ops.unary_backward("square" if y == 2.0 else "cube", grad, x)
+    slope = ops.binary_forward(
+        "pow", x, ops.binary_forward("sub", y, 1.0) if isinstance(y, np.ndarray) else y - 1.0
+    )
+    dx = ops.binary_forward("mul", ops.binary_forward("mul", slope, y), grad)
+    return _zero_where(np.equal(y, 0), dx) if isinstance(y, np.ndarray) else dx
+
+
+def _exponent_gradient(grad: Array, x: Any, y: Array, power: Array) -> Array:
+    """grad * x^y * log(x), but 0 where x is 0 and y not negative."""
+    base = x if isinstance(x, np.ndarray) else np.asarray(x, y.dtype)
+    slope = ops.binary_forward("mul", power, ops.unary_forward("log", base))
+    zero = np.equal(base, 0)
+    if zero.any():
+        slope = _zero_where(zero & np.greater_equal(y, 0), slope)
+    return ops.binary_forward("mul", grad, slope)
+
+
+def _zero_where(dead: Array, x: Array) -> Array:
+    return np.where(dead, x.dtype.type(0), x) if dead.any() else x
+
+
 def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    a, b = _sides(inputs, saved)
+    a, b = _sides(inputs, saved[0])
     da = db = None
     if isinstance(a, Tensor) and a._requires_grad:
         # b * a^(b-1), but 0 where b is 0, though a^-1 be infinite (PyTorch's convention).
@@ -162,7 +201,7 @@ _ADD = BinaryOp("add", np.add, "none", _add_backward, _add_recorded)
 _SUB = BinaryOp("sub", np.subtract, "none", _sub_backward, _sub_recorded)
 _MUL = BinaryOp("mul", np.multiply, "other", _mul_backward, _mul_recorded)
 _DIV = BinaryOp("div", np.true_divide, "both", _div_backward, _div_recorded)
-_POW = BinaryOp("pow", np.power, "both", None, _pow_recorded)
+_POW = BinaryOp("pow", np.power, "both", _pow_backward, _pow_recorded)
 _MAXIMUM = BinaryOp("maximum", np.maximum, "both", None, _pick_recorded(np.greater))
 _MINIMUM = BinaryOp("minimum", np.minimum, "both", None, _pick_recorded(np.less))
 
@@ -179,8 +218,18 @@ def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
         _check_broadcast(op, x, y)
         raise
     if mode.enabled and (a._requires_grad or b._requires_grad):
-        record(out, op, (a, b), None, _reads(op, a, b))
+        saved, reads = None, _reads(op, a, b)
+        if op is _POW:
+            saved, reads = _with_power(None, out, b, reads)
+        record(out, op, (a, b), saved, reads)
     return out
+
+
+def _with_power(number: Any, out: Tensor, exponent: Any, reads: tuple[Any, ...]) -> tuple[Any, Any]:
+    """What pow saves and reads: its result too, where the exponent's gradient is wanted."""
+    if isinstance(exponent, Tensor) and exponent._requires_grad:
+        return (number, out._array), (*reads, out._storage)
+    return (number, None), reads
 
 
 def _reads(op: BinaryOp, a: Tensor, b: Tensor) -> tuple[Any, ...]:
@@ -221,7 +270,10 @@ def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
     if mode.enabled and tensor._requires_grad:
         # mul by a number reads no memory at all
         reads = (tensor._storage,) if op.reads == "both" else ()
-        record(out, op, (tensor, None) if left else (None, tensor), number, reads)
+        saved: Any = number
+        if op is _POW:
+            saved, reads = _with_power(number, out, b, reads)
+        record(out, op, (tensor, None) if left else (None, tensor), saved, reads)
     return out
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
+from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import axes, axis, numpy_names, operand, sizes, whole
@@ -66,18 +67,30 @@ def view(self: Tensor, *shape: Any) -> Tensor:
     return _reshaped("view", operand(self, "view"), sizes("view", shape))
 
 
+def _seen_or_copied(array: Array, shape: tuple[int, ...]) -> Array:
+    """A view in another shape where strides can show it, else a copy. ValueError on its size."""
+    if array.flags.c_contiguous:
+        return array.reshape(shape)
+    seen = array.view()
+    try:
+        seen.shape = shape
+    except AttributeError:
+        return ops.copy(array, False).reshape(shape)
+    return seen
+
+
 def _reshaped(op: str, x: Tensor, wanted: tuple[int, ...]) -> Tensor:
     layout, array = x._storage.layout, x._array
     try:
         if layout is NATURAL or (array.flags.c_contiguous and layout is None):
-            found = array.reshape(wanted)
+            found = _seen_or_copied(array, wanted)
             if array.flags.c_contiguous or np.may_share_memory(found, array):
                 return _viewed(x, found, _RESHAPE)
         else:
             found = _shown_in(x, wanted)
             if found is not None:
                 return _viewed(x, found, _RESHAPE)
-            found = array.copy("C").reshape(wanted)
+            found = ops.copy(array, False).reshape(wanted)
     except ValueError:
         raise error(
             ValueError, op, f"a shape of {x.numel()} elements", wanted,
@@ -333,7 +346,7 @@ def broadcast_to(input: Tensor, size: Any) -> Tensor:
 @tensor_method()
 def contiguous(self: Tensor) -> Tensor:
     """The tensor in C order: itself where it is so already, else a copy."""
-    return self if self.is_contiguous() else _copied(self, "C")
+    return self if self.is_contiguous() else _copied(self, False)
 
 
 @tensor_method()
@@ -344,11 +357,11 @@ def clone(input: Tensor) -> Tensor:
     tensor([1., 1.])
     """
     x = operand(input, "clone")
-    return _copied(x, "K")._keep_order(x)
+    return _copied(x, True)._keep_order(x)
 
 
-def _copied(x: Tensor, order: Any) -> Tensor:
-    y = fresh(x._array.copy(order=order))
+def _copied(x: Tensor, keep_layout: bool) -> Tensor:
+    y = fresh(ops.copy(x._array, keep_layout))
     if mode.enabled and x._requires_grad:
         record(y, _RESHAPE, (x,))
     return y
@@ -357,12 +370,36 @@ def _copied(x: Tensor, order: Any) -> Tensor:
 # --- join and cut ---
 
 
+def _cat_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    dim, lengths = saved
+    before = (slice(None),) * dim
+    pieces, start = [], 0
+    for length in lengths:
+        pieces.append(grad[(*before, slice(start, start + length))])
+        start += length
+    return pieces
+
+
 def _cat_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     dim, lengths = saved
     return split(grad, lengths, dim)
 
 
-_CAT = Op("cat", differentiable=_cat_recorded)
+_CAT = Op("cat", _cat_backward, _cat_recorded)
+
+
+def _of_one_dtype(op: str, tensors: Any) -> list[Tensor]:
+    """The tensors of a sequence, at least one, in the dtype that they promote to."""
+    parts = _listed(op, tensors)
+    dtype = parts[0]._array.dtype
+    if any(p._array.dtype is not dtype for p in parts):  # of many parts, a promotion takes longest
+        dtype = dtypes.result_type(*parts)
+        parts = [cast(p, dtype) for p in parts]
+    return parts
+
+
+def _on_tape(parts: Sequence[Tensor]) -> bool:
+    return mode.enabled and any(p._requires_grad for p in parts)
 
 
 def _listed(op: str, tensors: Any) -> list[Tensor]:
@@ -386,12 +423,10 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     >>> tw.cat([tw.ones(1), tw.zeros(2)])
     tensor([1., 0., 0.])
     """
-    parts = _listed("cat", tensors)
-    dtype = dtypes.result_type(*parts)
     # As in PyTorch, what tw.tensor([]) gives joins tensors of any rank, and adds nothing.
-    parts = [p for p in parts if p.shape != (0,)] or parts[:1]
+    parts = _of_one_dtype("cat", tensors)
+    parts = [p for p in parts if p._array.shape != (0,)] or parts[:1]
     at = axis("cat", dim, parts[0].ndim)
-    parts = [cast(p, dtype) for p in parts]
     try:
         array = np.concatenate([p._array for p in parts], at)
     except ValueError:
@@ -400,12 +435,23 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             ", ".join(str(p.shape) for p in parts), "reshape or pad them",
         ) from None  # fmt: skip
     y = fresh(array)
-    if mode.enabled and any(p._requires_grad for p in parts):
+    if _on_tape(parts):
         record(y, _CAT, tuple(parts), (at, [p.shape[at] for p in parts]))
     return y
 
 
 concat = concatenate = cat
+
+
+def _stack_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return list(np.moveaxis(grad, saved, 0))
+
+
+def _stack_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return unbind(grad, saved)
+
+
+_STACK = Op("stack", _stack_backward, _stack_recorded)
 
 
 @numpy_names
@@ -418,14 +464,19 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([[1., 1.],
             [0., 0.]])
     """
-    parts = _listed("stack", tensors)
-    if len({t.shape for t in parts}) > 1:
+    parts = _of_one_dtype("stack", tensors)
+    shape = parts[0].shape
+    if any(p.shape != shape for p in parts):
         raise error(
             ValueError, "stack", "tensors of one shape", ", ".join(str(t.shape) for t in parts),
             "use cat, or reshape them",
         )  # fmt: skip
     at = axis("stack", dim, parts[0].ndim + 1)
-    return cat([unsqueeze(t, at) for t in parts], at)
+    key = (*(slice(None),) * at, None)
+    y = fresh(np.concatenate([p._array[key] for p in parts], at))
+    if _on_tape(parts):
+        record(y, _STACK, tuple(parts), at)
+    return y
 
 
 def _axis_to_cut(op: str, x: Tensor, dim: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from tilework import functional as F
 from tilework.autograd import no_grad
+from tilework.engines import ops
 from tilework.errors import error
+from tilework.functional.inplace import check_writable, written
 from tilework.nn.fuse import fuse
 from tilework.nn.module import Module
 from tilework.tensor import Tensor
@@ -60,6 +63,31 @@ def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return [p for p in given if p.grad is not None]
 
 
+def _joint_norm(grads: list[Tensor], order: float) -> float:
+    """The norm of all elements as one vector."""
+    arrays = [g._array if g._array.dtype.kind == "f" else g.float()._array for g in grads]
+    if order == 2.0:
+        return math.sqrt(ops.squares_of(arrays))
+    if order == math.inf:
+        return float(np.max([np.abs(a).max(initial=0.0) for a in arrays], initial=0.0))
+    powers = (np.abs(a.astype(np.float64)) ** order for a in arrays)
+    return float(sum(float(p.sum()) for p in powers) ** (1.0 / order))
+
+
+def _scale(grads: list[Tensor], factor: float) -> None:
+    """Multiplies all in place: of the engine's dtypes, in one call."""
+    together = []
+    for g in grads:
+        if g._array.dtype.kind == "f":
+            check_writable("clip_grad_norm_", g)
+            together.append(g)
+        else:
+            g.mul_(factor)
+    ops.scale_([g._array for g in together], factor)
+    for g in together:
+        written(g)
+
+
 @no_grad()
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
@@ -72,19 +100,15 @@ def clip_grad_norm_(
     RuntimeError on a norm of NaN or inf with `error_if_nonfinite`.
     """
     found = _with_grad(parameters)
-    grads = [np.asarray(p.grad._array, np.float64) for p in found if p.grad is not None]
-    if norm_type == float("inf"):
-        total = max((float(np.abs(g).max(initial=0.0)) for g in grads), default=0.0)
-    else:
-        total = sum(float((np.abs(g) ** norm_type).sum()) for g in grads) ** (1.0 / norm_type)
+    grads = [p.grad for p in found if p.grad is not None]
+    total = _joint_norm(grads, norm_type)
     if error_if_nonfinite and not np.isfinite(total):
         raise error(
             RuntimeError, "clip_grad_norm_", "a finite norm", total, "look for NaN in the loss"
         )
     scale = max_norm / (total + 1e-6)
     if not scale >= 1.0:
-        for p in found:
-            p.grad.mul_(scale)  # type: ignore[union-attr]
+        _scale(grads, scale)
     return F.tensor(total, dtype=found[0].dtype if found else None)
 
 

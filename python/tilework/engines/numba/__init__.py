@@ -12,6 +12,7 @@ from tilework.engines.numba.conv import (
     conv_transpose_forward,
     pack_conv_weight,
 )
+from tilework.engines.numba.copy import copy
 from tilework.engines.numba.gemm import (
     PackedWeight,
     linear_backward,
@@ -19,12 +20,13 @@ from tilework.engines.numba.gemm import (
     matmul,
     pack_weight,
 )
+from tilework.engines.numba.index import gather, index_add, scatter_add, sort, topk
 from tilework.engines.numba.interpolate import interpolate_backward, interpolate_forward
 from tilework.engines.numba.loss import (
     cross_entropy_backward,
     cross_entropy_forward,
-    mse_backward,
-    mse_forward,
+    distance_backward,
+    distance_forward,
 )
 from tilework.engines.numba.norm import (
     batch_norm_backward,
@@ -32,7 +34,7 @@ from tilework.engines.numba.norm import (
     norm_rows_backward,
     norm_rows_forward,
 )
-from tilework.engines.numba.optim import adam_step, sgd_step
+from tilework.engines.numba.optim import adam_step, scale_, sgd_step, squares_of
 from tilework.engines.numba.pointwise import (
     BINARY_OPS,
     UNARY_OPS,
@@ -54,7 +56,7 @@ from tilework.engines.numba.pool import (
     pool_max_forward,
 )
 from tilework.engines.numba.random import normal, random_bits, uniform
-from tilework.engines.numba.reduce import max, mean, min, sum, sum_to_shape
+from tilework.engines.numba.reduce import cumsum, max, mean, min, sum, sum_to_shape
 from tilework.engines.numba.softmax import softmax_backward, softmax_forward
 
 __all__ = [
@@ -73,10 +75,16 @@ __all__ = [
     "conv_forward",
     "conv_transpose_backward",
     "conv_transpose_forward",
+    "copy",
     "cross_entropy_backward",
     "cross_entropy_forward",
+    "cumsum",
+    "distance_backward",
+    "distance_forward",
     "dropout_backward",
     "dropout_forward",
+    "gather",
+    "index_add",
     "interpolate_backward",
     "interpolate_forward",
     "linear_backward",
@@ -85,8 +93,6 @@ __all__ = [
     "max",
     "mean",
     "min",
-    "mse_backward",
-    "mse_forward",
     "narrow",
     "norm_rows_backward",
     "norm_rows_forward",
@@ -98,11 +104,16 @@ __all__ = [
     "pool_max_backward",
     "pool_max_forward",
     "random_bits",
+    "scale_",
+    "scatter_add",
     "sgd_step",
     "softmax_backward",
     "softmax_forward",
+    "sort",
+    "squares_of",
     "sum",
     "sum_to_shape",
+    "topk",
     "unary_backward",
     "unary_forward",
     "uniform",

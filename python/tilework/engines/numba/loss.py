@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tilework.engines.numba.compiled import elementwise, jit, quiet
+from tilework.engines.numba.compiled import jit, quiet
 from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
 
 
@@ -127,41 +127,105 @@ def cross_entropy_backward(
     return dlogits
 
 
-@elementwise(2)
-def _squared_difference(a: float, b: float) -> float:
-    return (a - b) * (a - b)
-
-
-@elementwise(3)
-def _scaled_difference(scale: float, a: float, b: float) -> float:
-    return scale * (a - b)
+# --- losses of a distance d = a - b ---
 
 
 @jit
-def _sum_of_squared_differences(a: Any, b: Any) -> float:
+def _square(d: Any, limit: Any) -> Any:
+    return d * d
+
+
+@jit
+def _square_slope(d: Any, limit: Any) -> Any:
+    return 2 * d
+
+
+@jit
+def _absolute(d: Any, limit: Any) -> Any:
+    return abs(d)
+
+
+@jit
+def _absolute_slope(d: Any, limit: Any) -> Any:
+    return 1.0 if d > 0 else (-1.0 if d < 0 else d)
+
+
+@jit
+def _huber(d: Any, limit: Any) -> Any:
+    return 0.5 * d * d if abs(d) < limit else limit * (abs(d) - 0.5 * limit)
+
+
+@jit
+def _huber_slope(d: Any, limit: Any) -> Any:
+    return limit if d > limit else (-limit if d < -limit else d)
+
+
+@jit
+def _smooth(d: Any, limit: Any) -> Any:
+    return 0.5 * d * (d / limit) if abs(d) < limit else abs(d) - 0.5 * limit
+
+
+@jit
+def _smooth_slope(d: Any, limit: Any) -> Any:
+    return 1.0 if d > limit else (-1.0 if d < -limit else d / limit)
+
+
+_DISTANCES: dict[str, tuple[Any, Any]] = {
+    "square": (_square, _square_slope),
+    "absolute": (_absolute, _absolute_slope),
+    "huber": (_huber, _huber_slope),
+    "smooth": (_smooth, _smooth_slope),
+}
+
+
+@jit
+def _distances(loss: Any, a: Any, b: Any, limit: float, out: Any) -> None:
+    for i in range(a.size):
+        out[i] = loss(np.float64(a[i]) - np.float64(b[i]), limit)
+
+
+@jit
+def _distance_sum(loss: Any, a: Any, b: Any, limit: float) -> float:
     total = 0.0
     for i in range(a.size):
-        total += (np.float64(a[i]) - np.float64(b[i])) ** 2
+        total += loss(np.float64(a[i]) - np.float64(b[i]), limit)
     return total
 
 
+@jit
+def _distance_gradient(
+    slope: Any, a: Any, b: Any, limit: float, scale: float, grad: Any, out: Any
+) -> None:
+    each = grad.size > 1
+    for i in range(a.size):
+        of = np.float64(grad[i if each else 0])
+        out[i] = slope(np.float64(a[i]) - np.float64(b[i]), limit) * scale * of
+
+
+def _flattened(model: Array, *arrays: Array) -> list[Array]:
+    return [flat(in_layout_of(x, model)) for x in arrays]
+
+
 @quiet
-def mse_forward(input: Array, target: Array, reduction: str) -> Array:
+def distance_forward(kind: str, input: Array, target: Array, limit: float, reduction: str) -> Array:
+    loss = _DISTANCES[kind][0]
+    out = empty_like(input)
+    a, b = _flattened(out, input, target)
     if reduction == "none":
-        out = empty_like(input)
-        _squared_difference(input, target, out=out)
+        _distances(loss, a, b, limit, flat(out))
         return out
-    model = empty_like(input)
-    total = _sum_of_squared_differences(
-        flat(in_layout_of(input, model)), flat(in_layout_of(target, model))
-    )
+    total = _distance_sum(loss, a, b, limit)
     divisor = np.float64(input.size) if reduction == "mean" else 1.0
     return np.asarray(total / divisor, input.dtype)
 
 
 @quiet
-def mse_backward(grad: Array, input: Array, target: Array, reduction: str) -> Array:
+def distance_backward(
+    kind: str, grad: Array, input: Array, target: Array, limit: float, reduction: str
+) -> Array:
     out = empty_like(input)
-    scale = 2.0 / np.float64(input.size) if reduction == "mean" else 2.0
-    _scaled_difference(input.dtype.type(scale) * grad, input, target, out=out)
+    a, b = _flattened(out, input, target)
+    g = flat(in_layout_of(grad, out)) if reduction == "none" else grad.reshape(1)
+    scale = 1.0 / np.float64(input.size) if reduction == "mean" else 1.0
+    _distance_gradient(_DISTANCES[kind][1], a, b, limit, scale, g, flat(out))
     return out

@@ -200,3 +200,13 @@ def adam_step(
                 real(vanished),
                 real(vanished_sq),
             )
+
+
+def squares_of(arrays: list[Array]) -> float:
+    return float(sum(np.square(x, dtype=np.float64).sum() for x in arrays))
+
+
+@quiet
+def scale_(arrays: list[Array], factor: float) -> None:
+    for x in arrays:
+        np.multiply(x, x.dtype.type(factor), out=x)

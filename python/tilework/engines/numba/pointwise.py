@@ -115,6 +115,16 @@ def _square_gradient(grad: float, x: float) -> float:
     return 2.0 * grad * x
 
 
+@elementwise(1)
+def _cube(x: float) -> float:
+    return x * x * x
+
+
+@elementwise(2)
+def _cube_gradient(grad: float, x: float) -> float:
+    return grad * (3.0 * (x * x))
+
+
 @elementwise(2)
 def _sqrt_gradient(grad: float, y: float) -> float:
     return 0.5 * grad / y
@@ -140,6 +150,7 @@ _UNARY: dict[str, tuple[str, Elementwise, Elementwise]] = {
     "rsqrt": ("output", _rsqrt, _rsqrt_gradient),
     "reciprocal": ("output", np.reciprocal, _reciprocal_gradient),
     "square": ("input", np.square, _square_gradient),
+    "cube": ("input", _cube, _cube_gradient),
     "erf": ("input", _erf, _erf_gradient),
     "abs": ("input", np.abs, _abs_gradient),
     "neg": ("none", np.negative, lambda grad, saved, out: np.negative(grad, out=out)),

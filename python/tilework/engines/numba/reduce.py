@@ -36,3 +36,10 @@ def sum_to_shape(x: Array, shape: tuple[int, ...]) -> Array:
     leading = x.ndim - len(shape)
     broadcast = (i + leading for i, size in enumerate(shape) if size != x.shape[i + leading])
     return sum(x, (*range(leading), *broadcast), True).reshape(shape)
+
+
+@quiet
+def cumsum(x: Array, axis: int, reverse: bool) -> Array:
+    turned = np.flip(x, axis) if reverse else x
+    total = np.cumsum(turned, axis=axis, dtype=np.float64).astype(x.dtype)
+    return np.ascontiguousarray(np.flip(total, axis) if reverse else total)

@@ -1,0 +1,157 @@
+#include "kernels/copy/copy.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/stream.h"
+#include "base/thread_pool.h"
+#include "kernels/copy/tiles.h"
+
+namespace tilework {
+namespace {
+
+constexpr int64_t kTaskBytes = 64 << 10;
+
+// Axes of size 1 dropped, the rest from the slowest to the fastest of the result, neighbours that
+// both sides walk as one merged.
+CopyShape merged(const CopyShape& s) {
+  int order[CopyShape::kMaxAxes], count = 0;
+  for (int i = 0; i < s.axes; ++i)
+    if (s.size[i] != 1) order[count++] = i;
+  std::stable_sort(order, order + count, [&](int a, int b) {
+    return std::abs(s.to_stride[a]) > std::abs(s.to_stride[b]);
+  });
+  CopyShape m{};
+  for (int k = 0; k < count; ++k) {
+    const int i = order[k], last = m.axes - 1;
+    if (last >= 0 && m.to_stride[last] == s.to_stride[i] * s.size[i] &&
+        m.from_stride[last] == s.from_stride[i] * s.size[i]) {
+      m.size[last] *= s.size[i];
+      m.to_stride[last] = s.to_stride[i];
+      m.from_stride[last] = s.from_stride[i];
+    } else {
+      m.size[m.axes] = s.size[i];
+      m.to_stride[m.axes] = s.to_stride[i];
+      m.from_stride[m.axes++] = s.from_stride[i];
+    }
+  }
+  return m;
+}
+
+// Where the piece at `position` of the outer axes begins on both sides.
+struct Offsets {
+  int64_t from = 0, to = 0;
+  Offsets(const CopyShape& s, int64_t position) {
+    for (int i = s.axes; i-- > 0; position /= s.size[i]) {
+      from += position % s.size[i] * s.from_stride[i];
+      to += position % s.size[i] * s.to_stride[i];
+    }
+  }
+};
+
+CopyShape without(const CopyShape& s, int a, int b) {
+  CopyShape rest{};
+  for (int i = 0; i < s.axes; ++i) {
+    if (i == a || i == b) continue;
+    rest.size[rest.axes] = s.size[i];
+    rest.to_stride[rest.axes] = s.to_stride[i];
+    rest.from_stride[rest.axes++] = s.from_stride[i];
+  }
+  return rest;
+}
+
+int64_t count_of(const CopyShape& s) {
+  int64_t count = 1;
+  for (int i = 0; i < s.axes; ++i) count *= s.size[i];
+  return count;
+}
+
+// piece(from, to) for each place along the axes of `outer`, of `bytes` each.
+template <class Piece>
+void for_each_piece(const CopyShape& outer, int64_t bytes, const char* from, char* to,
+                    Piece piece) {
+  const int64_t pieces = count_of(outer), step = std::max<int64_t>(1, kTaskBytes / bytes);
+  parallel_for((pieces + step - 1) / step, copy_cost_ns(pieces * bytes), [&](int64_t task) {
+    for (int64_t p = task * step; p < std::min(pieces, (task + 1) * step); ++p) {
+      const Offsets at(outer, p);
+      piece(from + at.from, to + at.to);
+    }
+  });
+}
+
+// The inner axis is whole elements of the result, one after another; axis `a` of the source.
+template <class T, bool kStream>
+void copy_transposing(const CopyShape& s, int a, const char* from, char* to) {
+  // Lines of a block: few enough for its pages to stay in the TLB, enough to use what is fetched.
+  constexpr int64_t kBlock = 4 * copying::kSide<T>, size = sizeof(T);
+  const int inner = s.axes - 1;
+  const CopyShape outer = without(s, a, inner);
+  const int64_t rows = s.size[inner], cols = s.size[a];
+  const int64_t row_blocks = (rows + kBlock - 1) / kBlock;
+  const int64_t col_blocks = (cols + kBlock - 1) / kBlock, blocks = row_blocks * col_blocks;
+  const int64_t bytes = rows * cols * size, jobs = count_of(outer) * blocks;
+  const int64_t step = std::max<int64_t>(1, kTaskBytes / (bytes / blocks));
+  parallel_for((jobs + step - 1) / step, copy_cost_ns(count_of(outer) * bytes), [&](int64_t task) {
+    for (int64_t job = task * step; job < std::min(jobs, (task + 1) * step); ++job) {
+      const Offsets at(outer, job / blocks);
+      const int64_t i = job % row_blocks * kBlock, j = job / row_blocks % col_blocks * kBlock;
+      copying::transpose_block<T, kStream>(
+          from + at.from + i * s.from_stride[inner] + j * size, s.from_stride[inner],
+          std::min(kBlock, rows - i), std::min(kBlock, cols - j),
+          to + at.to + j * s.to_stride[a] + i * size, s.to_stride[a]);
+    }
+    if constexpr (kStream) copying::end_stream();
+  });
+}
+
+template <class T>
+void copy_of(const CopyShape& s, const char* from, char* to) {
+  constexpr int64_t size = sizeof(T);
+  const int inner = s.axes - 1;
+  const int64_t n = s.size[inner], from_step = s.from_stride[inner];
+  const bool packs = s.to_stride[inner] == size;
+  int across = -1;  // an axis along which the source's elements are neighbours
+  for (int i = 0; i < inner; ++i)
+    if (s.from_stride[i] == size && (across < 0 || s.size[i] > s.size[across])) across = i;
+  if (packs && from_step != size && across >= 0 && s.size[across] >= 4 && n >= 4) {
+    bool lines = count_of(s) * size >= kStreamBytes && reinterpret_cast<uintptr_t>(to) % 64 == 0;
+    for (int i = 0; i < inner; ++i) lines = lines && s.to_stride[i] % 64 == 0;
+    return (lines ? copy_transposing<T, true> : copy_transposing<T, false>)(s, across, from, to);
+  }
+  const CopyShape outer = without(s, inner, inner);
+  if (packs && from_step == size)
+    return for_each_piece(outer, n * size, from, to, [&](const char* f, char* t) {
+      std::memcpy(t, f, static_cast<size_t>(n * size));
+    });
+  for_each_piece(outer, n * size, from, to, [&](const char* f, char* t) {
+    for (int64_t i = 0; i < n; ++i)
+      std::memcpy(t + i * s.to_stride[inner], f + i * from_step, sizeof(T));
+  });
+}
+
+}  // namespace
+
+void strided_copy(size_t itemsize, const CopyShape& shape, const void* from, void* to) {
+  for (int i = 0; i < shape.axes; ++i)
+    if (shape.size[i] == 0) return;
+  CopyShape m = merged(shape);
+  if (m.axes == 0) {
+    std::memcpy(to, from, itemsize);
+    return;
+  }
+  const auto* f = static_cast<const char*>(from);
+  auto* t = static_cast<char*>(to);
+  switch (itemsize) {
+    case 1:
+      return copy_of<uint8_t>(m, f, t);
+    case 2:
+      return copy_of<uint16_t>(m, f, t);
+    case 4:
+      return copy_of<uint32_t>(m, f, t);
+    default:
+      return copy_of<uint64_t>(m, f, t);
+  }
+}
+
+}  // namespace tilework

@@ -1,0 +1,287 @@
+#include "kernels/index/index.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/memory_pool.h"
+#include "base/thread_pool.h"
+#include "kernels/index/order.h"
+
+namespace tilework {
+namespace {
+
+// --- order ---
+
+constexpr int64_t kTaskElements = 1 << 13;
+
+template <class T>
+using ItemOf = std::conditional_t<sizeof(order::Key<T>) == 4, order::Packed, order::Wide>;
+
+// Calls body<Item>() with what holds a T's key and an index below n.
+template <class T, class Body>
+void with_item(int64_t n, Body body) {
+  if (n <= INT64_C(0xffffffff))
+    body.template operator()<ItemOf<T>>();
+  else
+    body.template operator()<order::Wide>();
+}
+
+// run(row, scratch) for each row of the axis, each with room for `room` items.
+template <class Item, class Run>
+void for_each_row(const AxisShape& s, int64_t room, Run run) {
+  const int64_t rows = s.outer * s.inner;
+  const int64_t step = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, s.n));
+  parallel_for((rows + step - 1) / step, sort_cost_ns(s), [&](int64_t task) {
+    Scratch<Item> scratch(static_cast<size_t>(room));
+    for (int64_t row = task * step; row < std::min(rows, (task + 1) * step); ++row)
+      run(row, scratch.get());
+  });
+}
+
+// Of `count` items, the elements and their indices.
+template <class T, class Item>
+void write_out(const Item* items, int64_t count, int64_t stride, const T* x, T* values,
+               int64_t* indices) {
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = items[i].index();
+    values[i * stride] = x[at * stride];
+    indices[i * stride] = at;
+  }
+}
+
+// keys[j] = the key of x[j * stride], turned over for a descending order.
+template <class K, class T>
+void make_keys(const T* x, int64_t stride, int64_t count, bool descending, K* keys) {
+  const order::Key<T> turn = descending ? ~order::Key<T>(0) : 0;
+  if (stride == 1)
+    for (int64_t j = 0; j < count; ++j) keys[j] = order::key_of(x[j]) ^ turn;
+  else
+    for (int64_t j = 0; j < count; ++j) keys[j] = order::key_of(x[j * stride]) ^ turn;
+}
+
+// --- sums ---
+
+// Sums that no chain of more than this many additions makes are taken in T itself.
+constexpr int64_t kShortChain = 32;
+
+template <class T>
+T rounded(double x) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return to_bfloat16(static_cast<float>(x));
+  else
+    return static_cast<T>(x);
+}
+inline double widened(bfloat16 x) { return static_cast<double>(to_float(x)); }
+inline double widened(float x) { return static_cast<double>(x); }
+inline double widened(double x) { return x; }
+
+inline void add_to(bfloat16& to, bfloat16 x) { to = to_bfloat16(to_float(to) + to_float(x)); }
+template <class T>
+void add_to(T& to, T x) {
+  to += x;
+}
+
+// visit(i, at): element i of the source belongs to element `at` of y.
+template <class T, class Visit>
+void add_in_double(const T* x, int64_t size, T* y, Visit visit) {
+  Scratch<double> sums(static_cast<size_t>(size));
+  double* s = sums.get();
+  std::memset(s, 0, static_cast<size_t>(size) * sizeof(double));
+  visit([&](int64_t i, int64_t at) { s[at] += widened(x[i]); });
+  for (int64_t i = 0; i < size; ++i) y[i] = rounded<T>(s[i]);
+}
+template <class T, class Visit>
+void add_directly(const T* x, int64_t size, T* y, Visit visit) {
+  std::memset(static_cast<void*>(y), 0, static_cast<size_t>(size) * sizeof(T));
+  visit([&](int64_t i, int64_t at) { add_to(y[at], x[i]); });
+}
+
+// Few rows beside those of y: each destination's own are found by sorting, and summed together.
+template <class T>
+void index_add_sorted(int64_t rows, int64_t cols, int64_t count, const T* x, const int64_t* index,
+                      T* y) {
+  std::memset(static_cast<void*>(y), 0, static_cast<size_t>(rows * cols) * sizeof(T));
+  Scratch<order::Wide> room(static_cast<size_t>(2 * count));
+  Scratch<double> sums(static_cast<size_t>(cols));
+  order::Wide* items = room.get();
+  for (int64_t i = 0; i < count; ++i) items[i] = {static_cast<uint64_t>(index[i]), i};
+  order::sort_items(items, items + count, count);
+  for (int64_t i = 0; i < count;) {
+    const uint64_t row = items[i].key();
+    std::fill_n(sums.get(), cols, 0.0);
+    for (; i < count && items[i].key() == row; ++i)
+      for (int64_t j = 0; j < cols; ++j) sums.get()[j] += widened(x[items[i].index() * cols + j]);
+    T* to = y + static_cast<int64_t>(row) * cols;
+    for (int64_t j = 0; j < cols; ++j) to[j] = rounded<T>(sums.get()[j]);
+  }
+}
+
+// --- along an axis ---
+
+int64_t product(const int64_t* size, int from, int to) {
+  int64_t n = 1;
+  for (int i = from; i < to; ++i) n *= size[i];
+  return n;
+}
+
+// row(first, base): the index's run along its last axis begins at `first`, and element 0 of the
+// gathered axis for it at `base`.
+template <class Row>
+void for_each_run(const GatherShape& s, int64_t begin, int64_t end, Row row) {
+  const int last = s.axes - 1;
+  int64_t strides[GatherShape::kMaxAxes];
+  for (int64_t i = last, step = 1; i >= 0; step *= s.size[i], --i) strides[i] = step;
+  for (int64_t r = begin; r < end; ++r) {
+    int64_t rest = r, base = 0;
+    for (int i = last; i-- > 0; rest /= s.index_size[i])
+      if (i != s.axis) base += rest % s.index_size[i] * strides[i];
+    row(r * s.index_size[last], base);
+  }
+}
+
+// How far apart elements of the gathered axis are, and those of the run.
+struct Steps {
+  int64_t along, run;
+  explicit Steps(const GatherShape& s)
+      : along(product(s.size, s.axis + 1, s.axes)), run(s.axis == s.axes - 1 ? 0 : 1) {}
+};
+
+template <class T>
+void gather_of(const GatherShape& s, const T* x, const int64_t* index, T* y) {
+  const int last = s.axes - 1;
+  const int64_t runs = product(s.index_size, 0, last), n = s.index_size[last];
+  const int64_t block = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, n));
+  const Steps step(s);
+  parallel_for((runs + block - 1) / block, 2.0 * static_cast<double>(runs * n), [&](int64_t task) {
+    for_each_run(s, task * block, std::min(runs, (task + 1) * block),
+                 [&](int64_t first, int64_t base) {
+                   for (int64_t j = 0; j < n; ++j)
+                     y[first + j] = x[base + index[first + j] * step.along + j * step.run];
+                 });
+  });
+}
+
+}  // namespace
+
+double sort_cost_ns(const AxisShape& s) {
+  return 10.0 * static_cast<double>(s.outer * s.n) * static_cast<double>(s.inner);
+}
+
+template <class T>
+void sort_axis(const AxisShape& s, bool descending, const T* x, T* values, int64_t* indices) {
+  if (s.n == 0) return;
+  with_item<T>(s.n, [&]<class Item>() {
+    for_each_row<Item>(s, 2 * s.n, [&](int64_t row, Item* items) {
+      const int64_t at = row / s.inner * s.n * s.inner + row % s.inner;
+      typename Item::KeyType keys[order::kBlock];
+      for (int64_t i = 0; i < s.n; i += order::kBlock) {
+        const int64_t count = std::min(order::kBlock, s.n - i);
+        make_keys(x + at + i * s.inner, s.inner, count, descending, keys);
+        for (int64_t j = 0; j < count; ++j) items[i + j] = Item(keys[j], i + j);
+      }
+      order::sort_items(items, items + s.n, s.n);
+      write_out(items, s.n, s.inner, x + at, values + at, indices + at);
+    });
+  });
+}
+
+template <class T>
+void topk_axis(const AxisShape& s, int64_t k, bool largest, const T* x, T* values,
+               int64_t* indices) {
+  if (k == 0) return;
+  with_item<T>(s.n, [&]<class Item>() {
+    const int64_t candidates = order::candidates(s.n, k);
+    for_each_row<Item>(s, candidates + k, [&](int64_t row, Item* items) {
+      const int64_t outer = row / s.inner, inner = row % s.inner;
+      const T* from = x + outer * s.n * s.inner + inner;
+      const auto keys = [&](int64_t i, int64_t count, typename Item::KeyType* to) {
+        make_keys(from + i * s.inner, s.inner, count, largest, to);
+      };
+      order::first_of(s.n, k, items, keys);
+      order::sort_items(items, items + candidates, k);
+      const int64_t to = outer * k * s.inner + inner;
+      write_out(items, k, s.inner, from, values + to, indices + to);
+    });
+  });
+}
+
+int64_t first_outside(const int64_t* index, int64_t count, int64_t n) {
+  const auto outside = [=](int64_t i) { return static_cast<uint64_t>(i) >= static_cast<uint64_t>(n); };
+  bool any = false;  // without a way out, so that it compiles to vectors
+  for (int64_t i = 0; i < count; ++i) any |= outside(index[i]);
+  return any ? std::find_if(index, index + count, outside) - index : -1;
+}
+
+void gather(const GatherShape& shape, size_t itemsize, const void* x, const int64_t* index,
+            void* y) {
+  const auto of = [&]<class T>(T) {
+    gather_of(shape, static_cast<const T*>(x), index, static_cast<T*>(y));
+  };
+  switch (itemsize) {
+    case 1:
+      return of(uint8_t());
+    case 2:
+      return of(uint16_t());
+    case 4:
+      return of(uint32_t());
+    default:
+      return of(uint64_t());
+  }
+}
+
+template <class T>
+void scatter_add(const GatherShape& s, const T* x, const int64_t* index, T* y) {
+  const int last = s.axes - 1;
+  const int64_t runs = product(s.index_size, 0, last), n = s.index_size[last];
+  const Steps step(s);
+  const auto visit = [&](auto add) {
+    for_each_run(s, 0, runs, [&](int64_t first, int64_t base) {
+      for (int64_t j = 0; j < n; ++j)
+        add(first + j, base + index[first + j] * step.along + j * step.run);
+    });
+  };
+  const int64_t size = product(s.size, 0, s.axes), longest = s.index_size[s.axis];
+  const bool exact = std::is_same_v<T, bfloat16> ? longest <= 1 : longest <= kShortChain;
+  if (exact || std::is_same_v<T, double>)
+    add_directly(x, size, y, visit);
+  else
+    add_in_double(x, size, y, visit);
+}
+
+template <class T>
+void index_add(int64_t rows, int64_t cols, int64_t count, const T* x, const int64_t* index, T* y) {
+  const auto visit = [&](auto add) {
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t j = 0; j < cols; ++j) add(i * cols + j, index[i] * cols + j);
+  };
+  const bool exact = std::is_same_v<T, bfloat16> ? count <= 1 : count <= kShortChain;
+  if (exact || std::is_same_v<T, double>)
+    add_directly(x, rows * cols, y, visit);
+  else if (count >= rows / 4)
+    add_in_double(x, rows * cols, y, visit);
+  else
+    index_add_sorted(rows, cols, count, x, index, y);
+}
+
+#define TW_ORDERED(T)                                                        \
+  template void sort_axis(const AxisShape&, bool, const T*, T*, int64_t*);   \
+  template void topk_axis(const AxisShape&, int64_t, bool, const T*, T*, int64_t*);
+TW_ORDERED(float)
+TW_ORDERED(double)
+TW_ORDERED(bfloat16)
+TW_ORDERED(int64_t)
+TW_ORDERED(int32_t)
+TW_ORDERED(uint32_t)
+TW_ORDERED(uint8_t)
+#undef TW_ORDERED
+
+#define TW_ADDED(T)                                                               \
+  template void scatter_add(const GatherShape&, const T*, const int64_t*, T*);    \
+  template void index_add(int64_t, int64_t, int64_t, const T*, const int64_t*, T*);
+TW_ADDED(float)
+TW_ADDED(double)
+TW_ADDED(bfloat16)
+#undef TW_ADDED
+
+}  // namespace tilework
