@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/memory_pool.h"
+#include "bindings/checks.h"
 #include "kernels/copy/copy.h"
 
 namespace tilework {

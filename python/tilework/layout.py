@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tilework.engines import ops
+
 Array = Any
 Strides = tuple[int, ...]
 
@@ -72,7 +74,7 @@ class Layout:
         """The storage's elements as they show: one copy, the same for all who ask."""
         copied: Array = self.__dict__.get("_copied")
         if copied is None:
-            copied = self.__dict__.setdefault("_copied", self.array.copy("C"))
+            copied = self.__dict__.setdefault("_copied", ops.copy(self.array, False))
         return copied
 
     def moved(self, array: Array) -> Array:
