@@ -1,5 +1,6 @@
 """Datasets, loaders and the images that come with the package."""
 
+import collections
 import gzip
 import struct
 
@@ -84,7 +85,7 @@ def test_collating_structures():
     assert batch["name"] == ["n0", "n1", "n2"]
     assert batch["y"][0].tolist() == [0, 1, 4]
     assert batch["y"][0].dtype == tw.int64
-    assert batch["y"][1].dtype == tw.float32
+    assert batch["y"][1].dtype == tw.float64  # as PyTorch's
 
 
 def test_collate_fn():
@@ -219,3 +220,153 @@ def test_a_tensor_dataset_takes_what_tensor_takes():
         TensorDataset(np.zeros(3, np.float16))
     array = np.zeros(3, np.float32)
     assert TensorDataset(array).tensors[0]._storage.exposed  # the caller may still write to it
+
+
+# --- data as people have it ---
+
+
+class Pairs:
+    def __init__(self, n=5):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        return {"x": np.full(2, i, np.float32), "name": str(i), "in": {"y": (i, float(i))}}
+
+
+class Endless:
+    """Indexable, of no length: a sampler says where."""
+
+    def __getitem__(self, i):
+        return i * i
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+def test_lists_and_foreign_classes_are_datasets():
+    pairs = [(np.full(3, i, np.float32), i) for i in range(5)]
+    batches = list(DataLoader(pairs, 2))
+    assert [type(b) for b in batches] == [list] * 3
+    assert [b[1].tolist() for b in batches] == [[0, 1], [2, 3], [4]]
+    assert batches[0][0].shape == (2, 3)
+    assert len(DataLoader(pairs, 2)) == 3
+    batch = next(iter(DataLoader(Pairs(), 2)))
+    assert batch["x"].shape == (2, 2)
+    assert batch["name"] == ["0", "1"]
+    assert batch["in"]["y"][0].tolist() == [0, 1]
+    tw.manual_seed(0)
+    shuffled = [int(n) for b in DataLoader(Pairs(50), 7, shuffle=True) for n in b["name"]]
+    assert shuffled != sorted(shuffled) == list(range(50))
+    assert next(iter(DataLoader(np.arange(3), 2))).tolist() == [0, 1]
+    assert list(DataLoader(range(3), 2))[1].tolist() == [2]
+    assert next(iter(DataLoader(Endless(), 2, sampler=[3, 1]))).tolist() == [9, 1]
+    with pytest.raises(TypeError, match=r"\[DataLoader\] expected a dataset with a length"):
+        list(DataLoader(Endless()))
+
+
+def test_subsets_splits_and_transforms_of_lists():
+    pairs = [(np.full(3, i, np.float32), i) for i in range(6)]
+    assert Subset(pairs, [4, 2]).batch(np.array([1, 0]))[1].tolist() == [2, 4]
+    parts = data.random_split(pairs, [4, 2], generator=0)
+    assert sorted(y for part in parts for _, y in (part[i] for i in range(len(part)))) == [
+        0, 1, 2, 3, 4, 5
+    ]  # fmt: skip
+    doubled = data.TransformedDataset(pairs, lambda x, y: (x * 2, y))
+    assert next(iter(DataLoader(doubled, 2)))[0][1].tolist() == [2.0, 2.0, 2.0]
+
+
+def test_what_can_only_be_iterated_is_a_stream():
+    class Numbers:
+        def __iter__(self):
+            return iter(range(5))
+
+    assert [b.tolist() for b in DataLoader(Numbers(), 2)] == [[0, 1], [2, 3], [4]]
+    assert [b.tolist() for b in DataLoader((i for i in range(3)), 2)] == [[0, 1], [2]]
+    with pytest.raises(ValueError, match="with a length, to shuffle"):
+        DataLoader(Numbers(), shuffle=True)
+    with pytest.raises(TypeError, match=r"\[DataLoader\] expected a dataset: .*; got int"):
+        DataLoader(3)
+
+
+def same(mine, theirs):
+    """Whether ours is PyTorch's batch: types, shapes, dtypes and values."""
+    if isinstance(mine, tw.Tensor):
+        return str(theirs.dtype) == f"torch.{mine.dtype}" and mine.tolist() == theirs.tolist()
+    if isinstance(mine, dict):
+        return type(mine) is type(theirs) and list(mine) == list(theirs) and all(
+            same(mine[k], theirs[k]) for k in mine
+        )  # fmt: skip
+    if isinstance(mine, (list, tuple)):
+        return type(mine) is type(theirs) and len(mine) == len(theirs) and all(
+            map(same, mine, theirs)
+        )  # fmt: skip
+    return mine == theirs
+
+
+COLLATED = {
+    "floats": [0.1, 2.0],
+    "ints": [1, -2],
+    "bools": [True, False],
+    "NumPy numbers": [np.float32(1), np.float32(2)],
+    "NumPy integers": [np.int32(1), np.int32(2)],
+    "0-d arrays": [np.array(1.5), np.array(2.5)],
+    "arrays": [np.ones((2, 3)), np.zeros((2, 3))],
+    "bytes": [np.ones(2, np.uint8), np.zeros(2, np.uint8)],
+    "text": ["a", "bc"],
+    "np.str_": [np.str_("a"), np.str_("b")],
+    "bytes of text": [b"a", b"b"],
+    "tuples": [(1, "a", (2.0, [3])), (4, "b", (5.0, [6]))],
+    "named": [Point(1, Point("a", 2.0)), Point(3, Point("b", 4.0))],
+    "dicts": [{"a": 1, "b": {"c": [1.0, 2]}}, {"a": 3, "b": {"c": [3.0, 4]}}],
+    "ordered": [collections.OrderedDict(a=1), collections.OrderedDict(a=2)],
+    "default": [collections.defaultdict(int, a=1), collections.defaultdict(int, a=2)],
+    "counter": [collections.Counter("aab"), collections.Counter("abb")],
+    "ranges": [range(3), range(3)],
+    "empty tuples": [(), ()],
+    "one": [(np.float64(2),)],
+}
+
+
+@pytest.mark.parametrize("name", COLLATED)
+def test_batches_are_pytorchs(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is the judge here")
+    batch = COLLATED[name]
+    mine = data.default_collate(batch)
+    theirs = torch.utils.data.default_collate(batch)
+    assert same(mine, theirs), (mine, theirs)
+
+
+def test_tensors_are_stacked_and_promoted():
+    assert data.default_collate([tw.ones(2), tw.zeros(2)]).tolist() == [[1, 1], [0, 0]]
+    mixed = data.default_collate([np.ones(2, np.float32), np.ones(2, np.int64)])
+    assert mixed.dtype == tw.float32
+    x = tw.ones(2, requires_grad=True)
+    data.default_collate([x, x * 2]).sum().backward()
+    assert x.grad.tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("batch", "kind", "words"),
+    [
+        ([np.zeros(2, np.float16)] * 2, TypeError, "float16"),
+        ([np.uint16(3)] * 2, TypeError, "uint16"),
+        ([np.zeros(2, complex)] * 2, TypeError, "complex128"),
+        ([np.array(["a", "b"])] * 2, TypeError, "<U1"),
+        ([np.array([None])] * 2, TypeError, "object"),
+        ([1j, 2j], TypeError, "complex"),
+        ([None, None], TypeError, "NoneType"),
+        ([{1}, {2}], TypeError, "set"),
+        ([object()], TypeError, "object"),
+        ([np.zeros(2), np.zeros(3)], ValueError, r"\(2,\), \(3,\)"),
+        ([tw.zeros(2), tw.zeros(3)], ValueError, r"\(2,\), \(3,\)"),
+        ([tw.zeros(2), np.zeros(2)], TypeError, "ndarray"),
+        ([(1, 2), (1,)], ValueError, r"\[2, 1\]"),
+        ([], ValueError, "none"),
+    ],
+)
+def test_what_no_op_takes_is_refused_where_it_enters(batch, kind, words):
+    with pytest.raises(kind, match=r"^\[(default_collate|tensor)\] expected .*; got .*" + words):
+        data.default_collate(batch)

@@ -10,6 +10,7 @@ tensor([[1., 0.]])
 
 import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from tilework import _command, autograd, config, dtypes, engines, functional
 from tilework._version import __version__
@@ -64,12 +65,12 @@ if _TYPE_CHECKING:
     from tilework import train as train
 else:
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> _Any:
         if name in _LATER:
             return _importlib.import_module(f"tilework.{name}")
         raise AttributeError(f"module 'tilework' has no attribute {name!r}")
 
-    def __dir__():
+    def __dir__() -> list[str]:
         return sorted({*globals(), *_LATER})
 
 

@@ -1,6 +1,7 @@
 """Where training data comes from: datasets, loaders, and images that need no download."""
 
 from tilework.data import augment
+from tilework.data.collate import default_collate
 from tilework.data.dataset import (
     Dataset,
     IterableDataset,
@@ -31,6 +32,7 @@ __all__ = [
     "TensorDataset",
     "TransformedDataset",
     "augment",
+    "default_collate",
     "digits",
     "fashion_mnist",
     "nuclei",

@@ -9,39 +9,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilework import functional
+from tilework.data.collate import default_collate
 from tilework.errors import error
 from tilework.tensor import Tensor, fresh
 
 Indices = NDArray[np.int64]
 
 
-def collate(samples: Sequence[Any]) -> Any:
-    """Stacks samples into one batch: tensors, arrays and numbers along a new first axis.
+def fetch(dataset: Any, indices: Indices) -> Any:
+    """The samples at `indices`, collated: by the dataset itself where it knows how."""
+    if isinstance(dataset, Dataset):
+        return dataset.batch(indices)
+    return default_collate([dataset[int(i)] for i in indices])
 
-    Tuples, lists and dicts are stacked member by member; anything else stays a list.
 
-    >>> images, labels = collate([(np.zeros(3), 1), (np.ones(3), 0)])
-    >>> images.shape, labels.tolist()
-    ((2, 3), [1, 0])
-    """
-    first = samples[0]
-    if isinstance(first, Tensor):
-        return fresh(np.stack([sample.detach()._array for sample in samples]))
-    if isinstance(first, (np.ndarray, np.generic)):
-        return fresh(np.stack(samples))
-    if isinstance(first, (bool, int)):
-        return fresh(np.asarray(samples))
-    if isinstance(first, float):
-        return fresh(np.asarray(samples, np.float32))
-    if isinstance(first, dict):
-        return {key: collate([sample[key] for sample in samples]) for key in first}
-    if isinstance(first, (tuple, list)):
-        return type(first)(collate(members) for members in zip(*samples, strict=True))
-    return list(samples)
+def length_of(dataset: Any, op: str) -> int:
+    """len(dataset); TypeError where it has none."""
+    try:
+        return len(dataset)
+    except (TypeError, NotImplementedError):
+        raise error(
+            TypeError, op, "a dataset with a length", type(dataset).__name__,
+            "give its class __len__, or count the samples while iterating",
+        ) from None  # fmt: skip
+
+
+def is_stream(dataset: Any) -> bool:
+    """Whether a dataset can only be iterated over; TypeError where it is no dataset at all."""
+    if isinstance(dataset, IterableDataset):
+        return True
+    if hasattr(dataset, "__getitem__"):
+        return False
+    if hasattr(dataset, "__iter__"):
+        return True
+    raise error(
+        TypeError, "DataLoader", "a dataset: a list, or what has __len__ and __getitem__, or "
+        "__iter__", type(dataset).__name__, "wrap arrays in data.TensorDataset",
+    )  # fmt: skip
 
 
 class Dataset:
-    """A sequence of samples: subclasses give `__len__` and `__getitem__`."""
+    """A sequence of samples: subclasses give `__len__` and `__getitem__`.
+
+    A list serves as well, and so does any class with these two.
+    """
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -51,7 +62,7 @@ class Dataset:
 
     def batch(self, indices: Indices) -> Any:
         """The samples at `indices`, collated. Datasets of arrays gather them in one call."""
-        return collate([self[int(i)] for i in indices])
+        return default_collate([self[int(i)] for i in indices])
 
 
 class IterableDataset:
@@ -91,7 +102,7 @@ class TensorDataset(Dataset):
 class Subset(Dataset):
     """The samples of `dataset` at `indices`."""
 
-    def __init__(self, dataset: Dataset, indices: Sequence[int] | Indices) -> None:
+    def __init__(self, dataset: Any, indices: Sequence[int] | Indices) -> None:
         self.dataset = dataset
         self.indices = np.asarray(indices, np.int64)
 
@@ -102,7 +113,7 @@ class Subset(Dataset):
         return self.dataset[int(self.indices[index])]
 
     def batch(self, indices: Indices) -> Any:
-        return self.dataset.batch(self.indices[indices])
+        return fetch(self.dataset, self.indices[indices])
 
 
 class TransformedDataset(Dataset):
@@ -116,7 +127,7 @@ class TransformedDataset(Dataset):
     (tensor([2, 6]), (1, 8, 8))
     """
 
-    def __init__(self, dataset: Dataset, transform: Callable[..., Any]) -> None:
+    def __init__(self, dataset: Any, transform: Callable[..., Any]) -> None:
         self.dataset = dataset
         self.transform = transform
 
@@ -127,12 +138,12 @@ class TransformedDataset(Dataset):
         return tuple(member[0] for member in self.batch(np.array([index])))
 
     def batch(self, indices: Indices) -> tuple[Tensor, ...]:
-        made: tuple[Tensor, ...] = self.transform(*self.dataset.batch(indices))
+        made: tuple[Tensor, ...] = self.transform(*fetch(self.dataset, indices))
         return made
 
 
 def random_split(
-    dataset: Dataset,
+    dataset: Any,
     lengths: Sequence[int | float],
     generator: np.random.Generator | int | None = None,
 ) -> list[Subset]:
@@ -147,7 +158,7 @@ def random_split(
     """
     from tilework.data.loader import permutation
 
-    total = len(dataset)
+    total = length_of(dataset, "random_split")
     sizes = [int(n) for n in lengths]
     if any(isinstance(n, float) for n in lengths) and abs(sum(lengths) - 1) < 1e-6:
         sizes = [int(total * fraction) for fraction in lengths]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilework import functional
-from tilework.data.dataset import Dataset, IterableDataset, collate
+from tilework.data.collate import default_collate
+from tilework.data.dataset import fetch, is_stream, length_of
 from tilework.errors import error
 
 Order = NDArray[np.int64]
@@ -35,12 +36,16 @@ def permutation(length: int, source: Source) -> Order:
 class DataLoader:
     """Iterates over a dataset in batches; each `iter()` is one pass, shuffled anew.
 
+    A dataset is a list, anything with `__len__` and `__getitem__`, or a stream: anything with
+    `__iter__` alone.
+
     Args: as torch.utils.data.DataLoader's of the same names. `batch_size=None` yields samples as
     they are. `generator` is a NumPy generator or a seed; by default the order follows from
     tilework.manual_seed(). Batches of a TensorDataset are gathered in one indexing call, which
     is why there are no worker processes.
 
-    Raises ValueError for a batch size below 1, and for shuffling what has no length.
+    Raises ValueError for a batch size below 1, and for shuffling a stream; TypeError for what is no
+    dataset.
 
     >>> from tilework.data import TensorDataset
     >>> loader = DataLoader(TensorDataset(np.arange(5)), batch_size=2)
@@ -50,7 +55,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Dataset | IterableDataset,
+        dataset: Any,
         batch_size: int | None = 1,
         shuffle: bool = False,
         sampler: Iterable[int] | None = None,
@@ -62,7 +67,8 @@ class DataLoader:
             raise error(
                 ValueError, "DataLoader", "batch_size of at least 1", batch_size, "or give None"
             )
-        if isinstance(dataset, IterableDataset) and (shuffle or sampler is not None):
+        self._streams = is_stream(dataset)
+        if self._streams and (shuffle or sampler is not None):
             raise error(
                 ValueError, "DataLoader", "a dataset with a length, to shuffle or sample",
                 type(dataset).__name__, "shuffle inside the dataset's __iter__",
@@ -81,29 +87,28 @@ class DataLoader:
         self.generator = None if generator is None else numpy_generator(generator)
 
     def __len__(self) -> int:
-        if isinstance(self.dataset, IterableDataset):
-            raise error(
-                TypeError, "DataLoader", "a dataset with a length", type(self.dataset).__name__,
-                "count the batches while iterating",
-            )  # fmt: skip
-        samples = len(self.dataset) if self.sampler is None else len(self.sampler)  # type: ignore[arg-type]
+        if self._streams or self.sampler is None:
+            samples = length_of(self.dataset, "DataLoader")
+        else:
+            samples = length_of(self.sampler, "DataLoader")
         if self.batch_size is None:
             return samples
         return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        if isinstance(self.dataset, IterableDataset):
+        if self._streams:
             return self._stream(iter(self.dataset))
-        return self._gather(self.dataset, self._order(len(self.dataset)))
+        return self._gather(self.dataset, self._order())
 
-    def _order(self, length: int) -> Order:
+    def _order(self) -> Order:
         if self.sampler is not None:
             return np.fromiter(self.sampler, np.int64)
+        length = length_of(self.dataset, "DataLoader")
         if self.shuffle:
             return permutation(length, self.generator)
         return np.arange(length)
 
-    def _gather(self, dataset: Dataset, order: Any) -> Iterator[Any]:
+    def _gather(self, dataset: Any, order: Any) -> Iterator[Any]:
         size = self.batch_size
         if size is None:
             yield from (dataset[int(i)] for i in order)
@@ -113,7 +118,8 @@ class DataLoader:
             if len(indices) < size and self.drop_last:
                 return
             if self.collate_fn is None:
-                yield dataset.batch(indices)
+                batch = fetch(dataset, indices)
+                yield list(batch) if type(batch) is tuple else batch
             else:
                 yield self.collate_fn([dataset[int(i)] for i in indices])
 
@@ -124,4 +130,4 @@ class DataLoader:
         while batch := list(islice(samples, self.batch_size)):
             if len(batch) < self.batch_size and self.drop_last:
                 return
-            yield (self.collate_fn or collate)(batch)
+            yield (self.collate_fn or default_collate)(batch)
