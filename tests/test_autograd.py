@@ -265,7 +265,7 @@ def test_a_broadcast_write_sums_its_gradient():
     assert w.grad.tolist() == [8.0]
 
 
-def test_in_place_on_leaves_and_shared_views_is_refused():
+def test_in_place_on_leaves_and_barred_views_is_refused():
     x = leaf(1.0)
     with pytest.raises(RuntimeError, match="leaf that requires grad"):
         x.add_(1)
@@ -273,22 +273,10 @@ def test_in_place_on_leaves_and_shared_views_is_refused():
         x.add_(1)
     assert x.tolist() == [2.0]
     y = x * 2
-    view = y[0:1]
-    with pytest.raises(RuntimeError, match="no view shares"):
-        y.add_(1)
-    del view
-    twin = y.detach()
-    with pytest.raises(RuntimeError, match="detached twin"):
-        y[0:1].add_(1)
-    del twin
-    first, second = y[0:1], y[0:1]
-    with pytest.raises(RuntimeError, match="another view"):
-        first.add_(second)
-    with pytest.raises(RuntimeError, match="leaf that requires grad"):
+    with pytest.raises(RuntimeError, match="view of a leaf"):
         x[0:1].add_(1)
     with tw.no_grad():
         hidden = y[0:1]
-    del first, second
     with pytest.raises(RuntimeError, match="made under no_grad"):
         hidden.mul_(2)
     assert y.tolist() == [4.0]

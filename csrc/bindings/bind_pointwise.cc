@@ -242,17 +242,24 @@ py::object bind_binary_forward(py::handle op_name, py::handle a_handle, py::hand
   throw py::type_error(std::string("[") + name + "] expected an array; got two numbers");
 }
 
+// float32, float64 or bfloat16.
+ArrayView view_summand(py::handle array, const char* op, const char* argument) {
+  const ArrayView v = view(array, op, argument);
+  return v.dtype == DType::bfloat16 ? v : view_float(array, op, argument);
+}
+
 void bind_accumulate(py::handle destination, py::handle source) {
   constexpr const char* op = "accumulate_";
-  const ArrayView y = view_float(destination, op, "destination");
-  const ArrayView x = view_float(source, op, "source");
+  const ArrayView y = view_summand(destination, op, "destination");
+  const ArrayView x = view_summand(source, op, "source");
   require_dtype_of(x, y, op, "source", "destination");
   require_shape_of(x, y, op, "source", "destination");
   if (!PyArray_ISWRITEABLE(y.object))
     refuse(op, "expected `destination` writable; got a read-only array: copy it first");
   const char *x_end = x.data + x.size() * x.itemsize(), *y_end = y.data + y.size() * y.itemsize();
   const bool overlap = same_layout(x, y) && x.data != y.data && x.data < y_end && y.data < x_end;
-  if (!is_dense(y) || overlap) {  // rare, and NumPy knows how
+  // Rare, and NumPy knows how.
+  if (!is_dense(y) || overlap || y.dtype == DType::bfloat16) {
     PyObject* sum =
         stopping_at_exit([&] { return PyNumber_InPlaceAdd(destination.ptr(), source.ptr()); });
     if (!sum) throw py::error_already_set();

@@ -1,229 +1,60 @@
-"""The tape: grad mode, recording, and the walk back.
-
-A tensor made by a recorded op holds its node: the op, the input tensors, what the op saved, and the
-storages that its backward will read, which must not have been written since. There are no closures
-and no cycles: activations die with the walk, by reference count.
+"""The tape: recording (tape.py), what tensors were at a time (states.py), and the walk back.
 
 The walk is iterative. It goes in the order of recording, backwards, and clears each node as it is
 consumed. An in-place op gives its tensor a newer node; an op recorded earlier reaches the older one
-by comparing times (`_rewind`).
+by comparing times (`as_at`).
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import insort
-from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
-from inspect import isgeneratorfunction
-from operator import attrgetter
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Any
 
 import numpy as np
 
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.tensor import Storage, Tensor, fresh, next_time, tensor_method
+from tilework.states import WRITE, as_at, by_time, parted
+from tilework.tape import (
+    Op,
+    enable_grad,
+    is_grad_enabled,
+    mode,
+    no_grad,
+    record,
+    recorded,
+    set_grad_enabled,
+    unrecorded,
+    wants_grad,
+)
+from tilework.tensor import NOTHING, Tensor, fresh, next_time, tensor_method
 
-F = TypeVar("F", bound=Callable[..., Any])
+__all__ = [
+    "Op",
+    "backward",
+    "enable_grad",
+    "grad",
+    "is_grad_enabled",
+    "mode",
+    "no_grad",
+    "record",
+    "recorded",
+    "set_grad_enabled",
+    "unrecorded",
+    "wants_grad",
+]
+
 Array = Any
 Inputs = tuple[Any, ...]
-ArrayBackward = Callable[[Array, Inputs, Any], Sequence[Any]]
-TensorBackward = Callable[[Tensor, Inputs, Any], Sequence[Any]]
 
-_time = attrgetter("_seq")
-_new = object.__new__
-
-
-# --- grad mode ---
-
-
-class _Mode(threading.local):
-    enabled = True
-
-
-mode = _Mode()
-
-
-def is_grad_enabled() -> bool:
-    """Whether ops of this thread are recorded."""
-    return mode.enabled
-
-
-class set_grad_enabled:
-    """Turns recording on or off for this thread: at once, and as a context manager until its end.
-
-    >>> import tilework as tw
-    >>> with tw.set_grad_enabled(False):
-    ...     tw.is_grad_enabled()
-    False
-    """
-
-    def __init__(self, enabled: bool) -> None:
-        self._before = mode.enabled
-        mode.enabled = bool(enabled)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        mode.enabled = self._before
-
-
-class _Switch:
-    """A context manager and decorator that holds the mode at one value."""
-
-    _value = False
-
-    def __new__(cls, function: Any = None) -> Any:
-        return super().__new__(cls) if function is None else cls()(function)
-
-    def __init__(self, function: Any = None) -> None:
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._before.append(mode.enabled)
-        mode.enabled = self._value
-
-    def __exit__(self, *_: object) -> None:
-        mode.enabled = self._before.pop()
-
-    def __call__(self, function: F) -> F:
-        kind = type(self)
-        if isgeneratorfunction(function):  # its body would run when the switch is off again
-            raise error(
-                TypeError, kind.__name__, "a function that returns", "a generator function",
-                f"write `with tilework.{kind.__name__}():` in its body",
-            )  # fmt: skip
-
-        @wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with kind():
-                return function(*args, **kwargs)
-
-        return wrapped  # type: ignore[return-value]
-
-
-class no_grad(_Switch):
-    """Stops recording in this thread; a context manager and a decorator, with brackets or without.
-
-    >>> import tilework as tw
-    >>> x = tw.ones(2, requires_grad=True)
-    >>> with tw.no_grad():
-    ...     (x * 2).requires_grad
-    False
-    """
-
-
-class enable_grad(_Switch):
-    """Records in this thread, inside a no_grad too; for the rest as no_grad."""
-
-    _value = True
-
-
-# --- recording ---
-
-
-class Op:
-    """How gradients flow back through one op.
-
-    `backward(grad, inputs, saved)` works on arrays and gives one array (or None) an input, each
-    fresh or made of `grad`. `differentiable` does the same with tensors and recorded ops: it serves
-    create_graph=True, and ordinary passes too where no `backward` is given.
-    """
-
-    __slots__ = ("backward", "consumed", "differentiable", "name")
-
-    def __init__(
-        self,
-        name: str,
-        backward: ArrayBackward | None = None,
-        differentiable: TensorBackward | None = None,
-    ) -> None:
-        self.name = name
-        self.differentiable = differentiable
-        self.consumed = (self, None, None, ())  # the node that a walk leaves behind
-        if backward is None:
-            if differentiable is None:
-                raise ValueError(f"the op {name} needs a backward")
-            backward = _on_arrays(differentiable)
-        self.backward = backward
-
-
-def _on_arrays(differentiable: TensorBackward) -> ArrayBackward:
-    def backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-        with no_grad():
-            grads = differentiable(fresh(grad), inputs, saved)
-        return [None if g is None else g._array for g in grads]
-
-    return backward
-
-
-def wants_grad(*tensors: Tensor) -> bool:
-    """Whether an op on these is to be recorded."""
-    if not mode.enabled:
-        return False
-    return any(t._requires_grad for t in tensors)
-
-
-def record(
-    y: Tensor, op: Op, inputs: Inputs, saved: Any = None, reads: tuple[Storage, ...] = ()
-) -> Tensor:
-    """Puts `y` on the tape as the result of `op`, whose backward reads the memory of `reads`."""
-    y._node = (op, inputs, saved, reads)
-    y._seq = next_time()
-    y._requires_grad = True
-    return y
-
-
-def recorded(
-    array: Array, storage: Storage, op: Op, inputs: Inputs, saved: Any, reads: tuple[Storage, ...]
-) -> Tensor:
-    """record(Tensor(array, storage), ...) at two thirds of the price, for the ops that networks are
-    made of."""
-    y = _new(Tensor)
-    y._array = array
-    y._storage = storage
-    y._requires_grad = True
-    y._retain = False
-    y._node = (op, inputs, saved, reads)
-    y._seq = next_time()
-    y._grad = None
-    return y
-
-
-def _overwritten(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return None, grad
-
-
-def _overwritten_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return None, grad
-
-
-_OVERWRITE = Op("overwrite", _overwritten, _overwritten_recorded)
-
-
-def overwrite(x: Tensor, before: Tensor, now: Tensor) -> None:
-    """Puts `x` on the tape once more, its memory just overwritten by the values of `now`; `before`
-    is what it was, for the ops recorded until here."""
-    record(x, _OVERWRITE, (before, now))
+# Held while a gradient is added to one that is there. A leaf's first gradient needs none.
+_LOCKS = tuple(threading.Lock() for _ in range(64))
 
 
 # --- the walk ---
-
-
-def _rewind(tensor: Tensor, time: int, consumed: dict[Tensor, Tensor]) -> Tensor:
-    """The tensor as it was at `time`: before the in-place ops recorded since. `consumed` says what
-    was before those that the walk itself has consumed."""
-    while tensor._seq > time:
-        inputs = tensor._node[1]
-        if inputs is not None:
-            tensor = inputs[0]
-        elif tensor in consumed:
-            tensor = consumed[tensor]
-        else:
-            raise _consumed(tensor)
-    return tensor
 
 
 def _consumed(tensor: Tensor) -> RuntimeError:
@@ -248,7 +79,7 @@ def _made_of(t: Tensor) -> Inputs:
     if inputs is None:
         raise _consumed(t)
     time = t._seq
-    return tuple(p if p is None else _rewind(p, time, {}) for p in inputs)
+    return tuple(p if p is None or p._storage.version <= p._seq else as_at(p, time) for p in inputs)
 
 
 def _reach(roots: Sequence[Tensor]) -> list[Tensor]:
@@ -260,7 +91,7 @@ def _reach(roots: Sequence[Tensor]) -> list[Tensor]:
             if p is not None and p._node is not None and p not in seen:
                 seen.add(p)
                 nodes.append(p)
-    nodes.sort(key=_time)
+    nodes.sort(key=by_time)
     return nodes
 
 
@@ -290,8 +121,7 @@ def _walk(
     Without `held` the leaves' gradients go to their `grad`. With it the walk goes over the tensors
     in `kept` alone, and the gradients of `held` stay in `pending`.
     """
-    owned: set[Tensor] = set()  # their pending array is a sum made here: it may be written
-    before: dict[Tensor, Tensor] = {}  # what tensors were before an overwrite consumed here
+    owned: set[Tensor] = set()  # their pending array was made here: it may be written
     while due:
         t = due.pop()
         grad = pending[t] if held and t in held else pending.pop(t)
@@ -303,29 +133,39 @@ def _walk(
             if storage.version > time:
                 raise _written(op)
         if t._retain:
-            _accumulate(t, grad.copy())
-        grads = op.backward(grad, inputs, saved)
+            _accumulate(getattr(t, "_aside", NOTHING).whose or t, grad.copy())
+        if op.plain:
+            grads = op.backward(grad, inputs, saved)
+        elif op is not WRITE:
+            _place(t, grad, due, pending, owned, held, kept)
+            if not retain:
+                t._node = op.consumed
+            continue
+        else:
+            before = inputs[0]
+            grads = parted(saved.laid(grad, t in owned and t not in (held or ())), inputs, saved)
+            if before not in pending:
+                owned.add(before)
         if not retain:
             t._node = op.consumed
-            if op is _OVERWRITE:
-                before[t] = inputs[0]
         for p, g in zip(inputs, grads):  # noqa: B905 (strict costs a tenth of the loop)
-            if g is None:
+            if g is None or not p._requires_grad:
                 continue
             if held is None and p._node is None:
-                if not p._requires_grad:
-                    continue
                 # A leaf's gradient is the user's to write: no alias of another's.
                 if g is grad or g.base is not None:
                     g = g.copy("K")  # the layout may be the leaf's own
+                # No call stands between the look and the store: other threads wait.
                 if p._grad is None:
                     p._grad = g
                 else:
                     _accumulate(p, g)
                 continue
-            if p._seq > time:
-                p = _rewind(p, time, before)
-            if not p._requires_grad or (held is not None and p not in held and p not in kept):
+            if p._storage.version > p._seq:
+                p = as_at(p, time)
+                if not p._requires_grad:
+                    continue
+            if held is not None and p not in held and p not in kept:
                 continue
             if p not in pending:
                 pending[p] = g
@@ -334,13 +174,52 @@ def _walk(
                 if not due or p._seq > due[-1]._seq:
                     due.append(p)
                 else:
-                    insort(due, p, key=_time)
+                    insort(due, p, key=by_time)
             elif p in owned:
                 ops.accumulate_(pending[p], g)
             else:
                 pending[p] = add_arrays(pending[p], g)
-                if not (held and p in held):
-                    owned.add(p)
+                owned.add(p)
+
+
+def _place(
+    t: Tensor,
+    grad: Array,
+    due: list[Tensor],
+    pending: dict[Tensor, Any],
+    owned: set[Tensor],
+    held: set[Tensor] | None,
+    kept: frozenset[Tensor],
+) -> None:
+    """Adds the gradient of a view to its part of the gradient of what it was taken of, so that all
+    the views of one tensor cost what they hold."""
+    op, inputs, saved, _ = t._node
+    p, place = inputs[0], op.place
+    if p._requires_grad and p._storage.version > p._seq:
+        p = as_at(p, t._seq)
+    if not p._requires_grad:
+        return
+    if held is None and p._node is None:
+        if p._grad is None:
+            first = place(None, True, grad, saved, p)
+            if p._grad is not None:
+                _accumulate(p, first)
+            else:
+                p._grad = first
+            return
+        with _LOCKS[id(p) >> 5 & 63]:
+            total = _array_to_add_to(p._grad)
+            now = place(total, total.flags.writeable, grad, saved, p)
+            if now is not total:
+                p._grad = now
+        return
+    if held is not None and p not in held and p not in kept:
+        return
+    new = p not in pending
+    pending[p] = place(pending.get(p), p in owned, grad, saved, p)
+    owned.add(p)
+    if new and p._node is not None and (held is None or p in kept):
+        insort(due, p, key=by_time)
 
 
 def add_arrays(a: Array, b: Array) -> Array:
@@ -358,12 +237,14 @@ def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Te
         if t not in pending:
             continue
         grad = pending[t] if t in held else pending.pop(t)
-        op, _, saved, reads = t._node
+        op, inputs, saved, reads = t._node
         if op.differentiable is None:
             raise error(
                 RuntimeError, "backward", "ops whose backward can be recorded (create_graph=True)",
                 op.name, "build the function from matmul, pointwise ops and reductions",
             )  # fmt: skip
+        if op.rereads:
+            reads = (*reads, *(p._storage for p in inputs if p is not None))
         if any(storage.version > t._seq for storage in reads):
             raise _written(op)
         with enable_grad():
@@ -377,14 +258,26 @@ def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Te
 
 
 def _accumulate(leaf: Tensor, grad: Array) -> None:
-    """Adds an array, owned by the caller, to a tensor's gradient."""
-    before = leaf._grad
-    if before is None:
-        leaf._grad = grad
-    elif isinstance(before, Tensor):
-        leaf._grad = add_arrays(before._array, grad)
-    else:
-        leaf._grad = add_arrays(before, grad)
+    """Adds an array, owned by the caller, to a tensor's gradient: in place, as in PyTorch."""
+    with _LOCKS[id(leaf) >> 5 & 63]:
+        if leaf._grad is None:
+            leaf._grad = grad
+            return
+        total = _array_to_add_to(leaf._grad)
+        if total.flags.writeable:
+            ops.accumulate_(total, grad)
+        else:
+            leaf._grad = add_arrays(total, grad)
+
+
+def _array_to_add_to(total: Any) -> Array:
+    """The array of a leaf's gradient, read-only where it has to stay what it is."""
+    if not isinstance(total, Tensor):
+        return total
+    if total._requires_grad:  # it is on the tape itself
+        return np.broadcast_to(total._array, total.shape)
+    total._storage.version = next_time()
+    return total._array
 
 
 _ONES = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
@@ -443,6 +336,7 @@ def backward(
     if not self._requires_grad:
         raise _needs_grad()
     seed = _seed(self, gradient)
+    self = _now(self)
     if self._node is None:
         _accumulate(self, seed.copy())
         return
@@ -454,6 +348,11 @@ def backward(
             leaf.grad = g if leaf.grad is None else leaf.grad + g
         return
     _walk([self], {self: seed}, retain_graph)
+
+
+def _now(x: Tensor) -> Tensor:
+    """What stands for `x` on the tape: a view of memory written since is what it shows now."""
+    return x if x._storage.version <= x._seq else as_at(x, inf)
 
 
 def _as_tuple(tensors: Tensor | Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -479,7 +378,7 @@ def grad(
     >>> tw.autograd.grad(dx, x)
     (tensor(18.),)
     """
-    roots, targets = _as_tuple(outputs), _as_tuple(inputs)
+    roots, targets = (tuple(map(_now, _as_tuple(ts))) for ts in (outputs, inputs))
     if grad_outputs is None or isinstance(grad_outputs, Tensor):
         gradients: Sequence[Any] = (grad_outputs,) * len(roots)
     else:

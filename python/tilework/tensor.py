@@ -31,6 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 # backward reads has lost it.
 next_time = itertools.count(1).__next__
 
+_new = object.__new__
+
 
 class Storage:
     """What the views of one piece of memory share: when it was written, and who can reach it.
@@ -46,6 +48,7 @@ class Storage:
     # How the memory lies beside how it shows (layout.py). None: not asked yet, which is so while
     # one tensor alone is here, and that shows C order however the engine laid it.
     layout: Any = None
+    taped: Any = None  # the op that a view is of, once a write to this memory was recorded
 
 
 def entering(array: Any, op: str) -> Any:
@@ -64,6 +67,18 @@ def _aligned(array: Any) -> Any:
     return array if whole else array.copy()
 
 
+class Aside:
+    """What few tensors have to say besides, for states.py."""
+
+    barred: str = ""  # why this view may not be written while ops are recorded
+    past: Any = None  # of a root, what it was before each recorded write, oldest first
+    states: Any = None  # of a view, the part that it is of the root, by the time of the write
+    whose: Any = None  # of such a part, the view that keeps its gradient
+
+
+NOTHING = Aside()
+
+
 class Tensor:
     """An n-dimensional array that remembers how it was made.
 
@@ -75,6 +90,7 @@ class Tensor:
         "__dict__",  # made at the first attribute that a user sets
         "__weakref__",
         "_array",
+        "_aside",
         "_base",
         "_grad",
         "_node",
@@ -97,7 +113,7 @@ class Tensor:
         self._retain = False
         self._node = None  # autograd.Node; None for a leaf
         self._seq = 0  # the time of recording; 0 for a leaf
-        # _base, what a view was taken of, is set in views alone.
+        # _base, what a view was taken of, is set in views alone; _aside where there is something.
         self._grad = None  # an ndarray until somebody asks for `grad`, then a Tensor
 
     # --- what it is ---
@@ -321,9 +337,21 @@ class Tensor:
         return twin
 
     def _view(self, array: Any) -> Tensor:
-        """A tensor on `array`, which shares this tensor's memory."""
-        view = Tensor(array, self._storage)
+        """A tensor on `array`, which shares this tensor's memory: a PlainView unless this tensor
+        requires grad, and the view is to be recorded."""
+        view: Tensor
+        if self._requires_grad:
+            view = _new(Tensor)
+            view._requires_grad = False  # until it is recorded
+        else:
+            view = _new(PlainView)
+        view._array = array
+        view._storage = self._storage
         view._base = self
+        view._retain = False
+        view._node = None
+        view._seq = 0
+        view._grad = None
         self._share(view)
         return view
 
@@ -397,7 +425,7 @@ class Tensor:
 
     def __copy__(self) -> Tensor:
         """A leaf on the same memory, and the same version of it."""
-        twin = _rebuild(type(self), self._array, self._requires_grad)
+        twin = _rebuild(_kind(self), self._array, self._requires_grad)
         twin._storage = self._storage
         self._share(twin)
         twin.__dict__.update(self.__dict__)
@@ -408,7 +436,7 @@ class Tensor:
             raise error(
                 RuntimeError, "deepcopy", "a leaf", "a result of an op", "copy x.detach() instead"
             )
-        twin = _rebuild(type(self), self._array.copy(order="K"), self._requires_grad)
+        twin = _rebuild(_kind(self), self._array.copy(order="K"), self._requires_grad)
         twin._keep_order(self)
         memo[id(self)] = twin
         if self._grad is not None:
@@ -427,7 +455,7 @@ class Tensor:
         ordered = self._array.transpose(order)
         shown = preserved_order([(self.shape, self._strides())], self._array.ndim)
         back = tuple(np.argsort(order).tolist())
-        made_of = (type(self), ordered, self._requires_grad, back, shown)
+        made_of = (_kind(self), ordered, self._requires_grad, back, shown)
         return _rebuild, made_of, self.__dict__ or None
 
     def __repr__(self) -> str:
@@ -437,7 +465,31 @@ class Tensor:
         return format(self.item(), spec) if spec and self._array.ndim == 0 else repr(self)
 
 
-_new = object.__new__
+class PlainView(Tensor):
+    """A view that no gradient flows to: until a write to its memory is recorded. No tensor knows
+    its views, so they look for themselves, and are plain no longer."""
+
+    __slots__ = ()
+
+    @property
+    def _requires_grad(self) -> bool:  # type: ignore[override]
+        op = self._storage.taped
+        return op is not None and self._joins(op)
+
+    @_requires_grad.setter
+    def _requires_grad(self, value: bool) -> None:
+        self.__class__ = Tensor  # type: ignore[assignment]
+        self._requires_grad = value
+
+    def _joins(self, op: Any) -> bool:
+        root: Tensor = self
+        while (base := getattr(root, "_base", None)) is not None and base._storage is self._storage:
+            root = base
+        if not getattr(root, "_aside", NOTHING).past:  # the write was to a detached twin
+            return False
+        self._requires_grad = True
+        self._node = (op, (root,), None, ())  # stale from the start: states.as_at looks further
+        return True
 
 
 def fresh(array: Any) -> Tensor:
@@ -452,6 +504,11 @@ def fresh(array: Any) -> Tensor:
     x._seq = 0
     x._grad = None
     return x
+
+
+def _kind(x: Tensor) -> type[Tensor]:
+    """The class of a copy, which is no view."""
+    return Tensor if isinstance(x, PlainView) else type(x)
 
 
 def _rebuild(

@@ -15,11 +15,21 @@ class Storage:
     frozen: bool
     packed: Any
     layout: Any
+    taped: Any
+
+class Aside:
+    barred: str
+    past: Any
+    states: Any
+    whose: Any
+
+NOTHING: Aside
 
 def entering(array: Any, op: str) -> Any: ...
 
 class Tensor:
     __array_priority__: Final[builtins.int]
+    _aside: Any
     _base: Tensor
     _array: Any
     _grad: Any
@@ -329,6 +339,8 @@ class Tensor:
     def chunk(self, chunks: builtins.int, dim: builtins.int = 0) -> tuple[Tensor, ...]: ...
     def unbind(self, dim: builtins.int = 0) -> tuple[Tensor, ...]: ...
     def narrow(self, dim: builtins.int, start: builtins.int, length: builtins.int) -> Tensor: ...
+
+class PlainView(Tensor): ...
 
 def fresh(array: Any) -> Tensor: ...
 def describe(x: Tensor, word: str) -> str: ...

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
-from tilework.autograd import Op, mode, record
+from tilework.autograd import Op, mode, record, unrecorded
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
@@ -24,7 +24,7 @@ from tilework.functional.common import (
     wrapped_number,
 )
 from tilework.functional.pointwise import full_like_number
-from tilework.tensor import Tensor, fresh, tensor_method
+from tilework.tensor import Storage, Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -72,7 +72,7 @@ def numbers_first(key: Any) -> tuple[Any, Any] | None:
     return tuple(first), tuple(second)
 
 
-def _is_basic(key: Any) -> bool:
+def is_basic(key: Any) -> bool:
     """Whether NumPy answers with a view, whose elements are distinct."""
     parts = key if isinstance(key, tuple) else (key,)
     return all(
@@ -83,7 +83,7 @@ def _is_basic(key: Any) -> bool:
 def _is_distinct(key: Any) -> bool:
     """Whether no element is chosen twice: by numbers, slices and masks."""
     parts = key if isinstance(key, tuple) else (key,)
-    return all((isinstance(k, np.ndarray) and k.dtype == np.bool_) or _is_basic(k) for k in parts)
+    return all((isinstance(k, np.ndarray) and k.dtype == np.bool_) or is_basic(k) for k in parts)
 
 
 def _scattered(array: Array, key: Any, like: Array) -> Array:
@@ -111,7 +111,19 @@ def _index_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     return (_scatter(grad, saved, inputs[0]._array),)
 
 
+def _into_slice(total: Array, mine: bool, grad: Array, key: Any, x: Tensor) -> Array:
+    if total is None:
+        total = np.zeros_like(x._array, grad.dtype)
+        total[key] = grad
+        return total
+    if not mine:
+        total = total.copy("K")
+    total[key] += grad
+    return total
+
+
 _INDEX = Op("index", _index_backward, _index_recorded)
+_SLICE = Op("index", _index_backward, _index_recorded, place=_into_slice)
 
 
 def _scatter_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -128,20 +140,39 @@ def _scatter(x: Tensor, key: Any, like: Array) -> Tensor:
     return y
 
 
-def _index(x: Tensor, key: Any) -> Tensor:
+def _index(x: Tensor, key: Any, reads: tuple[Storage, ...] = ()) -> Tensor:
+    """x[key], a key of NumPy's; `reads` are the storages of the tensors whose arrays it holds."""
     try:
         chosen = x._array[key]
     except IndexError as reason:
         raise error(
             IndexError, "index", f"an index within {x.shape}", reason, "check its length and range"
         ) from None
-    if _is_basic(key):
+    if is_basic(key):
         y = x._view(chosen if isinstance(chosen, np.ndarray) else x._array[(*_tuple(key), ...)])
-    else:
-        y = wrap(chosen)
+        if not mode.enabled:
+            unrecorded(y, x)
+        elif y.__class__ is Tensor:
+            record(y, _SLICE, (x,), key)
+        return y
+    y = wrap(chosen)
     if mode.enabled and x._requires_grad:
-        record(y, _INDEX, (x,), key)
+        record(y, _INDEX, (x,), key, reads)
     return y
+
+
+def kept(key: Any) -> Any:
+    """An index whose NumPy arrays nobody else can write to."""
+    if isinstance(key, tuple):
+        return tuple(map(kept, key))
+    return key.copy() if isinstance(key, np.ndarray) else key
+
+
+def _tensors(key: Any) -> tuple[Storage, ...]:
+    """The storages of the tensors in an index."""
+    if isinstance(key, tuple):
+        return tuple(s for k in key for s in _tensors(k))
+    return (key._storage,) if isinstance(key, Tensor) else ()
 
 
 def _tuple(key: Any) -> tuple[Any, ...]:
@@ -152,9 +183,12 @@ def _tuple(key: Any) -> tuple[Any, ...]:
 def _getitem(self: Tensor, key: Any) -> Tensor:
     """NumPy's indexing, its axes as PyTorch puts them: a view for numbers (tensors without axes
     too) and slices, a copy for index tensors and masks."""
+    reads = _tensors(key)
+    if mode.enabled and self._requires_grad:
+        key = kept(key)
     key = plain_key(key)
     two = numbers_first(key)
-    return _index(self, key) if two is None else _index(_index(self, two[0]), two[1])
+    return _index(self, key, reads) if two is None else _index(_index(self, two[0]), two[1], reads)
 
 
 @tensor_method("__iter__")
@@ -249,7 +283,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
             f"{index.shape} of {index.dtype}", "flatten it, convert with index.long()",
         )  # fmt: skip
     at = axis("index_select", dim, x.ndim)
-    return _index(x, (slice(None),) * at + (index._array.reshape(-1),))
+    return _index(x, (slice(None),) * at + (index._array.reshape(-1),), (index._storage,))
 
 
 @tensor_method()
@@ -262,7 +296,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     x, mask = operand(input, "masked_select"), operand(mask, "masked_select", "mask")
     if mask.dtype != dtypes.bool:
         raise error(TypeError, "masked_select", "a bool mask", mask.dtype, "compare: mask != 0")
-    return _index(x, (np.broadcast_to(mask._array, x.shape),))
+    return _index(x, (np.broadcast_to(mask._array, x.shape),), (mask._storage,))
 
 
 # --- where and masks ---
@@ -314,7 +348,10 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
             "make trailing axes equal, or 1",
         ) from None  # fmt: skip
     if mode.enabled and (a._requires_grad or b._requires_grad):
-        record(y, _WHERE, (a, b), c._array)
+        if c is condition:
+            record(y, _WHERE, (a, b), c._array, (c._storage,))
+        else:  # an array, which its owner may write to
+            record(y, _WHERE, (a, b), c._array.copy())
     return y
 
 

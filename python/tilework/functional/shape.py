@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
-from tilework.autograd import Op, mode, record
+from tilework.autograd import Op, mode, record, unrecorded
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import axes, axis, numpy_names, operand, sizes, whole
 from tilework.layout import NATURAL, can_view, resolved
-from tilework.tensor import Tensor, fresh, tensor_method
+from tilework.tensor import Aside, Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -24,7 +24,9 @@ Inputs = tuple[Any, ...]
 def _viewed(x: Tensor, array: Array, op: Op, saved: Any = None) -> Tensor:
     """A recorded view of x: `array` is on the same memory."""
     y = x._view(array)
-    if mode.enabled and x._requires_grad:
+    if not mode.enabled:
+        unrecorded(y, x)
+    elif y.__class__ is Tensor:
         record(y, op, (x,), saved)
     return y
 
@@ -319,6 +321,8 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     wanted = tuple(have if n == -1 else n for have, n in zip(fronted, wanted, strict=False))
     try:
         array = np.broadcast_to(x._array, wanted)
+        if array.size == x._array.size:  # nothing repeats, so it may be written
+            array = x._array[(None,) * (len(wanted) - x.ndim) + (...,)]
     except ValueError:
         raise error(
             ValueError, "expand", f"a size that {x.shape} broadcasts to", wanted,
@@ -511,9 +515,17 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
         )
     pieces, start = [], 0
     for length in lengths:
-        pieces.append(narrow(x, at, start, length))
+        pieces.append(_one_of_many(narrow(x, at, start, length), "split"))
         start += length
     return tuple(pieces)
+
+
+def _one_of_many(piece: Tensor, op: str) -> Tensor:
+    """A view that a function returns beside others: PyTorch lets nobody write to it under the
+    tape."""
+    piece._aside = Aside()
+    piece._aside.barred = f"one of the views that {op} gave"
+    return piece
 
 
 @tensor_method()
@@ -542,7 +554,9 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """
     x = operand(input, "unbind")
     at = _axis_to_cut("unbind", x, dim)
-    return tuple(squeeze(narrow(x, at, i, 1), at) for i in range(x.shape[at]))
+    return tuple(
+        _one_of_many(squeeze(narrow(x, at, i, 1), at), "unbind") for i in range(x.shape[at])
+    )
 
 
 @tensor_method()
