@@ -131,6 +131,18 @@ const CpuInfo& cpu_info() {
   return info;
 }
 
+int64_t read_ahead_bytes() {
+  static const int64_t bytes = [] {
+#if defined(__x86_64__)
+    uint32_t a, b, c, d;
+    if (cpu_info().best >= kAvx512 && __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx)
+      return 0;
+#endif
+    return 2048;
+  }();
+  return bytes;
+}
+
 const char* isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
 
 Isa active_isa() {

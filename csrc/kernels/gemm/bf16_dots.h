@@ -60,8 +60,7 @@ static_assert(kHeight <= kWidth);  // pairs_of takes a panel of A at once
 
 // Few rows are bound by reading B, which the narrow routine does in place.
 inline bool dots_of_pairs_suit(const GemmArgs<bfloat16>& g) {
-  const bool ahead = g.packed.data && g.packed.routine->run == blocked_run<Paired>;
-  return g.m >= 8 && g.n >= 8 && g.k >= 32 && (ahead || g.m > 2 * kColumns || g.b_row != 1);
+  return g.m >= 8 && g.n >= 8 && g.k >= 32;
 }
 
 inline constexpr GemmRoutine<bfloat16> kPairedRoutine = {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/cpu.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
@@ -40,6 +41,7 @@ void reduce_middle(ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T
   const ReduceTable<T>& kernels = g_variants.of<T>();
   const auto rows = kernels.rows[static_cast<int>(op)];
   const auto columns = kernels.columns[static_cast<int>(op)];
+  const int64_t ahead = read_ahead_bytes();
   const int64_t block = inner == 1 ? kRowBlock : kColumnBlock;
   const int64_t blocks = (n + block - 1) / block, items = outer * blocks;
   const int64_t items_a_task = std::max<int64_t>(1, kTaskElements / (std::min(n, block) * inner));
@@ -50,14 +52,15 @@ void reduce_middle(ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T
         kNsPerByte * sizeof(T) * static_cast<double>(outer * n * inner), [&](int64_t task) {
           const int64_t begin = task * items_a_task;
           const int64_t end = std::min(items, begin + items_a_task);
-          if (inner == 1 && blocks == 1) return rows(x + begin * n, to + begin, end - begin, n);
+          if (inner == 1 && blocks == 1)
+            return rows(x + begin * n, to + begin, end - begin, n, ahead);
           for (int64_t item = begin; item < end; ++item) {
             const int64_t first = item % blocks * block, count = std::min(block, n - first);
             const T* from = x + (item / blocks * n + first) * inner;
             if (inner == 1)
-              rows(from, to + item, 1, count);
+              rows(from, to + item, 1, count, ahead);
             else
-              columns(from, to + item * inner, count, inner);
+              columns(from, to + item * inner, count, inner, ahead);
           }
         });
   };

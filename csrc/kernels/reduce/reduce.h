@@ -41,9 +41,12 @@ void running_sums(int64_t outer, int64_t n, int64_t inner, bool reverse, const T
 template <class T>
 struct ReduceTable {
   // y[r] = the reduction of x[r][0..n), n at most kRowBlock for its tree to be as promised.
-  void (*rows[static_cast<int>(ReduceOp::count)])(const T* x, T* y, int64_t rows, int64_t n);
+  // `ahead`: read_ahead_bytes().
+  void (*rows[static_cast<int>(ReduceOp::count)])(const T* x, T* y, int64_t rows, int64_t n,
+                                                  int64_t ahead);
   // y[j] = the reduction of x[0..n)[j], n at most kColumnBlock.
-  void (*columns[static_cast<int>(ReduceOp::count)])(const T* x, T* y, int64_t n, int64_t cols);
+  void (*columns[static_cast<int>(ReduceOp::count)])(const T* x, T* y, int64_t n, int64_t cols,
+                                                     int64_t ahead);
 };
 
 inline constexpr int64_t kRowBlock = 16384, kColumnBlock = 128;

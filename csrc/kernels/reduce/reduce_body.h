@@ -2,8 +2,8 @@
 // the ISA files alone.
 //
 // Eight vectors are combined as a tree before they meet the running result: the tree hides the four
-// cycles of an addition, and shortens its chains. Inputs are fetched ahead where the hardware's own
-// fetching stops at each 4 KiB page.
+// cycles of an addition, and shortens its chains. Inputs are asked for `ahead` bytes before
+// they are read, where the hardware's own fetching stops at each 4 KiB page.
 #pragma once
 
 #include "kernels/reduce/reduce.h"
@@ -48,14 +48,12 @@ struct Min {
   static TW_INLINE auto combine(auto a, auto b) { return a != a || a < b ? a : b; }
 };
 
-inline constexpr int kPrefetchBytes = 2048;
-
 // Of a row. AMD's cores that end with AVX2 follow a row on their own, and lose a fifth by being
 // asked.
 template <class T>
-TW_INLINE Vec<T> fetch(const T* p) {
+TW_INLINE Vec<T> fetch(const T* p, [[maybe_unused]] int64_t ahead) {
 #if defined(__AVX512F__)
-  __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchBytes);
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + ahead);
 #endif
   return Vec<T>::load(p);
 }
@@ -84,13 +82,13 @@ TW_INLINE T across(Vec<T> v) {
 
 // At most 32 groups of eight vectors.
 template <class T, class Op>
-TW_INLINE Vec<T> segment(const T* x, int64_t n) {
+TW_INLINE Vec<T> segment(const T* x, int64_t n, int64_t ahead) {
   constexpr int W = Vec<T>::width;
   Vec<T> result = Op::template start<T>(), rest = result;
   int64_t i = 0;
   for (; i + 8 * W <= n; i += 8 * W)
-    result = Op::combine(result,
-                         eight<Op>(x + i, W, [](const T* p) TW_INLINE_LAMBDA { return fetch(p); }));
+    result = Op::combine(
+        result, eight<Op>(x + i, W, [&](const T* p) TW_INLINE_LAMBDA { return fetch(p, ahead); }));
   sweep<T>(n - i, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA {
     rest = Op::combine(rest, lanes.load_or(x + i + j, Op::template start<T>()));
   });
@@ -99,16 +97,19 @@ TW_INLINE Vec<T> segment(const T* x, int64_t n) {
 
 // Segments in pairs, pairs of pairs, ...
 template <class T, class Op>
-Vec<T> row(const T* x, int64_t n) {
+Vec<T> row(const T* x, int64_t n, int64_t ahead) {
   constexpr int64_t kSegment = 32 * 8 * Vec<T>::width;
-  if (n <= kSegment) return segment<T, Op>(x, n);
+  if (n <= kSegment) return segment<T, Op>(x, n, ahead);
   int64_t left = kSegment;
   while (2 * left < n) left *= 2;
-  return Op::combine(row<T, Op>(x, left), row<T, Op>(x + left, n - left));
+  // Not both as arguments: compilers evaluate the last one first, and memory would be read
+  // backwards.
+  const Vec<T> first = row<T, Op>(x, left, ahead);
+  return Op::combine(first, row<T, Op>(x + left, n - left, ahead));
 }
 
 template <class T, class Op>
-void rows(const T* x, T* y, int64_t rows, int64_t n) {
+void rows(const T* x, T* y, int64_t rows, int64_t n, int64_t ahead) {
   // A short row is one masked load, without the trees.
   if (n <= Vec<T>::width) {
     const PartVector<T> lanes{static_cast<int>(n)};
@@ -116,18 +117,18 @@ void rows(const T* x, T* y, int64_t rows, int64_t n) {
       y[r] = across<Op>(lanes.load_or(x + r * n, Op::template start<T>()));
     return;
   }
-  for (int64_t r = 0; r < rows; ++r) y[r] = across<Op>(row<T, Op>(x + r * n, n));
+  for (int64_t r = 0; r < rows; ++r) y[r] = across<Op>(row<T, Op>(x + r * n, n, ahead));
 }
 
 template <class T, class Op>
-void columns(const T* x, T* y, int64_t n, int64_t cols) {
+void columns(const T* x, T* y, int64_t n, int64_t cols, int64_t ahead) {
   sweep<T>(cols, [&](int64_t j, auto lanes)
                      TW_INLINE_LAMBDA { lanes.store(y + j, Op::template start<T>()); });
   int64_t r = 0;
   for (; r + 8 <= n; r += 8)
     sweep<T>(cols, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA {
       const auto load = [&](const T* p) TW_INLINE_LAMBDA {
-        __builtin_prefetch(reinterpret_cast<const char*>(p) + kPrefetchBytes);
+        __builtin_prefetch(reinterpret_cast<const char*>(p) + ahead);
         return lanes.load(p);
       };
       lanes.store(y + j, Op::combine(lanes.load(y + j), eight<Op>(x + r * cols + j, cols, load)));
