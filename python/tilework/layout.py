@@ -140,6 +140,22 @@ def is_c_order(shape: Sequence[int], strides: Strides) -> bool:
     return True
 
 
+def is_channels_last(shape: Sequence[int], strides: Strides) -> bool:
+    """Whether images (N, C, H, W) have their channels innermost, by PyTorch's rule for lengths 1.
+
+    >>> is_channels_last((2, 3, 4, 4), (48, 1, 12, 3))
+    True
+    """
+    if len(shape) != 4 or 0 in shape or not strides[1]:
+        return False
+    least = 0
+    for axis in (1, 3, 2, 0):
+        if strides[axis] < least or (axis == 0 and least == strides[1]):
+            return False
+        least = strides[axis] * shape[axis]
+    return True
+
+
 def can_view(shape: Sequence[int], strides: Strides, wanted: Sequence[int]) -> bool:
     """Whether strides can show these elements in the shape `wanted`: PyTorch's rule.
 

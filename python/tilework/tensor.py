@@ -20,6 +20,7 @@ from tilework.layout import (
     NATURAL,
     c_strides,
     is_c_order,
+    is_channels_last,
     layout_of,
     natural_strides,
     preserved_order,
@@ -404,12 +405,26 @@ class Tensor:
     def _keep_order(self, *operands: Tensor) -> Tensor:
         """Gives this fresh result the order of axes that PyTorch gives an elementwise op's on
         `operands`; where all of them show C order, as they mostly do, that is C order."""
-        if any(t._storage.layout is not None for t in operands):
+        if not all(t._is_plain() for t in operands):
             ndim = self._array.ndim
-            order = preserved_order(((t.shape, t._strides()) for t in operands), ndim)
+            order = preserved_order([(t.shape, t._strides()) for t in operands], ndim)
             if order != list(range(ndim)):
                 self._show_in(order)
         return self
+
+    def _keep_channels(self, image: Tensor) -> Tensor:
+        """Gives this fresh result channels last where `image` (N, C, H, W) shows them so: PyTorch's
+        convolutions, pools and norms do."""
+        if not image._is_plain() and is_channels_last(image.shape, image._strides()):
+            self._show_in([0, 2, 3, 1])
+        return self
+
+    def _is_plain(self) -> bool:
+        """Whether this shows C order, as most tensors do: a quick look, which may miss some."""
+        layout, array = self._storage.layout, self._array
+        if layout is None:
+            return True
+        return array.flags.c_contiguous if layout is NATURAL else layout.is_whole(array)
 
     def _show_in(self, order: list[int]) -> None:
         """Lets this fresh tensor show its axes in this order of memory, outermost first."""

@@ -35,7 +35,7 @@ def cast(x: Tensor, dtype: dtypes.DType) -> Tensor:
     """`x` in another dtype, with its gradient; `x` itself where it has it already."""
     if x._array.dtype is dtype:
         return x
-    y = fresh(_converted(x._array, dtype))
+    y = fresh(_converted(x._array, dtype))._keep_order(x)
     if mode.enabled and x._requires_grad and dtypes.is_float(dtype):
         record(y, _CAST, (x,))
     return y

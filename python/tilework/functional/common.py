@@ -61,6 +61,11 @@ def wrap(array: Any) -> Tensor:
     return fresh(array if isinstance(array, np.ndarray) else np.asarray(array))
 
 
+def ordered(y: Tensor, *operands: Any) -> Tensor:
+    """The fresh result of an elementwise op, its axes in the order that PyTorch gives them."""
+    return y._keep_order(*(t for t in operands if isinstance(t, Tensor)))
+
+
 def operand(value: Any, op: str, name: str = "input") -> Tensor:
     """`value` if it is a tensor; an ndarray is shared, not copied. Else TypeError."""
     if isinstance(value, Tensor):

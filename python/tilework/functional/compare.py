@@ -13,7 +13,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
-from tilework.functional.common import broadcasts, operand, wrap, wrapped_number
+from tilework.functional.common import broadcasts, operand, ordered, wrap, wrapped_number
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
@@ -45,7 +45,7 @@ def _side(op: str, name: str, value: Any) -> Any:
 
 def _compare(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:
     x, y, _ = _common(op, a, b)
-    return wrap(function(x, y))
+    return ordered(wrap(function(x, y)), a, b)
 
 
 def _arithmetic(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:
@@ -53,7 +53,7 @@ def _arithmetic(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor
     if dtype.kind in "iu" and op in ("floor_divide", "remainder") and not np.all(y):
         raise error(ValueError, op, "divisors other than 0", "0", "mask them first")
     with np.errstate(divide="ignore", invalid="ignore"):
-        return wrap(np.asarray(function(x, y), dtype))
+        return ordered(wrap(np.asarray(function(x, y), dtype)), a, b)
 
 
 @tensor_method()
@@ -175,7 +175,8 @@ def isnan(input: Tensor) -> Tensor:
     >>> tw.isnan(tw.tensor([1.0, float("nan")]))
     tensor([False,  True])
     """
-    return wrap(np.isnan(operand(input, "isnan")._array))
+    x = operand(input, "isnan")
+    return ordered(wrap(np.isnan(x._array)), x)
 
 
 @tensor_method()
@@ -185,7 +186,8 @@ def isinf(input: Tensor) -> Tensor:
     >>> tw.isinf(tw.tensor([1.0, float("inf")]))
     tensor([False,  True])
     """
-    return wrap(np.isinf(operand(input, "isinf")._array))
+    x = operand(input, "isinf")
+    return ordered(wrap(np.isinf(x._array)), x)
 
 
 @tensor_method()
@@ -195,7 +197,8 @@ def isfinite(input: Tensor) -> Tensor:
     >>> tw.isfinite(tw.tensor([1.0, float("inf")]))
     tensor([ True, False])
     """
-    return wrap(np.isfinite(operand(input, "isfinite")._array))
+    x = operand(input, "isfinite")
+    return ordered(wrap(np.isfinite(x._array)), x)
 
 
 @tensor_method()
@@ -205,7 +208,8 @@ def logical_not(input: Tensor) -> Tensor:
     >>> tw.logical_not(tw.tensor([True, False]))
     tensor([False,  True])
     """
-    return wrap(np.logical_not(operand(input, "logical_not")._array))
+    x = operand(input, "logical_not")
+    return ordered(wrap(np.logical_not(x._array)), x)
 
 
 @tensor_method()
@@ -243,7 +247,7 @@ def _bitwise(op: str, function: Callable[..., Any]) -> Callable[[Tensor, Any], T
         x, y, dtype = _common(op, self, other)
         if dtypes.is_float(dtype):
             raise error(TypeError, op, "integers or bools", dtype, "convert with x.long()")
-        return wrap(function(x, y))
+        return ordered(wrap(function(x, y)), self, other)
 
     return method
 
@@ -256,7 +260,7 @@ for _name, _function in (("and", np.bitwise_and), ("or", np.bitwise_or), ("xor",
 def _invert(self: Tensor) -> Tensor:
     if dtypes.is_float(self.dtype):
         raise error(TypeError, "invert", "integers or bools", self.dtype, "compare: x == 0")
-    return wrap(np.invert(self._array))
+    return ordered(wrap(np.invert(self._array)), self)
 
 
 @tensor_method("floor_divide", "__floordiv__")
@@ -309,7 +313,7 @@ _STEPS = {name: Op(name, _flat, _flat_recorded) for name in ("sign", "floor", "c
 
 def _rounded(op: str, function: Callable[..., Any], input: Any) -> Tensor:
     x = operand(input, op)
-    y = wrap(np.asarray(function(x._array), x.dtype))
+    y = ordered(wrap(np.asarray(function(x._array), x.dtype)), x)
     return record(y, _STEPS[op], (x,)) if wants_grad(x) else y
 
 

@@ -154,8 +154,10 @@ def _conv(
         None if kept is None else packed_weight(kept, taped, _pack),
     )
     if not taped:
-        return fresh(y)
-    return _on_tape(y, _CONV, (x, weight, bias, residual), geometry, activation, saved)
+        result = fresh(y)
+    else:
+        result = _on_tape(y, _CONV, (x, weight, bias, residual), geometry, activation, saved)
+    return result._keep_channels(x) if x._storage.layout else result
 
 
 def _pack(weight: Any) -> Any:

@@ -217,7 +217,7 @@ def _like(op: str, input: Any, value: Any, dtype: Any, device: str, requires_gra
     array = np.empty_like(x._array, dtype=wanted)
     if value is not None:
         array[...] = number_of(op, wanted, value, "fill_value")
-    return finish(array, requires_grad, device, op)
+    return finish(array, requires_grad, device, op)._keep_order(x)
 
 
 def zeros_like(

@@ -19,6 +19,7 @@ from tilework.functional.common import (
     number_of,
     numpy_names,
     operand,
+    ordered,
     whole,
     wrap,
     wrapped_number,
@@ -339,7 +340,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         for v in (input, other)
     )
     try:
-        y = wrap(np.where(c._array, a._array, b._array))
+        y = ordered(wrap(np.where(c._array, a._array, b._array)), c, a, b)
     except ValueError:
         if broadcasts(c.shape, a.shape, b.shape):
             raise
@@ -413,7 +414,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         return x
     x = cast(x, dtypes.result_type(x, *(v for v in (min, max) if v is not None)))
     low, high = (None if v is None else number_of("clamp", x.dtype, v, "limit") for v in (min, max))
-    y = wrap(np.clip(x._array, low, high))
+    y = ordered(wrap(np.clip(x._array, low, high)), x)
     if mode.enabled and x._requires_grad:
         record(y, _CLAMP, (x,), (low, high), (x._storage,))
     return y

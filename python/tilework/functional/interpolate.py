@@ -188,7 +188,7 @@ def interpolate(
     if dims == 1 and "linear" in mode:
         tables[:2] = _linear(1, 1, None, False)
     resize = _Resize(array, tuple(tables))
-    y = unplaned(resize.forward(array), x.shape, dims)
+    y = unplaned(resize.forward(array), x, dims)
     if grad_mode.enabled and x._requires_grad:
         record(y, _INTERPOLATE, (x,), resize)
     result = narrowed(y, narrow)

@@ -121,7 +121,7 @@ def batch_norm(
     )  # fmt: skip
     for statistic in statistics:
         written(statistic)
-    y = fresh(array)
+    y = fresh(array)._keep_channels(x)
     if mode.enabled and (x._requires_grad or _wants(weight) or _wants(bias) or _wants(residual)):
         cut = activation == "relu"
         reads = (*_reads(x, weight), *((y._storage,) if cut else ()))

@@ -42,9 +42,10 @@ def shaped(array: Array, shape: tuple[int, ...]) -> Array:
     return array if array.shape == shape else array.reshape(shape)
 
 
-def unplaned(y: Array, shape: tuple[int, ...], dims: int) -> Tensor:
-    """A (N, C, H, W) result with the axes of an input of `shape`."""
-    return fresh(shaped(y, shape[:-dims] + y.shape[-dims:]))
+def unplaned(y: Array, x: Tensor, dims: int) -> Tensor:
+    """A (N, C, H, W) result with the axes of the input `x`."""
+    made = fresh(shaped(y, x._array.shape[:-dims] + y.shape[-dims:]))
+    return made._keep_channels(x) if x._storage.layout else made
 
 
 def is_channels_last(x: Array) -> bool:

@@ -12,7 +12,7 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import broadcasts, operand, wrap, wrapped_number
+from tilework.functional.common import broadcasts, operand, ordered, wrap, wrapped_number
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
@@ -217,6 +217,8 @@ def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
     except ValueError:
         _check_broadcast(op, x, y)
         raise
+    if a._storage.layout or b._storage.layout:
+        out._keep_order(a, b)
     if mode.enabled and (a._requires_grad or b._requires_grad):
         saved, reads = None, _reads(op, a, b)
         if op is _POW:
@@ -267,6 +269,8 @@ def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
     left = tensor is a
     sides = (array, number) if left else (number, array)
     out = fresh(ops.binary_forward(op.name, *sides))
+    if tensor._storage.layout:
+        out._keep_order(tensor)
     if mode.enabled and tensor._requires_grad:
         # mul by a number reads no memory at all
         reads = (tensor._storage,) if op.reads == "both" else ()
@@ -300,7 +304,7 @@ def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
             "convert the base with x.float()",
         )  # fmt: skip
     try:
-        return wrap(np.asarray(op.on_integers(x, y), dtype))
+        return ordered(wrap(np.asarray(op.on_integers(x, y), dtype)), a, b)
     except ValueError:
         _check_broadcast(op, x, y)
         raise

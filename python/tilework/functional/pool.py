@@ -132,14 +132,14 @@ def _max_pool(
     recorded = mode.enabled and x._requires_grad
     rows, cols = windows
     result, positions = ops.pool_max_forward(array, rows, cols, recorded or return_indices)
-    y = unplaned(result, x.shape, dims)
+    y = unplaned(result, x, dims)
     if recorded:
         saved = (positions, rows, cols, array.shape[2:], is_channels_last(array))
         record(y, _MAX[name], (x,), saved)
     if not return_indices or positions is None:
         return y
     found = flat_indices(positions, rows, cols, array.shape[3])
-    return y, unplaned(found, x.shape, dims)
+    return y, unplaned(found, x, dims)
 
 
 def _max_of(
@@ -272,7 +272,7 @@ _AVERAGE = {
 
 def _average(name: str, x: Tensor, array: Array, windows: Windows, dims: int) -> Tensor:
     result = ops.pool_average_forward(array, windows[0], windows[1])
-    y = unplaned(result, x.shape, dims)
+    y = unplaned(result, x, dims)
     if mode.enabled and x._requires_grad:
         record(y, _AVERAGE[name], (x,), _Average(array, windows))
     return y

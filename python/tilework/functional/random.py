@@ -150,7 +150,7 @@ def rand_like(
     """
     x = operand(input, "rand_like")
     wanted = x.dtype if dtype is None else dtype
-    return _drawn("rand", x.shape, wanted, device, requires_grad)
+    return _drawn("rand", x.shape, wanted, device, requires_grad)._keep_order(x)
 
 
 def randn_like(
@@ -163,7 +163,7 @@ def randn_like(
     """
     x = operand(input, "randn_like")
     wanted = x.dtype if dtype is None else dtype
-    return _drawn("randn", x.shape, wanted, device, requires_grad)
+    return _drawn("randn", x.shape, wanted, device, requires_grad)._keep_order(x)
 
 
 def randint(
@@ -271,7 +271,7 @@ _DROPOUT = Op("dropout", _dropout_backward, _dropout_recorded)
 
 def _dropped(x: Tensor, p: float, seed: int, call: int, strides: Any = None) -> Tensor:
     array = x._array if strides is None else _laid_out(x._array, strides)
-    y = fresh(ops.dropout_forward(array, p, seed, call))
+    y = fresh(ops.dropout_forward(array, p, seed, call))._keep_order(x)
     if mode.enabled and x._requires_grad:
         record(y, _DROPOUT, (x,), (y._array.strides, p, seed, call))
     return y

@@ -44,6 +44,8 @@ def _unary(op: UnaryOp, input: Any) -> Tensor:
         return _not_float32(op, x)
     name = op.name
     y = fresh(ops.unary_forward(name, array))
+    if x._storage.layout:
+        y._keep_order(x)
     if mode.enabled and x._requires_grad:
         wants = ops.UNARY_OPS[name]
         if wants == "output":
@@ -67,7 +69,7 @@ def _not_float32(op: UnaryOp, x: Tensor) -> Tensor:
             "abs": np.abs,
             "neg": np.negative,
         }
-        return fresh(np.asarray(exact[op.name](x._array)))
+        return fresh(np.asarray(exact[op.name](x._array)))._keep_order(x)
     return _unary(op, cast(x, dtypes.float32))
 
 
