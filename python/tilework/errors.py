@@ -13,4 +13,17 @@ def error(kind: type[E], op: str, expected: str, got: object, fix: str) -> E:
     >>> error(ValueError, "linear", "input (..., 3)", (8, 4), "transpose it")
     ValueError('[linear] expected input (..., 3); got (8, 4): transpose it')
     """
-    return kind(f"[{op}] expected {expected}; got {got}: {fix}")
+    text = got if isinstance(got, str) else _in_short(got)
+    return kind(f"[{op}] expected {expected}; got {text}: {fix}")
+
+
+def _in_short(value: object) -> str:
+    """A value in one line of 120 characters at most; an array by its shape."""
+    shape = getattr(value, "shape", ())
+    if isinstance(shape, tuple) and shape:
+        return f"{type(value).__name__} {shape}"
+    try:
+        line = " ".join(str(value).split())
+    except Exception:
+        line = type(value).__name__
+    return line if len(line) <= 120 else f"{line[:117]}..."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 from weakref import ref
@@ -155,7 +156,8 @@ class Tensor:
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one axis."""
-        return self._array.shape if dim is None else self._array.shape[dim]
+        shape = self._array.shape
+        return shape if dim is None else shape[self._axis("size", dim)]
 
     def numel(self) -> int:
         """The number of elements."""
@@ -168,7 +170,22 @@ class Tensor:
     def stride(self, dim: int | None = None) -> Any:
         """The steps in memory, in elements, of all axes or of one."""
         steps = self._strides()
-        return steps if dim is None else steps[dim]
+        return steps if dim is None else steps[self._axis("stride", dim)]
+
+    def _axis(self, op: str, dim: Any) -> int:
+        """`dim` as an index of the shape."""
+        try:
+            at = operator.index(dim)
+        except TypeError:
+            raise error(
+                TypeError, op, "dim as a whole number", type(dim).__name__, "give an int"
+            ) from None
+        if not -self.ndim <= at < self.ndim:
+            raise error(
+                IndexError, op, f"dim between {-self.ndim} and {self.ndim - 1}", at,
+                f"the tensor has {self.ndim} axes",
+            )  # fmt: skip
+        return at
 
     def is_contiguous(self) -> bool:
         """Whether the elements lie in C order without gaps."""

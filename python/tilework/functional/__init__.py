@@ -3,6 +3,7 @@
 `F.NAME` is what `torch.NAME` or `torch.nn.functional.NAME` is there.
 """
 
+from tilework import autograd as _autograd
 from tilework.functional import border as _border
 from tilework.functional import inplace as _inplace  # noqa: F401 (attaches its methods)
 from tilework.functional.compare import (
@@ -343,3 +344,4 @@ __all__ = [
 
 _border.border_names(__all__, globals())
 _border.border_methods()
+_border.border_names(("grad",), vars(_autograd))

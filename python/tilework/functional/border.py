@@ -30,6 +30,7 @@ _TESTS = os.path.join(_PACKAGE, "tests", "")
 # The class that a caller sees, by the first that fits. What is in no line is a fault of ours or the
 # system's (NameError, MemoryError, OSError) and stays what it is.
 _CLASSES: tuple[tuple[type[Exception], type[Exception]], ...] = (
+    (MemoryError, MemoryError),
     (NotImplementedError, NotImplementedError),
     (IndexError, IndexError),
     (TypeError, TypeError),
@@ -90,6 +91,11 @@ def restated(
     )  # fmt: skip
 
 
+def refusal(op: str, function: Any, reason: Exception, *args: Any) -> Exception:
+    """What a hot function, which has its own try, raises in the place of `reason`."""
+    return restated(op, function, reason, args, {}) or reason
+
+
 def bordered(op: str, function: F) -> F:
     """`function` with its strange exceptions restated."""
     if getattr(function, "__bordered__", False):
@@ -125,7 +131,7 @@ HOT = frozenset((
     "linear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "bias_activation",
     "matmul", "mm", "relu", "gelu", "silu", "tanh", "sigmoid", "exp", "log", "sqrt", "abs", "neg",
     "add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "mse_loss",
-    "backward", "detach", "dim", "size", "numel", "element_size",
+    "detach", "dim", "size", "numel", "element_size",
 
 ))  # fmt: skip
 _OPERATORS = tuple(

@@ -59,9 +59,7 @@ def to(input: Tensor, *args: Any, dtype: Any = None, device: str | None = None) 
         else:
             dtype = arg
     if device is not None and device != "cpu":
-        raise error(
-            ValueError, "to", 'device "cpu"', repr(device), "this build has no other device"
-        )
+        raise error(ValueError, "to", 'device "cpu"', device, "this build has no other device")
     x = operand(input, "to")
     return x if dtype is None else cast(x, dtypes.check(dtype, "to"))
 

@@ -18,6 +18,7 @@ from tilework.autograd import Op, mode, record, recorded
 from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
 from tilework.errors import error
+from tilework.functional.border import refusal
 from tilework.functional.conv_shapes import Geometry, Pair, conv_plan, transpose_plan
 from tilework.functional.packed import packed_weight
 from tilework.functional.unary import ACTIVATIONS, check_activation
@@ -235,8 +236,13 @@ def conv1d(
     >>> F.conv1d(tw.ones(1, 2, 5), tw.ones(3, 2, 3), padding=1).shape
     (1, 3, 5)
     """
-    settings = (_plain(stride), _plain(padding), _plain(dilation), groups)
-    return _in_general("conv1d", conv_plan, settings, input, weight, bias, activation, residual)
+    settings = (_plain(stride), _plain(padding), _plain(dilation), _plain(groups))
+    try:
+        return _in_general("conv1d", conv_plan, settings, input, weight, bias, activation, residual)
+    except Exception as reason:
+        raise refusal(
+            "conv1d", conv1d, reason, input, weight, bias, stride, padding, dilation, groups
+        ) from None
 
 
 def conv2d(
@@ -264,17 +270,22 @@ def conv2d(
     >>> F.conv2d(image, weight, stride=2, padding=1).shape
     (1, 4, 4, 4)
     """
-    return fused_conv2d(
-        input,
-        weight,
-        bias,
-        _plain(stride),
-        _plain(padding),
-        _plain(dilation),
-        groups,
-        activation,
-        residual,
-    )
+    try:
+        return fused_conv2d(
+            input,
+            weight,
+            bias,
+            _plain(stride),
+            _plain(padding),
+            _plain(dilation),
+            _plain(groups),
+            activation,
+            residual,
+        )
+    except Exception as reason:
+        raise refusal(
+            "conv2d", conv2d, reason, input, weight, bias, stride, padding, dilation, groups
+        ) from None
 
 
 def fused_conv2d(
@@ -327,10 +338,30 @@ def conv_transpose1d(
     >>> F.conv_transpose1d(tw.ones(1, 2, 5), tw.ones(2, 3, 4), stride=2, padding=1).shape
     (1, 3, 10)
     """
-    settings = (_plain(stride), _plain(padding), _plain(output_padding), groups, _plain(dilation))
-    return _in_general(
-        "conv_transpose1d", transpose_plan, settings, input, weight, bias, activation
+    settings = (
+        _plain(stride),
+        _plain(padding),
+        _plain(output_padding),
+        _plain(groups),
+        _plain(dilation),
     )
+    try:
+        return _in_general(
+            "conv_transpose1d", transpose_plan, settings, input, weight, bias, activation
+        )
+    except Exception as reason:
+        raise refusal(
+            "conv_transpose1d",
+            conv_transpose1d,
+            reason,
+            input,
+            weight,
+            bias,
+            stride,
+            padding,
+            output_padding,
+            groups,
+        ) from None
 
 
 def conv_transpose2d(
@@ -354,10 +385,30 @@ def conv_transpose2d(
     >>> F.conv_transpose2d(tw.ones(1, 2, 4, 4), tw.ones(2, 3, 4, 4), stride=2, padding=1).shape
     (1, 3, 8, 8)
     """
-    settings = (_plain(stride), _plain(padding), _plain(output_padding), groups, _plain(dilation))
-    return _in_general(
-        "conv_transpose2d", transpose_plan, settings, input, weight, bias, activation
+    settings = (
+        _plain(stride),
+        _plain(padding),
+        _plain(output_padding),
+        _plain(groups),
+        _plain(dilation),
     )
+    try:
+        return _in_general(
+            "conv_transpose2d", transpose_plan, settings, input, weight, bias, activation
+        )
+    except Exception as reason:
+        raise refusal(
+            "conv_transpose2d",
+            conv_transpose2d,
+            reason,
+            input,
+            weight,
+            bias,
+            stride,
+            padding,
+            output_padding,
+            groups,
+        ) from None
 
 
 _SEVERAL = (tuple, list, range)
@@ -372,7 +423,7 @@ def _plain(value: Any) -> Any:
     try:
         return tuple(map(index, value)) if isinstance(value, _SEVERAL) else index(value)
     except (TypeError, ValueError):
-        return repr(value)
+        return " ".join(repr(value).split())[:60]
 
 
 def _in_general(

@@ -28,10 +28,10 @@ def numbers(op: str, name: str, value: Any, rank: int, least: float) -> tuple[in
         given *= rank if len(given) == 1 else 1
     except (TypeError, ValueError):
         given = ()
-    if len(given) != rank or min(given) < least:
+    if len(given) != rank or min(given) < least or max(given) >= 2**63:
         raise error(
             ValueError, op, f"{name} of {rank} whole numbers from {least}",
-            repr(value), "give one for all, or one each",
+            value, "give one for all, or one each",
         )  # fmt: skip
     return given
 

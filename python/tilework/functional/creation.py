@@ -17,7 +17,7 @@ from tilework.tensor import Tensor, entering, fresh, tensor_method
 def finish(array: Any, requires_grad: bool, device: str | None, op: str) -> Tensor:
     """A fresh array as a tensor, with the arguments that every creation function has."""
     if device != "cpu" and device is not None:
-        raise error(ValueError, op, 'device "cpu"', repr(device), "this build has no other device")
+        raise error(ValueError, op, 'device "cpu"', device, "this build has no other device")
     made = fresh(array)
     return made.requires_grad_() if requires_grad else made
 

@@ -12,6 +12,7 @@ from tilework.autograd import Op, mode, record, recorded
 from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
 from tilework.errors import error
+from tilework.functional.border import refusal
 from tilework.functional.common import operand
 from tilework.functional.packed import packed_weight
 from tilework.functional.pointwise import to_shape_of
@@ -221,7 +222,10 @@ def linear(
     >>> F.linear(tw.ones(1, 2), tw.tensor([[1.0, -3.0]]), activation="relu")
     tensor([[0.]])
     """
-    return fused_linear(input, weight, bias, activation, residual)
+    try:
+        return fused_linear(input, weight, bias, activation, residual)
+    except Exception as reason:
+        raise refusal("linear", linear, reason, input, weight, bias, activation) from None
 
 
 def fused_linear(
@@ -245,7 +249,7 @@ def fused_linear(
         and (r is None or (r.dtype is dtype and r.shape == (*x.shape[:-1], shape[0])))
     ):
         raise _mismatched(input, weight, bias, residual)
-    if activation != "none" and activation not in ACTIVATIONS:
+    if activation != "none":
         check_activation("linear", activation)
     taped = (
         weight._requires_grad

@@ -135,7 +135,7 @@ def _check_mode(dims: int, mode: str, align_corners: bool | None, antialias: boo
     if mode not in _MODES[dims]:
         raise error(
             ValueError, "interpolate", f"mode among {', '.join(_MODES[dims])} for {dims + 2} axes",
-            repr(mode), "name one of them",
+            mode, "name one of them",
         )  # fmt: skip
     if align_corners is not None and "linear" not in mode:
         raise error(

@@ -20,9 +20,9 @@ Inputs = tuple[Any, ...]
 
 
 def _check_reduction(op: str, reduction: str) -> None:
-    if reduction not in ("none", "mean", "sum"):
+    if not isinstance(reduction, str) or reduction not in ("none", "mean", "sum"):
         raise error(
-            ValueError, op, 'reduction "none", "mean" or "sum"', repr(reduction), "name one of them"
+            ValueError, op, 'reduction "none", "mean" or "sum"', reduction, "name one of them"
         )
 
 

@@ -138,7 +138,7 @@ def _check_batch(x: Tensor, training: bool, mean: Optional, var: Optional, activ
         )
     if activation not in ("none", "relu"):
         raise error(
-            ValueError, "batch_norm", 'activation "none" or "relu"', repr(activation),
+            ValueError, "batch_norm", 'activation "none" or "relu"', activation,
             "apply it to the result",
         )  # fmt: skip
     if training and math.prod(x.shape) // max(x.shape[1], 1) < 2 and x.shape[1]:

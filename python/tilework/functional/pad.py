@@ -44,7 +44,7 @@ def pad(
     x = operand(input, "pad")
     pad = sizes("pad", (pad,))
     if mode not in MODES:
-        raise error(ValueError, "pad", f"mode among {', '.join(MODES)}", repr(mode), "name one")
+        raise error(ValueError, "pad", f"mode among {', '.join(MODES)}", mode, "name one")
     if mode != "constant" and value:
         raise error(ValueError, "pad", f"no value with mode {mode!r}", value, "drop it")
     if len(pad) % 2 or len(pad) > 2 * x.ndim:

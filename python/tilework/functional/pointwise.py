@@ -255,6 +255,9 @@ def _check_broadcast(op: Op, x: Any, y: Any) -> None:
 
 def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
     """One side is a number (or an array, which becomes a tensor)."""
+    if not (isinstance(a, Tensor) or isinstance(b, Tensor)):
+        a = operand(a, op.name)
+        return _binary(op, a, b)
     tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
     if isinstance(number, np.generic):
         dtypes.check(number.dtype, op.name)

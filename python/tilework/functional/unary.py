@@ -176,13 +176,11 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     >>> F.gelu(tw.tensor([0.0, 1.0]))
     tensor([0.0000, 0.8413])
     """
-    if approximate == "none":
+    if isinstance(approximate, str) and approximate == "none":
         return _unary(GELU, input)
-    if approximate == "tanh":
+    if isinstance(approximate, str) and approximate == "tanh":
         return _unary(GELU_TANH, input)
-    raise error(
-        ValueError, "gelu", 'approximate "none" or "tanh"', repr(approximate), "name one of them"
-    )
+    raise error(ValueError, "gelu", 'approximate "none" or "tanh"', approximate, "name one of them")
 
 
 def silu(input: Tensor) -> Tensor:
@@ -304,9 +302,9 @@ _BIAS_ACTIVATION = Op("bias_activation", _bias_backward, _bias_recorded)
 
 def check_activation(op: str, activation: str) -> None:
     """ValueError on a name that no kernel fuses."""
-    if activation != "none" and activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or (activation != "none" and activation not in ACTIVATIONS):
         known = ", ".join(("none", *ACTIVATIONS))
-        raise error(ValueError, op, f"activation among {known}", repr(activation), "name one")
+        raise error(ValueError, op, f"activation among {known}", activation, "name one")
 
 
 def bias_activation(input: Tensor, bias: Tensor, activation: str = "relu") -> Tensor:

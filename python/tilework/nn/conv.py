@@ -60,7 +60,7 @@ class _Conv(Module):
         modes = ["zeros"] if self.transposed else list(PADDING_MODES)
         if padding_mode not in modes:
             raise error(
-                ValueError, name, f"padding_mode among {', '.join(modes)}", repr(padding_mode),
+                ValueError, name, f"padding_mode among {', '.join(modes)}", padding_mode,
                 "name one",
             )  # fmt: skip
         self.in_channels = in_channels

@@ -388,9 +388,7 @@ class Module:
             else:
                 dtype = arg.dtype if isinstance(arg, Tensor) else arg
         if device is not None and device != "cpu":
-            raise error(
-                ValueError, "to", 'device "cpu"', repr(device), "this build has no other device"
-            )
+            raise error(ValueError, "to", 'device "cpu"', device, "this build has no other device")
         if dtype is not None:
             wanted = dtypes.check(dtype, "to")
             if not dtypes.is_float(wanted):

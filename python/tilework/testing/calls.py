@@ -1,0 +1,323 @@
+"""One valid call of every public function, Tensor method, operator and layer, as data.
+
+What is meant by a function's arguments is told once here: the fuzz of strange calls
+(`testing/strange.py`) bends them; a test fails where a name is missing or a call does not run.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import tilework as tw
+from tilework import functional as F
+from tilework import nn
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tensor to be made: normal numbers of the call's dtype, integers below `below`, or bools."""
+
+    shape: tuple[int, ...]
+    kind: str = "float"
+    below: int = 0
+
+    def make(self, rng: np.random.Generator, dtype: str | None) -> Any:
+        if self.kind == "bool":
+            return tw.from_numpy(np.asarray(rng.integers(2, size=self.shape) > 0))
+        if self.kind == "int":
+            return tw.from_numpy(np.asarray(rng.integers(self.below, size=self.shape)))
+        if self.kind == "array":
+            return rng.standard_normal(self.shape)
+        numbers = np.asarray(rng.standard_normal(self.shape), np.float32)
+        made = tw.tensor(np.abs(numbers) if self.kind == "positive" else numbers)
+        return made.to(getattr(tw, dtype)) if dtype else made
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function, its arguments by position, and others that may be given by name.
+
+    `inputs`: for a layer, how many of the first arguments its forward gets; the rest make it.
+    `floats`: whether float tensors may be of any float dtype, all of one.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    inputs: int = 0
+    floats: bool = True
+
+
+def f(*shape: int) -> Made:
+    return Made(shape)
+
+
+def i(below: int, *shape: int) -> Made:
+    return Made(shape, "int", below)
+
+
+def b(*shape: int) -> Made:
+    return Made(shape, "bool")
+
+
+X = f(3, 4)
+REDUCED = {"dim": 1, "keepdim": True}
+FILLED = {"dtype": tw.float64, "device": "cpu", "requires_grad": False}
+LIKE = FILLED
+LOSS = {"reduction": "sum"}
+POOLED = {"stride": 2, "padding": 1, "ceil_mode": True}
+IMAGE, LINE = f(2, 4, 6, 6), f(2, 4, 8)
+
+_UNARY = "abs ceil clone exp floor isfinite isinf isnan log logical_not neg nonzero relu round "
+_UNARY += "rsqrt sigmoid sign silu sqrt square t tanh"
+_BINARY = "div eq floor_divide ge gt le logical_and logical_or logical_xor lt maximum minimum mul "
+_BINARY += "ne pow remainder equal"
+_LOGICAL = "all any amax amin max min argmax argmin"
+
+_F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    **{name: ((X,), {}) for name in _UNARY.split()},
+    **{name: ((X, X), {}) for name in _BINARY.split()},
+    **dict.fromkeys(_LOGICAL.split(), ((X,), REDUCED)),
+    **{name: ((X,), {**REDUCED, "dtype": tw.float64}) for name in ("sum", "mean")},
+    **{name: ((X,), {**REDUCED, "unbiased": False, "correction": 1}) for name in ("std", "var")},
+    **{name: ((X, X), {"alpha": 2}) for name in ("add", "sub")},
+    **{name: ((2, 3), {**FILLED}) for name in ("zeros", "ones", "empty", "rand", "randn")},
+    **dict.fromkeys(("zeros_like", "ones_like", "empty_like", "rand_like", "randn_like"),
+                    ((X,), LIKE)),
+    **{name: (([X, X],), {"dim": 1}) for name in ("concat", "concatenate")},
+    **{name: ((LINE, 2), {}) for name in ("adaptive_avg_pool1d", "adaptive_max_pool1d")},
+    **{name: ((IMAGE, (2, 3)), {}) for name in ("adaptive_avg_pool2d", "adaptive_max_pool2d")},
+    **{name: ((X, 1), {"dtype": tw.float64}) for name in ("softmax", "log_softmax")},
+    **{name: ((X, X), {"rtol": 1e-3, "atol": 1e-3, "equal_nan": True})
+       for name in ("isclose", "allclose")},
+    **dict.fromkeys(("l1_loss", "mse_loss"), ((X, X), LOSS)),
+    "arange": ((0, 9, 2), FILLED),
+    "argsort": ((X,), {"dim": 0, "descending": True}),
+    "as_tensor": (([1.0, 2.0],), {"dtype": tw.float64, "device": "cpu"}),
+    "avg_pool1d": ((LINE, 2), {**POOLED, "count_include_pad": False}),
+    "avg_pool2d": ((IMAGE, (2, 2)), {**POOLED, "count_include_pad": False, "divisor_override": 3}),
+    "batch_norm": ((IMAGE, f(4), Made((4,), "positive"), f(4), f(4)),
+                   {"training": True, "momentum": 0.2, "eps": 1e-3, "activation": "relu"}),
+    "bernoulli": ((f(0, 3),), {}),
+    "bias_activation": ((X, f(4)), {"activation": "gelu"}),
+    "binary_cross_entropy_with_logits": ((X, X), {"weight": f(4), **LOSS, "pos_weight": f(4)}),
+    "bmm": ((f(2, 3, 4), f(2, 4, 5)), {}),
+    "broadcast_to": ((f(1, 4), (3, 4)), {}),
+    "cat": (([X, X],), {"dim": 1}),
+    "chunk": ((X, 2), {"dim": 1}),
+    "clamp": ((X, -1.0, 1.0), {}),
+    "conv1d": ((LINE, f(6, 4, 3), f(6)),
+               {"stride": 2, "padding": 1, "dilation": 2, "groups": 1, "activation": "relu"}),
+    "conv2d": ((IMAGE, f(6, 4, 3, 3), f(6)),
+               {"stride": 2, "padding": (1, 1), "dilation": 2, "groups": 1, "activation": "relu"}),
+    "conv_transpose1d": ((LINE, f(4, 6, 3), f(6)),
+                         {"stride": 2, "padding": 1, "output_padding": 0, "groups": 1,
+                          "dilation": 1}),
+    "conv_transpose2d": ((IMAGE, f(4, 6, 3, 3), f(6)),
+                         {"stride": (2, 2), "padding": 1, "output_padding": 0, "groups": 1,
+                          "dilation": 1}),
+    "cross_entropy": ((X, i(4, 3)),
+                      {"weight": f(4), "ignore_index": 1, **LOSS, "label_smoothing": 0.1}),
+    "cumsum": ((X, 1), {}),
+    "dropout": ((X,), {"p": 0.3, "training": True, "inplace": False}),
+    "expand": ((f(1, 4), 3, 4), {}),
+    "eye": ((3, 4), FILLED),
+    "flatten": ((IMAGE,), {"start_dim": 1, "end_dim": 2}),
+    "fold": ((f(2, 16, 9), (4, 4), (2, 2)), {"dilation": 1, "padding": 0, "stride": 1}),
+    "from_dlpack": ((Made((3,), "array"),), {}),
+    "from_numpy": ((Made((3,), "array"),), {}),
+    "full": (((2, 3), 1.5), FILLED),
+    "full_like": ((X, 1.5), LIKE),
+    "gather": ((X, 1, i(4, 3, 2)), {}),
+    "gelu": ((X,), {"approximate": "tanh"}),
+    "get_rng_state": ((), {}),
+    "group_norm": ((IMAGE, 2), {"weight": f(4), "bias": f(4), "eps": 1e-3}),
+    "huber_loss": ((X, X), {**LOSS, "delta": 0.5}),
+    "index_select": ((X, 1, i(4, 3)), {}),
+    "initial_seed": ((), {}),
+    "instance_norm": ((IMAGE,), {"weight": f(4), "bias": f(4), "use_input_stats": True,
+                                 "momentum": 0.2, "eps": 1e-3}),
+    "interpolate": ((IMAGE, (3, 4)), {"scale_factor": None, "mode": "nearest",
+                               "align_corners": None}),
+    "layer_norm": ((X, (4,)), {"weight": f(4), "bias": f(4), "eps": 1e-3}),
+    "linear": ((X, f(5, 4), f(5)), {"activation": "relu", "residual": f(3, 5)}),
+    "linspace": ((0.0, 1.0, 5), FILLED),
+    "logsumexp": ((X, 1), {"keepdim": True}),
+    "manual_seed": ((3,), {}),
+    "masked_fill": ((X, b(3, 4), 0.5), {}),
+    "masked_select": ((X, b(3, 4)), {}),
+    "matmul": ((X, f(4, 5)), {}),
+    "max_pool1d": ((LINE, 2), {**POOLED, "dilation": 1, "return_indices": True}),
+    "max_pool2d": ((IMAGE, (2, 2)), {**POOLED, "dilation": 1, "return_indices": True}),
+    "max_unpool2d": ((f(2, 4, 3, 3), i(30, 2, 4, 3, 3), 2),
+                     {"stride": 2, "padding": 0, "output_size": (6, 6)}),
+    "mm": ((X, f(4, 5)), {}),
+    "movedim": ((IMAGE, 1, 3), {}),
+    "narrow": ((X, 1, 1, 2), {}),
+    "nll_loss": ((X, i(4, 3)), {"weight": f(4), "ignore_index": 1, **LOSS}),
+    "normal": ((0.0, 1.0, (2, 3)), FILLED),
+    "one_hot": ((i(4, 3),), {"num_classes": 5}),
+    "pad": ((X, (1, 2)), {"mode": "constant", "value": 0.5}),
+    "permute": ((IMAGE, 0, 2, 3, 1), {}),
+    "pixel_shuffle": ((IMAGE, 2), {}),
+    "pixel_unshuffle": ((IMAGE, 2), {}),
+    "randint": ((1, 9, (2, 3)), {"dtype": tw.int32, "device": "cpu", "requires_grad": False}),
+    "random_seed": ((), {}),
+    "randperm": ((5,), {"dtype": tw.int32, "device": "cpu"}),
+    "reshape": ((X, 2, 6), {}),
+    "rms_norm": ((X, (4,)), {"weight": f(4), "eps": 1e-3}),
+    "set_rng_state": ((i(9, 2),), {}),
+    "smooth_l1_loss": ((X, X), {**LOSS, "beta": 0.5}),
+    "sort": ((X,), {"dim": 0, "descending": True, "stable": True}),
+    "split": ((X, 2), {"dim": 1}),
+    "squeeze": ((f(1, 4),), {"dim": 0}),
+    "stack": (([X, X],), {"dim": 1}),
+    "tensor": (([[1.0, 2.0]],), FILLED),
+    "topk": ((X, 2), {"dim": 0, "largest": False, "sorted": True}),
+    "transpose": ((X, 0, 1), {}),
+    "unbind": ((X,), {"dim": 1}),
+    "unflatten": ((X, 1, (2, 2)), {}),
+    "unfold": ((IMAGE, (2, 2)), {"dilation": 1, "padding": 1, "stride": 2}),
+    "unsqueeze": ((X, 1), {}),
+    "where": ((b(3, 4), X, 0.5), {}),
+}  # fmt: skip
+
+# Methods that are no functions too, with what follows the tensor itself.
+_METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    **{name: ((X,), {}) for name in ("dim", "numel", "element_size", "is_contiguous", "long", "int",
+                                     "is_floating_point", "tolist", "numpy", "detach", "float",
+                                     "double", "bfloat16", "bool", "contiguous", "zero_")},
+    **{name: ((X,), {"dim": 1}) for name in ("size", "stride")},
+    **{name: ((X, X), {}) for name in ("type_as", "multiply", "divide", "true_divide", "mul_",
+                                       "div_", "copy_", "view_as", "reshape_as", "expand_as")},
+    **{name: ((X, X), {"alpha": 2}) for name in ("subtract", "add_", "sub_")},
+    **dict.fromkeys(("new_zeros", "new_ones", "new_empty"), ((X, 2, 3), FILLED)),
+    **{name: ((X, -1.0, 1.0), {}) for name in ("clip", "clamp_")},
+    "item": ((f(1),), {}),
+    "requires_grad_": ((X,), {"requires_grad": True}),
+    "to": ((X, "float64"), {"dtype": tw.float32, "device": "cpu"}),
+    "new_full": ((X, (2, 3), 1.5), FILLED),
+    "new_tensor": ((X, [1.0]), FILLED),
+    "masked_fill_": ((X, b(3, 4), 0.5), {}),
+    "fill_": ((X, 0.5), {}),
+    "uniform_": ((X,), {"low": -1.0, "high": 2.0}),
+    "normal_": ((X,), {"mean": 1.0, "std": 2.0}),
+    "view": ((X, 2, 6), {}),
+    "swapaxes": ((X, 0, 1), {}),
+    "sum_to_size": ((X, 1, 4), {}),
+}  # fmt: skip
+
+
+def _on_tensor(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Called on a tensor whatever becomes of its other arguments: a stranger has other methods."""
+
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        x = self if isinstance(self, tw.Tensor) else tw.ones(3, 4)
+        return function(x, *args, **options)
+
+    return call
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return _on_tensor(getattr(tw.Tensor, name))
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    return _on_tensor(getattr(operator, name))
+
+
+@_on_tensor
+def _backward(x: Any, gradient: Any, retain_graph: Any) -> None:
+    (x.detach().float().requires_grad_() * 2).backward(gradient, retain_graph)
+
+
+def _with(table: dict[str, Any], find: Callable[[str], Callable[..., Any]]) -> dict[str, Call]:
+    return {name: Call(find(name), *given) for name, given in table.items()}
+
+
+FUNCTIONS: dict[str, Call] = _with(_F, lambda name: getattr(F, name))
+METHODS: dict[str, Call] = {
+    **_with(
+        {n: g for n, g in _F.items() if hasattr(tw.Tensor, n)}, _method
+    ),
+    **_with(_METHODS, _method),
+    "where": Call(_method("where"), (X, b(3, 4), X)),
+    "backward": Call(_backward, (X, X, False)),
+}  # fmt: skip
+# `retain_grad` needs a result of the tape, and takes nothing that could be bent.
+UNBENT = frozenset({"retain_grad"})
+
+_AT = {"getitem": ((X, (0, slice(1, 3))), {}), "contains": ((X, 0.5), {})}
+_BY = "lt le gt ge eq ne add sub mul truediv mod floordiv pow iadd isub imul itruediv"
+_BITS = "and_ or_ xor"
+OPERATORS: dict[str, Call] = {
+    **_with(_AT, _operator),
+    **_with(dict.fromkeys(_BY.split(), ((X, X), {})), _operator),
+    **_with(dict.fromkeys(_BITS.split(), ((b(3, 4), b(3, 4)), {})), _operator),
+    "matmul": Call(_operator("matmul"), (X, f(4, 5))),
+    "setitem": Call(_operator("setitem"), (X, (0, slice(1, 3)), 0.5)),
+}
+
+_FLAT, _PADS1, _PADS2 = f(3, 4), (1, 2), (1, 2, 0, 1)
+_LOSSES = dict.fromkeys(("L1Loss", "MSELoss"), ((X, X), 2, LOSS))
+_NORM = {"eps": 1e-3, "momentum": 0.2, "affine": True, "track_running_stats": True}
+_CONV = {"stride": 2, "padding": 1, "dilation": 1, "groups": 1, "bias": False}
+# The layer: forward's inputs with the constructor's arguments after them, how many are inputs, and
+# the constructor's options.
+_L: dict[str, tuple[tuple[Any, ...], int, dict[str, Any]]] = {
+    **_LOSSES,
+    **{name: ((X,), 1, {}) for name in ("Identity", "Sigmoid", "Tanh")},
+    **{name: ((X,), 1, {"inplace": True}) for name in ("ReLU", "SiLU")},
+    **{name: ((X, 1), 1, {}) for name in ("LogSoftmax", "Softmax")},
+    **{f"{kind}Pad1d": ((LINE, _PADS1), 1, {})
+       for kind in ("Circular", "Reflection", "Replication", "Zero")},
+    **{f"{kind}Pad2d": ((IMAGE, _PADS2), 1, {})
+       for kind in ("Circular", "Reflection", "Replication", "Zero")},
+    "ConstantPad1d": ((LINE, _PADS1, 0.5), 1, {}),
+    "ConstantPad2d": ((IMAGE, _PADS2, 0.5), 1, {}),
+    **{f"Adaptive{kind}Pool1d": ((LINE, 2), 1, {}) for kind in ("Avg", "Max")},
+    **{f"Adaptive{kind}Pool2d": ((IMAGE, (2, None)), 1, {}) for kind in ("Avg", "Max")},
+    "AvgPool1d": ((LINE, 2), 1, {**POOLED, "count_include_pad": False}),
+    "AvgPool2d": ((IMAGE, 2), 1, {**POOLED, "divisor_override": 3}),
+    "BCEWithLogitsLoss": ((X, X), 2, {"weight": f(4), **LOSS, "pos_weight": f(4)}),
+    "BatchNorm1d": ((LINE, 4), 1, _NORM),
+    "BatchNorm2d": ((IMAGE, 4), 1, _NORM),
+    "Conv1d": ((LINE, 4, 6, 3), 1, {**_CONV, "padding_mode": "reflect"}),
+    "Conv2d": ((IMAGE, 4, 6, (3, 3)), 1, {**_CONV, "padding_mode": "reflect"}),
+    "ConvTranspose1d": ((LINE, 4, 6, 3), 1, {**_CONV, "output_padding": 0}),
+    "ConvTranspose2d": ((IMAGE, 4, 6, (3, 3)), 1, {**_CONV, "output_padding": 0}),
+    "CrossEntropyLoss": ((X, i(4, 3)), 2, {"weight": f(4), "ignore_index": 1, **LOSS,
+                                           "label_smoothing": 0.1}),
+    "Dropout": ((X,), 1, {"p": 0.3, "inplace": False}),
+    "Flatten": ((IMAGE,), 1, {"start_dim": 1, "end_dim": 2}),
+    "Fold": ((f(2, 16, 9), (4, 4), (2, 2)), 1, {"dilation": 1, "padding": 0, "stride": 1}),
+    "GELU": ((X,), 1, {"approximate": "tanh"}),
+    "GroupNorm": ((IMAGE, 2, 4), 1, {"eps": 1e-3, "affine": True, "bias": False}),
+    "HuberLoss": ((X, X), 2, {**LOSS, "delta": 0.5}),
+    "InstanceNorm1d": ((LINE, 4), 1, _NORM),
+    "InstanceNorm2d": ((IMAGE, 4), 1, _NORM),
+    "LayerNorm": ((X, (4,)), 1, {"eps": 1e-3, "elementwise_affine": True, "bias": False}),
+    "Linear": ((X, 4, 5), 1, {"bias": False, "dtype": tw.float32}),
+    "MaxPool1d": ((LINE, 2), 1, {**POOLED, "dilation": 1, "return_indices": True}),
+    "MaxPool2d": ((IMAGE, 2), 1, {**POOLED, "dilation": 1, "return_indices": True}),
+    "MaxUnpool2d": ((f(2, 4, 3, 3), i(30, 2, 4, 3, 3), 2), 2, {"stride": 2, "padding": 0}),
+    "NLLLoss": ((X, i(4, 3)), 2, {"weight": f(4), "ignore_index": 1, **LOSS}),
+    "PixelShuffle": ((IMAGE, 2), 1, {}),
+    "PixelUnshuffle": ((IMAGE, 2), 1, {}),
+    "RMSNorm": ((X, (4,)), 1, {"eps": 1e-3, "elementwise_affine": True}),
+    "SmoothL1Loss": ((X, X), 2, {**LOSS, "beta": 0.5}),
+    "Unflatten": ((X, 1, (2, 2)), 1, {}),
+    "Unfold": ((IMAGE, (2, 2)), 1, {"dilation": 1, "padding": 1, "stride": 2}),
+    "Upsample": ((IMAGE, (3, 4)), 1, {"mode": "nearest"}),
+}  # fmt: skip
+LAYERS: dict[str, Call] = {
+    name: Call(getattr(nn, name), args, options, inputs, floats=False)
+    for name, (args, inputs, options) in _L.items()
+}
+# Layers that hold others and compute nothing of their own.
+HOLDERS = frozenset({"Module", "ModuleDict", "ModuleList", "Sequential"})
