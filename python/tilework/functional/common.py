@@ -67,14 +67,18 @@ def ordered(y: Tensor, *operands: Any) -> Tensor:
 
 
 def operand(value: Any, op: str, name: str = "input") -> Tensor:
-    """`value` if it is a tensor; an ndarray is shared, not copied. Else TypeError."""
+    """`value` if it is a tensor, else TypeError: an array too, as in PyTorch."""
     if isinstance(value, Tensor):
         return value
+    fix = "tilework.from_numpy" if isinstance(value, np.ndarray) else "tilework.tensor"
+    raise error(TypeError, op, f"`{name}` as a Tensor", _named(value), f"wrap it: {fix}(...)")
+
+
+def side(value: Any, op: str, name: str = "other") -> Tensor:
+    """operand() of an operator's side, which may be an array: it is shared, not copied."""
     if isinstance(value, np.ndarray):
-        return Tensor(entering(value, op))
-    raise error(
-        TypeError, op, f"`{name}` as a Tensor", _named(value), "wrap it: tilework.tensor(...)"
-    )
+        return Tensor(entering(np.asarray(value), op))
+    return operand(value, op, name)
 
 
 def broadcasts(*shapes: tuple[int, ...]) -> bool:

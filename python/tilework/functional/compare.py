@@ -13,7 +13,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
-from tilework.functional.common import broadcasts, operand, ordered, wrap, wrapped_number
+from tilework.functional.common import broadcasts, operand, ordered, side, wrap, wrapped_number
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
@@ -40,7 +40,7 @@ def _side(op: str, name: str, value: Any) -> Any:
     if isinstance(value, np.generic):
         dtypes.check(value.dtype, op)
         return value.item()
-    return value if isinstance(value, (int, float)) else operand(value, op, name)
+    return value if isinstance(value, (int, float)) else side(value, op, name)
 
 
 def _compare(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:

@@ -211,7 +211,9 @@ def _dtype_of_fill(value: Any) -> dtypes.DType:
     return value.dtype if isinstance(value, Tensor) else dtypes.of_number(value)
 
 
-def _like(op: str, input: Any, value: Any, dtype: Any, device: str, requires_grad: bool) -> Tensor:
+def _like(
+    op: str, input: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool
+) -> Tensor:
     x = operand(input, op)
     wanted = x.dtype if dtype is None else dtypes.check(dtype, op)
     array = np.empty_like(x._array, dtype=wanted)

@@ -13,7 +13,7 @@ from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.border import refusal
-from tilework.functional.common import operand
+from tilework.functional.common import operand, side
 from tilework.functional.packed import packed_weight
 from tilework.functional.pointwise import to_shape_of
 from tilework.functional.unary import ACTIVATIONS, check_activation
@@ -90,7 +90,7 @@ def _reflected(self: Tensor, other: Any) -> Any:
     """`ndarray @ tensor`."""
     if not isinstance(other, np.ndarray):
         return NotImplemented
-    return matmul(operand(other, "matmul"), self)
+    return matmul(side(other, "matmul", "input"), self)
 
 
 def _mismatch(op: str, x: Any, y: Any) -> ValueError:

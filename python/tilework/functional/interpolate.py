@@ -88,8 +88,9 @@ _INTERPOLATE = linear_op("interpolate")
 
 
 def _fits(value: Any, least: float) -> bool:
-    whole = isinstance(value, Tensor) and value.ndim == 0 and value.dtype.kind in "iu"
-    return bool((whole or isinstance(value, (int, float, np.number))) and least <= value < 2**63)
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0 and value.dtype.kind in "iu":
+        value = value.item()
+    return isinstance(value, (int, float, np.number)) and bool(least <= value < 2**63)
 
 
 def _sides(name: str, value: Any, dims: int, least: float) -> tuple[Any, ...]:

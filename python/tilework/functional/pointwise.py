@@ -12,7 +12,7 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import broadcasts, operand, ordered, wrap, wrapped_number
+from tilework.functional.common import broadcasts, ordered, side, wrap, wrapped_number
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
@@ -256,14 +256,13 @@ def _check_broadcast(op: Op, x: Any, y: Any) -> None:
 def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
     """One side is a number (or an array, which becomes a tensor)."""
     if not (isinstance(a, Tensor) or isinstance(b, Tensor)):
-        a = operand(a, op.name)
-        return _binary(op, a, b)
+        return _binary(op, side(a, op.name, "input"), b)
     tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
     if isinstance(number, np.generic):
         dtypes.check(number.dtype, op.name)
         number = number.item()
     if not isinstance(number, (int, float)):
-        number = operand(number, op.name, "other")
+        number = side(number, op.name)
         return _binary(op, *((tensor, number) if tensor is a else (number, tensor)))
     array = tensor._array
     if array.dtype.kind != "f":
@@ -344,7 +343,7 @@ def _times(op: str, other: Any, alpha: Any) -> Any:
         return other
     if not isinstance(alpha, (int, float, np.number)):
         raise error(TypeError, op, "alpha as a number", type(alpha).__name__, "give int or float")
-    return (other if isinstance(other, (int, float)) else operand(other, op, "other")) * alpha
+    return (other if isinstance(other, (int, float)) else side(other, op)) * alpha
 
 
 @tensor_method()

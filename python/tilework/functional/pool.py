@@ -81,7 +81,8 @@ def _regular(
 ) -> Windows:
     kernel = pair(op, "kernel_size", kernel_size, dims, 1)
     # PyTorch takes an empty list for the default, too.
-    apart = kernel if stride is None or stride == () else pair(op, "stride", stride, dims, 1)
+    default = stride is None or (isinstance(stride, (tuple, list)) and not stride)
+    apart = kernel if default else pair(op, "stride", stride, dims, 1)
     pad = pair(op, "padding", padding, dims, 0)
     spread = pair(op, "dilation", dilation, dims, 1)
     tables = []

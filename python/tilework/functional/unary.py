@@ -269,7 +269,8 @@ def square(input: Tensor) -> Tensor:
     >>> tw.square(tw.tensor([3.0]))
     tensor([9.])
     """
-    return input * input
+    x = operand(input, "square")
+    return x * x
 
 
 @tensor_method()

@@ -252,7 +252,10 @@ METHODS: dict[str, Call] = {
 # `retain_grad` needs a result of the tape, and takes nothing that could be bent.
 UNBENT = frozenset({"retain_grad"})
 
-_AT = {"getitem": ((X, (0, slice(1, 3))), {}), "contains": ((X, 0.5), {})}
+_AT: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "getitem": ((X, (0, slice(1, 3))), {}),
+    "contains": ((X, 0.5), {}),
+}
 _BY = "lt le gt ge eq ne add sub mul truediv mod floordiv pow iadd isub imul itruediv"
 _BITS = "and_ or_ xor"
 OPERATORS: dict[str, Call] = {

@@ -133,7 +133,9 @@ ALL: tuple[tuple[str, Call], ...] = (
 
 def _arguments(call: Call, rng: np.random.Generator) -> tuple[list[Any], dict[str, Any]]:
     """Valid arguments, the optional ones by name now and then."""
-    dtype = ("float32", "float64", "bfloat16")[min(rng.integers(6), 2)] if call.floats else None
+    dtype = (
+        ("float32", "float64", "bfloat16")[min(int(rng.integers(6)), 2)] if call.floats else None
+    )
     args = [_made(a, rng, dtype) for a in call.args]
     given = [k for k in call.options if rng.integers(3) == 0]
     return args, {k: _made(call.options[k], rng, dtype) for k in given}
