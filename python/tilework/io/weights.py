@@ -1,21 +1,22 @@
-"""Weights in safetensors files, written so that a crash leaves the old file whole."""
+"""Weights in safetensors files, written so that a crash leaves the old file whole.
+
+The file's metadata has a checksum of all that is in it, which other readers pass over.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import uuid
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
 
 from tilework.errors import error
+from tilework.io.files import StrPath, replacing
 from tilework.tensor import Tensor, fresh
-
-StrPath = str | os.PathLike[str]
 
 # safetensors' names; its own NumPy reader has no bfloat16.
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -27,6 +28,14 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_METADATA = "__metadata__"
+# Two entries: where a flipped bit has renamed one of them, the other is left alone.
+_CRC, _FORMAT = "tilework.crc32", "tilework.format"
+_VERSION = "1"
+_UNKNOWN = "00000000"  # the checksum's place while the data are written
+_LARGEST_HEADER = 100_000_000  # safetensors reads no longer one
+_CHUNK = 1 << 20  # bytes: what is read is still in the cache when its checksum is taken
 
 
 def save(
@@ -36,7 +45,9 @@ def save(
 
     Strided tensors (transposed, channels-last) are written in C order. The file is written beside
     `path`, synced and renamed: at any time `path` is the old file or the new one, whole.
-    TypeError where a value is no tensor or of a dtype that tilework does not read back.
+    TypeError where a value is no tensor or of a dtype that tilework does not read back, or a name
+    is no string; ValueError where a name is none that the format has; OSError as the system gives
+    it (a full disk). Nothing has been replaced then.
 
     >>> import tilework as tw
     >>> folder = getfixture("tmp_path")
@@ -44,61 +55,147 @@ def save(
     >>> load(folder / "w.safetensors")["weight"].shape
     (2, 3)
     """
-    from safetensors.numpy import save_file
-
-    # C order, because the writer takes the bytes from where the data starts and knows no strides.
-    arrays = {
-        name: np.asarray(_array(name, value), order="C") for name, value in state_dict.items()
-    }
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        beside.touch(exist_ok=False)
-        mode = beside.stat().st_mode  # as the umask has it: the writer's files are for the owner
-        save_file(arrays, beside, metadata=dict(metadata or {}))
-        beside.chmod(mode)
-        _sync(beside)
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)  # or the rename itself may be lost
+    arrays = {_name(name): _array(name, value) for name, value in state_dict.items()}
+    texts = {_name(key): _text(value) for key, value in (metadata or {}).items()}
+    for reserved in (_CRC, _FORMAT):
+        if reserved in texts:
+            raise error(ValueError, "io.save", "other metadata", reserved, "rename the entry")
+    # The widest elements first: each tensor is then aligned in the file.
+    ordered = dict(sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])))
+    entries = _entries(ordered)
+    if len(_header(entries, texts, _UNKNOWN)) > _LARGEST_HEADER:
+        raise error(
+            ValueError, "io.save", f"names and metadata of {_LARGEST_HEADER} bytes at most",
+            "more", "keep large things in tensors",
+        )  # fmt: skip
+    with replacing(path, "io.save") as file:
+        file.write(_header(entries, texts, _UNKNOWN))
+        crc = _seed(entries, texts)
+        for array in ordered.values():
+            # C order, made one tensor at a time.
+            for chunk in _chunks(np.asarray(array, order="C")):
+                crc = zlib.crc32(chunk, crc)
+                file.write(chunk)
+        file.seek(0)
+        file.write(_header(entries, texts, f"{crc:08x}"))
 
 
 def load(path: StrPath) -> dict[str, Tensor]:
-    """Reads a safetensors file as a dict of tensors. ValueError where the file is damaged."""
+    """Reads a safetensors file as a dict of tensors.
+
+    ValueError where the file is damaged: where its parts do not fit together, or are not those of
+    the checksum that save() has written.
+    """
     return load_with_metadata(path)[0]
 
 
 def load_with_metadata(path: StrPath) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads a safetensors file: its tensors, and its text metadata."""
+    tensors, metadata, _ = read(path)
+    return tensors, metadata
+
+
+def read(path: StrPath) -> tuple[dict[str, Tensor], dict[str, str], bool]:
+    """The tensors and metadata of a file, and whether a checksum stands for them.
+
+    Each tensor is read into its own array: nothing else takes room.
+    """
+    with open(path, "rb") as file:
+        entries, metadata, start = _read_header(path, file)
+        crc, known = metadata.pop(_CRC, None), metadata.pop(_FORMAT, None)
+        if known != (None if crc is None else _VERSION):
+            raise _damaged(path, f"the checksum {crc} in format {known}")
+        found = _seed(entries, metadata)
+        file.seek(start)
+        tensors = {}
+        for name, entry in entries.items():
+            array = np.empty(entry["shape"], _DTYPES[entry["dtype"]])
+            for chunk in _chunks(array):
+                if file.readinto(chunk) != len(chunk):  # type: ignore[attr-defined]
+                    raise _damaged(path, "a file cut short")
+                if crc is not None:
+                    found = zlib.crc32(chunk, found)
+            tensors[name] = fresh(array)
+    if crc is not None and crc != f"{found:08x}":
+        raise _damaged(path, f"the checksum {found:08x} where {crc} is written")
+    return tensors, metadata, crc is not None
+
+
+def _damaged(path: StrPath, reason: object) -> ValueError:
+    return error(
+        ValueError, "io.load", "a whole safetensors file", f"{path} ({reason})",
+        "copy or save it again",
+    )  # fmt: skip
+
+
+# --- the header: its length in eight bytes, then JSON ---
+
+
+def _entries(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, dict[str, Any]]:
+    entries = {}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        entries[name] = {
+            "dtype": _NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+    return entries
+
+
+def _header(entries: Mapping[str, Any], metadata: Mapping[str, str], crc: str) -> bytes:
+    marked = {**metadata, _FORMAT: _VERSION, _CRC: crc}
+    text = json.dumps(
+        {_METADATA: marked, **entries}, separators=(",", ":"), ensure_ascii=False
+    ).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _seed(entries: Mapping[str, Any], metadata: Mapping[str, str]) -> int:
+    """The checksum of all but the data, which it goes on with in the order of the entries."""
+    parts = [[n, e["dtype"], list(e["shape"]), *e["data_offsets"]] for n, e in entries.items()]
+    return zlib.crc32(json.dumps([parts, sorted(metadata.items())]).encode())
+
+
+def _read_header(
+    path: StrPath, file: BinaryIO
+) -> tuple[dict[str, dict[str, Any]], dict[str, str], int]:
+    """The entries in the data's order, the metadata, and where the data start."""
     import safetensors
 
-    deserialize: Any = safetensors.deserialize  # no release declares its types
-    content = Path(path).read_bytes()
     try:
-        entries = deserialize(content)
-        metadata = _metadata(content)
-    except (safetensors.SafetensorError, ValueError) as reason:
-        raise error(
-            ValueError, "io.load", "a whole safetensors file", f"{path} ({reason})",
-            "copy or save it again",
-        ) from reason  # fmt: skip
-    tensors = {}
-    for name, entry in entries:
+        with safetensors.safe_open(Path(path), "numpy"):  # checks that all parts fit together
+            pass
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        metadata = dict(header.pop(_METADATA, None) or {})
+    except (safetensors.SafetensorError, ValueError, OSError) as reason:
+        raise _damaged(path, reason) from reason
+    for name, entry in header.items():
         if entry["dtype"] not in _DTYPES:
             raise error(
                 ValueError, "io.load", f"dtypes among {', '.join(_DTYPES)}",
                 f"{entry['dtype']} for {name!r} in {path}", "convert the file first",
             )  # fmt: skip
-        stored = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        tensors[name] = fresh(stored.copy())  # aligned, writeable, and free of the file's bytes
-    return tensors, metadata
+    ordered = dict(sorted(header.items(), key=lambda item: (*item[1]["data_offsets"], item[0])))
+    return ordered, metadata, 8 + length
 
 
-def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
+# --- what goes in ---
+
+
+def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
+    """The bytes of a C-contiguous array, some at a time."""
+    flat = memoryview(array.reshape(-1).view(np.uint8))
+    for start in range(0, len(flat), _CHUNK):
+        yield flat[start : start + _CHUNK]
+
+
+def _array(name: Any, value: Any) -> np.ndarray[Any, Any]:
     array = value._array if isinstance(value, Tensor) else value
-    if not isinstance(array, np.ndarray) or array.dtype not in _DTYPES.values():
+    if not isinstance(array, np.ndarray) or array.dtype not in _NAMES:
         raise error(
             TypeError, "io.save", "tensors of a dtype that tilework has",
             f"{getattr(array, 'dtype', type(array).__name__)} for {name!r}", "convert it first",
@@ -106,15 +203,24 @@ def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
     return array
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """The header's `__metadata__`; the header has been validated before."""
-    length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {})
+def _name(name: Any) -> str:
+    text = _text(name)
+    if text == _METADATA:
+        raise error(ValueError, "io.save", "other names", repr(text), "rename the tensor")
+    return text
 
 
-def _sync(path: StrPath) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise error(
+            TypeError, "io.save", "names and metadata that are strings", repr(value),
+            "convert it with str(...)",
+        )  # fmt: skip
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        value.encode()
+    except UnicodeEncodeError:
+        raise error(
+            ValueError, "io.save", "names and metadata in Unicode", ascii(value),
+            "leave lone surrogates out",
+        ) from None  # fmt: skip
+    return value
