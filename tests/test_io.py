@@ -370,7 +370,7 @@ def silent_flips(path, kind, bits_of):
         load = io.load
     whole = path.read_bytes()
     silent = []
-    for i, bit in ((i, bit) for i in range(len(whole)) for bit in bits_of(i)):
+    for i, bit in [(n, bit) for n in range(len(whole)) for bit in bits_of(n)]:
         damaged = bytearray(whole)
         damaged[i] ^= 1 << bit
         path.write_bytes(damaged)

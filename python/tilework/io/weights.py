@@ -111,7 +111,7 @@ def read(path: StrPath) -> tuple[dict[str, Tensor], dict[str, str], bool]:
         for name, entry in entries.items():
             array = np.empty(entry["shape"], _DTYPES[entry["dtype"]])
             for chunk in _chunks(array):
-                if file.readinto(chunk) != len(chunk):  # type: ignore[attr-defined]
+                if file.readinto(chunk) != len(chunk):
                     raise _damaged(path, "a file cut short")
                 if crc is not None:
                     found = zlib.crc32(chunk, found)
@@ -188,7 +188,7 @@ def _read_header(
 
 def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
     """The bytes of a C-contiguous array, some at a time."""
-    flat = memoryview(array.reshape(-1).view(np.uint8))
+    flat = array.reshape(-1).view(np.uint8).data
     for start in range(0, len(flat), _CHUNK):
         yield flat[start : start + _CHUNK]
 
