@@ -67,12 +67,22 @@ DType dtype_of(PyArrayObject* a) {
   return DType::other;
 }
 
+// The bytes of such an array. Strides count an axis without elements as one: they must not overflow
+// either.
+npy_intp bytes_of(DType dtype, int ndim, const npy_intp* shape) {
+  npy_intp strided = PyDataType_ELSIZE(g_descr[static_cast<int>(dtype)]);
+  bool empty = false;
+  for (int i = 0; i < ndim; ++i) {
+    if (__builtin_mul_overflow(strided, std::max<npy_intp>(shape[i], 1), &strided))
+      throw std::bad_alloc();
+    empty |= shape[i] == 0;
+  }
+  return empty ? 0 : strided;
+}
+
 py::object wrap_block(DType dtype, int ndim, const npy_intp* shape, const npy_intp* strides) {
   PyArray_Descr* descr = g_descr[static_cast<int>(dtype)];
-  npy_intp bytes = PyDataType_ELSIZE(descr);
-  for (int i = 0; i < ndim; ++i)
-    if (__builtin_mul_overflow(bytes, shape[i], &bytes))
-      throw py::value_error("array is too big: its size in bytes overflows");
+  const npy_intp bytes = bytes_of(dtype, ndim, shape);
   // NumPy gives back one byte, or one element, for an array without elements: the same size class.
   const auto block_bytes = static_cast<std::size_t>(std::max<npy_intp>(bytes, 1));
   void* block = pool_allocate(block_bytes);
@@ -176,6 +186,7 @@ py::object new_array_like(const ArrayView& x, DType dtype) {
 }
 
 py::object new_channels_last(DType dtype, const npy_intp* shape) {
+  bytes_of(dtype, 4, shape);  // throws where what follows would overflow
   npy_intp strides[4], step = PyDataType_ELSIZE(g_descr[static_cast<int>(dtype)]);
   for (const int axis : {1, 3, 2, 0}) {
     strides[axis] = step;

@@ -1,4 +1,5 @@
 // Convolutions and their transposed twins: forward and backward.
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,14 +57,34 @@ Operand channels_last(const ArrayView& x) {
   return to;
 }
 
+// Sums of a few numbers within this stay within an int64.
+constexpr int64_t kFarthest = int64_t{1} << 61;
+
+// Refuses windows along an axis that reach so far that their places overflow.
+void require_reach(const char* op, int64_t windows, int64_t stride, int64_t padding, int64_t kernel,
+                   int64_t dilation) {
+  int64_t last = 0, reach = 0;
+  const bool overflows = __builtin_mul_overflow(std::max<int64_t>(windows - 1, 0), stride, &last) ||
+                         __builtin_mul_overflow(std::max<int64_t>(kernel - 1, 0), dilation, &reach);
+  if (overflows || last > kFarthest || reach > kFarthest || padding < -kFarthest ||
+      padding > kFarthest)
+    refuse(op, "expected windows within 2**61 of the image; got stride " + std::to_string(stride) +
+                   ", padding " + std::to_string(padding) + ", dilation " +
+                   std::to_string(dilation) + ": make them smaller");
+}
+
 // The convolution with this weight that leads from `large` (N, C, H, W) to `small` (N, O, OH, OW).
 ConvShape shape_of(const char* op, const npy_intp* large, const npy_intp* small,
                    const ArrayView& weight, const ConvWindow& w) {
   if (w.groups < 1 || w.stride.first < 1 || w.stride.second < 1 || w.dilation.first < 1 ||
       w.dilation.second < 1)
     refuse(op, "expected stride, dilation and groups of at least 1");
-  if (weight.shape[0] != small[1] || weight.shape[1] * w.groups != large[1] ||
-      small[1] % w.groups != 0)
+  require_reach(op, small[2], w.stride.first, w.padding.first, weight.shape[2], w.dilation.first);
+  require_reach(op, small[3], w.stride.second, w.padding.second, weight.shape[3],
+                w.dilation.second);
+  if (weight.shape[0] != small[1] || large[1] % w.groups != 0 ||
+      weight.shape[1] != large[1] / w.groups || small[1] % w.groups != 0 ||
+      w.groups > std::max<npy_intp>({large[1], small[1], 1}))
     refuse(op, "expected a weight (" + std::to_string(small[1]) + ", " + std::to_string(large[1]) +
                    " / groups, KH, KW) with groups that divide both; got " + shape_text(weight) +
                    " and groups " + std::to_string(w.groups));
@@ -101,6 +122,7 @@ class PackedConvWeight {
   struct Panels {
     const void* routine;
     int64_t groups;
+    std::vector<int64_t> taps;
     size_t bytes;
     Scratch<char> data;
   };
@@ -117,10 +139,13 @@ class PackedConvWeight {
     const KernelPacking packing = conv_packing<T>(s, x, kernel);
     if (!packing.routine) return nullptr;
     for (const auto& made : packed_)
-      if (made->routine == packing.routine && made->groups == s.groups) return made;
-    const std::shared_ptr<Panels> made(
-        new Panels{packing.routine, s.groups, packing.bytes, Scratch<char>(packing.bytes)});
+      if (made->routine == packing.routine && made->groups == s.groups &&
+          made->taps == packing.taps)
+        return made;
+    const std::shared_ptr<Panels> made(new Panels{packing.routine, s.groups, packing.taps,
+                                                  packing.bytes, Scratch<char>(packing.bytes)});
     conv_pack<T>(s, x, kernel, packing, made->data.get());
+    if (packed_.size() == kMost) packed_.erase(packed_.begin());
     packed_.push_back(made);
     return made;
   }
@@ -136,7 +161,8 @@ class PackedConvWeight {
   int64_t size_;
   int generation_ = -1;
   MatmulPrecision precision_ = MatmulPrecision::highest;
-  // By routine and groups, on which their layout depends: seldom more than one.
+  static constexpr size_t kMost = 8;
+  // By routine, groups and taps, on which their layout depends: seldom more than one.
   std::vector<std::shared_ptr<Panels>> packed_;
 };
 
@@ -154,7 +180,9 @@ py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle w
   require_dtype(weight, x.dtype, op, "weight");
   require_sizes(op, out_size);
   const Activation activation = activation_from(activation_in, op);
-  const npy_intp outs = transposed ? weight.shape[1] * window.groups : weight.shape[0];
+  npy_intp outs = weight.shape[0];
+  if (transposed && __builtin_mul_overflow(weight.shape[1], window.groups, &outs))
+    refuse(op, "expected groups that divide the channels; got " + std::to_string(window.groups));
   const npy_intp y_shape[] = {x.shape[0], outs, out_size.first, out_size.second};
   const ConvShape shape = transposed ? shape_of(op, y_shape, x.shape, weight, window)
                                      : shape_of(op, x.shape, y_shape, weight, window);

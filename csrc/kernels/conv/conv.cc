@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/cpu.h"
@@ -86,6 +87,13 @@ const ConvRoutine<Args>& routine_of(const Args& args) {
   return *serving(args).routine;
 }
 
+template <class T>
+Epilogue<T> epilogue_from(Epilogue<T> e, int64_t offset) {
+  if (e.residual) e.residual += offset;
+  if (e.preactivation) e.preactivation += offset;
+  return e;
+}
+
 template <class Args>
 void run_on_this_thread(const Args& args, const ConvRoutine<Args>& routine) {
   Scratch<char> workspace(routine.workspace_bytes(args));
@@ -107,9 +115,67 @@ void pack_weights(const Correlation<T>& g, const ConvRoutine<Correlation<T>>& ro
   });
 }
 
+// The axes along which windows lie so far apart that a copy of x with the zeros around it would be
+// mostly zeros, or more than there is memory for.
+struct FarApart {
+  bool rows, cols;
+
+  explicit FarApart(const ConvGeometry& g) {
+    Tap low{}, high{};
+    for (int64_t i = 0; i < g.tap_count; ++i) {
+      const Tap& tap = g.taps[i];
+      low = {std::min(low.row, tap.row), std::min(low.col, tap.col), 0};
+      high = {std::max(high.row, tap.row), std::max(high.col, tap.col), 0};
+    }
+    rows =
+        zeros(low.row, (g.rows - 1) * g.row_step + high.row, g.in_rows) > room(g.rows, g.in_rows);
+    cols =
+        zeros(low.col, (g.cols - 1) * g.col_step + high.col, g.in_cols) > room(g.cols, g.in_cols);
+  }
+  explicit operator bool() const { return rows || cols; }
+
+ private:
+  static int64_t zeros(int64_t first, int64_t last, int64_t size) {
+    return std::max<int64_t>(0, -first) + std::max<int64_t>(0, last + 1 - size);
+  }
+  static int64_t room(int64_t windows, int64_t size) { return 4 * (windows + size) + 64; }
+};
+
+template <class T>
+void correlate(Correlation<T> g, double cost_ns, const PackedKernel& packed);
+
+// One window at a time along these axes: what is left of its taps lies within x.
+template <class T>
+void correlate_apart(const Correlation<T>& g, const FarApart& far, double cost_ns) {
+  const int64_t rows = far.rows ? g.rows : 1, cols = far.cols ? g.cols : 1;
+  const int64_t row_windows = far.rows ? 1 : g.rows, col_windows = far.cols ? 1 : g.cols;
+  std::vector<Tap> taps;
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) {
+      taps.clear();
+      for (int64_t i = 0; i < g.tap_count; ++i) {
+        const Tap& tap = g.taps[i];
+        const Tap here{tap.row + r * g.row_step, tap.col + c * g.col_step, tap.weight};
+        if (Met(row_windows, g.row_step, here.row, g.in_rows).count &&
+            Met(col_windows, g.col_step, here.col, g.in_cols).count)
+          taps.push_back(here);
+      }
+      const int64_t at = r * g.y_row + c * g.y_col;
+      Correlation<T> piece = g;
+      piece.rows = row_windows;
+      piece.cols = col_windows;
+      piece.taps = taps.data();
+      piece.tap_count = static_cast<int64_t>(taps.size());
+      piece.y += at;
+      piece.epilogue = epilogue_from(g.epilogue, at);
+      correlate(piece, cost_ns / static_cast<double>(rows) / static_cast<double>(cols), {});
+    }
+}
+
 template <class T>
 void correlate(Correlation<T> g, double cost_ns, const PackedKernel& packed) {
   if (g.images == 0 || g.rows == 0 || g.cols == 0 || g.outs == 0 || g.groups == 0) return;
+  if (const FarApart far(g); far) return correlate_apart(g, far, cost_ns);
   const auto& routine = routine_of(g);
   const OutUnits units(g, routine);
   if (packed.routine == &routine) g.packed = packed.data;
@@ -158,8 +224,9 @@ void add_slices(T* dweight, int64_t elements, const T* more, int64_t slices) {
   });
 }
 
+// dense: the taps are all that dweight holds.
 template <class T>
-void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
+void weight_gradient(const WeightGradient<T>& g, bool dense, double cost_ns) {
   if (g.channels == 0 || g.outs == 0 || g.groups == 0 || g.tap_count == 0) return;
   const auto& routine = routine_of(g);
   if (cost_ns < kWorthCutting_ns) return run_on_this_thread(g, routine);
@@ -170,9 +237,11 @@ void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
   const int64_t outs = g.groups > 1 ? g.groups : g.outs, out_units = ceil_div(outs, out_unit);
   const int64_t channel_units =
       g.groups > 1 || g.channels < kWorthCutting ? 1 : g.channels / channel_unit;
-  // bfloat16 is rounded once, so that its sums cannot lie in several slices.
-  const PixelSlices slices =
-      std::is_same_v<T, bfloat16> ? PixelSlices{} : PixelSlices::of(g, out_units * channel_units);
+  // bfloat16 is rounded once, so that its sums cannot lie in several slices; and slices are added
+  // as they lie.
+  const PixelSlices slices = std::is_same_v<T, bfloat16> || !dense
+                                 ? PixelSlices{}
+                                 : PixelSlices::of(g, out_units * channel_units);
   const auto threads = static_cast<int>(ceil_div(num_threads(), slices.count()));
   const Grid grid = choose_grid(g.channels * g.tap_count, channel_units, outs, out_units, threads);
   const int64_t pieces = grid.rows * grid.cols;
@@ -191,6 +260,25 @@ void weight_gradient(const WeightGradient<T>& g, double cost_ns) {
   });
   if constexpr (!std::is_same_v<T, bfloat16>)
     if (slices.count() > 1) add_slices(g.dweight, elements, more.get(), slices.count() - 1);
+}
+
+// One tap at a time, over the windows under which it meets x.
+template <class T>
+void weight_gradient_apart(const WeightGradient<T>& g, double cost_ns) {
+  for (int64_t i = 0; i < g.tap_count; ++i) {
+    const Tap& tap = g.taps[i];
+    const Met rows(g.rows, g.row_step, tap.row, g.in_rows);
+    const Met cols(g.cols, g.col_step, tap.col, g.in_cols);
+    const Tap here{tap.row + rows.first * g.row_step, tap.col + cols.first * g.col_step,
+                   tap.weight};
+    WeightGradient<T> piece = g;
+    piece.rows = rows.count;
+    piece.cols = cols.count;
+    piece.grad += rows.first * g.grad_row + cols.first * g.grad_col;
+    piece.taps = &here;
+    piece.tap_count = 1;
+    weight_gradient(piece, false, cost_ns / static_cast<double>(g.tap_count));
+  }
 }
 
 // A 1x1 window at every pixel: one product, where pixels lie at one stride.
@@ -327,13 +415,6 @@ void multiply_pixels(const PixelProduct<T>& product, const PackedKernel& packed)
   }
 }
 
-template <class T>
-Epilogue<T> epilogue_from(Epilogue<T> e, int64_t offset) {
-  if (e.residual) e.residual += offset;
-  if (e.preactivation) e.preactivation += offset;
-  return e;
-}
-
 }  // namespace
 
 template <class T>
@@ -370,7 +451,7 @@ void conv_forward(const ConvShape& s, const ImageView<const T>& x,
     const PixelProduct<T> product = forward_product(s, x, weight, y, epilogue);
     if (product.rows.valid) return multiply_pixels(product, packed);
   }
-  const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
+  const std::vector<Tap> taps = taps_of(s, weight.row, weight.col);
   Correlation<T> g = forward_operation(s, x, weight, taps);
   g.y = y;
   g.epilogue = epilogue;
@@ -387,12 +468,16 @@ KernelPacking conv_packing(const ConvShape& s, const ImageView<const T>& x,
       return {plan.routine, plan.bytes, true};
     }
   }
-  const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
+  const std::vector<Tap> taps = taps_of(s, weight.row, weight.col);
   const Correlation<T> g = forward_operation(s, x, weight, taps);
+  if (FarApart(g)) return {nullptr, 0, false};
+  std::vector<int64_t> met;
+  if (!has_all_taps(s, taps))
+    for (const Tap& tap : taps) met.push_back(tap.weight);
   const auto& routine = routine_of(g);
   const OutUnits units(g, routine);
   const size_t bytes = units.packed_bytes * static_cast<size_t>(units.count);
-  return {bytes > 0 ? &routine : nullptr, bytes, false};
+  return {bytes > 0 ? &routine : nullptr, bytes, false, std::move(met)};
 }
 
 template <class T>
@@ -401,7 +486,7 @@ void conv_pack(const ConvShape& s, const ImageView<const T>& x, const KernelView
   if (packing.is_product)
     return gemm_pack(forward_product(s, x, weight, static_cast<T*>(nullptr), {}).args,
                      {static_cast<const GemmRoutine<T>*>(packing.routine), packing.bytes}, packed);
-  const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
+  const std::vector<Tap> taps = taps_of(s, weight.row, weight.col);
   pack_weights(forward_operation(s, x, weight, taps),
                *static_cast<const ConvRoutine<Correlation<T>>*>(packing.routine), packed);
 }
@@ -426,8 +511,14 @@ template <class T>
 void conv_weight_gradient(const ConvShape& s, const ImageView<const T>& x,
                           const ImageView<const T>& dy, const KernelView<T>& dweight) {
   if (prefers_product(s, x, dy, dweight)) return gemm(weight_gradient_product(s, x, dy, dweight));
-  const std::vector<Tap> taps = all_taps(s, dweight.row, dweight.col);
-  weight_gradient(weight_gradient_operation(s, x, dy, dweight, taps), conv_cost_ns<T>(s));
+  const std::vector<Tap> taps = taps_of(s, dweight.row, dweight.col);
+  const bool dense = has_all_taps(s, taps);
+  if (!dense)
+    std::fill_n(dweight.data, s.outs * (s.channels / s.groups) * s.kernel_rows * s.kernel_cols,
+                T{});
+  const WeightGradient<T> g = weight_gradient_operation(s, x, dy, dweight, taps);
+  if (FarApart(g)) return weight_gradient_apart(g, conv_cost_ns<T>(s));
+  weight_gradient(g, dense, conv_cost_ns<T>(s));
 }
 
 // --- which routine, and why ---
@@ -464,7 +555,7 @@ std::vector<ConvService> conv_services(const ConvShape& s, const ImageView<const
       if (v.table == found.table)
         services.push_back({pass, v.name, found.routine->name, found.routine->why});
   };
-  const std::vector<Tap> taps = all_taps(s, weight.row, weight.col);
+  const std::vector<Tap> taps = taps_of(s, weight.row, weight.col);
   if (prefers_product(s, x) && pixel_rows(s, x).valid)
     services.push_back({"forward", nullptr, "product", kProduct});
   else

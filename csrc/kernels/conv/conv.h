@@ -64,7 +64,8 @@ void conv_forward(const ConvShape& s, const ImageView<const T>& x,
 struct KernelPacking {
   const void* routine;  // null: it packs nothing ahead
   size_t bytes;
-  bool is_product;  // a routine of the matrix product
+  bool is_product;                 // a routine of the matrix product
+  std::vector<int64_t> taps = {};  // the weights that the images meet, where they meet not all
 };
 template <class T>
 KernelPacking conv_packing(const ConvShape& s, const ImageView<const T>& x,

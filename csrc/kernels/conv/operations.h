@@ -13,13 +13,36 @@ namespace tilework {
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t floor_mod(int64_t a, int64_t b) { return (a % b + b) % b; }
 
-inline std::vector<Tap> all_taps(const ConvShape& s, int64_t w_row, int64_t w_col) {
+// Of `windows` along an axis, those under which a tap meets x: window r reads r * step + tap.
+struct Met {
+  int64_t first, count;
+
+  Met(int64_t windows, int64_t step, int64_t tap, int64_t size) {
+    first = tap < 0 ? ceil_div(-tap, step) : 0;
+    const int64_t end = tap < size ? std::min(windows, (size - 1 - tap) / step + 1) : 0;
+    count = std::max<int64_t>(0, end - first);
+  }
+};
+
+// The taps that meet x anywhere: the others add nothing, and may lie so far out that no copy of x
+// could reach them.
+inline std::vector<Tap> taps_of(const ConvShape& s, int64_t w_row, int64_t w_col) {
   std::vector<Tap> taps;
-  for (int64_t i = 0; i < s.kernel_rows; ++i)
-    for (int64_t j = 0; j < s.kernel_cols; ++j)
-      taps.push_back({i * s.row_dilation - s.row_padding, j * s.col_dilation - s.col_padding,
-                      i * w_row + j * w_col});
+  if (s.images == 0 || s.channels == 0 || s.outs == 0) return taps;
+  std::vector<int64_t> cols;
+  for (int64_t j = 0; j < s.kernel_cols; ++j)
+    if (Met(s.cols, s.col_step, j * s.col_dilation - s.col_padding, s.in_cols).count)
+      cols.push_back(j);
+  for (int64_t i = 0; i < s.kernel_rows; ++i) {
+    const int64_t row = i * s.row_dilation - s.row_padding;
+    if (Met(s.rows, s.row_step, row, s.in_rows).count == 0) continue;
+    for (const int64_t j : cols)
+      taps.push_back({row, j * s.col_dilation - s.col_padding, i * w_row + j * w_col});
+  }
   return taps;
+}
+inline bool has_all_taps(const ConvShape& s, const std::vector<Tap>& taps) {
+  return static_cast<int64_t>(taps.size()) == s.kernel_rows * s.kernel_cols;
 }
 
 // The grid of y's pixels, where a convolution and its weights' gradient go.
@@ -95,17 +118,19 @@ void for_each_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
   for (int64_t a = 0; a < std::min(s.row_step, s.in_rows); ++a)
     for (int64_t b = 0; b < std::min(s.col_step, s.in_cols); ++b) {
       taps.clear();
+      g.rows = ceil_div(s.in_rows - a, s.row_step);
+      g.cols = ceil_div(s.in_cols - b, s.col_step);
       for (int64_t i = s.kernel_rows; i-- > 0;)
         for (int64_t j = s.kernel_cols; j-- > 0;) {
           const int64_t row = a + s.row_padding - i * s.row_dilation;
           const int64_t col = b + s.col_padding - j * s.col_dilation;
-          if (floor_mod(row, s.row_step) == 0 && floor_mod(col, s.col_step) == 0)
+          if (floor_mod(row, s.row_step) == 0 && floor_mod(col, s.col_step) == 0 &&
+              Met(g.rows, 1, row / s.row_step, s.rows).count &&
+              Met(g.cols, 1, col / s.col_step, s.cols).count)
             taps.push_back({row / s.row_step, col / s.col_step, i * weight.row + j * weight.col});
         }
       g.taps = taps.data();
       g.tap_count = static_cast<int64_t>(taps.size());
-      g.rows = ceil_div(s.in_rows - a, s.row_step);
-      g.cols = ceil_div(s.in_cols - b, s.col_step);
       body(g, (a * s.in_cols + b) * s.channels);
     }
 }

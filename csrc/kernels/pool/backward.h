@@ -63,7 +63,7 @@ struct Coverers {
 
 template <class T>
 TW_INLINE T share_of(const Window& r, const Window& c) {
-  return T(1) / static_cast<T>(r.size * c.size);
+  return T(1) / (static_cast<T>(r.size) * static_cast<T>(c.size));
 }
 
 // --- Channels-last ---

@@ -119,7 +119,7 @@ TW_INLINE T one_output(const T* row, const Window& w, int64_t height) {
   } else {
     for (int64_t j = 0; j < w.taps; ++j) total = Op::combine(total, x[j * w.step]);
   }
-  return Op::finish(total, static_cast<T>(height * w.size));
+  return Op::finish(total, static_cast<T>(height) * static_cast<T>(w.size));
 }
 
 // The columns of a row that already combines the window's rows. `row` may be read past its end, up
@@ -127,7 +127,7 @@ TW_INLINE T one_output(const T* row, const Window& w, int64_t height) {
 template <class Op, int kStride, class T>
 TW_INLINE void regular_outputs(const T* row, T* y, const PoolJob& job, int64_t height) {
   const Window& w = job.cols[job.run.begin];
-  const Vec<T> size(static_cast<T>(height * w.size));
+  const Vec<T> size(static_cast<T>(height) * static_cast<T>(w.size));
   sweep<T>(job.run.end - job.run.begin, [&](int64_t o, auto lanes) TW_INLINE_LAMBDA {
     const T* from = row + w.start + o * kStride;
     Vec<T> total = load_apart<kStride>(from, WholeVector<T>{});
@@ -165,7 +165,7 @@ void reduce_row(const T* plane, T* y, const PoolJob& job, const Window& r, T* bu
   }
   for (int64_t o = 0; o < job.out_width; ++o) {
     const Window& c = job.cols[o];
-    const Vec<T> size(static_cast<T>(r.size * c.size));
+    const Vec<T> size(static_cast<T>(r.size) * static_cast<T>(c.size));
     reduce_taps<Op>(plane + c.start * C, rows, {c.taps, c.step * C}, C, y + o * C,
                     [&](Vec<T> v) TW_INLINE_LAMBDA { return Op::finish(v, size); });
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from operator import index
@@ -130,6 +131,19 @@ def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
     if len(set(found)) != len(found):
         raise error(ValueError, op, "each dim once", dim, "drop the repeated one")
     return tuple(found)
+
+
+# The most that a padding, stride or dilation may be: sums of a few of them stay within 64 bits.
+FARTHEST = 2**60
+
+
+def room_for(op: str, shape: Sequence[int]) -> None:
+    """MemoryError where no machine has the memory for a result of `shape`, and tables beside it."""
+    if math.prod(n or 1 for n in shape) >= 2**44:
+        raise error(
+            MemoryError, op, "a result that fits in memory", f"one of shape {tuple(shape)}",
+            "make it smaller",
+        )  # fmt: skip
 
 
 def need_float(op: str, x: Tensor, name: str = "input") -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tilework.errors import error
+from tilework.functional.common import FARTHEST, room_for
 
 Pair = tuple[int, int]
 # stride, (top, left) padding, dilation, groups: what the engines are told beside the arrays
@@ -21,16 +22,17 @@ Geometry = tuple[Pair, Pair, Pair, int]
 
 
 def numbers(op: str, name: str, value: Any, rank: int, least: float) -> tuple[int, ...]:
-    """A number for each of `rank` axes, given as one or as a sequence; ValueError below `least`."""
+    """A number for each of `rank` axes, given as one or as a sequence; ValueError below `least` and
+    where sums of such numbers could overflow."""
     try:
         several = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value)
         given = tuple(map(index, value if several else (value,)))
         given *= rank if len(given) == 1 else 1
     except (TypeError, ValueError):
         given = ()
-    if len(given) != rank or min(given) < least or max(given) >= 2**63:
+    if len(given) != rank or min(given) < least or max(map(abs, given)) > FARTHEST:
         raise error(
-            ValueError, op, f"{name} of {rank} whole numbers from {least}",
+            ValueError, op, f"{name} of {rank} whole numbers from {least} to 2**60",
             value, "give one for all, or one each",
         )  # fmt: skip
     return given
@@ -65,6 +67,17 @@ def _check_channels(op: str, x: tuple[int, ...], channels: int, groups: int, out
         )  # fmt: skip
 
 
+def _reach(op: str, dilation: tuple[int, ...], kernel: tuple[int, ...]) -> list[int]:
+    """From the first tap to the last; ValueError where its sum with a padding could overflow."""
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    if max(reach) > 2 * FARTHEST:
+        raise error(
+            ValueError, op, "windows of at most 2**61", f"dilation {dilation}, kernel {kernel}",
+            "lower the dilation",
+        )  # fmt: skip
+    return reach
+
+
 def _same(op: str, stride: tuple[int, ...], reach: list[int]) -> tuple[list[int], list[int]]:
     """Where windows start, and how much is padded in all, for padding='same'."""
     if any(s != 1 for s in stride):
@@ -92,7 +105,7 @@ def conv_plan(
     (groups,) = numbers(op, "groups", groups, 1, 1)
     _check_channels(op, x, w[1] * groups, groups, w[0])
     kernel = numbers(op, "kernel", w[2:], rank, 1)
-    reach = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
+    reach = _reach(op, spread, kernel)
     if padding == "same":
         start, total = _same(op, steps, reach)
     elif isinstance(padding, str) and padding != "valid":
@@ -110,6 +123,7 @@ def conv_plan(
             ValueError, op, f"an input that holds a window of {window}", f"{padded}, padded",
             "pad more, or take a smaller kernel or dilation",
         )  # fmt: skip
+    room_for(op, (x[0], w[0], *out))
     return (_two(steps, 1), _two(start, 0), _two(spread, 1), groups), _two(out, 1)
 
 
@@ -133,21 +147,22 @@ def transpose_plan(
     extra = numbers(op, "output_padding", output_padding, rank, 0)
     (groups,) = numbers(op, "groups", groups, 1, 1)
     _check_channels(op, x, w[0], groups, w[1] * groups)
-    kernel = numbers(op, "kernel", w[2:], rank, 1)
+    reach = _reach(op, spread, numbers(op, "kernel", w[2:], rank, 1))
     if any(e >= max(s, d) for e, s, d in zip(extra, steps, spread, strict=True)):
         raise error(
             ValueError, op, "output_padding below stride or dilation", output_padding,
             "it chooses among the sizes that stride folds into one: lower it",
         )  # fmt: skip
     out = [
-        (n - 1) * s - 2 * p + d * (k - 1) + e + 1
-        for n, s, p, d, k, e in zip(x[2:], steps, start, spread, kernel, extra, strict=True)
+        (n - 1) * s - 2 * p + r + e + 1
+        for n, s, p, r, e in zip(x[2:], steps, start, reach, extra, strict=True)
     ]
     if min(out) < 1 or min(x[2:]) < 1:
         raise error(
             ValueError, op, "an output of at least one element an axis", f"{tuple(out)} of {x}",
             "lower the padding, or give a larger input",
         )  # fmt: skip
+    room_for(op, (x[0], w[1] * groups, *out))
     return (_two(steps, 1), _two(start, 0), _two(spread, 1), groups), _two(out, 1)
 
 

@@ -12,7 +12,7 @@ from tilework.autograd import mode as grad_mode
 from tilework.autograd import record
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.common import operand
+from tilework.functional.common import operand, room_for
 from tilework.functional.planes import (
     is_channels_last,
     linear_op,
@@ -180,6 +180,7 @@ def interpolate(
         pooled = adaptive_avg_pool1d if dims == 1 else adaptive_avg_pool2d
         result = narrowed(pooled(x, counts), narrow)
         return result
+    room_for("interpolate", (*x.shape[:2], *counts))
     tables: list[Any] = [] if dims == 2 else [*_nearest(1, 1, None, False)]
     for n, count, factor in zip(spatial, counts, factors, strict=True):
         if "linear" in mode:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
-from tilework.functional.common import number_of, operand, sizes
+from tilework.functional.common import number_of, operand, room_for, sizes
 from tilework.functional.shape import cat, narrow
 from tilework.tensor import Tensor, fresh
 
@@ -32,9 +32,9 @@ def pad(
 
     Modes: "constant" adds `value` (0), "reflect" mirrors about the edge element, "replicate"
     repeats it, "circular" goes on at the other end. Negative lengths cut. ValueError on an odd
-    number of lengths, on another mode, a value beside a mode other than "constant", and on an axis
-    too short to take from: reflect needs more than the padding, circular as much, replicate one
-    element.
+    number of lengths, on another mode, a value beside a mode other than "constant", on cutting more
+    than there is, and on an axis too short to take from: reflect needs more than the padding,
+    circular as much, replicate one element.
 
     >>> F.pad(tw.ones(2), (1, 0))
     tensor([0., 1., 1.])
@@ -54,6 +54,9 @@ def pad(
         )  # fmt: skip
     pairs = [(0, 0)] * (x.ndim - len(pad) // 2)
     pairs += [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    if any(n < max(-b, 0) + max(-a, 0) for (b, a), n in zip(pairs, x.shape, strict=True)):
+        raise error(ValueError, "pad", f"cuts within the axes of {x.shape}", tuple(pad), "cut less")
+    room_for("pad", [b + n + a for (b, a), n in zip(pairs, x.shape, strict=True)])
     cut = tuple(slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(pairs, x.shape, strict=True))
     grown = [(max(b, 0), max(a, 0)) for b, a in pairs]
     inner: Tensor = x if all(min(p) >= 0 for p in pairs) else x[cut]

@@ -16,7 +16,7 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.common import operand, whole
+from tilework.functional.common import FARTHEST, operand, room_for, whole
 from tilework.functional.indexing import gather
 from tilework.functional.planes import (
     is_channels_last,
@@ -51,7 +51,8 @@ def pair(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, in
     """`value`, one number or one a dimension, as (height's, width's): 1-d is a plane of height 1,
     whose height has the least number allowed.
 
-    TypeError on what is no whole number, ValueError on another count or below `least`.
+    TypeError on what is no whole number, ValueError on another count, below `least` and where sums
+    of such numbers could overflow.
     """
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * dims
     try:
@@ -60,10 +61,10 @@ def pair(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, in
         raise error(TypeError, op, f"{name} in whole numbers", value, "give ints") from None
     if len(numbers) == 1:
         numbers *= dims
-    if len(numbers) != dims or min(numbers) < least:
+    if len(numbers) != dims or min(numbers) < least or max(numbers) > FARTHEST:
         raise error(
-            ValueError, op, f"{name} as {dims} number{'s' * (dims > 1)} of at least {least}",
-            value, "give one, or one a dimension",
+            ValueError, op,
+            f"{name} as {dims} number{'s' * (dims > 1)} of at least {least}, to 2**60", value, "give one, or one a dimension",
         )  # fmt: skip
     return (least, *numbers) if dims == 1 else numbers  # type: ignore[return-value]
 
@@ -98,6 +99,7 @@ def _regular(
                 ValueError, op, f"an input that kernel {k} (dilation {d}, padding {p}) fits in",
                 f"length {n}", "take a smaller kernel, or pad",
             )  # fmt: skip
+        room_for(op, (count,))
         tables.append(regular(n, k, s, p, d, count, include_pad))
     return tables[0], tables[1]
 
@@ -108,6 +110,7 @@ def _adaptive(op: str, size: tuple[int, int], output_size: AdaptiveSize, dims: i
     if len(given) == dims:
         given = tuple(n if g is None else g for g, n in zip(given, kept, strict=True))
     wanted = pair(op, "output_size", given, dims, 1)
+    room_for(op, wanted)
     return adaptive(size[0], wanted[0]), adaptive(size[1], wanted[1])
 
 
@@ -423,9 +426,15 @@ def max_unpool2d(
     if output_size is None:
         sides = zip(array.shape[2:], kernel, apart, pad, strict=True)
         plane = tuple((n - 1) * s + k - 2 * p for n, k, s, p in sides)
+        if min(plane) < 1:
+            raise error(
+                ValueError, "max_unpool2d", "a plane of at least one element a side", plane,
+                "lower the padding, or give output_size",
+            )  # fmt: skip
     else:
         plane = pair("max_unpool2d", "output_size", tuple(output_size)[-2:], 2, 1)
     n, c = array.shape[:2]
+    room_for("max_unpool2d", (n, c, *plane))
     spots = at._array.reshape(n, c, -1)
     area = plane[0] * plane[1]
     if spots.size and not 0 <= spots.min() <= spots.max() < area:

@@ -5,21 +5,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import in_float32
-from tilework.functional.common import operand
+from tilework.functional.common import operand, room_for
 from tilework.functional.conv_shapes import numbers
+from tilework.geometry import met
 from tilework.tensor import Tensor, fresh
 
 Array = Any
 Pair = tuple[int, ...]
+Index = tuple[int | slice, ...]
 Size = int | Sequence[int]
 
 
@@ -35,52 +37,45 @@ class _Windows:
         self.padding = numbers(op, "padding", padding, 2, 0)
         self.stride = numbers(op, "stride", stride, 2, 1)
         self.reach = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
-        self.padded = tuple(n + 2 * p for n, p in zip(size, self.padding, strict=True))
+        padded = tuple(n + 2 * p for n, p in zip(size, self.padding, strict=True))
         self.out = tuple(
-            (n - r) // s + 1 for n, r, s in zip(self.padded, self.reach, self.stride, strict=True)
+            (n - r) // s + 1 for n, r, s in zip(padded, self.reach, self.stride, strict=True)
         )
         if min(self.out) < 1:
             raise error(
                 ValueError, op, f"an image that holds a window of {self.reach}",
-                f"{self.padded}, padded", "pad more, or take a smaller kernel or dilation",
+                f"{padded}, padded", "pad more, or take a smaller kernel or dilation",
             )  # fmt: skip
         self.count = math.prod(self.out)
         self.taps = math.prod(self.kernel)
+        room_for(op, (*self.kernel, *self.out))
 
-    def inner(self) -> tuple[slice, ...]:
-        """The images within their padding."""
-        image = (slice(p, p + n) for p, n in zip(self.padding, self.size, strict=True))
-        return slice(None), slice(None), *image
-
-    def met(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """Each tap, and the rows and columns of the padded image that it meets."""
-        for tap in np.ndindex(*self.kernel):
-            rows, columns = (
-                slice(t * d, t * d + (n - 1) * s + 1, s)
-                for t, d, n, s in zip(tap, self.dilation, self.out, self.stride, strict=True)
-            )
-            yield tap[0], tap[1], rows, columns
+    def met(self) -> Iterator[tuple[Index, Index]]:
+        """For each tap that meets the image: where in (N, C, KH, KW, OH, OW), and where in it."""
+        settings = (self.kernel, self.out, self.stride, self.padding, self.dilation, self.size)
+        per_axis = [list(met(*axis)) for axis in zip(*settings, strict=True)]
+        all_of = slice(None)
+        for (i, down, rows), (j, across, columns) in product(*per_axis):
+            yield (all_of, all_of, i, j, down, across), (all_of, all_of, rows, columns)
 
 
 def _unfolded(x: Array, windows: _Windows) -> Array:
     """(N, C, H, W) to (N, C * taps, count)."""
     n, c = x.shape[:2]
-    padded = np.zeros((n, c, *windows.padded), x.dtype)
-    padded[windows.inner()] = x
-    seen = sliding_window_view(padded, windows.reach, axis=(2, 3))
-    (down, right), (apart, aside) = windows.stride, windows.dilation
-    seen = seen[:, :, ::down, ::right, ::apart, ::aside].transpose(0, 1, 4, 5, 2, 3)
-    return np.ascontiguousarray(seen).reshape(n, c * windows.taps, windows.count)
+    columns = np.zeros((n, c, *windows.kernel, *windows.out), x.dtype)
+    for there, here in windows.met() if x.size else ():
+        columns[there] = x[here]
+    return columns.reshape(n, c * windows.taps, windows.count)
 
 
 def _folded(y: Array, windows: _Windows) -> Array:
     """(N, C * taps, count) to (N, C, H, W)."""
     n, channels = y.shape[0], y.shape[1] // windows.taps
     split = y.reshape(n, channels, *windows.kernel, *windows.out)
-    padded = np.zeros((n, channels, *windows.padded), y.dtype)
-    for i, j, rows, columns in windows.met():
-        padded[:, :, rows, columns] += split[:, :, i, j]
-    return np.ascontiguousarray(padded[windows.inner()])
+    image = np.zeros((n, channels, *windows.size), y.dtype)
+    for there, here in windows.met() if y.size else ():
+        image[here] += split[there]
+    return image
 
 
 def _unfold_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:

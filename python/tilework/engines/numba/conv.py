@@ -20,8 +20,11 @@ from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import quiet
 from tilework.engines.numba.layout import Array, empty_like
 from tilework.engines.numba.pointwise import activate, activation_gradient
+from tilework.geometry import met
 
 Pair = tuple[int, int]
+Pixels = tuple[slice, slice, slice, slice]
+_ALL = slice(None)
 P = ParamSpec("P")
 R = TypeVar("R", bound=tuple[Array | None, ...])
 
@@ -42,35 +45,21 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class _Windows:
-    """Where the windows of a convolution lie in the part of the input that they cover."""
+    """Where the windows of a convolution lie on images of `size`."""
 
-    def __init__(self, stride: Pair, padding: Pair, dilation: Pair, kernel: Pair, out: Pair):
-        self.stride, self.dilation, self.kernel, self.out = stride, dilation, kernel, out
-        self.start = padding
-        # The rows and columns from the first window's start to the last one's end.
-        self.extent = tuple(
-            max((n - 1) * s + (k - 1) * d + 1, 0)
-            for n, s, k, d in zip(out, stride, kernel, dilation, strict=True)
-        )
+    def __init__(
+        self, stride: Pair, padding: Pair, dilation: Pair, kernel: Pair, out: Pair, size: Pair
+    ):
+        self.out, self.size = out, size
+        self._axes = tuple(zip(kernel, out, stride, padding, dilation, size, strict=True))
 
-    def covered(self, size: Pair) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """The part of channels-last images that windows cover, and its place in their extent."""
-        image, extent = [slice(None)], [slice(None)]
-        for n, start, length in zip(size, self.start, self.extent, strict=True):
-            first, last = max(0, -start), max(min(n, length - start), 0)
-            image.append(slice(first, last))
-            extent.append(slice(first + start, max(last + start, 0)))
-        return tuple(image), tuple(extent)
-
-    def taps(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """Each tap, and the rows and columns of the extent that it meets."""
-        for i in range(self.kernel[0]):
-            for j in range(self.kernel[1]):
-                yield i, j, self._met(0, i), self._met(1, j)
-
-    def _met(self, axis: int, tap: int) -> slice:
-        first, step = tap * self.dilation[axis], self.stride[axis]
-        return slice(first, first + (self.out[axis] - 1) * step + 1, step)
+    def taps(self) -> Iterator[tuple[int, int, Pixels, Pixels]]:
+        """Each tap that meets the images, the windows under which it does, and the pixels there, of
+        (groups, N, H, W, C)."""
+        rows, columns = (list(met(*axis)) for axis in self._axes)
+        for i, down, y in rows:
+            for j, across, x in columns:
+                yield i, j, (_ALL, _ALL, down, across), (_ALL, _ALL, y, x)
 
 
 def _by_group(image: Array, groups: int) -> Array:
@@ -99,51 +88,41 @@ def _product(a: Array, b: Array) -> Array:
     return product
 
 
-def _extended(x: Array, windows: _Windows) -> Array:
-    """x (N, C, H, W) over the windows' extent, channels-last, zero outside of x."""
-    n, c, *size = x.shape
-    image, extent = windows.covered((size[0], size[1]))
-    out = np.zeros((n, *windows.extent, c), x.dtype)
-    out[extent] = x.transpose(0, 2, 3, 1)[image]
-    return out
+def _channels_last(x: Array) -> Array:
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 
 def _gather(x: Array, weight: Array, windows: _Windows, groups: int) -> Array:
     """The convolution of x (N, C, H, W), as (N, OH, OW, O)."""
     n, outputs = x.shape[0], weight.shape[0]
-    image, taps = _by_group(_extended(x, windows), groups), _by_tap(weight, groups)
-    z = np.zeros((groups, n * math.prod(windows.out), outputs // groups), x.dtype)
-    for i, j, rows, columns in windows.taps():
-        z += _product(_pixels(image[:, :, rows, columns]), taps[i, j])
-    return z.transpose(1, 0, 2).reshape(n, *windows.out, outputs)
+    image, taps = _by_group(_channels_last(x), groups), _by_tap(weight, groups)
+    z = np.zeros((groups, n, *windows.out, outputs // groups), x.dtype)
+    for i, j, there, here in windows.taps():
+        sums = z[there]
+        sums += _product(_pixels(image[here]), taps[i, j]).reshape(sums.shape)
+    return z.transpose(1, 2, 3, 0, 4).reshape(n, *windows.out, outputs)
 
 
-def _scatter(y: Array, weight: Array, windows: _Windows, groups: int, size: Pair) -> Array:
-    """What the windows of y (N, O, OH, OW) add up to in an input of `size`, as (N, H, W, C)."""
-    n, channels = y.shape[0], weight.shape[1] * groups
-    pixels = _pixels(_by_group(y.transpose(0, 2, 3, 1), groups))
+def _scatter(y: Array, weight: Array, windows: _Windows, groups: int) -> Array:
+    """What the windows of y (N, O, OH, OW) add up to in their input, as (N, H, W, C)."""
+    pixels = _by_group(_channels_last(y), groups)
     taps = _by_tap(weight, groups).swapaxes(-1, -2)
-    sums = np.zeros((n, *windows.extent, channels), y.dtype)
+    sums = np.zeros((y.shape[0], *windows.size, weight.shape[1] * groups), y.dtype)
     grouped = _by_group(sums, groups)
-    for i, j, rows, columns in windows.taps():
-        met = grouped[:, :, rows, columns]
-        met += _product(pixels, taps[i, j]).reshape(met.shape)
-    image, extent = windows.covered(size)
-    if sums[extent].shape[1:3] == size:
-        return np.ascontiguousarray(sums[extent])
-    out = np.zeros((n, *size, channels), y.dtype)
-    out[image] = sums[extent]
-    return out
+    for i, j, there, here in windows.taps():
+        image = grouped[here]
+        image += _product(_pixels(pixels[there]), taps[i, j]).reshape(image.shape)
+    return sums
 
 
 def _correlate(y: Array, x: Array, weight: Array, windows: _Windows, groups: int) -> Array:
     """The gradient of the weight, laid out as it is: y (N, O, OH, OW), x (N, C, H, W)."""
     out = empty_like(weight)
+    out.fill(0)
     split = out.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-    image = _by_group(_extended(x, windows), groups)
-    pixels = _pixels(_by_group(y.transpose(0, 2, 3, 1), groups)).swapaxes(-1, -2)
-    for i, j, rows, columns in windows.taps():
-        split[..., i, j] = np.matmul(pixels, _pixels(image[:, :, rows, columns]))
+    image, pixels = _by_group(_channels_last(x), groups), _by_group(_channels_last(y), groups)
+    for i, j, there, here in windows.taps():
+        split[..., i, j] = np.matmul(_pixels(pixels[there]).swapaxes(-1, -2), _pixels(image[here]))
     return out
 
 
@@ -186,7 +165,7 @@ def conv_forward(
     save: bool,
     packed: PackedConvWeight | None = None,
 ) -> tuple[Array, Array | None]:
-    windows = _Windows(stride, padding, dilation, _size(weight), out_size)
+    windows = _Windows(stride, padding, dilation, _size(weight), out_size, _size(x))
     z = _gather(x, weight, windows, groups)
     if bias is not None:
         z += bias
@@ -213,8 +192,8 @@ def conv_backward(
     need_residual: bool = False,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]:
     dz = activation_gradient(grad, saved, activation)
-    windows = _Windows(stride, padding, dilation, _size(weight), _size(grad))
-    dx = _scatter(dz, weight, windows, groups, _size(x)) if need_x else None
+    windows = _Windows(stride, padding, dilation, _size(weight), _size(grad), _size(x))
+    dx = _scatter(dz, weight, windows, groups) if need_x else None
     return (
         None if dx is None else _channels_first(dx),
         _correlate(dz, x, weight, windows, groups) if need_weight else None,
@@ -237,8 +216,8 @@ def conv_transpose_forward(
     activation: str,
     save: bool,
 ) -> tuple[Array, Array | None]:
-    windows = _Windows(stride, padding, dilation, _size(weight), _size(x))
-    z = _scatter(x, weight, windows, groups, out_size)
+    windows = _Windows(stride, padding, dilation, _size(weight), _size(x), out_size)
+    z = _scatter(x, weight, windows, groups)
     if bias is not None:
         z += bias
     return activate(_channels_first(z), activation, save)
@@ -261,7 +240,7 @@ def conv_transpose_backward(
     need_bias: bool,
 ) -> tuple[Array | None, Array | None, Array | None]:
     dz = activation_gradient(grad, saved, activation)
-    windows = _Windows(stride, padding, dilation, _size(weight), _size(x))
+    windows = _Windows(stride, padding, dilation, _size(weight), _size(x), _size(grad))
     return (
         _channels_first(_gather(dz, weight, windows, groups)) if need_x else None,
         _correlate(x, dz, weight, windows, groups) if need_weight else None,

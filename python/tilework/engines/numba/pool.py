@@ -55,7 +55,7 @@ def _average(x: Any, rows: Any, cols: Any, y: Any) -> None:
                         for q in range(cols[j, 2]):
                             h, w = rows[i, 0] + p * rows[i, 1], cols[j, 0] + q * cols[j, 1]
                             total += x[n, h, w, c]
-                    y[n, i, j, c] = total / (rows[i, 3] * cols[j, 3])
+                    y[n, i, j, c] = total / (float(rows[i, 3]) * float(cols[j, 3]))
 
 
 @jit
@@ -64,7 +64,7 @@ def _average_backward(grad: Any, rows: Any, cols: Any, dx: Any) -> None:
         for i in range(grad.shape[1]):
             for j in range(grad.shape[2]):
                 for c in range(grad.shape[3]):
-                    share = grad[n, i, j, c] / (rows[i, 3] * cols[j, 3])
+                    share = grad[n, i, j, c] / (float(rows[i, 3]) * float(cols[j, 3]))
                     for p in range(rows[i, 2]):
                         for q in range(cols[j, 2]):
                             h, w = rows[i, 0] + p * rows[i, 1], cols[j, 0] + q * cols[j, 1]

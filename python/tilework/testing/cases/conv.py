@@ -155,6 +155,26 @@ def _paddings() -> Iterator[Case]:
     yield _case("conv2d", IMAGE, BASE, padding=(4, 5), stride=3, dilation=(3, 2))
 
 
+def _far() -> Iterator[Case]:
+    """Windows that lie far apart, and taps that never meet the image."""
+    kinds: tuple[Settings, ...] = (
+        {"padding": 40, "dilation": 40},
+        {"padding": (40, 1), "dilation": (41, 1)},
+        {"padding": 200, "dilation": 100, "stride": 100},
+        {"padding": (1, 300), "dilation": (1, 300), "stride": (1, 150)},
+        {"padding": (300, 2), "stride": (300, 2)},
+    )
+    for settings in kinds:
+        for weight, groups in ((BASE, 1), ((6, 1, 3, 3), 6), ((34, 3, 3, 3), 2)):
+            yield _case("conv2d", IMAGE, weight, **settings, groups=groups)
+            if "stride" not in settings:
+                yield _case("conv_transpose2d", (2, 34, 7, 5), (34, 2, 3, 3), **settings)
+    yield _case("conv1d", (2, 3, 9), (4, 3, 5), padding=100, dilation=50)
+    yield _case("conv1d", (2, 3, 9), (4, 3, 5), padding=400, dilation=100, stride=200)
+    far: Settings = {"padding": 500, "dilation": 500, "stride": 500, "output_padding": 3}
+    yield _case("conv_transpose1d", (2, 3, 3), (3, 4, 3), **far)
+
+
 def _groups() -> Iterator[Case]:
     for groups, inner, outer in (
         (2, 3, 2),
@@ -349,6 +369,8 @@ def _windows() -> Iterator[Case]:
         ((2, 1, 5, 5), (5, 5), {"stride": 2}),
         ((3, 7, 8), (2, 2), {"stride": 2}),
         ((0, 3, 7, 8), (3, 3), {}),
+        ((2, 3, 7, 8), (3, 3), {"dilation": 60, "padding": (60, 61)}),
+        ((2, 3, 7, 8), (3, 3), {"dilation": 60, "padding": 120, "stride": 60}),
     )
     for x, kernel, how in kinds:
         label = f"{'x'.join(map(str, x))}, kernel {kernel}, " + str(how)
@@ -600,6 +622,7 @@ def _timed() -> Iterator[Case]:
 CASES: tuple[Case, ...] = (
     *_kernels(),
     *_paddings(),
+    *_far(),
     *_groups(),
     *_tails(),
     *_layouts(),
