@@ -64,7 +64,8 @@ def pair(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, in
     if len(numbers) != dims or min(numbers) < least or max(numbers) > FARTHEST:
         raise error(
             ValueError, op,
-            f"{name} as {dims} number{'s' * (dims > 1)} of at least {least}, to 2**60", value, "give one, or one a dimension",
+            f"{name} as {dims} number{'s' * (dims > 1)} of at least {least}, to 2**60", value,
+            "give one, or one a dimension",
         )  # fmt: skip
     return (least, *numbers) if dims == 1 else numbers  # type: ignore[return-value]
 
