@@ -20,13 +20,26 @@ TW_INLINE Vec<T> relu_gradient(Vec<T> grad, Vec<T> y) {
   return select(y <= Vec<T>::zero(), Vec<T>::zero(), grad);
 }
 
+// x where its functions are at their limits already, so that none multiplies 0 by infinity. NaN
+// stays NaN.
+template <class T>
+TW_INLINE Vec<T> above(Vec<T> x, T lowest) {
+  return max(Vec<T>(lowest), x);
+}
+template <class T>
+TW_INLINE Vec<T> within(Vec<T> x, T limit) {
+  return max(Vec<T>(-limit), min(Vec<T>(limit), x));
+}
+
 template <class T>
 TW_INLINE Vec<T> gelu(Vec<T> x) {
+  x = above(x, T(-1e4));
   const Vec<T> half_x = x * Vec<T>(T(0.5));
   return fma(half_x, erf(x * Vec<T>(T(0.70710678118654752440))), half_x);
 }
 template <class T>
 TW_INLINE Vec<T> gelu_gradient(Vec<T> grad, Vec<T> x) {
+  x = within(x, T(1e4));
   const Vec<T> half = T(0.5), inv_sqrt_2pi = T(0.39894228040143267794);
   const Vec<T> cdf = fma(half, erf(x * Vec<T>(T(0.70710678118654752440))), half);
   const Vec<T> density = exp(x * x * -half) * inv_sqrt_2pi;
@@ -37,25 +50,29 @@ TW_INLINE Vec<T> gelu_gradient(Vec<T> grad, Vec<T> x) {
 template <class T>
 TW_INLINE Vec<T> gelu_tanh(Vec<T> x) {
   const Vec<T> linear = T(1.59576912160573071176), cubic = T(0.07135481627260025);
+  x = above(x, T(-1e4));
   return x * sigmoid(x * fma(x * x, cubic, linear));
 }
 template <class T>
 TW_INLINE Vec<T> gelu_tanh_gradient(Vec<T> grad, Vec<T> x) {
   const Vec<T> linear = T(1.59576912160573071176), cubic = T(0.07135481627260025);
+  x = within(x, T(1e4));
   const Vec<T> square = x * x, one = T(1);
-  const Vec<T> s = sigmoid(x * fma(square, cubic, linear));
+  const Sigmoids<T> s = sigmoids(x * fma(square, cubic, linear));
   const Vec<T> slope = fma(square, cubic * Vec<T>(T(3)), linear);
-  return grad * s * fma(x * (one - s), slope, one);
+  return grad * s.of_x * fma(x * s.of_minus_x, slope, one);
 }
 
 template <class T>
 TW_INLINE Vec<T> silu(Vec<T> x) {
+  x = above(x, T(-1e4));
   return x * sigmoid(x);
 }
 template <class T>
 TW_INLINE Vec<T> silu_gradient(Vec<T> grad, Vec<T> x) {
-  const Vec<T> s = sigmoid(x), one = T(1);
-  return grad * s * fma(x, one - s, one);
+  x = within(x, T(1e4));
+  const Sigmoids<T> s = sigmoids(x);
+  return grad * s.of_x * fma(x, s.of_minus_x, Vec<T>(T(1)));
 }
 
 template <class T>

@@ -97,6 +97,18 @@ TW_INLINE Vec<T> sigmoid(Vec<T> x) {
   return select(x < Vec<T>::zero(), e, one) / (one + e);
 }
 
+// Both, each to its last digit: 1 - sigmoid(x) would lose the small one.
+template <class T>
+struct Sigmoids {
+  Vec<T> of_x, of_minus_x;
+};
+template <class T>
+TW_INLINE Sigmoids<T> sigmoids(Vec<T> x) {
+  const Vec<T> e = exp(-abs(x)), larger = Vec<T>(T(1)) / (Vec<T>(T(1)) + e), smaller = e * larger;
+  const Mask<T> negative = x < Vec<T>::zero();
+  return {select(negative, smaller, larger), select(negative, larger, smaller)};
+}
+
 // With t = e^(-2|x|) - 1: |tanh x| = -t / (t + 2).
 template <class T>
 TW_INLINE Vec<T> tanh(Vec<T> x) {
@@ -159,6 +171,14 @@ TW_INLINE Vec<T> log(Vec<T> x) {
   const Vec<T> special =
       select(x == zero, -infinity, select(x > zero, x, Vec<T>(T(__builtin_nan("")))));
   return select(usual, y, special);
+}
+
+// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|). What rounding takes from u = 1 + e^-|x| is put back,
+// in the first order: it is all of e^-|x| where that is small.
+template <class T>
+TW_INLINE Vec<T> softplus(Vec<T> x) {
+  const Vec<T> one = T(1), e = exp(-abs(x)), u = one + e;
+  return max(Vec<T>::zero(), x) + (log(u) + (e - (u - one)) / u);
 }
 
 // |x| < 1.15: x + x p(x^2). Beyond: 1 - q(|x|)^4, q the fourth root of the complement: a root falls

@@ -50,6 +50,15 @@ def is_float(dtype: DType) -> builtins.bool:
     return dtype in FLOATS
 
 
+def finfo(dtype: DTypeLike) -> Any:
+    """NumPy's finfo, of bfloat16 too.
+
+    >>> float(finfo(bfloat16).eps)
+    0.0078125
+    """
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
 def check(dtype: DTypeLike, op: str) -> DType:
     """`dtype` as one of ours, else TypeError.
 

@@ -7,10 +7,10 @@
 
 namespace tilework::TW_ISA {
 
-// -1, 0 or 1; NaN for NaN.
+// g with the sign of x; 0 at 0, whatever g is, and NaN at NaN.
 template <class T>
-TW_INLINE Vec<T> sign(Vec<T> x) {
-  return select(abs(x) > Vec<T>::zero(), copysign(Vec<T>(T(1)), x), x);
+TW_INLINE Vec<T> abs_gradient(Vec<T> g, Vec<T> x) {
+  return select(abs(x) > Vec<T>::zero(), g * copysign(Vec<T>(T(1)), x), x);
 }
 
 // f(x), and from the gradient g of f(x) and what was saved, the gradient of x.
@@ -35,11 +35,12 @@ TW_FUNCTION(exp, exp(x), g* s)
 TW_FUNCTION(log, log(x), g / s)
 TW_FUNCTION(sqrt, sqrt(x), g* Vec<T>(T(0.5)) / s)
 TW_FUNCTION(rsqrt, Vec<T>(T(1)) / sqrt(x), g* Vec<T>(T(-0.5)) * (s * s * s))
-TW_FUNCTION(abs, abs(x), g* sign(s))
+TW_FUNCTION(abs, abs(x), abs_gradient(g, s))
 TW_FUNCTION(neg, -x, -g)
 TW_FUNCTION(square, x* x, g*(s + s))
 TW_FUNCTION(cube, x* x* x, g*(Vec<T>(T(3)) * (s * s)))
 TW_FUNCTION(reciprocal, Vec<T>(T(1)) / x, -g*(s* s))
+TW_FUNCTION(softplus, softplus(x), g* sigmoid(s))
 TW_FUNCTION(erf, erf(x), g* exp(-s* s) * Vec<T>(T(1.12837916709551257390)))
 #undef TW_FUNCTION
 

@@ -83,6 +83,7 @@ from tilework.functional.loss import (
     nll_loss,
     smooth_l1_loss,
 )
+from tilework.functional.moments import logsumexp, std, var
 from tilework.functional.norm import (
     batch_norm,
     group_norm,
@@ -135,13 +136,10 @@ from tilework.functional.reduce import (
     any,
     argmax,
     argmin,
-    logsumexp,
     max,
     mean,
     min,
-    std,
     sum,
-    var,
 )
 from tilework.functional.shape import (
     broadcast_to,

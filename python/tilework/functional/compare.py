@@ -13,7 +13,9 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
+from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, operand, ordered, side, wrap, wrapped_number
+from tilework.functional.pointwise import sum_to
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
@@ -52,6 +54,8 @@ def _arithmetic(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor
     x, y, dtype = _common(op, a, b)
     if dtype.kind in "iu" and op in ("floor_divide", "remainder") and not np.all(y):
         raise error(ValueError, op, "divisors other than 0", "0", "mask them first")
+    if dtype is dtypes.bfloat16:
+        x, y = x.astype(np.float32), y.astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         return ordered(wrap(np.asarray(function(x, y), dtype)), a, b)
 
@@ -273,19 +277,36 @@ def floor_divide(input: Tensor, other: Any) -> Tensor:
     return _arithmetic("floor_divide", np.floor_divide, input, other)
 
 
+def _remainder_recorded(grad: Tensor, inputs: Sequence[Any], saved: Any) -> Sequence[Any]:
+    """To the input as it is, and to the divisor by the quotient, which is constant."""
+    (a, b), (x, y) = inputs, saved
+    da = None if a is None else sum_to(grad, a)
+    if b is None or not b._requires_grad:
+        return da, None
+    return da, sum_to(-(grad * floor_divide(fresh(np.asarray(x)), fresh(np.asarray(y)))), b)
+
+
+_REMAINDER = Op("remainder", differentiable=_remainder_recorded)
+
+
 @tensor_method("remainder", "__mod__")
 def remainder(input: Tensor, other: Any) -> Tensor:
-    """What floor_divide leaves, with the divisor's sign. ValueError on an integer 0.
+    """What floor_divide leaves, exactly, with the divisor's sign. ValueError on an integer 0.
 
     The gradient takes the quotient as constant.
 
     >>> tw.remainder(tw.tensor([7, -7]), 2)
     tensor([1, 1])
     """
-    tensors = [t for t in (input, other) if isinstance(t, Tensor)]
-    if not wants_grad(*tensors):
-        return _arithmetic("remainder", np.remainder, input, other)
-    rest: Tensor = input - floor_divide(input, other) * other
+    sides = _side("remainder", "input", input), _side("remainder", "other", other)
+    dtype = dtypes.result_type(*sides)
+    a, b = (cast(t, dtype) if isinstance(t, Tensor) else t for t in sides)
+    rest = _arithmetic("remainder", np.remainder, a, b)
+    tensors = tuple(t if isinstance(t, Tensor) else None for t in (a, b))
+    given = [t for t in tensors if t is not None]
+    if wants_grad(*given):
+        values = tuple(t._array if isinstance(t, Tensor) else np.asarray(t, dtype) for t in (a, b))
+        record(rest, _REMAINDER, tensors, values, tuple(t._storage for t in given))
     return rest
 
 

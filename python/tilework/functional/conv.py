@@ -56,7 +56,7 @@ def _conv_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     geometry, activation, _ = saved
     if activation != "none":
         z = _conv(x, weight, bias, residual, geometry, _image(grad), "none")
-        grad = grad * ACTIVATIONS[activation].slope(z)
+        grad = ACTIVATIONS[activation].chain(grad, z)
     return (
         _transpose(grad, weight, None, geometry, _image(x), "none") if x._requires_grad else None,
         _correlation(grad, x, weight, geometry) if weight._requires_grad else None,
@@ -92,7 +92,7 @@ def _transpose_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[An
     geometry, activation, _ = saved
     if activation != "none":
         z = _transpose(x, weight, bias, geometry, _image(grad), "none")
-        grad = grad * ACTIVATIONS[activation].slope(z)
+        grad = ACTIVATIONS[activation].chain(grad, z)
     return (
         _conv(grad, weight, None, None, geometry, _image(x), "none") if x._requires_grad else None,
         _correlation(x, grad, weight, geometry) if weight._requires_grad else None,

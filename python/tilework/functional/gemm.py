@@ -192,7 +192,7 @@ def _linear_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     activation = saved[0]
     if activation != "none":
         z = linear(x, weight, bias, residual=residual)
-        grad = grad * ACTIVATIONS[activation].slope(z)
+        grad = ACTIVATIONS[activation].chain(grad, z)
     flat = grad.reshape(-1, weight.shape[0])
     return (
         matmul(grad, weight) if x._requires_grad else None,

@@ -11,7 +11,7 @@ from tilework import dtypes
 from tilework.autograd import Op, mode, record, unrecorded
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.cast import cast
+from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import (
     Ranked,
     axis,
@@ -24,7 +24,7 @@ from tilework.functional.common import (
     wrap,
     wrapped_number,
 )
-from tilework.functional.pointwise import full_like_number
+from tilework.functional.pointwise import full_like_number, sum_to, zero_where
 from tilework.tensor import Storage, Tensor, fresh, tensor_method
 
 Array = Any
@@ -381,14 +381,31 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 def _clamp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    x = inputs[0]._array
-    low, high = saved
-    inside = np.ones(x.shape, bool)
-    if low is not None:
-        inside &= x >= low
-    if high is not None:
-        inside &= x <= high
-    return (where(fresh(inside), grad, full_like_number(0.0, grad)),)
+    """To x inside of the bounds, themselves included; to a bound where it is the result."""
+    (x, low, high), (lowest, highest) = inputs, saved
+    values = x._array
+    under = np.zeros(values.shape, bool) if lowest is None else ~(values >= lowest)
+    over = np.zeros(values.shape, bool) if highest is None else ~(values <= highest)
+    found: list[Tensor | None] = [None, None, None]
+    if x._requires_grad:
+        found[0] = sum_to(zero_where(grad, under | over), x)
+    if low is not None and low._requires_grad:
+        least = values < lowest
+        if highest is not None:
+            least = least & np.less(lowest, highest)
+        found[1] = sum_to(zero_where(grad, ~least), low)
+    if high is not None and high._requires_grad:
+        most = values > highest
+        if lowest is not None:
+            most = most | np.less(highest, lowest)
+        found[2] = sum_to(zero_where(grad, ~most), high)
+    return found
+
+
+def _limit(dtype: dtypes.DType, value: Any) -> Any:
+    if value is None or isinstance(value, Tensor):
+        return None if value is None else value._array
+    return number_of("clamp", dtype, value, "limit")
 
 
 _CLAMP = Op("clamp", differentiable=_clamp_recorded)
@@ -406,17 +423,18 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     x = operand(input, "clamp")
     if min is None and max is None:
         raise error(ValueError, "clamp", "min or max", "neither", "give one")
-    if isinstance(min, Tensor) or isinstance(max, Tensor):
-        if min is not None:
-            x = x.maximum(min if isinstance(min, Tensor) else full_like_number(min, x))
-        if max is not None:
-            x = x.minimum(max if isinstance(max, Tensor) else full_like_number(max, x))
-        return x
-    x = cast(x, dtypes.result_type(x, *(v for v in (min, max) if v is not None)))
-    low, high = (None if v is None else number_of("clamp", x.dtype, v, "limit") for v in (min, max))
-    y = ordered(wrap(np.clip(x._array, low, high)), x)
-    if mode.enabled and x._requires_grad:
-        record(y, _CLAMP, (x,), (low, high), (x._storage,))
+    dtype = dtypes.result_type(x, *(v for v in (min, max) if v is not None))
+    if dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(clamp, x, min, max)
+        return result
+    x = cast(x, dtype)
+    bounds = [cast(v, dtype) if isinstance(v, Tensor) else v for v in (min, max)]
+    values = [_limit(dtype, v) for v in bounds]
+    inputs = (x, *(v if isinstance(v, Tensor) else None for v in bounds))
+    given = [t for t in inputs if t is not None]
+    y = ordered(wrap(np.clip(x._array, *values)), *given)
+    if mode.enabled and any(t._requires_grad for t in given):
+        record(y, _CLAMP, inputs, tuple(values), tuple(t._storage for t in given))
     return y
 
 

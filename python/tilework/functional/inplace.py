@@ -17,7 +17,7 @@ from tilework.functional.cast import cast
 from tilework.functional.common import operand
 from tilework.functional.indexing import is_basic, kept, numbers_first, plain_key
 from tilework.functional.pointwise import add, div, mul, sub
-from tilework.functional.random import rand, randn
+from tilework.functional.random import randn, uniform_between
 from tilework.states import Write, barred, root_of
 from tilework.tensor import Tensor, fresh, next_time, tensor_method
 
@@ -166,10 +166,11 @@ def copy_(self: Tensor, src: Any) -> Tensor:
 
 @tensor_method()
 def uniform_(self: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Uniform random numbers in [low, high), in place."""
+    """Uniform random numbers in [low, high), in place. ValueError where low is above high."""
     return _write(
-        "uniform_", self, lambda x: rand(x.shape, dtype=x.dtype) * (high - low) + low, keeps=False
-    )
+        "uniform_", self, lambda x: fresh(uniform_between(x.shape, x.dtype, low, high)),
+        keeps=False,
+    )  # fmt: skip
 
 
 @tensor_method()

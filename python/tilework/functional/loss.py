@@ -13,7 +13,9 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, need_float, operand
+from tilework.functional.pointwise import zero_where
 from tilework.functional.softmax import log_softmax
+from tilework.functional.unary import softplus_of
 from tilework.tensor import Storage, Tensor, fresh
 
 Inputs = tuple[Any, ...]
@@ -24,6 +26,16 @@ def _check_reduction(op: str, reduction: str) -> None:
         raise error(
             ValueError, op, 'reduction "none", "mean" or "sum"', reduction, "name one of them"
         )
+
+
+def _promoted(op: str, input: Any, target: Any) -> tuple[Tensor, Tensor, dtypes.DType]:
+    """Both as tensors of the dtype that the loss is computed in, and the dtype of the result."""
+    x, t = operand(input, op), operand(target, op, "target")
+    dtype = dtypes.result_type(x, t)
+    if not dtypes.is_float(dtype):
+        need_float(op, x)
+    compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
+    return cast(x, compute), cast(t, compute), dtype
 
 
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
@@ -274,15 +286,16 @@ def _soft_cross_entropy(
         )  # fmt: skip
     dim = 1 if x.ndim > 1 else 0
     classes = x.shape[dim]
+    x, target, dtype = _promoted("cross_entropy", x, target)
     if smoothing:
         target = target * (1.0 - smoothing) + smoothing / classes
-    log_p = log_softmax(x, dim)
+    loss = _weighted(log_softmax(x, dim), target)
     if weight is not None:
-        log_p = log_p * weight.reshape((-1,) + (1,) * (x.ndim - 1 - dim))
-    loss = -(target * log_p).sum(dim)
+        loss = loss * cast(weight, x.dtype).reshape((-1,) + (1,) * (x.ndim - 1 - dim))
+    loss = -loss.sum(dim)
     if reduction == "mean":
-        return loss.sum() / (x.numel() // classes)
-    return _reduced(loss, reduction)
+        return cast(loss.sum() / (x.numel() // classes), dtype)
+    return cast(_reduced(loss, reduction), dtype)
 
 
 def nll_loss(
@@ -312,14 +325,16 @@ def nll_loss(
     labels = _labels(t, x.shape[1], ignore_index, "nll_loss")
     counted = labels != ignore_index
     safe = np.where(counted, labels, 0)
-    scale = np.asarray(counted, x.dtype)
+    dtype = x.dtype
+    compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
+    scale = np.asarray(counted, compute)
     if weight is not None:
-        scale = scale * weight._array[safe]
-    picked = x.gather(1, fresh(safe.reshape(-1, 1))).reshape(-1)
-    loss = -picked * fresh(scale)
+        scale *= weight._array[safe]
+    picked = cast(x.gather(1, fresh(safe.reshape(-1, 1))).reshape(-1), compute)
+    loss = -zero_where(picked, ~counted) * fresh(scale)  # an ignored -inf is not times 0
     if reduction == "mean":
-        return loss.sum() / fresh(np.asarray(scale.sum(), x.dtype))
-    return _reduced(loss, reduction)
+        return cast(loss.sum() / fresh(np.asarray(scale.sum(dtype=np.float64), compute)), dtype)
+    return cast(_reduced(loss, reduction), dtype)
 
 
 # --- compositions ---
@@ -343,11 +358,17 @@ def binary_cross_entropy_with_logits(
     """
     op = "binary_cross_entropy_with_logits"
     _check_reduction(op, reduction)
-    if input.shape != target.shape:
-        raise error(ValueError, op, f"target {input.shape}", target.shape, "reshape it")
-    # log(1 + exp(-x)); maximum halves its gradient at a tie, which is right at x = 0.
-    zero = fresh(np.zeros((), input.dtype))
-    softplus = ((-input.abs()).exp() + 1.0).log() + (-input).maximum(zero)
-    scale: Any = 1.0 if pos_weight is None else (pos_weight - 1.0) * target + 1.0
-    loss = (1.0 - target) * input + softplus * scale
-    return _reduced(loss if weight is None else loss * weight, reduction)
+    x, t, dtype = _promoted(op, input, target)
+    if x.shape != t.shape:
+        raise error(ValueError, op, f"target {x.shape}", t.shape, "reshape it")
+    # -log sigmoid(x) is softplus(-x), and so for 1 - sigmoid: neither takes a logarithm near 1.
+    positive = t if pos_weight is None else t * pos_weight
+    loss = _weighted(softplus_of(-x), positive) + _weighted(softplus_of(x), 1.0 - t)
+    return cast(_reduced(loss if weight is None else loss * weight, reduction), dtype)
+
+
+def _weighted(value: Tensor, weight: Tensor) -> Tensor:
+    """value * weight, and 0 where the weight is, though the value be infinite."""
+    if np.isinf(value._array).any():
+        value = zero_where(value, np.equal(weight._array, 0))
+    return value * weight

@@ -16,6 +16,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand, sizes
 from tilework.functional.inplace import check_writable, written
+from tilework.functional.pointwise import zero_where
 from tilework.tensor import Storage, Tensor, fresh
 
 Inputs = tuple[Any, ...]
@@ -59,7 +60,7 @@ def _reads(*tensors: Optional) -> tuple[Storage, ...]:
 
 def _batch_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x, weight, bias, residual = inputs
-    mean, rstd, training, output = saved
+    mean, rstd, training, output, _ = saved
     dx, dweight, dbias, dresidual = ops.batch_norm_backward(
         grad, x._array, _array(weight), mean, rstd, training, output,
         x._requires_grad, _wants(residual),
@@ -67,7 +68,49 @@ def _batch_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
     return dx, dweight if _wants(weight) else None, dbias if _wants(bias) else None, dresidual
 
 
-_BATCH_NORM = Op("batch_norm", _batch_backward)
+def _batch_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, weight, bias, residual = inputs
+    mean, rstd, training, output, eps = saved
+    if output is not None:
+        grad = zero_where(grad, output <= 0)
+    over = tuple(i for i in range(x.ndim) if i != 1)
+    shape = (1, -1, *(1,) * (x.ndim - 2))
+    if training:
+        normal, inverse = _standardised(x, over, True, eps)
+    else:
+        inverse = fresh(rstd.reshape(shape))
+        normal = (x - fresh(mean.reshape(shape))) * inverse
+    dx = dweight = dbias = None
+    if x._requires_grad:
+        scaled = grad if weight is None else grad * weight.reshape(shape)
+        dx = _pulled_back(scaled, normal, inverse, over, True) if training else scaled * inverse
+    if _wants(weight):
+        dweight = (grad * normal).sum(over)
+    if _wants(bias):
+        dbias = grad.sum(over)
+    return dx, dweight, dbias, grad if _wants(residual) else None
+
+
+def _standardised(
+    x: Tensor, over: tuple[int, ...], center: bool, eps: float
+) -> tuple[Tensor, Tensor]:
+    """x less its mean (where `center`) over its deviation, and one over that, in recorded ops."""
+    away = x - x.mean(over, keepdim=True) if center else x
+    inverse = (away.square().mean(over, keepdim=True) + eps).rsqrt()
+    return away * inverse, inverse
+
+
+def _pulled_back(
+    grad: Tensor, normal: Tensor, inverse: Tensor, over: tuple[int, ...], center: bool
+) -> Tensor:
+    """The gradient of what _standardised took: less its parts along a shift and a scaling."""
+    rest = grad - normal * (grad * normal).mean(over, keepdim=True)
+    if center:
+        rest = rest - grad.mean(over, keepdim=True)
+    return rest * inverse
+
+
+_BATCH_NORM = Op("batch_norm", _batch_backward, _batch_recorded)
 
 
 def batch_norm(
@@ -125,7 +168,7 @@ def batch_norm(
     if mode.enabled and (x._requires_grad or _wants(weight) or _wants(bias) or _wants(residual)):
         cut = activation == "relu"
         reads = (*_reads(x, weight), *((y._storage,) if cut else ()))
-        saved = (mean, rstd, training, array if cut else None)
+        saved = (mean, rstd, training, array if cut else None, eps)
         record(y, _BATCH_NORM, (x, weight, bias, residual), saved, reads)
     return y
 
@@ -184,7 +227,7 @@ def _widened(x: Optional) -> Optional:
 
 def _rows_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x, weight, bias = inputs
-    mean, rstd, length, groups, channels = saved
+    mean, rstd, length, groups, channels, _ = saved
     dx, dweight, dbias = ops.norm_rows_backward(
         grad, x._array, _array(weight), mean, rstd, length, groups, channels, x._requires_grad
     )
@@ -195,10 +238,47 @@ def _rows_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
     )
 
 
-_LAYER_NORM = Op("layer_norm", _rows_backward)
-_RMS_NORM = Op("rms_norm", _rows_backward)
-_GROUP_NORM = Op("group_norm", _rows_backward)
-_INSTANCE_NORM = Op("instance_norm", _rows_backward)
+def _rows_recorded(
+    grad: Tensor, inputs: Inputs, saved: Any, shape: tuple[int, ...], center: bool
+) -> Sequence[Any]:
+    """`shape`: of the weight and bias, as they broadcast with the input."""
+    x, weight, bias = inputs
+    length, eps = saved[2], saved[5]
+    normal, inverse = _standardised(x.reshape(-1, max(length, 1)), (1,), center, eps)
+    dx = dweight = dbias = None
+    if x._requires_grad:
+        scaled = grad if weight is None else grad * weight.reshape(shape)
+        rows = scaled.reshape(-1, max(length, 1))
+        dx = _pulled_back(rows, normal, inverse, (1,), center).reshape(x.shape)
+    if _wants(weight):
+        dweight = (grad * normal.reshape(x.shape)).sum_to_size(shape).reshape(weight.shape)
+    if _wants(bias):
+        dbias = grad.sum_to_size(shape).reshape(bias.shape)
+    return dx, dweight, dbias
+
+
+def _trailing_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return _rows_recorded(grad, inputs, saved, _parameter_shape(inputs), True)
+
+
+def _rms_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return _rows_recorded(grad, inputs, saved, _parameter_shape(inputs), False)
+
+
+def _channels_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    shape = (saved[4], *(1,) * (inputs[0].ndim - 2))
+    return _rows_recorded(grad, inputs, saved, shape, True)
+
+
+def _parameter_shape(inputs: Inputs) -> tuple[int, ...]:
+    _, weight, bias = inputs
+    return next((t.shape for t in (weight, bias) if t is not None), ())
+
+
+_LAYER_NORM = Op("layer_norm", _rows_backward, _trailing_recorded)
+_RMS_NORM = Op("rms_norm", _rows_backward, _rms_recorded)
+_GROUP_NORM = Op("group_norm", _rows_backward, _channels_recorded)
+_INSTANCE_NORM = Op("instance_norm", _rows_backward, _channels_recorded)
 
 
 def _norm_rows(
@@ -211,7 +291,7 @@ def _norm_rows(
     )
     y = fresh(array)
     if mode.enabled and (x._requires_grad or _wants(weight) or _wants(bias)):
-        saved = (mean, rstd, length, groups, channels)
+        saved = (mean, rstd, length, groups, channels, eps)
         record(y, op, (x, weight, bias), saved, _reads(x, weight))
     return y, mean, rstd
 

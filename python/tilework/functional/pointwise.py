@@ -48,7 +48,7 @@ def to_shape_of(grad: Array, t: Tensor | None) -> Array | None:
     return grad if grad.shape == shape else ops.sum_to_shape(grad, shape)
 
 
-def _sum_to(grad: Tensor, t: Any) -> Tensor | None:
+def sum_to(grad: Tensor, t: Any) -> Tensor | None:
     """to_shape_of with recorded ops."""
     if not isinstance(t, Tensor) or not t._requires_grad:
         return None
@@ -76,7 +76,7 @@ def _add_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 
 def _add_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return _sum_to(grad, inputs[0]), _sum_to(grad, inputs[1])
+    return sum_to(grad, inputs[0]), sum_to(grad, inputs[1])
 
 
 def _sub_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -84,7 +84,7 @@ def _sub_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 
 def _sub_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return _sum_to(grad, inputs[0]), _sum_to(-grad, inputs[1])
+    return sum_to(grad, inputs[0]), sum_to(-grad, inputs[1])
 
 
 def _mul_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -99,22 +99,29 @@ def _mul_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 def _mul_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     a, b = _sides(inputs, saved)
-    return _sum_to(grad * b, a), _sum_to(grad * a, b)
+    return sum_to(grad * b, a), sum_to(grad * a, b)
 
 
 def _div_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     (a, b), (x, y) = inputs, _values(inputs, saved)
-    scaled = ops.binary_forward("div", grad, y)
-    da = to_shape_of(scaled, a)
-    if b is None or not b._requires_grad:
-        return da, None
-    quotient = ops.binary_forward("div", x, y)
-    return da, _negative(to_shape_of(ops.binary_forward("mul", scaled, quotient), b))
+    da = db = None
+    if a is not None and a._requires_grad:
+        da = to_shape_of(ops.binary_forward("div", grad, y), a)
+    if b is not None and b._requires_grad:
+        # Twice by y, not once by its square: that leaves the range where the slope does not.
+        slope = ops.binary_forward("div", ops.binary_forward("div", x, y), y)
+        db = _negative(to_shape_of(ops.binary_forward("mul", grad, slope), b))
+    return da, db
 
 
 def _div_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     a, b = _sides(inputs, saved)
-    return _sum_to(grad / b, a), _sum_to(-grad * a / (b * b), b)
+    da = db = None
+    if isinstance(a, Tensor) and a._requires_grad:
+        da = sum_to(grad / b, a)
+    if isinstance(b, Tensor) and b._requires_grad:
+        db = sum_to(-(grad * (a / b / b)), b)
+    return da, db
 
 
 def _pow_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -129,26 +136,30 @@ def _pow_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 
 def _base_gradient(grad: Array, x: Any, y: Any) -> Array:
-    """grad * y * x^(y-1), but 0 where y is 0, though x^-1 be infinite (PyTorch's convention)."""
+    """grad * y * x^(y-1), but 0 where y is 0, though x^-1 be infinite (PyTorch's convention), and
+    where the power has vanished under an infinite y."""
     if isinstance(y, float):
         if y == 0.0:
             return np.zeros_like(grad)
         if y in (2.0, 3.0):
             return ops.unary_backward("square" if y == 2.0 else "cube", grad, x)
-    slope = ops.binary_forward(
-        "pow", x, ops.binary_forward("sub", y, 1.0) if isinstance(y, np.ndarray) else y - 1.0
-    )
-    dx = ops.binary_forward("mul", ops.binary_forward("mul", slope, y), grad)
-    return _zero_where(np.equal(y, 0), dx) if isinstance(y, np.ndarray) else dx
+    less = ops.binary_forward("sub", y, 1.0) if isinstance(y, np.ndarray) else y - 1.0
+    power = ops.binary_forward("pow", x, less)
+    dx = ops.binary_forward("mul", ops.binary_forward("mul", power, y), grad)
+    dead = np.equal(y, 0)
+    if np.isinf(y).any():
+        dead = dead | (power == 0)
+    return _zero_where(dead, dx)
 
 
 def _exponent_gradient(grad: Array, x: Any, y: Array, power: Array) -> Array:
-    """grad * x^y * log(x), but 0 where x is 0 and y not negative."""
+    """grad * x^y * log(x), but 0 where x is 0 and y not negative, and where the power of an
+    infinite x has vanished."""
     base = x if isinstance(x, np.ndarray) else np.asarray(x, y.dtype)
     slope = ops.binary_forward("mul", power, ops.unary_forward("log", base))
-    zero = np.equal(base, 0)
-    if zero.any():
-        slope = _zero_where(zero & np.greater_equal(y, 0), slope)
+    ends = np.equal(base, 0) | np.isinf(base)
+    if ends.any():
+        slope = _zero_where(ends & ((power == 0) | np.equal(base, 0) & np.equal(y, 0)), slope)
     return ops.binary_forward("mul", grad, slope)
 
 
@@ -160,15 +171,22 @@ def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     a, b = _sides(inputs, saved[0])
     da = db = None
     if isinstance(a, Tensor) and a._requires_grad:
-        # b * a^(b-1), but 0 where b is 0, though a^-1 be infinite (PyTorch's convention).
-        slope = b * _binary(_POW, a, b - 1)
-        da = _sum_to(_masked(grad * slope, np.not_equal(getattr(b, "_array", b), 0)), a)
+        # b * a^(b-1), but 0 where b is 0, though a^-1 be infinite (PyTorch's convention), and where
+        # the power has vanished, which it does faster than b grows.
+        power = _binary(_POW, a, b - 1)
+        flat = np.equal(getattr(b, "_array", b), 0) | (power._array == 0)
+        if flat.any():  # of a base of 1: no infinite slope is multiplied by 0 further down
+            power = _binary(_POW, a.masked_fill(fresh(flat), 1.0), b - 1)
+        da = sum_to(zero_where(grad * (b * power), flat), a)
     if isinstance(b, Tensor) and b._requires_grad:
+        # a^b * log(a), but 0 where the power has vanished, and at 0^0.
         base = a if isinstance(a, Tensor) else full_like_number(a, b)
-        # a^b * log(a), but 0 where a is 0 and b is not negative.
-        dead = (base._array == 0) & (b._array >= 0)
-        slope = _binary(_POW, base, b) * _masked(base.log(), ~(base._array == 0))
-        db = _sum_to(_masked(grad * slope, ~dead), b)
+        power = _binary(_POW, base, b)
+        flat = (power._array == 0) | ((base._array == 0) & (b._array == 0))
+        if flat.any():
+            base = base.masked_fill(fresh(flat), 1.0)
+            power = _binary(_POW, base, b)
+        db = sum_to(zero_where(grad * (power * base.log()), flat), b)
     return da, db
 
 
@@ -177,22 +195,28 @@ def full_like_number(number: float, model: Tensor) -> Tensor:
     return fresh(np.asarray(number, model.dtype))
 
 
-def _masked(x: Tensor, keep: Any) -> Tensor:
-    """`x` where `keep`, else 0 (even where x is NaN or infinite)."""
-    if np.all(keep):
+def zero_where(x: Tensor, drop: Any) -> Tensor:
+    """`x` with 0 where `drop`, even where it is NaN or infinite."""
+    if not np.any(drop):
         return x
-    return x.masked_fill(fresh(np.broadcast_to(~np.asarray(keep), x.shape)), 0.0)
+    return x.masked_fill(fresh(np.broadcast_to(np.asarray(drop), x.shape)), 0.0)
 
 
-def _pick_recorded(first_wins: Callable[[Array, Array], Array]) -> Callable[..., Sequence[Any]]:
-    """The backward of maximum and minimum: to the winner, by halves where the sides are equal."""
+def _pick_recorded(loses: Callable[[Array, Array], Array]) -> Callable[..., Sequence[Any]]:
+    """The backward of maximum and minimum: to the winner, by halves where the sides are equal, to
+    both where one is NaN."""
 
     def backward(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-        x, y = _values(inputs, saved)
-        half = np.equal(x, y) * 0.5
-        to_a = fresh(np.asarray(first_wins(x, y) + half, grad.dtype))
-        a, b = inputs
-        return _sum_to(grad * to_a, a), _sum_to(grad * (1.0 - to_a), b)
+        (a, b), (x, y) = inputs, _values(inputs, saved)
+        ties = np.equal(x, y)
+        if ties.any():
+            grad = (grad * 0.5).where(fresh(np.asarray(ties)), grad)
+        da = db = None
+        if a is not None and a._requires_grad:
+            da = sum_to(zero_where(grad, loses(x, y)), a)
+        if b is not None and b._requires_grad:
+            db = sum_to(zero_where(grad, loses(y, x)), b)
+        return da, db
 
     return backward
 
@@ -202,8 +226,8 @@ _SUB = BinaryOp("sub", np.subtract, "none", _sub_backward, _sub_recorded)
 _MUL = BinaryOp("mul", np.multiply, "other", _mul_backward, _mul_recorded)
 _DIV = BinaryOp("div", np.true_divide, "both", _div_backward, _div_recorded)
 _POW = BinaryOp("pow", np.power, "both", _pow_backward, _pow_recorded)
-_MAXIMUM = BinaryOp("maximum", np.maximum, "both", None, _pick_recorded(np.greater))
-_MINIMUM = BinaryOp("minimum", np.minimum, "both", None, _pick_recorded(np.less))
+_MAXIMUM = BinaryOp("maximum", np.maximum, "both", None, _pick_recorded(np.less))
+_MINIMUM = BinaryOp("minimum", np.minimum, "both", None, _pick_recorded(np.greater))
 
 
 def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:

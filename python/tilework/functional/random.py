@@ -6,8 +6,9 @@ engine change it.
 
 from __future__ import annotations
 
-import itertools
+import os
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,27 +24,40 @@ from tilework.tensor import Tensor, fresh
 
 
 class _Generator:
-    """The process's seed, and how many calls have drawn from it."""
+    """The process's seed, and how many calls have drawn from it. Each method is one event: no two
+    threads draw under one number, and a look at the state moves nothing."""
 
     def __init__(self) -> None:
-        self.restart(0, 0)
+        self._seed = self._calls = 0
+        self.unlock()
+
+    def unlock(self) -> None:
+        self._lock = Lock()
 
     def restart(self, seed: int, calls: int) -> None:
-        self._state = (seed, itertools.count(calls))
+        with self._lock:
+            self._seed, self._calls = seed, calls
 
     def next(self) -> tuple[int, int]:
-        """(seed, call): one for each drawing; atomic, so threads never share one."""
-        seed, calls = self._state
-        return seed, next(calls)
+        """(seed, call): one for each drawing."""
+        with self._lock:
+            call = self._calls
+            self._calls = (call + 1) % 2**64
+            return self._seed, call
 
     def peek(self) -> tuple[int, int]:
-        seed, calls = self._state
-        call = next(calls)
-        self.restart(seed, call)
-        return seed, call
+        with self._lock:
+            return self._seed, self._calls
 
 
 _generator = _Generator()
+if hasattr(os, "register_at_fork"):  # another thread may have been inside when the process forked
+    os.register_at_fork(after_in_child=_generator.unlock)
+
+
+def next_call() -> tuple[int, int]:
+    """The seed and the number of a new call, for the engine's functions of random numbers."""
+    return _generator.next()
 
 
 def manual_seed(seed: int) -> None:
@@ -113,7 +127,41 @@ def _drawn(
     compute = dtypes.float32 if wanted is dtypes.bfloat16 else wanted
     engine = ops.uniform if op == "rand" else ops.normal
     array = engine(shape, compute.name, *_generator.next())
-    return finish(cast(fresh(array), wanted)._array, requires_grad, device, op)
+    if wanted is dtypes.bfloat16:
+        # To the nearest, one uniform number in 512 would become the 1 that is excluded.
+        array = _rounded_down(array) if op == "rand" else ops.narrow(array)
+    return finish(array, requires_grad, device, op)
+
+
+def _rounded_down(array: Any) -> Any:
+    """float32 numbers of 0 and above as bfloat16, none of them larger than it was."""
+    upper_half = array.view(np.uint32) >> np.uint32(16)
+    return upper_half.astype(np.uint16).view(dtypes.bfloat16)
+
+
+def uniform_between(shape: Any, dtype: Any, low: float, high: float) -> Any:
+    """An array of uniform numbers in [low, high), both as `dtype` holds them, rounding included.
+
+    TypeError on integers, ValueError where low is above high, or too far below it for the dtype.
+    """
+    if not dtypes.is_float(dtype):
+        raise error(TypeError, "uniform_", "a float dtype", dtype, "use randint for integers")
+    with np.errstate(over="ignore"):
+        first, end = dtype.type(low), dtype.type(high)
+        if not (low <= high and np.isfinite(first) and np.isfinite(dtype.type(high - low))):
+            raise error(
+                ValueError, "uniform_", f"low <= high, and both and their distance in {dtype}",
+                (low, high), "move the bounds",
+            )  # fmt: skip
+    wide = np.float64 if dtype is dtypes.float64 else np.float32
+    array = ops.uniform(shape, np.dtype(wide).name, *_generator.next())
+    array *= wide(high - low)
+    array += wide(low)
+    if dtype is dtypes.bfloat16:
+        array = ops.narrow(array)
+    # Far from 0 the sum may be rounded up, to the bound that is excluded.
+    last = max(np.nextafter(end, first), first)
+    return np.minimum(array, last, out=array)
 
 
 def rand(
@@ -173,7 +221,7 @@ def randint(
     """Integers in [low, high), int64 where no dtype is given: `randint(high, size)` or
     `randint(low, high, size)`.
 
-    ValueError where the range is empty or wider than 2**32.
+    ValueError where the range is empty, wider than 2**32, or not all of it in the dtype.
 
     >>> bool((tw.randint(3, (100,)) < 3).all())
     True
@@ -191,12 +239,28 @@ def randint(
             "widen the range",
         )  # fmt: skip
     wanted = dtypes.int64 if dtype is None else dtypes.check(dtype, "randint")
+    least, most = _whole_numbers(wanted)
+    if first < least or end - 1 > most:
+        raise error(
+            ValueError, "randint", f"a range within the whole numbers of {wanted}", (first, end),
+            f"stay between {least} and {most}, or take a wider dtype",
+        )  # fmt: skip
     shape = shape_of("randint", (), size)
     bits = ops.random_bits(shape, *_generator.next()).astype(np.uint64)
     # The high half of the product: even to within 2**-32, with no modulo's bias to small numbers.
     drawn = (bits * np.uint64(end - first)) >> np.uint64(32)
     array = np.asarray((drawn.astype(np.int64) + first).astype(wanted))
     return finish(array, requires_grad, device, "randint")
+
+
+def _whole_numbers(dtype: dtypes.DType) -> tuple[int, int]:
+    """The range in which a dtype holds every whole number."""
+    if dtype is dtypes.bool:
+        return 0, 1
+    if dtypes.is_float(dtype):
+        most = 2 ** (dtypes.finfo(dtype).nmant + 1)
+        return -most, most
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
 
 
 def randperm(n: int, *, dtype: Any = None, device: str | None = None) -> Tensor:
@@ -235,11 +299,17 @@ def normal(
 def bernoulli(input: Tensor) -> Tensor:
     """1 with the probability that each element of `input` gives, else 0.
 
+    TypeError on integers, ValueError on what is no probability.
+
     >>> tw.bernoulli(tw.ones(2))
     tensor([1., 1.])
     """
     x = operand(input, "bernoulli")
     need_float("bernoulli", x)
+    if not ((x._array >= 0) & (x._array <= 1)).all():
+        raise error(
+            ValueError, "bernoulli", "probabilities in [0, 1]", "others", "clamp or scale them"
+        )
     return cast(rand_like(x.detach()) < x.detach(), x.dtype)
 
 

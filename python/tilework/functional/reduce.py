@@ -30,7 +30,8 @@ Array = Any
 Inputs = tuple[Any, ...]
 
 
-def _with_axes(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
+def with_axes(shape: tuple[int, ...], over: tuple[int, ...]) -> tuple[int, ...]:
+    """`shape` with length 1 along the axes `over`."""
     return tuple(1 if i in over else n for i, n in enumerate(shape))
 
 
@@ -42,13 +43,13 @@ def _sum_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     # A dense array: the next backward reads it many times, a broadcast view would be walked by
     # steps.
     out = np.empty_like(x)
-    out[...] = grad.reshape(_with_axes(x.shape, saved))
+    out[...] = grad.reshape(with_axes(x.shape, saved))
     return (out,)
 
 
 def _sum_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     shape = inputs[0].shape
-    return (grad.reshape(_with_axes(shape, saved)).expand(shape),)
+    return (grad.reshape(with_axes(shape, saved)).expand(shape),)
 
 
 def _mean_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -159,13 +160,17 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
 
 
 def _extreme_gradient(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    """To the winners, in equal parts."""
+    """To the winners, in equal parts; NaN wins over all."""
     x = inputs[0]
     over, values = saved
-    shape = _with_axes(x.shape, over)
-    winners = np.equal(x._array, values.reshape(shape))
-    share = winners / winners.sum(axis=over, keepdims=True)
-    return (grad.reshape(shape) * fresh(np.asarray(share, x.dtype)),)
+    shape = with_axes(x.shape, over)
+    values = values.reshape(shape)
+    winners = np.equal(x._array, values)
+    if np.isnan(values).any():
+        winners |= np.isnan(x._array) & np.isnan(values)
+    count = fresh(np.asarray(winners.sum(axis=over, keepdims=True), grad.dtype))
+    share = (grad.reshape(shape) / count).expand(x.shape)
+    return (share.masked_fill(fresh(~winners), 0.0),)
 
 
 _AMAX = Op("amax", differentiable=_extreme_gradient)
@@ -182,6 +187,9 @@ def _extreme(op: Op, input: Any, dim: Dim, keepdim: bool) -> Tensor:
     if x._array.dtype.kind == "f":
         engine = ops.max if op is _AMAX else ops.min
         y = fresh(engine(x._array, over, keepdim))
+    elif x.dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(amax if op is _AMAX else amin, x, dim, keepdim)
+        return result
     else:
         function = np.max if op is _AMAX else np.min
         y = wrap(function(x._array, axis=over, keepdims=keepdim))
@@ -285,67 +293,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return _arg("argmin", np.argmin, input, dim, keepdim)
 
 
-# --- made of the above ---
-
-
-@tensor_method()
-@numpy_names
-def var(
-    input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False,
-    *, correction: float | None = None,
-) -> Tensor:  # fmt: skip
-    """The variance over `dim`, divided by n - correction (1, or 0 with `unbiased=False`).
-
-    TypeError on integers.
-
-    >>> tw.var(tw.tensor([1.0, 2.0, 3.0]))
-    tensor(1.)
-    """
-    x = operand(input, "var")
-    need_float("var", x)
-    over = axes("var", dim, x.ndim)
-    away = x - mean(x, over, keepdim=True) if over else x - x
-    count = x.numel() / max_one(int(np.prod([n for i, n in enumerate(x.shape) if i not in over])))
-    less = float(unbiased) if correction is None else correction
-    squares = sum(away * away, over, keepdim)
-    return squares / count_or_nan(count - less)
-
-
-def count_or_nan(n: float) -> float:
-    """A divisor that turns "no degrees of freedom" into NaN, not into an exception."""
-    return n if n > 0 else float("nan")
-
-
-@tensor_method()
-@numpy_names
-def std(
-    input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False,
-    *, correction: float | None = None,
-) -> Tensor:  # fmt: skip
-    """The square root of `var`.
-
-    >>> tw.std(tw.tensor([1.0, 2.0, 3.0]))
-    tensor(1.)
-    """
-    return var(input, dim, unbiased, keepdim, correction=correction).sqrt()
-
-
-@tensor_method()
-@numpy_names
-def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
-    """log(sum(exp(x))) over `dim`, computed without overflow. TypeError on integers.
-
-    >>> tw.logsumexp(tw.tensor([0.0, 0.0]), 0)
-    tensor(0.6931)
-    """
-    x = operand(input, "logsumexp")
-    need_float("logsumexp", x)
-    if 0 in [x.shape[i] for i in axes("logsumexp", dim, x.ndim)]:
-        return sum(x.exp(), dim, keepdim).log()  # the log of an empty sum
-    top = amax(x.detach(), dim, keepdim=True)
-    top = top.masked_fill(fresh(np.isinf(top._array)), 0.0)  # inf - inf would be NaN
-    total = sum((x - top).exp(), dim, keepdim=True).log() + top
-    return total if keepdim else sum(total, dim)
+# --- truth ---
 
 
 @tensor_method()

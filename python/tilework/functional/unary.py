@@ -14,9 +14,11 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import operand
+from tilework.functional.pointwise import zero_where
 from tilework.tensor import Tensor, fresh, tensor_method
 
-Slope = Callable[[Tensor], Tensor]
+Chain = Callable[[Tensor, Tensor], Tensor]
+Function = Callable[[Tensor], Tensor]
 
 
 def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
@@ -25,16 +27,17 @@ def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
 
 
 class UnaryOp(Op):
-    """A function by its name in the engines, and its slope as recorded ops of the input."""
+    """A function by its name in the engines, and `chain(grad, x)`: the gradient of the input x in
+    recorded ops, for create_graph."""
 
-    __slots__ = ("slope",)
+    __slots__ = ("chain",)
 
-    def __init__(self, name: str, slope: Slope) -> None:
+    def __init__(self, name: str, chain: Chain) -> None:
         def differentiable(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-            return (grad * slope(inputs[0]),)
+            return (chain(grad, inputs[0]),)
 
         super().__init__(name, _backward, differentiable)
-        self.slope = slope
+        self.chain = chain
 
 
 def _unary(op: UnaryOp, input: Any) -> Tensor:
@@ -61,13 +64,14 @@ def _not_float32(op: UnaryOp, x: Tensor) -> Tensor:
     if x.dtype is dtypes.bfloat16:
         result: Tensor = in_float32(_unary_of(op), x)
         return result
-    if op.name in ("relu", "abs", "neg"):
-        if x.dtype is dtypes.bool:
+    if op.name in ("relu", "abs", "neg", "square"):
+        if x.dtype is dtypes.bool and op is not SQUARE:
             raise error(TypeError, op.name, "numbers", "bools", "convert with x.long()")
         exact: dict[str, Callable[[Any], Any]] = {
             "relu": lambda a: np.maximum(a, 0),
             "abs": np.abs,
             "neg": np.negative,
+            "square": lambda a: np.square(a, dtype=np.int64 if a.dtype.kind == "b" else a.dtype),
         }
         return fresh(np.asarray(exact[op.name](x._array)))._keep_order(x)
     return _unary(op, cast(x, dtypes.float32))
@@ -77,80 +81,136 @@ def _unary_of(op: UnaryOp) -> Callable[[Tensor], Tensor]:
     return lambda x: _unary(op, x)
 
 
-# --- slopes, for create_graph ---
+# --- derivatives, for create_graph ---
+#
+# Each is written so that neither it nor its own derivative cancels, or multiplies 0 by infinity.
 
 
-def _step(x: Tensor) -> Tensor:
-    return fresh(np.asarray(x._array > 0, x.dtype))
+def _part(name: str, forward: Callable[[Any], Any], slope: Function) -> Function:
+    """A function that derivatives are made of: on arrays, and its slope in recorded ops."""
+
+    def gradient(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+        return (grad * slope(inputs[0]),)
+
+    op = Op(name, differentiable=gradient)
+
+    def apply(x: Tensor) -> Tensor:
+        y = fresh(forward(x._array))
+        if mode.enabled and x._requires_grad:
+            record(y, op, (x,), None, (x._storage,))
+        return y
+
+    return apply
 
 
-def _sigmoid_slope(x: Tensor) -> Tensor:
-    s = sigmoid(x)
-    return s * (1.0 - s)
+def _logistic(x: Any) -> Any:
+    return ops.unary_forward("sigmoid", x)
 
 
-def _silu_slope(x: Tensor) -> Tensor:
-    s = sigmoid(x)
-    return s * (1.0 + x * (1.0 - s))
+def _bell(x: Any) -> Any:
+    """The slope of sigmoid: s(x) s(-x) keeps the digits that s - s^2 loses."""
+    return ops.binary_forward("mul", _logistic(x), _logistic(ops.unary_forward("neg", x)))
 
 
-def _density(x: Tensor) -> Tensor:
-    """The standard normal density."""
-    return exp(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))
+def _tanh_bell(x: Any) -> Any:
+    """The slope of tanh, 4 s(2x) s(-2x)."""
+    return ops.binary_forward("mul", _bell(ops.binary_forward("mul", x, 2.0)), 4.0)
 
 
-def _cdf_gradient(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-    return (grad * _density(inputs[0]),)
+def _normal_density(x: Any) -> Any:
+    square = ops.binary_forward("mul", ops.unary_forward("square", x), -0.5)
+    return ops.binary_forward("mul", ops.unary_forward("exp", square), 1.0 / math.sqrt(2 * math.pi))
 
 
-_CDF = Op("normal_cdf", differentiable=_cdf_gradient)
+def _normal_cdf(x: Any) -> Any:
+    erf = ops.unary_forward("erf", ops.binary_forward("mul", x, math.sqrt(0.5)))
+    return ops.binary_forward("add", ops.binary_forward("mul", erf, 0.5), 0.5)
 
 
-def _normal_cdf(x: Tensor) -> Tensor:
-    """The standard normal distribution function: gelu's slope less x times the density."""
-    array = x._array
-    one = np.ones_like(array)
-    density = np.exp(array * array * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))
-    y = fresh(np.asarray(ops.unary_backward("gelu", one, array) - array * density, array.dtype))
-    if mode.enabled and x._requires_grad:
-        record(y, _CDF, (x,), None, (x._storage,))
-    return y
+def _gate_slope(x: Tensor) -> Tensor:
+    return _sigmoid_slope(x)
 
 
-def _tanh_slope(x: Tensor) -> Tensor:
-    y = tanh(x)
-    return 1.0 - y * y
+def _sigmoid_bend(x: Tensor) -> Tensor:
+    return -(_sigmoid_slope(x) * tanh(x * 0.5))
 
 
-def _exp_slope(x: Tensor) -> Tensor:
-    return exp(x)
+def _tanh_bend(x: Tensor) -> Tensor:
+    return _tanh_slope(x) * tanh(x) * -2.0
 
 
-def _sqrt_slope(x: Tensor) -> Tensor:
-    return 0.5 / sqrt(x)
+def _density_slope(x: Tensor) -> Tensor:
+    return -(_density(x) * x)
 
 
-def _gelu_slope(x: Tensor) -> Tensor:
-    return _normal_cdf(x) + x * _density(x)
+# sigmoid, whose own backward knows its result alone, and so no slope where that is 1
+_gate: Function = _part("sigmoid", _logistic, _gate_slope)
+_sigmoid_slope: Function = _part("sigmoid_slope", _bell, _sigmoid_bend)
+_tanh_slope: Function = _part("tanh_slope", _tanh_bell, _tanh_bend)
+_density: Function = _part("normal_density", _normal_density, _density_slope)
+_cdf: Function = _part("normal_cdf", _normal_cdf, _density)
 
 
-def _gelu_tanh_slope(x: Tensor) -> Tensor:
-    scale, cubic = math.sqrt(2.0 / math.pi), 0.044715
-    t = tanh((x + x * x * x * cubic) * scale)
-    return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * (scale * (1.0 + 3.0 * cubic * x * x))
+def _bounded(x: Tensor, limit: float) -> Tensor:
+    """`x` no further out than where the function is flat to the last bit of float64: x times what
+    has vanished there is then 0, at infinity too."""
+    bounded: Tensor = x.clamp(-limit, limit)
+    return bounded
 
 
-RELU = UnaryOp("relu", _step)
-SIGMOID = UnaryOp("sigmoid", _sigmoid_slope)
-TANH = UnaryOp("tanh", _tanh_slope)
-SILU = UnaryOp("silu", _silu_slope)
-GELU = UnaryOp("gelu", _gelu_slope)
-GELU_TANH = UnaryOp("gelu_tanh", _gelu_tanh_slope)
-EXP = UnaryOp("exp", _exp_slope)
-LOG = UnaryOp("log", lambda x: 1.0 / x)
-SQRT = UnaryOp("sqrt", _sqrt_slope)
-ABS = UnaryOp("abs", lambda x: fresh(np.asarray(np.sign(x._array), x.dtype)))
-NEG = UnaryOp("neg", lambda x: fresh(np.asarray(-1.0, x.dtype)))
+def _silu_chain(grad: Tensor, x: Tensor) -> Tensor:
+    x = _bounded(x, 760.0)
+    return grad * (_gate(x) + x * _sigmoid_slope(x))
+
+
+def _gelu_chain(grad: Tensor, x: Tensor) -> Tensor:
+    x = _bounded(x, 40.0)
+    return grad * (_cdf(x) + x * _density(x))
+
+
+def _gelu_tanh_chain(grad: Tensor, x: Tensor) -> Tensor:
+    linear = 2.0 * math.sqrt(2.0 / math.pi)
+    cubic = linear * 0.044715
+    x = _bounded(x, 40.0)
+    square = x * x
+    inner = x * (square * cubic + linear)
+    return grad * (_gate(inner) + x * (square * (3.0 * cubic) + linear) * _sigmoid_slope(inner))
+
+
+def _relu_chain(grad: Tensor, x: Tensor) -> Tensor:
+    return zero_where(grad, x._array <= 0)
+
+
+def _abs_chain(grad: Tensor, x: Tensor) -> Tensor:
+    return zero_where(grad * fresh(np.asarray(np.sign(x._array))), x._array == 0)
+
+
+def _exp_chain(grad: Tensor, x: Tensor) -> Tensor:
+    return grad * exp(x)
+
+
+def _sqrt_chain(grad: Tensor, x: Tensor) -> Tensor:
+    return grad * (0.5 / sqrt(x))
+
+
+def _rsqrt_chain(grad: Tensor, x: Tensor) -> Tensor:
+    return grad * (rsqrt(x) / x) * -0.5
+
+
+RELU = UnaryOp("relu", _relu_chain)
+SIGMOID = UnaryOp("sigmoid", lambda grad, x: grad * _sigmoid_slope(x))
+TANH = UnaryOp("tanh", lambda grad, x: grad * _tanh_slope(x))
+SILU = UnaryOp("silu", _silu_chain)
+GELU = UnaryOp("gelu", _gelu_chain)
+GELU_TANH = UnaryOp("gelu_tanh", _gelu_tanh_chain)
+EXP = UnaryOp("exp", _exp_chain)
+LOG = UnaryOp("log", lambda grad, x: grad / x)
+SQRT = UnaryOp("sqrt", _sqrt_chain)
+RSQRT = UnaryOp("rsqrt", _rsqrt_chain)
+SQUARE = UnaryOp("square", lambda grad, x: grad * (x + x))
+ABS = UnaryOp("abs", _abs_chain)
+NEG = UnaryOp("neg", lambda grad, x: -grad)
+SOFTPLUS = UnaryOp("softplus", lambda grad, x: grad * _gate(x))
 
 # The activations that kernels fuse, by the engines' names; "none" has no slope.
 ACTIVATIONS: dict[str, UnaryOp] = {
@@ -200,6 +260,11 @@ def tanh(input: Tensor) -> Tensor:
     tensor([0.])
     """
     return _unary(TANH, input)
+
+
+def softplus_of(x: Tensor) -> Tensor:
+    """log(1 + exp(x)) without overflow or loss of small terms: what losses are made of."""
+    return _unary(SOFTPLUS, x)
 
 
 @tensor_method()
@@ -264,23 +329,22 @@ def neg(input: Tensor) -> Tensor:
 
 @tensor_method()
 def square(input: Tensor) -> Tensor:
-    """x * x.
+    """x * x. TypeError on bools.
 
     >>> tw.square(tw.tensor([3.0]))
     tensor([9.])
     """
-    x = operand(input, "square")
-    return x * x
+    return _unary(SQUARE, input)
 
 
 @tensor_method()
 def rsqrt(input: Tensor) -> Tensor:
-    """1 / sqrt(x); inf at 0.
+    """1 / sqrt(x); inf at 0. Integers give float32.
 
     >>> tw.rsqrt(tw.tensor([4.0]))
     tensor([0.5])
     """
-    return 1.0 / sqrt(input)
+    return _unary(RSQRT, input)
 
 
 # --- bias and activation in one pass ---
@@ -294,7 +358,7 @@ def _bias_backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[A
 def _bias_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
     x, bias = inputs
     activation = saved[0]
-    dz = grad if activation == "none" else grad * ACTIVATIONS[activation].slope(x + bias)
+    dz = grad if activation == "none" else ACTIVATIONS[activation].chain(grad, x + bias)
     return dz, dz.sum_to_size(bias.shape)
 
 

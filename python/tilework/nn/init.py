@@ -9,6 +9,7 @@ import numpy as np
 
 from tilework.autograd import no_grad
 from tilework.errors import error
+from tilework.functional.truncated import truncated_normal
 from tilework.tensor import Tensor, fresh
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75}
@@ -53,14 +54,18 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
 ) -> Tensor:
-    """Normal, with what falls outside [a, b] drawn again."""
-    tensor.normal_(mean, std)
-    outside = (tensor < a) | (tensor > b)
-    while outside.any():
-        again = tensor.detach().clone().normal_(mean, std)
-        tensor.copy_(again.where(outside, tensor.detach()))
-        outside = (tensor < a) | (tensor > b)
-    return tensor
+    """Normal under the condition of lying in [a, b], wherever that is.
+
+    ValueError where a is above b, std below 0, or mean or std not finite.
+    """
+    if not (a <= b and 0 <= std < math.inf and math.isfinite(mean)):
+        raise error(
+            ValueError, "trunc_normal_", "a <= b, std >= 0 and a finite mean", (mean, std, a, b),
+            "swap the bounds, or mend the others",
+        )  # fmt: skip
+    values = truncated_normal(tensor.numel(), mean, std, a, b).reshape(tensor.shape)
+    # Between the bounds as the dtype holds them: rounding may have crossed one.
+    return tensor.copy_(fresh(values)).clamp_(a, b)
 
 
 @no_grad()

@@ -28,16 +28,21 @@ def sigmoid(x: Array) -> Array:
     return np.where(x >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
 
 
+def _gated(x: Array, gate: Array) -> Array:
+    """x * gate, and its limit at -inf, where the gate vanishes faster than x grows."""
+    return np.where(x == -np.inf, 0.0, x * gate)
+
+
 def gelu(x: Array) -> Array:
-    return 0.5 * x * erfc(-x / math.sqrt(2.0))  # 1 + erf(x) would cancel for negative x
+    return _gated(x, 0.5 * erfc(-x / math.sqrt(2.0)))  # 1 + erf(x) would cancel for negative x
 
 
 def gelu_tanh(x: Array) -> Array:
-    return x * sigmoid(2.0 * math.sqrt(2.0 / math.pi) * x * (1.0 + 0.044715 * x * x))
+    return _gated(x, sigmoid(2.0 * math.sqrt(2.0 / math.pi) * x * (1.0 + 0.044715 * x * x)))
 
 
 def silu(x: Array) -> Array:
-    return x * sigmoid(x)
+    return _gated(x, sigmoid(x))
 
 
 def log_softmax(x: Array, axis: int) -> Array:

@@ -16,19 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from tilework.dtypes import bfloat16, is_float
+from tilework.dtypes import bfloat16, finfo, is_float
 
 Array = NDArray[Any]
 Tolerance = Callable[..., Any]  # (dtype, expected, *inputs) -> bound, broadcast against expected
-
-
-def finfo(dtype: str) -> Any:
-    """NumPy's, of bfloat16 too."""
-    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
 def eps(dtype: str) -> float:

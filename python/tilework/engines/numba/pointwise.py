@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tilework.dtypes import bfloat16
-from tilework.engines.numba.compiled import elementwise, quiet
+from tilework.engines.numba.compiled import elementwise, jit, quiet
 from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
 from tilework.engines.numba.random import drop, key
 
@@ -26,26 +26,51 @@ def _relu(x: Array, out: Array) -> None:
     np.maximum(x, 0, out=out)  # keeps NaN
 
 
+# Past this, every function here has reached its limit: x times what has vanished there would be NaN
+# at infinity.
+LIMIT = 1e4
+
+
+@jit
+def _logistic(x: Any) -> Any:
+    """1 / (1 + exp(-x)), by the side that does not overflow: small ones keep their digits."""
+    if x >= 0.0:
+        return 1.0 / (1.0 + math.exp(-x))
+    small = math.exp(x)
+    return small / (1.0 + small)
+
+
+@jit
+def _within(x: Any) -> Any:
+    return LIMIT if x > LIMIT else (-LIMIT if x < -LIMIT else x)
+
+
 @elementwise(1)
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x))
+def _sigmoid(x: float) -> Any:
+    return _logistic(x)
 
 
 @elementwise(1)
 def _silu(x: float) -> float:
-    return x / (1.0 + math.exp(-x))
+    return x * _logistic(x) if x >= -LIMIT or x != x else -0.0
 
 
 @elementwise(1)
 def _gelu(x: float) -> float:
-    return 0.5 * x * math.erfc(-x * SQRT_HALF)  # 1 + erf(x) would cancel for negative x
+    # 1 + erf(x) would cancel for negative x
+    return 0.5 * x * math.erfc(-x * SQRT_HALF) if x >= -LIMIT or x != x else -0.0
 
 
 @elementwise(1)
 def _gelu_tanh(x: float) -> float:
     # 0.5 * (1 + tanh(u)) is the sigmoid of 2u, which does not cancel.
     u = GELU_SCALE * x * (1.0 + GELU_CUBIC * x * x)
-    return x / (1.0 + math.exp(-2.0 * u))
+    return x * _logistic(2.0 * u) if x >= -LIMIT or x != x else -0.0
+
+
+@elementwise(1)
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
 # --- backward: (grad, saved) ---
@@ -67,22 +92,29 @@ def _tanh_gradient(grad: float, y: float) -> float:
 
 
 @elementwise(2)
-def _silu_gradient(grad: float, x: float) -> float:
-    s = 1.0 / (1.0 + math.exp(-x))
-    return grad * s * (1.0 + x * (1.0 - s))
+def _silu_gradient(grad: float, x: float) -> Any:
+    x = _within(x)
+    return grad * _logistic(x) * (1.0 + x * _logistic(-x))
 
 
 @elementwise(2)
 def _gelu_gradient(grad: float, x: float) -> float:
+    x = _within(x)
     cdf = 0.5 * math.erfc(-x * SQRT_HALF)
     return grad * (cdf + x * INV_SQRT_2PI * math.exp(-0.5 * x * x))
 
 
 @elementwise(2)
-def _gelu_tanh_gradient(grad: float, x: float) -> float:
-    s = 1.0 / (1.0 + math.exp(-2.0 * GELU_SCALE * x * (1.0 + GELU_CUBIC * x * x)))
+def _gelu_tanh_gradient(grad: float, x: float) -> Any:
+    x = _within(x)
+    u = 2.0 * GELU_SCALE * x * (1.0 + GELU_CUBIC * x * x)
     slope = 2.0 * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x)
-    return grad * s * (1.0 + x * (1.0 - s) * slope)
+    return grad * _logistic(u) * (1.0 + x * _logistic(-u) * slope)
+
+
+@elementwise(2)
+def _softplus_gradient(grad: float, x: float) -> Any:
+    return grad * _logistic(x)
 
 
 @elementwise(1)
@@ -152,6 +184,7 @@ _UNARY: dict[str, tuple[str, Elementwise, Elementwise]] = {
     "square": ("input", np.square, _square_gradient),
     "cube": ("input", _cube, _cube_gradient),
     "erf": ("input", _erf, _erf_gradient),
+    "softplus": ("input", _softplus, _softplus_gradient),
     "abs": ("input", np.abs, _abs_gradient),
     "neg": ("none", np.negative, lambda grad, saved, out: np.negative(grad, out=out)),
 }

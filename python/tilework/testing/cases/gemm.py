@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from tilework.dtypes import finfo
 from tilework.testing import reference
 from tilework.testing.case import Array, Bench, Case, Generator
 from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays, normal
-from tilework.testing.tolerance import finfo, growth, of_magnitude, stored, working_eps
+from tilework.testing.tolerance import growth, of_magnitude, stored, working_eps
 
 ROWS = (1, 2, 3, 5, 7, 8, 13, 14, 15, 16, 17, 27, 28, 29, 31, 32, 33, 63, 64, 65)
 COLUMNS = (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 97)

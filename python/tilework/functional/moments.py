@@ -1,0 +1,223 @@
+"""Variance, standard deviation and logsumexp: reductions that need more than one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record
+from tilework.engines import ops
+from tilework.functional.cast import in_float32
+from tilework.functional.common import Dim, axes, need_float, numpy_names, operand
+from tilework.functional.reduce import max_one, mean, sum, with_axes
+from tilework.tensor import Tensor, fresh, tensor_method
+
+Array = Any
+Inputs = tuple[Any, ...]
+
+
+# --- var and std ---
+
+
+def _away(x: Array, center: tuple[Array, Array]) -> Array:
+    """The distances from the mean, which is given in two parts."""
+    mean, rest = center
+    away = ops.binary_forward("sub", x, mean)
+    return ops.binary_forward("sub", away, rest) if rest.any() else away
+
+
+def _spread(x: Array, over: tuple[int, ...]) -> tuple[tuple[Array, Array], Array]:
+    """The mean in two parts, and the sum of the squared distances from it; with all axes.
+
+    The mean of float32 is off by half an ulp of its own size, which is much beside small distances:
+    what the distances sum to says by how much.
+    """
+    count = x.dtype.type(max_one(int(np.prod([x.shape[i] for i in over]))))
+    mean = ops.mean(x, over, True)
+    away = ops.binary_forward("sub", x, mean)
+    rest = np.asarray(ops.sum(away, over, True) / count)
+    squares = ops.sum(ops.unary_forward("square", away), over, True)
+    return (mean, rest), np.asarray(np.maximum(squares - rest * rest * count, 0))
+
+
+def _spread_in_range(x: Array, over: tuple[int, ...]) -> tuple[tuple[Array, Array], Array]:
+    """_spread, in float64 where squares of float32 leave its range."""
+    with np.errstate(all="ignore"):
+        center, squares = _spread(x, over)
+        if x.dtype is dtypes.float32:
+            usual = (squares > np.finfo(np.float32).tiny) & (squares < np.inf)
+            if not usual.all():
+                (mean, rest), squares = _spread(x.astype(np.float64), over)
+                first = mean.astype(np.float32)
+                center = first, (mean - first + rest).astype(np.float32)
+    return center, squares
+
+
+def _spread_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    """grad * 2 away / divisor, and for std over twice the result."""
+    x = inputs[0]._array
+    over, center, divisor, root = saved
+    shape = with_axes(x.shape, over)
+    with np.errstate(all="ignore"):
+        if root is None:
+            scale = grad.reshape(shape) * x.dtype.type(2.0 / divisor)
+        else:  # equal values: no distance, and the limit along each line to them is 0
+            scale = grad.reshape(shape) / (root.reshape(shape) * x.dtype.type(divisor))
+            scale = np.where(root.reshape(shape) == 0, x.dtype.type(0), scale)
+        return (ops.binary_forward("mul", _away(x, center), np.asarray(scale, x.dtype)),)
+
+
+def _spread_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x = inputs[0]
+    over, _, divisor, root = saved
+    shape = with_axes(x.shape, over)
+    away = x - mean(x, over, keepdim=True) if over else x - x
+    grad = grad.reshape(shape)
+    if root is None:
+        return (grad * away * (2.0 / divisor),)
+    flat = fresh(root.reshape(shape) == 0)
+    squares = sum(away * away, over, keepdim=True) / divisor
+    deviation = squares.masked_fill(flat, 1.0).sqrt()
+    return ((grad / (deviation * divisor)).masked_fill(flat, 0.0) * away,)
+
+
+_VAR = Op("var", _spread_backward, _spread_recorded)
+_STD = Op("std", _spread_backward, _spread_recorded)
+
+
+def _deviation(
+    op: Op, function: Any, input: Any, dim: Dim, unbiased: bool, keepdim: bool,
+    correction: float | None,
+) -> Tensor:  # fmt: skip
+    x = operand(input, op.name)
+    need_float(op.name, x)
+    less = float(unbiased) if correction is None else correction
+    if x.dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(function, x, dim, keepdim=keepdim, correction=less)
+        return result
+    over = axes(op.name, dim, x.ndim)
+    shape = with_axes(x.shape, over)
+    divisor = _count_or_nan(x.numel() / max_one(int(np.prod(shape))) - less)
+    center, squares = _spread_in_range(x._array, over)
+    with np.errstate(all="ignore"):
+        value = squares / divisor
+        if op is _STD:
+            value = np.sqrt(value)
+        value = np.asarray(value, x.dtype)
+    if not keepdim:
+        value = value.reshape([n for i, n in enumerate(x.shape) if i not in over])
+    y = fresh(value)
+    if mode.enabled and x._requires_grad:
+        root = value if op is _STD else None
+        reads = (x._storage,) if root is None else (x._storage, y._storage)
+        record(y, op, (x,), (over, center, divisor, root), reads)
+    return y
+
+
+def _count_or_nan(n: float) -> float:
+    """A divisor that turns "no degrees of freedom" into NaN, not into an exception."""
+    return n if n > 0 else float("nan")
+
+
+@tensor_method()
+@numpy_names
+def var(
+    input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False,
+    *, correction: float | None = None,
+) -> Tensor:  # fmt: skip
+    """The variance over `dim`, divided by n - correction (1, or 0 with `unbiased=False`).
+
+    TypeError on integers.
+
+    >>> tw.var(tw.tensor([1.0, 2.0, 3.0]))
+    tensor(1.)
+    """
+    return _deviation(_VAR, var, input, dim, unbiased, keepdim, correction)
+
+
+@tensor_method()
+@numpy_names
+def std(
+    input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False,
+    *, correction: float | None = None,
+) -> Tensor:  # fmt: skip
+    """The square root of `var`; its gradient at equal values is 0.
+
+    >>> tw.std(tw.tensor([1.0, 2.0, 3.0]))
+    tensor(1.)
+    """
+    return _deviation(_STD, std, input, dim, unbiased, keepdim, correction)
+
+
+# --- logsumexp ---
+
+
+def _shares(x: Array, y: Array, over: tuple[int, ...]) -> Array:
+    """e^(x - y), what each element has in the sum. Where y is infinite, so are the elements that
+    make it: they share +Inf equally, and have no slope at -Inf, where all is 0."""
+    share = ops.unary_forward("exp", ops.binary_forward("sub", x, y))
+    if np.isinf(y).any():
+        winners = (x == np.inf) & (y == np.inf)
+        parts = winners / np.maximum(winners.sum(axis=over, keepdims=True), 1)
+        share = np.asarray(np.where(np.isinf(y), parts, share), x.dtype)
+    return share
+
+
+def _logsumexp_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x = inputs[0]._array
+    over, value = saved
+    shape = with_axes(x.shape, over)
+    with np.errstate(all="ignore"):
+        share = _shares(x, value.reshape(shape), over)
+        return (ops.binary_forward("mul", share, grad.reshape(shape)),)
+
+
+def _logsumexp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x = inputs[0]
+    over, value = saved
+    value = value.reshape(with_axes(x.shape, over))
+    away = x - logsumexp(x, over, keepdim=True)
+    share = away.exp()
+    if np.isinf(value).any():
+        with np.errstate(all="ignore"):
+            parts = fresh(_shares(x._array, value, over))
+        share = parts.where(fresh(np.isinf(value)), share)
+    return (grad.reshape(value.shape) * share,)
+
+
+_LOGSUMEXP = Op("logsumexp", _logsumexp_backward, _logsumexp_recorded)
+
+
+@tensor_method()
+@numpy_names
+def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(x))) over `dim`, computed without overflow. TypeError on integers.
+
+    The gradient is softmax's value; 0 where all are -Inf, and where some are +Inf theirs alone.
+
+    >>> tw.logsumexp(tw.tensor([0.0, 0.0]), 0)
+    tensor(0.6931)
+    """
+    x = operand(input, "logsumexp")
+    need_float("logsumexp", x)
+    if x.dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(logsumexp, x, dim, keepdim)
+        return result
+    over = axes("logsumexp", dim, x.ndim)
+    if 0 in [x.shape[i] for i in over]:
+        return sum(x.exp(), dim, keepdim).log()  # the log of an empty sum
+    array = x._array
+    top = ops.max(array, over, True)
+    base = np.where(np.isinf(top), array.dtype.type(0), top)  # inf - inf would be NaN
+    terms = ops.unary_forward("exp", ops.binary_forward("sub", array, base))
+    with np.errstate(all="ignore"):
+        value = np.asarray(np.log(ops.sum(terms, over, True)) + base, array.dtype)
+    if not keepdim:
+        value = value.reshape([n for i, n in enumerate(x.shape) if i not in over])
+    y = fresh(value)
+    if mode.enabled and x._requires_grad:
+        record(y, _LOGSUMEXP, (x,), (over, value), (x._storage, y._storage))
+    return y
