@@ -9,6 +9,7 @@ import pytest
 import tilework as tw
 from tilework import functional as F
 from tilework import nn
+from tilework.testing.tolerance import eps
 
 RNG = np.random.default_rng(0)
 
@@ -151,16 +152,52 @@ def test_normal_form():
         np.testing.assert_allclose(y.numpy().std(axes), 1, rtol=1e-5)
 
 
-def test_second_derivatives_are_refused_by_name():
-    x = tw.randn(4, 3, requires_grad=True)
-    for name, y in (
-        ("batch_norm", F.batch_norm(x, None, None, training=True)),
-        ("layer_norm", F.layer_norm(x, (3,))),
-        ("rms_norm", F.rms_norm(x, (3,))),
-        ("group_norm", F.group_norm(x, 1)),
-    ):
-        with pytest.raises(RuntimeError, match=rf"create_graph=True\).*{name}"):
-            tw.autograd.grad(y.sum(), x, create_graph=True)
+NORMS = {
+    "batch_norm": ((4, 3, 5), (3,), lambda x, w, b: F.batch_norm(x, None, None, w, b, True)),
+    "batch_norm, running": (
+        (4, 3, 5), (3,),
+        lambda x, w, b: F.batch_norm(x, tw.zeros(3).double(), tw.ones(3).double() * 2, w, b)),
+    "batch_norm and relu": (
+        (4, 3, 5), (3,),
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, True, activation="relu", residual=x)),
+    "layer_norm": ((4, 3, 5), (3, 5), lambda x, w, b: F.layer_norm(x, (3, 5), w, b)),
+    "layer_norm, plain": ((4, 5), (1,), lambda x, w, b: F.layer_norm(x, (5,)) * w + b),
+    "rms_norm": ((4, 3, 5), (5,), lambda x, w, b: F.rms_norm(x, (5,), w, 1e-5) + b),
+    "group_norm": ((4, 6, 5), (6,), lambda x, w, b: F.group_norm(x, 2, w, b)),
+    "group_norm as square maps": ((2, 4, 4), (4,), lambda x, w, b: F.group_norm(x, 1, w, b)),
+    "instance_norm": ((4, 3, 5), (3,), lambda x, w, b: F.instance_norm(x, weight=w, bias=b)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_second_derivatives(name):
+    """Of each input, along a direction: beside differences of the first, which a kernel makes."""
+    shape, parameters, call = NORMS[name]
+    rng = np.random.default_rng(7)
+    inputs = [
+        tw.tensor(rng.standard_normal(s), requires_grad=True)
+        for s in (shape, parameters, parameters)
+    ]
+    along = [tw.tensor(rng.standard_normal(x.shape)) for x in inputs]
+
+    def slope(values, create_graph=False):
+        """The first derivative along `along`."""
+        loss = (call(*values) ** 3).sum()
+        grads = tw.autograd.grad(loss, values, create_graph=create_graph)
+        return sum((g * a).sum() for g, a in zip(grads, along, strict=True))
+
+    got = tw.autograd.grad(slope(inputs, create_graph=True), inputs)
+    h = eps("float64") ** (1 / 3)
+    for i, second in enumerate(got):
+        step = rng.standard_normal(second.shape)
+        moved = []
+        for sign in (h, -h):
+            values = [x.detach().clone() for x in inputs]
+            values[i] += sign * tw.tensor(step)
+            moved.append(slope([x.requires_grad_() for x in values]).item())
+        expected = (moved[0] - moved[1]) / (2 * h)
+        size = 1 + float(np.abs(second.numpy() * step).sum()) + abs(moved[0])
+        assert abs((second.numpy() * step).sum() - expected) <= 100 * h * h * size
 
 
 BAD = {

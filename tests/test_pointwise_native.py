@@ -36,6 +36,7 @@ UNARY = {
     "square": (np.square, lambda x: 2 * x),
     "cube": (lambda x: x**3, lambda x: 3 * x * x),
     "reciprocal": (lambda x: 1 / x, lambda x: -1 / x**2),
+    "softplus": (lambda x: np.logaddexp(x, 0), lambda x: gate(x)),
     "erf": (_erf, lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x)),
 }
 BINARY = {
