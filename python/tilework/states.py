@@ -224,6 +224,7 @@ class Write:
         root, place = self._root, self._place
         if root_of(now) is root:  # what it shows before the write
             now = record(fresh(now._array), OVERWRITE, (now,)) if now._requires_grad else now
+        _let_go(root, self._was, now)
         aside = _aside(root)
         if aside.past is None:
             aside.past = []
@@ -234,3 +235,48 @@ class Write:
             record(root, WRITE, (self._was, now), place)
         root._storage.version = next_time()
         root._storage.taped = VIEW
+
+
+def _let_go(root: Tensor, was: Tensor, now: Tensor) -> None:
+    """Puts what a root and its views were in their place in the graph of what is about to be
+    written to it: else the root would hold itself, and all of the graph, by a cycle.
+
+    A node is looked at once: what is older than the last write was then, if it belongs here.
+    """
+    storage, since = root._storage, was._seq
+    nodes, seen = [now], {now}
+    for t in nodes:
+        if t._node is None or t._seq <= since or t._node[1] is None:
+            continue
+        op, inputs, saved, reads = t._node
+        if any(p is not None and p._storage is storage for p in inputs):
+            inputs = tuple(
+                p if p is None or p._storage is not storage else _settled(p, root, was)
+                for p in inputs
+            )
+            t._node = (op, inputs, saved, reads)
+        for p in inputs:
+            if p is not None and p not in seen and p is not was:
+                seen.add(p)
+                nodes.append(p)
+        if not since and len(nodes) > _NEAR:
+            return
+
+
+# How far to look where all the graph may be younger than the write before, since there was none.
+_NEAR = 64
+
+
+def _settled(x: Tensor, root: Tensor, was: Tensor) -> Tensor:
+    """`x`, if it is the root or a view of it, as it is in the state `was`, without a way to the
+    root."""
+    if x is root:
+        return was
+    if root_of(x) is not root:
+        return x
+    if was._requires_grad and x._node is not None:
+        return _part(x, root, was)
+    part = fresh(x._array)
+    part._storage = x._storage
+    x._share(part)
+    return part

@@ -5,7 +5,6 @@
 
 from tilework import autograd as _autograd
 from tilework.functional import border as _border
-from tilework.functional import inplace as _inplace  # noqa: F401 (attaches its methods)
 from tilework.functional.compare import (
     allclose,
     ceil,
@@ -73,6 +72,7 @@ from tilework.functional.indexing import (
     topk,
     where,
 )
+from tilework.functional.inplace import relu_
 from tilework.functional.interpolate import interpolate
 from tilework.functional.loss import (
     binary_cross_entropy_with_logits,
@@ -305,6 +305,7 @@ __all__ = [
     "random_seed",
     "randperm",
     "relu",
+    "relu_",
     "remainder",
     "reshape",
     "rms_norm",

@@ -13,7 +13,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.errors import error
 from tilework.functional.border import marked, restated
-from tilework.tensor import Tensor, entering, fresh
+from tilework.tensor import Aside, Tensor, entering, fresh
 
 Dim = int | Sequence[int] | None
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,6 +80,14 @@ def side(value: Any, op: str, name: str = "other") -> Tensor:
     if isinstance(value, np.ndarray):
         return Tensor(entering(np.asarray(value), op))
     return operand(value, op, name)
+
+
+def one_of_many(piece: Tensor, op: str) -> Tensor:
+    """A view that a function returns beside others: PyTorch lets nobody write to it under the
+    tape."""
+    piece._aside = Aside()
+    piece._aside.barred = f"one of the views that {op} gave"
+    return piece
 
 
 def broadcasts(*shapes: tuple[int, ...]) -> bool:

@@ -65,7 +65,7 @@ def _conv_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     )
 
 
-_CONV = Op("conv", _conv_gradients, _conv_recorded)
+_CONV = Op("conv", _conv_gradients, _conv_recorded, rereads=True)
 
 
 def _transpose_gradients(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -100,7 +100,7 @@ def _transpose_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[An
     )
 
 
-_TRANSPOSE = Op("conv_transpose", _transpose_gradients, _transpose_recorded)
+_TRANSPOSE = Op("conv_transpose", _transpose_gradients, _transpose_recorded, rereads=True)
 
 
 def _correlation_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:

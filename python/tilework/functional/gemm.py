@@ -202,7 +202,7 @@ def _linear_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     )
 
 
-_LINEAR = Op("linear", _linear_gradients, _linear_recorded)
+_LINEAR = Op("linear", _linear_gradients, _linear_recorded, rereads=True)
 
 
 def linear(

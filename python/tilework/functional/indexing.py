@@ -18,6 +18,7 @@ from tilework.functional.common import (
     broadcasts,
     number_of,
     numpy_names,
+    one_of_many,
     operand,
     ordered,
     whole,
@@ -196,7 +197,7 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
 def _iterate(self: Tensor) -> Iterator[Tensor]:
     if not self.ndim:
         raise error(TypeError, "iter", "a tensor with an axis", "a 0-d tensor", "use x.item()")
-    return (self[i] for i in range(len(self)))
+    return (one_of_many(self[i], "iteration") for i in range(len(self)))
 
 
 @tensor_method("__contains__")

@@ -6,6 +6,7 @@ A recorded write is the ordinary op on what the tensor was, whose result then ta
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import mode, no_grad
 from tilework.errors import error
+from tilework.functional import compare, indexing, pointwise, unary
 from tilework.functional.cast import cast
 from tilework.functional.common import operand
 from tilework.functional.indexing import is_basic, kept, numbers_first, plain_key
@@ -55,7 +57,7 @@ def written(x: Tensor) -> None:
     x._storage.version = next_time()
 
 
-def _write(
+def write_over(
     op: str, x: Tensor, function: Callable[[Tensor], Tensor], *sources: Any, keeps: bool = True
 ) -> Tensor:
     """Replaces x's values by those of function(x); `sources`: what else gradients may flow to;
@@ -107,37 +109,39 @@ def add_(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     >>> tw.zeros(2).add_(1)
     tensor([1., 1.])
     """
-    return _write("add_", self, lambda x: add(x, other, alpha=alpha), other, keeps=False)
+    return write_over("add_", self, lambda x: add(x, other, alpha=alpha), other, keeps=False)
 
 
-@tensor_method()
+@tensor_method("sub_", "subtract_")
 def sub_(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     """self -= alpha * other, in place."""
-    return _write("sub_", self, lambda x: sub(x, other, alpha=alpha), other, keeps=False)
+    return write_over("sub_", self, lambda x: sub(x, other, alpha=alpha), other, keeps=False)
 
 
-@tensor_method()
+@tensor_method("mul_", "multiply_")
 def mul_(self: Tensor, other: Any) -> Tensor:
     """self *= other, in place."""
-    return _write("mul_", self, lambda x: mul(x, other), other, keeps=_wants(other))
+    return write_over("mul_", self, lambda x: mul(x, other), other, keeps=_wants(other))
 
 
-@tensor_method()
+@tensor_method("div_", "divide_", "true_divide_")
 def div_(self: Tensor, other: Any) -> Tensor:
     """self /= other, in place. TypeError on a tensor of integers."""
-    return _write("div_", self, lambda x: div(x, other), other, keeps=_wants(other))
+    return write_over("div_", self, lambda x: div(x, other), other, keeps=_wants(other))
 
 
-@tensor_method()
+@tensor_method("clamp_", "clip_")
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Brings each element into [min, max], in place."""
-    return _write("clamp_", self, lambda x: x.clamp(min, max), min, max)
+    return write_over("clamp_", self, lambda x: x.clamp(min, max), min, max)
 
 
 @tensor_method()
 def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Puts `value` where `mask` is true, in place."""
-    return _write("masked_fill_", self, lambda x: x.masked_fill(mask, value), value, keeps=False)
+    return write_over(
+        "masked_fill_", self, lambda x: x.masked_fill(mask, value), value, keeps=False
+    )
 
 
 @tensor_method()
@@ -150,7 +154,7 @@ def zero_(self: Tensor) -> Tensor:
 def fill_(self: Tensor, value: Any) -> Tensor:
     """One number everywhere, in place."""
     filler = value if isinstance(value, Tensor) else fresh(np.asarray(value, self.dtype))
-    return _write("fill_", self, lambda x: filler.expand(x.shape), filler, keeps=False)
+    return write_over("fill_", self, lambda x: filler.expand(x.shape), filler, keeps=False)
 
 
 @tensor_method()
@@ -161,13 +165,13 @@ def copy_(self: Tensor, src: Any) -> Tensor:
     tensor([1., 2.])
     """
     source = operand(src, "copy_", "src")
-    return _write("copy_", self, lambda x: cast(source, x.dtype), source, keeps=False)
+    return write_over("copy_", self, lambda x: cast(source, x.dtype), source, keeps=False)
 
 
 @tensor_method()
 def uniform_(self: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Uniform random numbers in [low, high), in place. ValueError where low is above high."""
-    return _write(
+    return write_over(
         "uniform_", self, lambda x: fresh(uniform_between(x.shape, x.dtype, low, high)),
         keeps=False,
     )  # fmt: skip
@@ -176,9 +180,72 @@ def uniform_(self: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 @tensor_method()
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal random numbers, in place."""
-    return _write(
+    return write_over(
         "normal_", self, lambda x: randn(x.shape, dtype=x.dtype) * std + mean, keeps=False
     )
+
+
+# --- methods that write what another gives ---
+
+
+def _twin(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The method `name` that writes what `function` gives over its first argument."""
+
+    @wraps(function)
+    def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
+        return write_over(name, self, lambda x: function(x, *args, **options), *args)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"`{function.__name__}` in place."
+    return method
+
+
+for _function in (
+    unary.abs, compare.ceil, indexing.cumsum, compare.eq, unary.exp, compare.floor,
+    compare.floor_divide, compare.ge, compare.gt, compare.le, unary.log, compare.logical_and,
+    compare.logical_not, compare.logical_or, compare.logical_xor, compare.lt, compare.ne, unary.neg,
+    pointwise.pow, compare.remainder, compare.round, unary.rsqrt, unary.sigmoid, compare.sign,
+    unary.sqrt, unary.square, unary.tanh,
+):  # fmt: skip
+    tensor_method(f"{_function.__name__}_")(_twin(f"{_function.__name__}_", _function))
+
+
+def _operator(name: str) -> None:
+    """`x NAME= y`, which writes what `x NAME y` gives."""
+    outer = getattr(Tensor, f"__{name}__")
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        if not isinstance(other, (int, float, np.generic)):
+            other = operand(other, name, "other")
+        return write_over(name, self, lambda x: outer(x, other), other)
+
+    tensor_method(f"__i{name}__")(method)
+
+
+for _name in ("and", "floordiv", "mod", "or", "pow", "xor"):
+    _operator(_name)
+
+
+@tensor_method()
+def clamp_min_(self: Tensor, min: Any) -> Tensor:
+    """Brings what is less than `min` there, in place."""
+    return clamp_(self, min)
+
+
+@tensor_method()
+def clamp_max_(self: Tensor, max: Any) -> Tensor:
+    """Brings what is more than `max` there, in place."""
+    return clamp_(self, None, max)
+
+
+@tensor_method()
+def relu_(input: Tensor) -> Tensor:
+    """`relu` in place.
+
+    >>> F.relu_(tw.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+    return write_over("relu_", operand(input, "relu_"), unary.relu)
 
 
 @tensor_method("__iadd__")

@@ -22,7 +22,8 @@ Inputs = tuple[Any, ...]
 class BinaryOp(Op):
     """A two-sided op: its name in the engines, and NumPy's function for integers.
 
-    `reads`: whether the backward reads the operands ("none", "other" for the other side's, "both").
+    `reads`: what operands the backward reads: "none", "other" for the other side's, "divisor" for
+    the second, and the first for its gradient, "both".
     """
 
     __slots__ = ("on_integers", "reads")
@@ -224,7 +225,7 @@ def _pick_recorded(loses: Callable[[Array, Array], Array]) -> Callable[..., Sequ
 _ADD = BinaryOp("add", np.add, "none", _add_backward, _add_recorded)
 _SUB = BinaryOp("sub", np.subtract, "none", _sub_backward, _sub_recorded)
 _MUL = BinaryOp("mul", np.multiply, "other", _mul_backward, _mul_recorded)
-_DIV = BinaryOp("div", np.true_divide, "both", _div_backward, _div_recorded)
+_DIV = BinaryOp("div", np.true_divide, "divisor", _div_backward, _div_recorded)
 _POW = BinaryOp("pow", np.power, "both", _pow_backward, _pow_recorded)
 _MAXIMUM = BinaryOp("maximum", np.maximum, "both", None, _pick_recorded(np.less))
 _MINIMUM = BinaryOp("minimum", np.minimum, "both", None, _pick_recorded(np.greater))
@@ -261,7 +262,7 @@ def _with_power(number: Any, out: Tensor, exponent: Any, reads: tuple[Any, ...])
 def _reads(op: BinaryOp, a: Tensor, b: Tensor) -> tuple[Any, ...]:
     if op.reads == "none":
         return ()
-    if op.reads == "other" and not b._requires_grad:
+    if op.reads in ("other", "divisor") and not b._requires_grad:
         return (b._storage,)
     if op.reads == "other" and not a._requires_grad:
         return (a._storage,)
@@ -298,8 +299,9 @@ def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
     if tensor._storage.layout:
         out._keep_order(tensor)
     if mode.enabled and tensor._requires_grad:
-        # mul by a number reads no memory at all
-        reads = (tensor._storage,) if op.reads == "both" else ()
+        # mul and div by a number read no memory at all.
+        read = op.reads == "both" or (op.reads == "divisor" and not left)
+        reads = (tensor._storage,) if read else ()
         saved: Any = number
         if op is _POW:
             saved, reads = _with_power(number, out, b, reads)

@@ -13,9 +13,9 @@ from tilework.autograd import Op, mode, record, unrecorded
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import axes, axis, numpy_names, operand, sizes, whole
+from tilework.functional.common import axes, axis, numpy_names, one_of_many, operand, sizes, whole
 from tilework.layout import NATURAL, can_view, resolved
-from tilework.tensor import Aside, Tensor, fresh, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -515,17 +515,9 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
         )
     pieces, start = [], 0
     for length in lengths:
-        pieces.append(_one_of_many(narrow(x, at, start, length), "split"))
+        pieces.append(one_of_many(narrow(x, at, start, length), "split"))
         start += length
     return tuple(pieces)
-
-
-def _one_of_many(piece: Tensor, op: str) -> Tensor:
-    """A view that a function returns beside others: PyTorch lets nobody write to it under the
-    tape."""
-    piece._aside = Aside()
-    piece._aside.barred = f"one of the views that {op} gave"
-    return piece
 
 
 @tensor_method()
@@ -555,7 +547,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     x = operand(input, "unbind")
     at = _axis_to_cut("unbind", x, dim)
     return tuple(
-        _one_of_many(squeeze(narrow(x, at, i, 1), at), "unbind") for i in range(x.shape[at])
+        one_of_many(squeeze(narrow(x, at, i, 1), at), "unbind") for i in range(x.shape[at])
     )
 
 

@@ -36,7 +36,7 @@ class UnaryOp(Op):
         def differentiable(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
             return (chain(grad, inputs[0]),)
 
-        super().__init__(name, _backward, differentiable)
+        super().__init__(name, _backward, differentiable, rereads=True)
         self.chain = chain
 
 
@@ -52,7 +52,7 @@ def _unary(op: UnaryOp, input: Any) -> Tensor:
     if mode.enabled and x._requires_grad:
         wants = ops.UNARY_OPS[name]
         if wants == "output":
-            record(y, op, (x,), (name, y._array), (x._storage, y._storage))
+            record(y, op, (x,), (name, y._array), (y._storage,))
         elif wants == "input":
             record(y, op, (x,), (name, array), (x._storage,))
         else:
@@ -218,14 +218,27 @@ ACTIVATIONS: dict[str, UnaryOp] = {
 }
 
 
-@tensor_method()
-def relu(input: Tensor) -> Tensor:
-    """max(x, 0), any shape; NaN goes through, and its gradient at 0 is 0.
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0), any shape; NaN goes through, and its gradient at 0 is 0. `inplace` writes it over
+    the input, as PyTorch's programs may expect; it saves nothing here.
 
     >>> F.relu(tw.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return _unary(RELU, input)
+    return _over(RELU, input) if inplace else _unary(RELU, input)
+
+
+@tensor_method("relu")
+def _relu(self: Tensor) -> Tensor:
+    """max(x, 0)."""
+    return _unary(RELU, self)
+
+
+def _over(op: UnaryOp, x: Any) -> Tensor:
+    """The function written over its operand."""
+    from tilework.functional.inplace import write_over  # which stands on this module
+
+    return write_over(op.name, operand(x, op.name), _unary_of(op))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -243,13 +256,13 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     raise error(ValueError, "gelu", 'approximate "none" or "tanh"', approximate, "name one of them")
 
 
-def silu(input: Tensor) -> Tensor:
-    """x * sigmoid(x) (Elfwing et al. 2017), any float tensor.
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x) (Elfwing et al. 2017), any float tensor; `inplace` as for relu.
 
     >>> F.silu(tw.tensor([0.0, 1.0]))
     tensor([0.0000, 0.7311])
     """
-    return _unary(SILU, input)
+    return _over(SILU, input) if inplace else _unary(SILU, input)
 
 
 @tensor_method()
@@ -362,7 +375,7 @@ def _bias_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequenc
     return dz, dz.sum_to_size(bias.shape)
 
 
-_BIAS_ACTIVATION = Op("bias_activation", _bias_backward, _bias_recorded)
+_BIAS_ACTIVATION = Op("bias_activation", _bias_backward, _bias_recorded, rereads=True)
 
 
 def check_activation(op: str, activation: str) -> None:

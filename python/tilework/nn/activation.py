@@ -21,7 +21,7 @@ class Activation(Module):
 
 
 class ReLU(Activation):
-    """max(x, 0). `inplace` is taken for PyTorch's sake: it saves nothing here.
+    """max(x, 0). `inplace` writes over the input, as in PyTorch; it saves nothing here.
 
     >>> nn.ReLU()(tw.tensor([-1.0, 2.0]))
     tensor([0., 2.])
@@ -35,7 +35,7 @@ class ReLU(Activation):
 
     def forward(self, input: Tensor) -> Tensor:
         """max(x, 0)."""
-        return F.relu(input)
+        return F.relu(input, self.inplace)
 
     def extra_repr(self) -> str:
         """Whether it was asked to work in place."""
@@ -83,7 +83,7 @@ class SiLU(Activation):
 
     def forward(self, input: Tensor) -> Tensor:
         """F.silu(input)."""
-        return F.silu(input)
+        return F.silu(input, self.inplace)
 
 
 class Tanh(Activation):
