@@ -2,6 +2,9 @@
 
 import itertools
 import math
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -392,3 +395,27 @@ def linear_backward(grad, x, weight):
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call(lambda *shape: np.zeros(shape, np.float32))
+
+
+def test_packing_lets_other_threads_run():
+    """No switch is forced: another thread runs only where the GIL is given away."""
+    weight = np.ones((2048, 2048), np.float32)
+    ticks, stop = [0], threading.Event()
+
+    def tick():
+        while not stop.is_set():
+            ticks[0] += 1
+            time.sleep(0)
+
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=tick)
+    sys.setswitchinterval(10)
+    try:
+        thread.start()
+        before = ticks[0]
+        native.pack_weight(weight)
+        assert ticks[0] > before
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        thread.join()

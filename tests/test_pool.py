@@ -12,6 +12,8 @@ import threading
 import numpy as np
 import pytest
 
+import tilework as tw
+
 native = pytest.importorskip("tilework._native", reason="the compiled engine is not built here")
 
 MIB = 1 << 20
@@ -285,3 +287,25 @@ def test_multiprocessing_fork(two_threads):
     with multiprocessing.get_context("fork").Pool(2) as pool:
         results = [pool.apply_async(expected_normal) for _ in range(6)]
         assert [r.get(timeout=60) for r in results] == [expected] * 6
+
+
+ONE = np.ones((1, 1), np.float32)
+WIDE = 4_000_000  # squared, in any dtype, more than a machine has
+
+
+@pytest.mark.parametrize(
+    ("op", "call"),
+    [
+        ("uniform", lambda: native.uniform((WIDE, WIDE), "float32", 0, 0)),
+        (
+            "matmul",
+            lambda: native.matmul(np.broadcast_to(ONE, (WIDE, 1)), np.broadcast_to(ONE, (1, WIDE))),
+        ),
+        ("pack_weight", lambda: native.pack_weight(np.broadcast_to(ONE, (WIDE, WIDE)))),
+        ("mul", lambda: tw.ones(1).expand(WIDE, WIDE) * 2),
+    ],
+)
+def test_an_error_of_memory_says_for_whom_and_how_much(op, call):
+    with pytest.raises(MemoryError, match=rf"\[{op}\] .* got none for {4 * WIDE**2} bytes: take"):
+        call()
+    assert new(3).shape == (3,)  # the process goes on

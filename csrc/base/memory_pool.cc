@@ -19,7 +19,6 @@
 #include <cstdlib>
 #include <limits>
 #include <mutex>
-#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -184,7 +183,7 @@ void shrink_to(int64_t target) {
   for (int c : order) evict(c, target);
 }
 
-void* allocate_fresh(int c) {
+void* allocate_fresh(int c, std::size_t asked) {
   const std::size_t bytes = class_bytes(c);
   g_misses.fetch_add(1, std::memory_order_relaxed);
   const int64_t held = g_held.load(std::memory_order_relaxed);
@@ -195,7 +194,7 @@ void* allocate_fresh(int c) {
     shrink_to(0);
     block = system_allocate(bytes);
   }
-  if (!block) throw std::bad_alloc();
+  if (!block) throw OutOfMemory(asked);
   g_held.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
   return block;
 }
@@ -212,7 +211,7 @@ void unlock_all() {
 }  // namespace
 
 void* pool_allocate(std::size_t bytes) {
-  if (bytes > kLargestBlock) throw std::bad_alloc();
+  if (bytes > kLargestBlock) throw OutOfMemory(bytes);
   const int c = class_of(bytes);
   SizeClass& list = g_classes[c];
   void* block;
@@ -223,7 +222,7 @@ void* pool_allocate(std::size_t bytes) {
     list.hits += block != nullptr;
     list.last_used.store(g_misses.load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
-  if (!block) block = allocate_fresh(c);
+  if (!block) block = allocate_fresh(c, bytes);
   count_in_use(static_cast<int64_t>(class_bytes(c)));
   ASAN_POISON_MEMORY_REGION(static_cast<char*>(block) + bytes, class_bytes(c) - bytes);
   return block;

@@ -8,10 +8,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 
 namespace tilework {
 
-void* pool_allocate(std::size_t bytes);  // throws std::bad_alloc; 0 bytes gives a valid block
+// The system has no room for so many bytes.
+struct OutOfMemory : std::bad_alloc {
+  explicit OutOfMemory(std::size_t asked) : bytes(asked) {}
+  std::size_t bytes;
+};
+
+void* pool_allocate(std::size_t bytes);  // throws OutOfMemory; 0 bytes gives a valid block
 void pool_release(void* block, std::size_t bytes) noexcept;  // bytes as asked for
 
 // Bytes are those of whole blocks: what the pool holds of the system's memory.

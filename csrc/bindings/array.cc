@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <new>
 #include <string>
 
@@ -43,6 +44,27 @@ constexpr const char* kDtypeNames[] = {"float32", "float64", "bfloat16", "int64"
 constexpr const char* kActivationNames[] = {"none", "relu", "gelu",   "gelu_tanh",
                                             "silu", "tanh", "sigmoid"};
 PyObject* g_activation_names[std::size(kActivationNames)];
+
+// Written at each call: the model spares that a function's call.
+thread_local const char* t_op __attribute__((tls_model("initial-exec"))) = "tilework";
+
+void raise_out_of_memory(const std::string& asked) {
+  PyErr_Format(PyExc_MemoryError,
+               "[%s] expected memory for its result and its workspace; got none for %s: take "
+               "smaller sizes or a smaller batch, or free tensors that are no longer used",
+               t_op, asked.c_str());
+}
+
+// What fails to be allocated becomes a MemoryError that says for whom and how much.
+void translate_out_of_memory(std::exception_ptr thrown) {
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+  } catch (const OutOfMemory& e) {
+    raise_out_of_memory(std::to_string(e.bytes) + " bytes");
+  } catch (const std::bad_alloc&) {
+    raise_out_of_memory("more bytes than can be counted");
+  }
+}
 
 DType dtype_of(PyArrayObject* a) {
   switch (PyArray_TYPE(a)) {
@@ -117,7 +139,10 @@ bool memory_order(const ArrayView& a, int* order, int& count) {
 
 }  // namespace
 
+void name_op(const char* op) { t_op = op; }
+
 ArrayView view(py::handle array, const char* op, const char* argument) {
+  if (op) t_op = op;
   PyObject* o = array.ptr();
   if (!o || !PyArray_Check(o))
     throw py::type_error(std::string("[") + op + "] expected `" + argument +
@@ -246,6 +271,7 @@ const char* dtype_name(DType dtype) { return kDtypeNames[static_cast<int>(dtype)
 void init_arrays(py::module_&) {
   if (_import_array() < 0) throw py::error_already_set();
   g_handler_capsule = PyCapsule_New(&g_handler, "mem_handler", nullptr);
+  py::register_local_exception_translator(translate_out_of_memory);
   const int types[] = {NPY_FLOAT32, NPY_FLOAT64, -1,         NPY_INT64,
                        NPY_INT32,   NPY_UINT8,   NPY_UINT32, NPY_BOOL};
   for (std::size_t i = 0; i < std::size(types); ++i)

@@ -45,7 +45,8 @@ struct ArrayView {
   }
 };
 
-// Any aligned, native-endian ndarray (else TypeError, naming `op` and `argument`).
+// Any aligned, native-endian ndarray (else TypeError, naming `op` and `argument`). A null `op` is
+// for an array of our own.
 ArrayView view(py::handle array, const char* op, const char* argument);
 // The same, of float32 or float64 only.
 ArrayView view_float(py::handle array, const char* op, const char* argument);
@@ -72,7 +73,11 @@ py::object as_contiguous(const ArrayView& x);
 // `x` itself where its layout is already that of `model` (same shape), else a copy that has it.
 py::object as_layout_of(const ArrayView& x, const ArrayView& model);
 
-inline ArrayView view_own(const py::object& array) { return view(array, "internal", "array"); }
+// The op that the calling thread serves, for an error that is thrown where no name is at hand. A
+// view of an argument names it; a binding without arrays does so itself.
+void name_op(const char* op);
+
+inline ArrayView view_own(const py::object& array) { return view(array, nullptr, nullptr); }
 // Of an array of T's, or None's: null.
 template <class T>
 T* data_of(const py::object& array) {

@@ -132,9 +132,11 @@ class PackedConvWeight {
                                        const Operand& weight) {
     if (weight.v.dtype != dtype_ || weight.v.size() != size_)
       refuse("conv", "expected `packed` made from this weight: call pack_conv_weight(weight)");
-    if (generation_ != isa_generation() || precision_ != matmul_precision()) packed_.clear();
-    generation_ = isa_generation();
-    precision_ = matmul_precision();
+    const int generation = isa_generation();
+    const MatmulPrecision precision = matmul_precision();
+    if (generation_ != generation || precision_ != precision) packed_.clear();
+    generation_ = generation;
+    precision_ = precision;
     const KernelView<const T> kernel = kernel_view<T>(weight);
     const KernelPacking packing = conv_packing<T>(s, x, kernel);
     if (!packing.routine) return nullptr;
@@ -144,7 +146,12 @@ class PackedConvWeight {
         return made;
     const std::shared_ptr<Panels> made(new Panels{packing.routine, s.groups, packing.taps,
                                                   packing.bytes, Scratch<char>(packing.bytes)});
-    conv_pack<T>(s, x, kernel, packing, made->data.get());
+    {
+      const GilRelease release(gemm_pack_cost_ns(packing.bytes));
+      conv_pack<T>(s, x, kernel, packing, made->data.get());
+    }
+    // Whoever ran meanwhile may have moved on to another ISA, or made the same.
+    if (generation_ != generation || precision_ != precision) return made;
     if (packed_.size() == kMost) packed_.erase(packed_.begin());
     packed_.push_back(made);
     return made;

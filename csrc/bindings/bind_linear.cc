@@ -62,13 +62,17 @@ class PackedWeight {
     g.m = kManyRows;
     set_weight(g, weight);
     g.precision = matmul_precision();
-    generation_ = isa_generation();
+    const int generation = isa_generation();
     const PackPlan<T> plan = gemm_pack_plan(g);
+    std::shared_ptr<Panels> made;
+    if (plan.routine) {
+      made.reset(new Panels{plan.routine, g.precision, Scratch<char>(plan.bytes)});
+      const GilRelease release(gemm_pack_cost_ns(plan.bytes));
+      gemm_pack(g, plan, made->data.get());
+    }
+    generation_ = generation;
     bytes_ = plan.bytes;
-    panels_ = plan.routine ? std::shared_ptr<Panels>(
-                                 new Panels{plan.routine, g.precision, Scratch<char>(plan.bytes)})
-                           : nullptr;
-    if (panels_) gemm_pack(g, plan, panels_->data.get());
+    panels_ = std::move(made);  // whole, for whoever ran meanwhile
   }
 
   static constexpr int64_t kManyRows = 1024;  // the batch that the layout is chosen for

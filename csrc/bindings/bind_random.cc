@@ -23,6 +23,7 @@ DType float_dtype(const std::string& name, const char* op) {
 // A fresh array of `shape`, filled by fill(array).
 template <class Fill>
 py::object filled(const Shape& shape, DType dtype, double ns_each, const char* op, Fill fill) {
+  name_op(op);
   if (std::any_of(shape.begin(), shape.end(), [](npy_intp n) { return n < 0; }))
     throw py::value_error(std::string("[") + op +
                           "] expected a shape of sizes of at least 0; got " +

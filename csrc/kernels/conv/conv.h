@@ -54,7 +54,7 @@ struct PackedKernel {
 };
 
 // y is dense in (image, row, col, out) order; so are the epilogue's residual and preactivation,
-// whose row strides are not read.
+// whose row strides are not read, and which share no memory with y.
 template <class T>
 void conv_forward(const ConvShape& s, const ImageView<const T>& x,
                   const KernelView<const T>& weight, T* y, const Epilogue<T>& epilogue,

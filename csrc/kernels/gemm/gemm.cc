@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <type_traits>
 
 #include "base/grid.h"
 #include "base/memory_pool.h"
@@ -125,12 +126,26 @@ double gemm_cost_ns(int64_t m, int64_t n, int64_t k) {
   return sizeof(Wide<T>) / 4.0 * md * nd * kd / 60 + sizeof(T) * (md * kd + kd * nd + md * nd) / 16;
 }
 
+// A residual that is C itself is what accumulation adds: routines store sums in C before they read
+// the residual.
+template <class T>
+bool residual_is_output(const GemmArgs<T>& g) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return !g.c.is_float && g.epilogue.residual == g.c.narrow();
+  else
+    return g.epilogue.residual == g.c;
+}
+
 template <class T>
 void gemm(const GemmArgs<T>& args) {
   if (args.m == 0 || args.n == 0) return;
-  const GemmRoutine<T>& routine =
-      *find_routine<T>([&](const GemmRoutine<T>& r) { return r.suits(args); });
   GemmArgs<T> g = args;
+  if (g.epilogue.residual && residual_is_output(g)) {
+    g.epilogue.accumulate = true;
+    g.epilogue.residual = nullptr;
+  }
+  const GemmRoutine<T>& routine =
+      *find_routine<T>([&](const GemmRoutine<T>& r) { return r.suits(g); });
   if (g.packed.routine != &routine) g.packed = {nullptr, nullptr};
   const double cost_ns = gemm_cost_ns<T>(g.m, g.n, g.k);
   const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
@@ -186,7 +201,18 @@ PackPlan<T> gemm_pack_plan(const GemmArgs<T>& args) {
 
 template <class T>
 void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed) {
-  plan.routine->pack_panels(args, packed);
+  const GemmRoutine<T>& routine = *plan.routine;
+  const auto panel = static_cast<int64_t>(routine.packed_panel_bytes(args.k, args.precision));
+  const int64_t panels = (args.n + routine.n_unit - 1) / routine.n_unit;
+  constexpr int64_t kBytesATask = 1 << 20;
+  const int64_t each = std::max<int64_t>(1, kBytesATask / std::max<int64_t>(panel, 1));
+  parallel_for((panels + each - 1) / each, gemm_pack_cost_ns(plan.bytes), [&](int64_t task) {
+    GemmArgs<T> part = args;
+    const int64_t first = task * each, col = first * routine.n_unit;
+    part.n = std::min(each * routine.n_unit, args.n - col);
+    part.b += col * args.b_col;
+    routine.pack_panels(part, static_cast<char*>(packed) + first * panel);
+  });
 }
 
 // Blocks of rows, cut by shape alone, each with its own sums; the sums are then summed in order.

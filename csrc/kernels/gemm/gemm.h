@@ -41,6 +41,8 @@ template <class T>
 PackPlan<T> gemm_pack_plan(const GemmArgs<T>& args);
 template <class T>
 void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed);
+// A guess of the time that packing so many bytes takes on one thread.
+inline double gemm_pack_cost_ns(size_t bytes) { return static_cast<double>(bytes) / 8; }
 
 template <class T>
 void activation_backward(const ActivationBackwardArgs<T>& args);

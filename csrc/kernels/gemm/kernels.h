@@ -20,8 +20,9 @@ enum class MatmulPrecision : int { highest, high, medium };
 // What happens to each element of A @ B, in this order:
 //     z = (accumulate ? c : 0) + A @ B + bias + residual;  preactivation = z;  c = activation(z)
 // computed in Wide<T> and rounded once, where it is stored. Every pointer may be null. Columns are
-// adjacent in memory; residual and preactivation share no
-// memory with C, except that residual may be C itself where accumulate is false.
+// adjacent in memory; residual and preactivation share no memory with C, except that in gemm(),
+// where accumulate is false, residual may be C itself, row for row: it is then accumulated to, and
+// so added before the bias.
 template <class T>
 struct Epilogue {
   bool accumulate = false;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,11 @@ def _gradient_product(x: Any, y: Any, t: Tensor) -> Any:
     return ops.sum_to_shape(ops.matmul(x, y, wide), shape).astype(bfloat16)
 
 
+def _rows(x: Any) -> Any:
+    """(..., C) as a matrix; with -1 for the count, C = 0 would leave it open."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
 def _product_gradients(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
     a, b = inputs
     x, y = a._array, b._array
@@ -43,7 +49,7 @@ def _product_gradients(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
         da = _gradient_product(grad, y.swapaxes(-1, -2), a)
     if b._requires_grad:
         if y.ndim == 2 and x.ndim > 2:  # one long product sums over the batch too
-            x, grad = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+            x, grad = _rows(x), _rows(grad)
         db = _gradient_product(x.swapaxes(-1, -2), grad, b)
     return da, db
 
@@ -193,10 +199,10 @@ def _linear_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     if activation != "none":
         z = linear(x, weight, bias, residual=residual)
         grad = ACTIVATIONS[activation].chain(grad, z)
-    flat = grad.reshape(-1, weight.shape[0])
+    flat = _rows(grad)
     return (
         matmul(grad, weight) if x._requires_grad else None,
-        matmul(flat.t(), x.reshape(-1, weight.shape[1])) if weight._requires_grad else None,
+        matmul(flat.t(), _rows(x)) if weight._requires_grad else None,
         flat.sum(0) if bias is not None and bias._requires_grad else None,
         grad if residual is not None and residual._requires_grad else None,
     )

@@ -170,6 +170,7 @@ def failures(case: Case, dtype: str) -> list[str]:
     grad = None
     if case.differentiable:
         grad = cotangent(case, _answers(case, start, None)[0])
+    args: tuple[tuple[Any, ...], Array | None]
     operands: list[tuple[Any, Array]] = [
         (i, x) for i, x in enumerate(start) if isinstance(x, np.ndarray) and is_float(x.dtype)
     ]
