@@ -208,3 +208,51 @@ def test_the_other_byte_order_is_converted_or_refused():
     assert tw.tensor(array).tolist() == [1.0, 2.0]
     with pytest.raises(TypeError, match="from_numpy"):
         tw.from_numpy(array)
+
+
+# --- memory formats, for programs that name one ---
+
+
+def test_programs_that_name_a_memory_format_run():
+    last = tw.channels_last
+    x = tw.randn(2, 3, 4, 5)
+    y = x.to(memory_format=last)
+    for z in (y, x.contiguous(memory_format=last), x.clone(memory_format=last)):
+        assert z.stride() == (60, 1, 15, 3)
+        assert z.is_contiguous(memory_format=last)
+        assert not z.is_contiguous()
+        assert bool((z == x).all())
+        assert z.contiguous(memory_format=last) is z
+        assert z.numpy().strides == (240, 4, 60, 12)
+        assert z.clone().stride() == z.stride()
+        assert z.clone(memory_format=tw.contiguous_format).is_contiguous()
+        assert tw.zeros_like(z).stride() == z.stride()
+        assert tw.ones_like(z, memory_format=tw.contiguous_format).is_contiguous()
+        z.zero_()
+    assert x.numpy().all()
+    layer = nn.Conv2d(3, 4, 3).to(memory_format=last)
+    assert layer.weight.is_contiguous(memory_format=last)
+    assert layer(x.to(memory_format=last)).is_contiguous(memory_format=last)
+    assert pickle.loads(pickle.dumps(last)) is last
+    assert repr(last) == "tilework.channels_last"
+    w = tw.randn(1, 2, 3, 3, requires_grad=True)
+    (w.contiguous(memory_format=last) * 2).sum().backward()
+    assert bool((w.grad == 2).all())
+
+
+def test_a_memory_format_that_does_not_suit_is_refused():
+    with pytest.raises(ValueError, match=r"\[contiguous\] expected four axes"):
+        tw.zeros(2, 3).contiguous(memory_format=tw.channels_last)
+    with pytest.raises(ValueError, match=r"\[contiguous\]"):
+        tw.zeros(2, 3).contiguous(memory_format=tw.preserve_format)
+    with pytest.raises(TypeError, match=r"\[clone\] expected a memory format"):
+        tw.zeros(2).clone(memory_format="channels_last")
+    assert not tw.zeros(2, 3).is_contiguous(memory_format=tw.channels_last)
+
+
+def test_a_number_read_from_a_tensor_may_be_written_after():
+    x, i = tw.zeros(3, requires_grad=True), tw.tensor(1)
+    y = x[i]
+    i += 1
+    y.backward()
+    assert x.grad.tolist() == [0.0, 1.0, 0.0]

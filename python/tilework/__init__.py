@@ -46,6 +46,7 @@ from tilework.dtypes import (
 from tilework.engines import use_engine
 from tilework.explain import explain_conv2d
 from tilework.functional import *  # noqa: F403
+from tilework.layout import channels_last, contiguous_format, preserve_format
 from tilework.tensor import Tensor
 
 from tilework import nn, optim  # isort: skip (they stand on all of the above)
@@ -80,7 +81,9 @@ __all__ = [
     "autograd",
     "bfloat16",
     "bool",
+    "channels_last",
     "config",
+    "contiguous_format",
     "double",
     "dtypes",
     "empty_cache",
@@ -104,6 +107,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "preserve_format",
     "result_type",
     "set_conv_routine",
     "set_float32_matmul_precision",

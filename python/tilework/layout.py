@@ -14,12 +14,47 @@ from typing import Any
 import numpy as np
 
 from tilework.engines import ops
+from tilework.errors import error
 
 Array = Any
 Strides = tuple[int, ...]
 
 # A storage that lies as it shows: a NumPy array's, or one in C order.
 NATURAL: Any = "natural"
+
+
+class MemoryFormat:
+    """An order of axes in memory, for programs that name one: PyTorch's words, as they show."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"tilework.{self._name}"
+
+    def __reduce__(self) -> str:
+        return self._name  # by name: formats are compared by identity
+
+
+contiguous_format = MemoryFormat("contiguous_format")
+channels_last = MemoryFormat("channels_last")
+preserve_format = MemoryFormat("preserve_format")
+
+
+def check_format(op: str, memory_format: Any, ndim: int, preserved: bool = True) -> None:
+    """TypeError on what is no memory format, ValueError on one that does not suit."""
+    if not isinstance(memory_format, MemoryFormat):
+        raise error(
+            TypeError, op, "a memory format", memory_format, "give tilework.channels_last, say"
+        )
+    if memory_format is channels_last and ndim != 4:
+        raise error(
+            ValueError, op, "four axes for channels_last", f"{ndim}", "leave memory_format out"
+        )
+    if memory_format is preserve_format and not preserved:
+        raise error(
+            ValueError, op, "contiguous_format or channels_last", memory_format, "name one of them"
+        )
 
 
 class Layout:

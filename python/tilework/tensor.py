@@ -19,11 +19,16 @@ from tilework import dtypes
 from tilework.errors import error
 from tilework.layout import (
     NATURAL,
+    MemoryFormat,
     c_strides,
+    channels_last,
+    check_format,
+    contiguous_format,
     is_c_order,
     is_channels_last,
     layout_of,
     natural_strides,
+    preserve_format,
     preserved_order,
 )
 
@@ -187,8 +192,11 @@ class Tensor:
             )  # fmt: skip
         return at
 
-    def is_contiguous(self) -> bool:
-        """Whether the elements lie in C order without gaps."""
+    def is_contiguous(self, memory_format: MemoryFormat = contiguous_format) -> bool:
+        """Whether the elements show C order without gaps, or the order of a memory format."""
+        if memory_format is not contiguous_format:
+            check_format("is_contiguous", memory_format, 4, preserved=False)
+            return self._array.ndim == 4 and self.permute(0, 2, 3, 1).is_contiguous()
         layout, array = self._storage.layout, self._array
         if layout is NATURAL or (layout is None and array.flags.c_contiguous):
             return bool(array.flags.c_contiguous)
@@ -427,6 +435,14 @@ class Tensor:
             order = preserved_order([(t.shape, t._strides()) for t in operands], ndim)
             if order != list(range(ndim)):
                 self._show_in(order)
+        return self
+
+    def _show_format(self, memory_format: MemoryFormat, model: Tensor) -> Tensor:
+        """Lets this fresh tensor show a memory format, `model`'s where that is to be preserved."""
+        if memory_format is preserve_format:
+            return self._keep_order(model)
+        if memory_format is channels_last:
+            self._show_in([0, 2, 3, 1])
         return self
 
     def _keep_channels(self, image: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import operand
+from tilework.layout import MemoryFormat, preserve_format
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
@@ -42,8 +43,15 @@ def cast(x: Tensor, dtype: dtypes.DType) -> Tensor:
 
 
 @tensor_method("to")
-def to(input: Tensor, *args: Any, dtype: Any = None, device: str | None = None) -> Tensor:
-    """The tensor in another dtype: `x.to(tw.float64)`, `x.to("cpu")`, `x.to(other)`.
+def to(
+    input: Tensor,
+    *args: Any,
+    dtype: Any = None,
+    device: str | None = None,
+    memory_format: MemoryFormat = preserve_format,
+) -> Tensor:
+    """The tensor in another dtype: `x.to(tw.float64)`, `x.to("cpu")`, `x.to(other)`; or in a memory
+    format.
 
     Returns `input` itself where nothing changes. TypeError on a dtype that is none of ours,
     ValueError on a device other than "cpu".
@@ -61,7 +69,11 @@ def to(input: Tensor, *args: Any, dtype: Any = None, device: str | None = None) 
     if device is not None and device != "cpu":
         raise error(ValueError, "to", 'device "cpu"', device, "this build has no other device")
     x = operand(input, "to")
-    return x if dtype is None else cast(x, dtypes.check(dtype, "to"))
+    y = x if dtype is None else cast(x, dtypes.check(dtype, "to"))
+    if memory_format is preserve_format:
+        return y
+    result: Tensor = y.contiguous(memory_format)
+    return result
 
 
 @tensor_method("float")

@@ -11,6 +11,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.errors import error
 from tilework.functional.common import number_of, operand, sizes, whole
+from tilework.layout import MemoryFormat, check_format, preserve_format
 from tilework.tensor import Tensor, entering, fresh, tensor_method
 
 
@@ -212,41 +213,45 @@ def _dtype_of_fill(value: Any) -> dtypes.DType:
 
 
 def _like(
-    op: str, input: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool
-) -> Tensor:
+    op: str, input: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool,
+    memory_format: MemoryFormat,
+) -> Tensor:  # fmt: skip
     x = operand(input, op)
+    check_format(op, memory_format, x.ndim)
     wanted = x.dtype if dtype is None else dtypes.check(dtype, op)
     array = np.empty_like(x._array, dtype=wanted)
     if value is not None:
         array[...] = number_of(op, wanted, value, "fill_value")
-    return finish(array, requires_grad, device, op)._keep_order(x)
+    return finish(array, requires_grad, device, op)._show_format(memory_format, x)
 
 
 def zeros_like(
-    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False,
+    memory_format: MemoryFormat = preserve_format,
+) -> Tensor:  # fmt: skip
     """Zeros in the shape, layout and dtype of `input`.
 
     >>> tw.zeros_like(tw.ones(2))
     tensor([0., 0.])
     """
-    return _like("zeros_like", input, 0, dtype, device, requires_grad)
+    return _like("zeros_like", input, 0, dtype, device, requires_grad, memory_format)
 
 
 def ones_like(
-    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False,
+    memory_format: MemoryFormat = preserve_format,
+) -> Tensor:  # fmt: skip
     """Ones in the shape, layout and dtype of `input`.
 
     >>> tw.ones_like(tw.zeros(2))
     tensor([1., 1.])
     """
-    return _like("ones_like", input, 1, dtype, device, requires_grad)
+    return _like("ones_like", input, 1, dtype, device, requires_grad, memory_format)
 
 
 def full_like(
     input: Tensor, fill_value: Any, *, dtype: Any = None, device: str | None = None,
-    requires_grad: bool = False,
+    requires_grad: bool = False, memory_format: MemoryFormat = preserve_format,
 ) -> Tensor:  # fmt: skip
     """One number in the shape, layout and dtype of `input`.
 
@@ -256,18 +261,19 @@ def full_like(
     x = operand(input, "full_like")
     wanted = x.dtype if dtype is None else dtypes.check(dtype, "full_like")
     value = number_of("full_like", wanted, fill_value, "fill_value")
-    return _like("full_like", x, value, wanted, device, requires_grad)
+    return _like("full_like", x, value, wanted, device, requires_grad, memory_format)
 
 
 def empty_like(
-    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
+    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False,
+    memory_format: MemoryFormat = preserve_format,
+) -> Tensor:  # fmt: skip
     """Whatever the memory holds, in the shape, layout and dtype of `input`.
 
     >>> tw.empty_like(tw.zeros(2)).shape
     (2,)
     """
-    return _like("empty_like", input, None, dtype, device, requires_grad)
+    return _like("empty_like", input, None, dtype, device, requires_grad, memory_format)
 
 
 _END = object()

@@ -171,10 +171,10 @@ def kept(key: Any) -> Any:
 
 
 def _tensors(key: Any) -> tuple[Storage, ...]:
-    """The storages of the tensors in an index."""
+    """The storages of the tensors in an index; one without axes is read as a number, at once."""
     if isinstance(key, tuple):
         return tuple(s for k in key for s in _tensors(k))
-    return (key._storage,) if isinstance(key, Tensor) else ()
+    return (key._storage,) if isinstance(key, Tensor) and key._array.ndim else ()
 
 
 def _tuple(key: Any) -> tuple[Any, ...]:
@@ -185,6 +185,8 @@ def _tuple(key: Any) -> tuple[Any, ...]:
 def _getitem(self: Tensor, key: Any) -> Tensor:
     """NumPy's indexing, its axes as PyTorch puts them: a view for numbers (tensors without axes
     too) and slices, a copy for index tensors and masks."""
+    if key.__class__ is int or key.__class__ is slice:
+        return _index(self, key)
     reads = _tensors(key)
     if mode.enabled and self._requires_grad:
         key = kept(key)

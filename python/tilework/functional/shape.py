@@ -14,7 +14,16 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import axes, axis, numpy_names, one_of_many, operand, sizes, whole
-from tilework.layout import NATURAL, can_view, resolved
+from tilework.layout import (
+    NATURAL,
+    MemoryFormat,
+    can_view,
+    channels_last,
+    check_format,
+    contiguous_format,
+    preserve_format,
+    resolved,
+)
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
@@ -348,24 +357,32 @@ def broadcast_to(input: Tensor, size: Any) -> Tensor:
 
 
 @tensor_method()
-def contiguous(self: Tensor) -> Tensor:
-    """The tensor in C order: itself where it is so already, else a copy."""
-    return self if self.is_contiguous() else _copied(self, False)
+def contiguous(self: Tensor, memory_format: MemoryFormat = contiguous_format) -> Tensor:
+    """The tensor in C order, or in a format's: itself where it is so already, else a copy."""
+    if memory_format is not contiguous_format:
+        check_format("contiguous", memory_format, self.ndim, preserved=False)
+    return self if self.is_contiguous(memory_format) else _copied(self, memory_format)
 
 
 @tensor_method()
-def clone(input: Tensor) -> Tensor:
-    """A copy in memory of its own, with the gradient passed through.
+def clone(input: Tensor, *, memory_format: MemoryFormat = preserve_format) -> Tensor:
+    """A copy in memory of its own, with the gradient passed through; its axes in the order of the
+    input's, or of a memory format.
 
     >>> tw.clone(tw.ones(2))
     tensor([1., 1.])
     """
     x = operand(input, "clone")
-    return _copied(x, True)._keep_order(x)
+    check_format("clone", memory_format, x.ndim)
+    return _copied(x, memory_format)
 
 
-def _copied(x: Tensor, keep_layout: bool) -> Tensor:
-    y = fresh(ops.copy(x._array, keep_layout))
+def _copied(x: Tensor, memory_format: MemoryFormat) -> Tensor:
+    if memory_format is channels_last:
+        array = ops.copy(x._array.transpose(0, 2, 3, 1), False).transpose(0, 3, 1, 2)
+    else:
+        array = ops.copy(x._array, memory_format is preserve_format)
+    y = fresh(array)._show_format(memory_format, x)
     if mode.enabled and x._requires_grad:
         record(y, _RESHAPE, (x,))
     return y

@@ -18,8 +18,9 @@ from tilework.autograd import no_grad
 from tilework.errors import error
 from tilework.functional.border import bordered, restated
 from tilework.functional.inplace import check_writable, written
+from tilework.layout import MemoryFormat, preserve_format
 from tilework.nn.parameter import Parameter
-from tilework.tensor import Storage, Tensor, fresh
+from tilework.tensor import Tensor, fresh
 
 M = TypeVar("M", bound="Module")
 Hook = Callable[..., Any]
@@ -377,8 +378,15 @@ class Module:
         fn(self)
         return self
 
-    def to(self: M, *args: Any, dtype: Any = None, device: str | None = None) -> M:
-        """Converts float parameters and buffers to a float dtype, in place; returns the module.
+    def to(
+        self: M,
+        *args: Any,
+        dtype: Any = None,
+        device: str | None = None,
+        memory_format: MemoryFormat = preserve_format,
+    ) -> M:
+        """Converts float parameters and buffers to a float dtype, in place; returns the module. With
+        a memory format, parameters and buffers of four axes go over to it.
 
         TypeError on another dtype, ValueError on a device other than "cpu".
         """
@@ -395,6 +403,10 @@ class Module:
                 raise error(TypeError, "to", "a float dtype", wanted, "use float32")
             for t in itertools.chain(self.parameters(), self.buffers()):
                 _convert(t, wanted)
+        if memory_format is not preserve_format:
+            for t in itertools.chain(self.parameters(), self.buffers()):
+                if t.ndim == 4:
+                    t.data = t.detach().contiguous(memory_format)
         return self
 
     def float(self: M) -> M:
@@ -455,9 +467,8 @@ def _convert(t: Tensor, dtype: dtypes.DType) -> None:
     if not dtypes.is_float(t.dtype) or t.dtype == dtype:
         return
     frozen = t._storage.frozen
-    t._array = t._array.astype(dtype)
+    t.data = t.detach().to(dtype)
     t._array.flags.writeable = not frozen
-    t._storage = Storage()
     t._storage.frozen = frozen
     if t._grad is not None:
         t.grad = fresh(t.grad._array.astype(dtype))  # type: ignore[union-attr]
