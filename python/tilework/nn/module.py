@@ -385,8 +385,8 @@ class Module:
         device: str | None = None,
         memory_format: MemoryFormat = preserve_format,
     ) -> M:
-        """Converts float parameters and buffers to a float dtype, in place; returns the module. With
-        a memory format, parameters and buffers of four axes go over to it.
+        """Converts float parameters and buffers to a float dtype, in place; returns the module.
+        Those of four axes go over to a memory format where one is given.
 
         TypeError on another dtype, ValueError on a device other than "cpu".
         """
