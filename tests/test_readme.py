@@ -1,5 +1,6 @@
 """What the documents say is so: the README's code runs, its commands and links are there."""
 
+import doctest
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ PAGES = [
     "docs/performance.md",
     "docs/training.md",
     "docs/environment.md",
+    "docs/layout.md",
 ]
 SOURCE = Path(__file__).resolve().parent.parent  # the checkout, where that is what is tested
 
@@ -64,6 +66,13 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if not target.startswith("http"):
             assert (path.parent / target).exists(), target
+
+
+@pytest.mark.skipif(not (SOURCE / "README.md").is_file(), reason="an installed package has no docs")
+def test_examples_of_the_pages_are_right():
+    tried = [doctest.testfile(str(SOURCE / page), module_relative=False) for page in PAGES]
+    assert not any(result.failed for result in tried)
+    assert sum(result.attempted for result in tried) >= 5
 
 
 @pytest.mark.skipif(not (SOURCE / "README.md").is_file(), reason="an installed package has no docs")
