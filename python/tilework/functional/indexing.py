@@ -352,10 +352,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
             "make trailing axes equal, or 1",
         ) from None  # fmt: skip
     if mode.enabled and (a._requires_grad or b._requires_grad):
-        if c is condition:
-            record(y, _WHERE, (a, b), c._array, (c._storage,))
-        else:  # an array, which its owner may write to
-            record(y, _WHERE, (a, b), c._array.copy())
+        record(y, _WHERE, (a, b), c._array, (c._storage,))
     return y
 
 

@@ -251,10 +251,8 @@ def cross_entropy(
     y = fresh(loss)
     if mode.enabled and x._requires_grad:
         saved = (labels, w, kept, ignore_index, label_smoothing, reduction)
-        reads = [rows._storage]
-        if labels is t._array:
-            reads.append(t._storage)
-        record(y, _CROSS_ENTROPY, (rows,), saved, tuple(reads))
+        read = (rows, t) if weight is None else (rows, t, weight)
+        record(y, _CROSS_ENTROPY, (rows,), saved, tuple(r._storage for r in read))
     return y.reshape(shape) if reduction == "none" and y.shape != shape else y
 
 

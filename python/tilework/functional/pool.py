@@ -447,5 +447,5 @@ def max_unpool2d(
     np.put_along_axis(out, spots, array.reshape(n, c, -1), 2)
     y = fresh(out.reshape(x.shape[:-2] + plane))
     if mode.enabled and x._requires_grad:
-        record(y, _UNPOOL, (x,), fresh(spots))
+        record(y, _UNPOOL, (x,), fresh(spots), (at._storage,))
     return y

@@ -1,0 +1,80 @@
+"""What a backward reads is guarded: over every case, each tensor is written between the passes, and
+the backward either refuses or gives the gradients of what was there."""
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import functional as F
+from tilework.testing.cases import FAMILIES, of_family
+from tilework.testing.runner import as_float64, cotangent, to_tensors
+
+CASES = {
+    (family, op): cases
+    for family in FAMILIES
+    for op in dict.fromkeys(case.op for case in of_family(family))
+    if (cases := [c for c in of_family(family) if c.op == op and c.differentiable and c.quick])
+}
+
+
+def overwrite(t):
+    """Writes other values of the same kind, indices within the same range."""
+    array = t.numpy()
+    if array.dtype == bool:
+        new = ~array
+    elif array.dtype.kind in "iu":
+        new = np.roll(array.reshape(-1), 1).reshape(array.shape)
+    else:
+        new = array + 1
+    with tw.no_grad():
+        t.copy_(tw.tensor(new))
+
+
+def gradients(case, written=None, create_graph=False):
+    """The gradients of a case whose tensor of a number, or result ("out"), was written in between;
+    None where that was refused."""
+    inputs = as_float64(case.make_inputs("float32"))
+    tensors = to_tensors(tuple(x.copy() if hasattr(x, "copy") else x for x in inputs),
+                         case.differentiable)  # fmt: skip
+    out = case.bind(tw, F, tensors)()
+    seed = tw.tensor(cotangent(case, out.detach().numpy()))
+    wanted = [tensors[i] for i in case.differentiable]
+    if written is not None:
+        target = out if written == "out" else tensors[written]
+        if not target._array.flags.writeable:  # an expanded one, which nobody can write to
+            return None
+        overwrite(target.detach())
+    try:
+        found = tw.autograd.grad(out, wanted, seed, create_graph=create_graph, allow_unused=True)
+    except RuntimeError as reason:
+        if written is not None and "in-place operation has modified" in str(reason):
+            return None
+        if create_graph and "create_graph=True" in str(reason):
+            return None
+        raise
+    return [None if g is None else g.detach().numpy() for g in found]
+
+
+def unguarded(case):
+    """The writes that went into a gradient unseen."""
+    found = []
+    inputs = case.make_inputs("float32")
+    places = [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.size]
+    for create_graph in (False, True):
+        right = gradients(case, create_graph=create_graph)
+        if right is None:
+            continue
+        for place in (*places, "out"):
+            got = gradients(case, place, create_graph)
+            if got is not None and not all(
+                a is b or np.array_equal(a, b, equal_nan=True)
+                for a, b in zip(got, right, strict=True)
+            ):
+                found.append(f"{case}: {place}{', recorded' if create_graph else ''}")
+    return found
+
+
+@pytest.mark.parametrize(("family", "op"), CASES)
+def test_writes_are_seen(family, op):
+    found = [line for case in CASES[family, op] for line in unguarded(case)]
+    assert not found, "\n".join(found)
