@@ -18,6 +18,7 @@ from tilework.autograd import Op, mode, record, recorded
 from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
 from tilework.errors import error
+from tilework.functional import overlap
 from tilework.functional.border import refusal
 from tilework.functional.conv_shapes import Geometry, Pair, conv_plan, transpose_plan
 from tilework.functional.packed import packed_weight
@@ -175,6 +176,12 @@ def _transpose(
 ) -> Tensor:
     taped = _taped(x, weight, bias)
     stride, padding, dilation, groups = geometry
+    if activation == "none" and overlap.serves(x._array, weight._array, stride, dilation, groups):
+        added = None if bias is None else bias._array
+        y = overlap.transposed(x._array, weight._array, added, stride[1], padding[1], out_size[1])
+        if not taped:
+            return fresh(y)
+        return _on_tape(y, _TRANSPOSE, (x, weight, bias), geometry, activation, None)
     y, saved = ops.conv_transpose_forward(
         x._array,
         weight._array,
