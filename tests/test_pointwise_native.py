@@ -34,6 +34,7 @@ UNARY = {
     "abs": (np.abs, np.sign),
     "neg": (np.negative, lambda x: -np.ones_like(x)),
     "square": (np.square, lambda x: 2 * x),
+    "inverse_square": (lambda x: 1 / (x * x), lambda x: -2 / x**3),
     "cube": (lambda x: x**3, lambda x: 3 * x * x),
     "reciprocal": (lambda x: 1 / x, lambda x: -1 / x**2),
     "softplus": (lambda x: np.logaddexp(x, 0), lambda x: gate(x)),

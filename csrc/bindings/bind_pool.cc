@@ -1,5 +1,6 @@
 #include <array>
 #include <string>
+#include <vector>
 
 #include "bindings/planes.h"
 #include "kernels/pool/pool.h"
@@ -7,49 +8,98 @@
 namespace tilework {
 namespace {
 
-// One row a window: start, step, taps, size.
-py::object windows_of(py::handle array, int64_t in, const char* op, const char* argument) {
-  const ArrayView given = view(array, op, argument);
-  if (given.dtype != DType::int64 || given.ndim != 2 || given.shape[1] != 4)
-    refuse(op, std::string("expected `") + argument + "` as int64 (outputs, 4); got " +
-                   dtype_name(given.dtype) + " " + shape_text(given));
-  py::object held = as_contiguous(given);
-  const Window* w = view_own(held).as<Window>();
-  for (int64_t o = 0; o < given.shape[0]; ++o) {
-    // The bounds of each number first, so that the last product cannot overflow.
-    const bool inside = w[o].start >= 0 && w[o].start <= in && w[o].taps >= 0 && w[o].taps <= in &&
-                        w[o].step >= 1 && w[o].size != 0 && (w[o].taps <= 1 || w[o].step <= in) &&
-                        (w[o].taps == 0 || w[o].start + (w[o].taps - 1) * w[o].step < in);
-    if (!inside)
-      refuse(op, std::string("expected `") + argument + "` within " + std::to_string(in) +
-                     " inputs; got window " + std::to_string(o) + " outside");
+// An axis' windows: a table with a row for each (start, step, taps, size), or with a row for each
+// run of them (count and stride besides).
+struct Windows {
+  py::object held;
+  bool runs;
+  int64_t rows, count = 0;
+
+  Windows(py::handle array, int64_t in, const char* op, const char* argument) {
+    const ArrayView given = view(array, op, argument);
+    runs = given.ndim == 2 && given.shape[1] == 6;
+    if (given.dtype != DType::int64 || given.ndim != 2 || (given.shape[1] != 4 && !runs))
+      refuse(op, std::string("expected `") + argument +
+                     "` as int64 (outputs, 4), or (runs, 6); got " + dtype_name(given.dtype) +
+                     " " + shape_text(given));
+    held = as_contiguous(given);
+    rows = given.shape[0];
+    for (int64_t r = 0; r < rows; ++r) {
+      const Window& w = runs ? as_runs()[r].first : as_windows()[r];
+      // The bounds of each number first, so that no product can overflow.
+      bool inside = w.start >= 0 && w.start <= in && w.taps >= 0 && w.taps <= in && w.step >= 1 &&
+                    w.size != 0 && (w.taps <= 1 || w.step <= in) &&
+                    (w.taps == 0 || w.start + (w.taps - 1) * w.step < in);
+      if (runs) inside = inside && repeats_inside(as_runs()[r], in);
+      if (!inside)
+        refuse(op, std::string("expected `") + argument + "` within " + std::to_string(in) +
+                       " inputs; got window " + std::to_string(r) + " outside");
+      count += runs ? as_runs()[r].count : 1;
+    }
   }
-  return held;
-}
+  const Window* as_windows() const { return view_own(held).as<Window>(); }
+  const WindowRun* as_runs() const { return view_own(held).as<WindowRun>(); }
+
+  // One by one.
+  std::vector<Window> expanded() const {
+    std::vector<Window> windows;
+    windows.reserve(static_cast<size_t>(count));
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < as_runs()[r].count; ++i) {
+        windows.push_back(as_runs()[r].first);
+        windows.back().start += i * as_runs()[r].stride;
+      }
+    return windows;
+  }
+
+ private:
+  // The last of a run, too; an axis has no more windows than it could hold side by side.
+  static bool repeats_inside(const WindowRun& run, int64_t in) {
+    const int64_t reach = run.first.taps == 0 ? 0 : (run.first.taps - 1) * run.first.step;
+    return run.count >= 1 && run.stride >= 0 && run.count <= in + 1 && run.stride <= in &&
+           (run.count == 1 || run.stride == 0 ||
+            run.count - 1 <= (in - 1 - run.first.start - reach) / run.stride);
+  }
+};
 
 // (N, C, H, W) as memory has it, and its windows.
 struct Planes {
   npy_intp shape[4];
-  py::object row_table, col_table;
+  Windows row_windows, col_windows;
+  std::vector<Window> row_table, col_table;  // where they had to be made of runs
   PoolShape pool;
 
-  Planes(const npy_intp* nchw, bool channels_last, py::handle rows, py::handle cols, const char* op)
+  Planes(const npy_intp* nchw, bool channels_last, py::handle rows, py::handle cols, const char* op,
+         bool by_runs)
       : shape{nchw[0], nchw[1], nchw[2], nchw[3]},
-        row_table(windows_of(rows, nchw[2], op, "rows")),
-        col_table(windows_of(cols, nchw[3], op, "cols")) {
-    const ArrayView r = view_own(row_table), c = view_own(col_table);
-    pool = {channels_last ? shape[0] : shape[0] * shape[1],
-            shape[2],
-            shape[3],
-            channels_last ? shape[1] : 1,
-            r.shape[0],
-            c.shape[0],
-            r.as<Window>(),
-            c.as<Window>(),
-            false};
+        row_windows(rows, nchw[2], op, "rows"),
+        col_windows(cols, nchw[3], op, "cols") {
+    pool = {};
+    pool.outer = channels_last ? shape[0] : shape[0] * shape[1];
+    pool.height = shape[2];
+    pool.width = shape[3];
+    pool.inner = channels_last ? shape[1] : 1;
+    pool.out_height = row_windows.count;
+    pool.out_width = col_windows.count;
+    pool.rows = table_of(row_windows, row_table);
+    if (col_windows.runs && by_runs && walks_runs(pool)) {
+      pool.col_runs = col_windows.as_runs();
+      pool.col_run_count = col_windows.rows;
+    } else {
+      pool.cols = table_of(col_windows, col_table);
+    }
     pool.wide_positions = needs_wide_positions(pool);
   }
+  Planes(const Planes&) = delete;
+  Planes& operator=(const Planes&) = delete;
   DType positions() const { return pool.wide_positions ? DType::uint32 : DType::uint8; }
+
+ private:
+  static const Window* table_of(const Windows& windows, std::vector<Window>& made) {
+    if (!windows.runs) return windows.as_windows();
+    made = windows.expanded();
+    return made.data();
+  }
 };
 
 // What both forwards begin with.
@@ -66,7 +116,7 @@ struct Forward {
         channels_last(!given.c_contiguous() && is_channels_last(given)),
         held(as_planes(given, channels_last)),
         x(view_own(held)),
-        planes(x.shape, channels_last, rows, cols, op),
+        planes(x.shape, channels_last, rows, cols, op, true),
         out_shape{x.shape[0], x.shape[1], planes.pool.out_height, planes.pool.out_width} {}
 
   py::object output(DType dtype) const { return new_planes(dtype, out_shape, channels_last); }
@@ -107,7 +157,7 @@ struct Backward {
            bool channels_last, const char* op)
       : held(as_planes(view_planes(array, op, "grad"), channels_last)),
         grad(view_own(held)),
-        planes(shape_of_input(grad, height, width).data(), channels_last, rows, cols, op) {
+        planes(shape_of_input(grad, height, width).data(), channels_last, rows, cols, op, false) {
     if (grad.shape[2] != planes.pool.out_height || grad.shape[3] != planes.pool.out_width)
       refuse(op, "expected `grad` with an element for each window; got " + shape_text(grad));
   }

@@ -275,7 +275,8 @@ def norm_rows_backward(
 
 # --- pool --- (x (N, C, H, W); results are channels-last in memory where x is, else in C order)
 # rows, cols: int64 (outputs, 4), a window each: start, step, taps, size. It covers the inputs
-# start, start + step, ...: `taps` of them, all inside. Both sizes together divide an average.
+# start, start + step, ...: `taps` of them, all inside. Both sizes together divide an average. Or
+# int64 (runs, 6): a window, how many like it there are, and how far apart.
 # With save, the second result is each maximum's position in its window (taps of the row times the
 # row, plus the column): uint8 where all fit, else uint32. Of equals the first, of NaNs the last.
 def pool_max_forward(

@@ -12,6 +12,7 @@ namespace tilework {
 namespace {
 
 constexpr int64_t kTaskBytes = 64 << 10;
+constexpr int64_t kShortRun = 16;
 
 // Axes of size 1 dropped, the rest from the slowest to the fastest of the result, neighbours that
 // both sides walk as one merged.
@@ -67,15 +68,24 @@ int64_t count_of(const CopyShape& s) {
   return count;
 }
 
-// piece(from, to) for each place along the axes of `outer`, of `bytes` each.
+// piece(from, to) for each place along the axes of `outer`, of `bytes` each. The last of the axes is
+// stepped along: short pieces take less time than the divisions that find a place.
 template <class Piece>
 void for_each_piece(const CopyShape& outer, int64_t bytes, const char* from, char* to,
                     Piece piece) {
   const int64_t pieces = count_of(outer), step = std::max<int64_t>(1, kTaskBytes / bytes);
+  const int last = outer.axes - 1;
+  const int64_t length = last < 0 ? 1 : outer.size[last];
+  const int64_t from_step = last < 0 ? 0 : outer.from_stride[last];
+  const int64_t to_step = last < 0 ? 0 : outer.to_stride[last];
   parallel_for((pieces + step - 1) / step, copy_cost_ns(pieces * bytes), [&](int64_t task) {
-    for (int64_t p = task * step; p < std::min(pieces, (task + 1) * step); ++p) {
+    const int64_t end = std::min(pieces, (task + 1) * step);
+    for (int64_t p = task * step; p < end;) {
       const Offsets at(outer, p);
-      piece(from + at.from, to + at.to);
+      const int64_t run = std::min(end - p, length - p % length);
+      for (int64_t k = 0; k < run; ++k)
+        piece(from + at.from + k * from_step, to + at.to + k * to_step);
+      p += run;
     }
   });
 }
@@ -122,7 +132,10 @@ void copy_of(const CopyShape& s, const char* from, char* to) {
   const CopyShape outer = without(s, inner, inner);
   if (packs && from_step == size)
     return for_each_piece(outer, n * size, from, to, [&](const char* f, char* t) {
-      std::memcpy(t, f, static_cast<size_t>(n * size));
+      if (n <= kShortRun)  // the call of memcpy would take longer
+        for (int64_t i = 0; i < n; ++i) std::memcpy(t + i * size, f + i * size, sizeof(T));
+      else
+        std::memcpy(t, f, static_cast<size_t>(n * size));
     });
   for_each_piece(outer, n * size, from, to, [&](const char* f, char* t) {
     for (int64_t i = 0; i < n; ++i)

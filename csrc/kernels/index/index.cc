@@ -82,7 +82,23 @@ void add_to(T& to, T x) {
   to += x;
 }
 
-// visit(i, at): element i of the source belongs to element `at` of y.
+// Whether no place of `size` is met more than `most` times; visit(meet) meets them all.
+template <class Visit>
+bool chains_are_short(int64_t size, int64_t most, Visit visit) {
+  Scratch<uint8_t> counts(static_cast<size_t>(size));
+  uint8_t* met = counts.get();
+  std::memset(met, 0, static_cast<size_t>(size));
+  bool longer = false;
+  visit([&](int64_t at) {
+    longer |= met[at] >= most;
+    met[at] = static_cast<uint8_t>(met[at] + (met[at] < most));
+  });
+  return !longer;
+}
+template <class T>
+constexpr int64_t kLongestChain = std::is_same_v<T, bfloat16> ? 1 : kShortChain;
+
+// visit(add): add(i, at) for each element i of the source and the element of y that it belongs to.
 template <class T, class Visit>
 void add_in_double(const T* x, int64_t size, T* y, Visit visit) {
   Scratch<double> sums(static_cast<size_t>(size));
@@ -130,13 +146,21 @@ int64_t product(const int64_t* size, int from, int to) {
 template <class Row>
 void for_each_run(const GatherShape& s, int64_t begin, int64_t end, Row row) {
   const int last = s.axes - 1;
-  int64_t strides[GatherShape::kMaxAxes];
-  for (int64_t i = last, step = 1; i >= 0; step *= s.size[i], --i) strides[i] = step;
+  int64_t stride[GatherShape::kMaxAxes], place[GatherShape::kMaxAxes], base = 0;
+  for (int64_t i = last, step = 1; i >= 0; step *= s.size[i], --i)
+    stride[i] = i == s.axis ? 0 : step;
+  for (int64_t i = last - 1, rest = begin; i >= 0; rest /= s.index_size[i], --i) {
+    place[i] = rest % s.index_size[i];
+    base += place[i] * stride[i];
+  }
   for (int64_t r = begin; r < end; ++r) {
-    int64_t rest = r, base = 0;
-    for (int i = last; i-- > 0; rest /= s.index_size[i])
-      if (i != s.axis) base += rest % s.index_size[i] * strides[i];
     row(r * s.index_size[last], base);
+    for (int i = last - 1; i >= 0; --i) {
+      base += stride[i];
+      if (++place[i] < s.index_size[i]) break;
+      base -= place[i] * stride[i];
+      place[i] = 0;
+    }
   }
 }
 
@@ -241,9 +265,10 @@ void scatter_add(const GatherShape& s, const T* x, const int64_t* index, T* y) {
         add(first + j, base + index[first + j] * step.along + j * step.run);
     });
   };
-  const int64_t size = product(s.size, 0, s.axes), longest = s.index_size[s.axis];
-  const bool exact = std::is_same_v<T, bfloat16> ? longest <= 1 : longest <= kShortChain;
-  if (exact || std::is_same_v<T, double>)
+  const int64_t size = product(s.size, 0, s.axes);
+  const auto meets = [&](auto meet) { visit([&](int64_t, int64_t at) { meet(at); }); };
+  if (std::is_same_v<T, double> || s.index_size[s.axis] <= kLongestChain<T> ||
+      chains_are_short(size, kLongestChain<T>, meets))
     add_directly(x, size, y, visit);
   else
     add_in_double(x, size, y, visit);
@@ -255,8 +280,11 @@ void index_add(int64_t rows, int64_t cols, int64_t count, const T* x, const int6
     for (int64_t i = 0; i < count; ++i)
       for (int64_t j = 0; j < cols; ++j) add(i * cols + j, index[i] * cols + j);
   };
-  const bool exact = std::is_same_v<T, bfloat16> ? count <= 1 : count <= kShortChain;
-  if (exact || std::is_same_v<T, double>)
+  const auto meets = [&](auto meet) {
+    for (int64_t i = 0; i < count; ++i) meet(index[i]);
+  };
+  if (std::is_same_v<T, double> || count <= kLongestChain<T> ||
+      chains_are_short(rows, kLongestChain<T>, meets))
     add_directly(x, rows * cols, y, visit);
   else if (count >= rows / 4)
     add_in_double(x, rows * cols, y, visit);

@@ -41,6 +41,7 @@ TW_FUNCTION(square, x* x, g*(s + s))
 TW_FUNCTION(cube, x* x* x, g*(Vec<T>(T(3)) * (s * s)))
 TW_FUNCTION(reciprocal, Vec<T>(T(1)) / x, -g*(s* s))
 TW_FUNCTION(softplus, softplus(x), g* sigmoid(s))
+TW_FUNCTION(inverse_square, Vec<T>(T(1)) / (x * x), g*(Vec<T>(T(-2)) / (s * s * s)))
 TW_FUNCTION(erf, erf(x), g* exp(-s* s) * Vec<T>(T(1.12837916709551257390)))
 #undef TW_FUNCTION
 

@@ -137,7 +137,7 @@ bool power_by_name(T exponent, const T* x, T* y, int64_t n) {
   else if (exponent == T(-1))
     named(UnaryOp::reciprocal);
   else if (exponent == T(-2))
-    named(UnaryOp::square), unary_forward(UnaryOp::reciprocal, y, y, n);
+    named(UnaryOp::inverse_square);
   else
     return false;
   return true;

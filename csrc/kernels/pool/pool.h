@@ -21,10 +21,20 @@ struct Window {
   int64_t start, step, taps, size;
 };
 
+// `count` windows alike, each `stride` past the one before.
+struct WindowRun {
+  Window first;
+  int64_t count, stride;
+};
+
 struct PoolShape {
   int64_t outer, height, width, inner;
   int64_t out_height, out_width;
   const Window *rows, *cols;  // out_height, out_width of them
+  // The columns as runs instead, where walks_runs() and the pass is a forward one; cols is then
+  // null. A table of a million windows would be eight times the row that it is about.
+  const WindowRun* col_runs;
+  int64_t col_run_count;
 
   // A maximum's position in its window, row * cols[ow].taps + column, is saved in one byte where
   // all fit, else in four.
@@ -42,6 +52,8 @@ template <class T>
 void pool_average_backward(const T* grad, T* dx, const PoolShape& shape);
 
 bool needs_wide_positions(const PoolShape& shape);
+// Single rows, planar: what a run of columns serves.
+bool walks_runs(const PoolShape& shape);
 
 // For the driver and the GIL: nanoseconds on one thread.
 double pool_cost_ns(const PoolShape& shape, size_t itemsize);

@@ -207,6 +207,13 @@ def _contains(self: Tensor, value: Any) -> bool:
     return bool(np.any(np.equal(self._array, plain_key(value))))
 
 
+def _fits(index: tuple[int, ...], shape: tuple[int, ...], at: int) -> bool:
+    """Whether an index has the axes of what it chooses from, none longer but its own."""
+    return len(index) == len(shape) and all(
+        d == at or n <= m for d, (n, m) in enumerate(zip(index, shape, strict=True))
+    )
+
+
 def _gather_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     at, index = saved
     return (ops.scatter_add(grad, at, index, inputs[0].shape),)
@@ -255,9 +262,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if not x.ndim:
         result: Tensor = gather(x.reshape(1), 0, i.reshape(-1)).reshape(i.shape)
         return result
-    if i.ndim != x.ndim or any(
-        n > m for d, (n, m) in enumerate(zip(i.shape, x.shape, strict=True)) if d != at
-    ):
+    if i.shape != x.shape and not _fits(i.shape, x.shape, at):
         raise error(
             ValueError,
             "gather",

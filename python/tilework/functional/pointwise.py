@@ -136,14 +136,17 @@ def _pow_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     return da, db
 
 
+_NAMED = {2.0: "square", 3.0: "cube", -2.0: "inverse_square"}  # powers with a kernel of their own
+
+
 def _base_gradient(grad: Array, x: Any, y: Any) -> Array:
     """grad * y * x^(y-1), but 0 where y is 0, though x^-1 be infinite (PyTorch's convention), and
     where the power has vanished under an infinite y."""
     if isinstance(y, float):
         if y == 0.0:
             return np.zeros_like(grad)
-        if y in (2.0, 3.0):
-            return ops.unary_backward("square" if y == 2.0 else "cube", grad, x)
+        if y in _NAMED:
+            return ops.unary_backward(_NAMED[y], grad, x)
     less = ops.binary_forward("sub", y, 1.0) if isinstance(y, np.ndarray) else y - 1.0
     power = ops.binary_forward("pow", x, less)
     dx = ops.binary_forward("mul", ops.binary_forward("mul", power, y), grad)

@@ -15,6 +15,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
+from tilework.engines.windows import outputs
 from tilework.errors import error
 from tilework.functional.common import FARTHEST, operand, room_for, whole
 from tilework.functional.indexing import gather
@@ -263,7 +264,7 @@ class _Average:
 
     def backward(self, grad: Array) -> Array:
         n, c, height, width = self.shape
-        grad = shaped(grad, (n, c, len(self.rows), len(self.cols)))
+        grad = shaped(grad, (n, c, outputs(self.rows), outputs(self.cols)))
         return ops.pool_average_backward(
             grad, self.rows, self.cols, height, width, self.channels_last
         )

@@ -420,7 +420,7 @@ def _of_one_dtype(op: str, tensors: Any) -> list[Tensor]:
 
 
 def _on_tape(parts: Sequence[Tensor]) -> bool:
-    return mode.enabled and any(p._requires_grad for p in parts)
+    return mode.enabled and True in [p._requires_grad for p in parts]
 
 
 def _listed(op: str, tensors: Any) -> list[Tensor]:
@@ -445,14 +445,37 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([1., 0., 0.])
     """
     # As in PyTorch, what tw.tensor([]) gives joins tensors of any rank, and adds nothing.
-    parts = _of_one_dtype("cat", tensors)
+    parts = tensors if isinstance(tensors, (list, tuple)) else _listed("cat", tensors)
+    try:  # of many parts, each look at each of them is a good part of the time
+        array = np.concatenate([p._array for p in parts], dim)
+    except (AttributeError, ValueError, TypeError, np.exceptions.AxisError):
+        return _cat_of_unlike("cat", parts, dim)
+    on_tape = _on_tape(parts)
+    if array.dtype is not parts[0]._array.dtype or (on_tape and _are_unlike(parts)):
+        return _cat_of_unlike("cat", parts, dim)
+    y = fresh(array)
+    if on_tape:
+        at = dim % array.ndim
+        record(y, _CAT, tuple(parts), (at, [p._array.shape[at] for p in parts]))
+    return y
+
+
+def _are_unlike(parts: Sequence[Tensor]) -> bool:
+    dtype = parts[0]._array.dtype
+    return any(p._array.dtype is not dtype for p in parts)
+
+
+def _cat_of_unlike(op: str, tensors: Any, dim: Any) -> Tensor:
+    """Dtypes or ranks differ, or something is wrong."""
+    # As in PyTorch, what tw.tensor([]) gives joins tensors of any rank, and adds nothing.
+    parts = _of_one_dtype(op, tensors)
     parts = [p for p in parts if p._array.shape != (0,)] or parts[:1]
-    at = axis("cat", dim, parts[0].ndim)
+    at = axis(op, dim, parts[0].ndim)
     try:
         array = np.concatenate([p._array for p in parts], at)
     except ValueError:
         raise error(
-            ValueError, "cat", f"shapes alike but along dim {dim}",
+            ValueError, op, f"shapes alike but along dim {dim}",
             ", ".join(str(p.shape) for p in parts), "reshape or pad them",
         ) from None  # fmt: skip
     y = fresh(array)

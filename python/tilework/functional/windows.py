@@ -1,7 +1,9 @@
 """What the outputs of a pooling cover along one axis: the tables that the kernels walk by.
 
 A table is int64 (outputs, 4), read-only: start, step, taps and size of each window. Its inputs are
-start, start + step, ...: `taps` of them, all inside; the sizes of both axes divide an average.
+start, start + step, ...: `taps` of them, all inside; the sizes of both axes divide an average. A
+long axis has (runs, 6) instead: the first window of each run of windows alike, how many they are,
+and how far apart. One by one, they would take eight times the memory of the axis itself.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Table = NDArray[np.int64]
+from tilework.engines.windows import Table, expanded
 
 
 def output_size(
@@ -25,6 +27,9 @@ def output_size(
     if ceil_mode and (count - 1) * stride >= size + padding:
         count -= 1
     return count
+
+
+_LONG = 2048  # outputs: from here on a table of runs
 
 
 @lru_cache(maxsize=512)
@@ -41,20 +46,34 @@ def regular(
 
     What lies in the padding is cut off; with `include_pad` it counts in an average's size.
     """
-    begin = np.arange(count, dtype=np.int64) * stride - padding
-    before = np.maximum(0, -(begin // dilation))
-    inside = np.minimum(kernel, -((begin - size) // dilation))
-    taps = np.maximum(0, inside - before)
-    whole = np.minimum(begin + kernel, size + padding) - begin
-    table = np.stack(
-        [
-            np.where(taps > 0, begin + before * dilation, 0),
-            np.full_like(begin, dilation),
-            taps,
-            np.maximum(1, whole if include_pad else taps),
-        ],
-        axis=1,
-    )
+
+    def windows(outputs: Table) -> Table:
+        begin = outputs * stride - padding
+        before = np.maximum(0, -(begin // dilation))
+        inside = np.minimum(kernel, -((begin - size) // dilation))
+        taps = np.maximum(0, inside - before)
+        whole = np.minimum(begin + kernel, size + padding) - begin
+        return np.stack(
+            [
+                np.where(taps > 0, begin + before * dilation, 0),
+                np.full_like(begin, dilation),
+                taps,
+                np.maximum(1, whole if include_pad else taps),
+            ],
+            axis=1,
+        )
+
+    if count < _LONG:
+        return _frozen(windows(np.arange(count, dtype=np.int64)))
+    # The first whole window, and the first after it that hangs over the end.
+    first = min(count, -(-padding // stride))
+    past = min(count, max(first, (size - 1 - dilation * (kernel - 1) + padding) // stride + 1))
+    alone = [*range(first), *([first] if past > first else []), *range(past, count)]
+    table = np.zeros((len(alone), 6), np.int64)
+    table[:, :4] = windows(np.array(alone, np.int64))
+    table[:, 4] = 1
+    if past > first:
+        table[first, 4:] = past - first, stride
     return _frozen(table)
 
 
@@ -77,6 +96,7 @@ def with_divisor(rows: Table, cols: Table, divisor: int) -> tuple[Table, Table]:
 def flat_indices(positions: NDArray[Any], rows: Table, cols: Table, width: int) -> NDArray[Any]:
     """Where in the flat plane the inputs lie that are at `positions` (..., H, W) in their windows,
     counted row by row."""
+    rows, cols = expanded(rows), expanded(cols)
     taps = np.maximum(cols[:, 2], 1)
     row, col = np.divmod(positions.astype(np.int64), taps)
     y = rows[:, 0, None] + row * rows[:, 1, None]

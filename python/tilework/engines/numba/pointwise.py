@@ -157,6 +157,16 @@ def _cube_gradient(grad: float, x: float) -> float:
     return grad * (3.0 * (x * x))
 
 
+@elementwise(1)
+def _inverse_square(x: float) -> float:
+    return 1.0 / (x * x)
+
+
+@elementwise(2)
+def _inverse_square_gradient(grad: float, x: float) -> float:
+    return grad * (-2.0 / (x * x * x))
+
+
 @elementwise(2)
 def _sqrt_gradient(grad: float, y: float) -> float:
     return 0.5 * grad / y
@@ -183,6 +193,7 @@ _UNARY: dict[str, tuple[str, Elementwise, Elementwise]] = {
     "reciprocal": ("output", np.reciprocal, _reciprocal_gradient),
     "square": ("input", np.square, _square_gradient),
     "cube": ("input", _cube, _cube_gradient),
+    "inverse_square": ("input", _inverse_square, _inverse_square_gradient),
     "erf": ("input", _erf, _erf_gradient),
     "softplus": ("input", _softplus, _softplus_gradient),
     "abs": ("input", np.abs, _abs_gradient),

@@ -10,6 +10,7 @@ import numpy as np
 
 from tilework.engines.numba.compiled import jit
 from tilework.engines.numba.layout import Array
+from tilework.engines.windows import expanded
 
 # A position in a larger window does not fit in a byte.
 _BYTE = 256
@@ -92,6 +93,7 @@ def is_channels_last(x: Array) -> bool:
 
 
 def pool_max_forward(x: Array, rows: Array, cols: Array, save: bool) -> tuple[Array, Array | None]:
+    rows, cols = expanded(rows), expanded(cols)
     shape, last = (*x.shape[:2], len(rows), len(cols)), is_channels_last(x)
     wide = rows[:, 2].max(initial=0) * cols[:, 2].max(initial=0) > _BYTE
     y = planes(shape, x.dtype, last)
@@ -109,6 +111,7 @@ def pool_max_backward(
     width: int,
     channels_last: bool,
 ) -> Array:
+    rows, cols = expanded(rows), expanded(cols)
     dx = planes((*grad.shape[:2], height, width), grad.dtype, channels_last)
     grad, saved = walked(grad, channels_last), walked(saved, channels_last)
     _max_backward(grad, saved, rows, cols, walked(dx, channels_last))
@@ -116,6 +119,7 @@ def pool_max_backward(
 
 
 def pool_average_forward(x: Array, rows: Array, cols: Array) -> Array:
+    rows, cols = expanded(rows), expanded(cols)
     last = is_channels_last(x)
     y = planes((*x.shape[:2], len(rows), len(cols)), x.dtype, last)
     _average(walked(x, last), rows, cols, walked(y, last))
@@ -125,6 +129,7 @@ def pool_average_forward(x: Array, rows: Array, cols: Array) -> Array:
 def pool_average_backward(
     grad: Array, rows: Array, cols: Array, height: int, width: int, channels_last: bool
 ) -> Array:
+    rows, cols = expanded(rows), expanded(cols)
     dx = planes((*grad.shape[:2], height, width), grad.dtype, channels_last)
     _average_backward(walked(grad, channels_last), rows, cols, walked(dx, channels_last))
     return dx
