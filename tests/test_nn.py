@@ -401,6 +401,35 @@ def test_clipping():
     assert q.grad.tolist() == [0.0, 0.5]
 
 
+@pytest.mark.parametrize("dtype", [tw.float32, tw.float64, tw.bfloat16])
+def test_clipping_sees_every_element(dtype):
+    """One-element tensors, empty ones, strided gradients, and more than one block."""
+    rng = np.random.default_rng(0)
+    shapes = [(1,), (), (0, 3), (5, 7), (40000,), (3, 4, 5)]
+    params = [nn.Parameter(tw.zeros(shape, dtype=dtype)) for shape in shapes]
+    for p in params:
+        p.grad = tw.tensor(rng.standard_normal(p.shape), dtype=dtype)
+    params[3].grad = tw.tensor(rng.standard_normal((7, 5)), dtype=dtype).t()
+    given = [p.grad.double().numpy().copy() for p in params]
+    before = params[4].grad._version
+    total = np.sqrt(sum(np.square(g).sum() for g in given))
+    eps = {tw.float32: 2.0**-23, tw.float64: 2.0**-52, tw.bfloat16: 2.0**-7}[dtype]
+    norm = nn.utils.clip_grad_norm_(params, 1.0)
+    assert norm.dtype == dtype
+    assert abs(norm.item() - total) <= eps * total
+    for p, g in zip(params, given, strict=True):
+        wanted = g / (total + 1e-6)
+        assert np.all(np.abs(p.grad.double().numpy() - wanted) <= 2 * eps * np.abs(wanted))
+    assert params[4].grad._version > before
+
+
+def test_clipping_squares_without_overflow():
+    p = nn.Parameter(tw.zeros(3))
+    p.grad = tw.full((3,), 1e30)
+    assert nn.utils.clip_grad_norm_([p], 1.0).item() == pytest.approx(3**0.5 * 1e30)
+    assert p.grad.tolist() == pytest.approx([3**-0.5] * 3)
+
+
 def test_parameters_as_one_vector():
     net = mlp()
     vector = nn.utils.parameters_to_vector(net.parameters())

@@ -172,7 +172,12 @@ class Tensor:
         descending: builtins.bool = False,
         stable: builtins.bool = True,
     ) -> Any: ...
-    def argsort(self, dim: builtins.int = -1, descending: builtins.bool = False) -> Tensor: ...
+    def argsort(
+        self,
+        dim: builtins.int = -1,
+        descending: builtins.bool = False,
+        stable: builtins.bool = True,
+    ) -> Tensor: ...
     def topk(
         self,
         k: builtins.int,

@@ -472,7 +472,7 @@ def _ordered(x: Tensor, at: int, values: Array, indices: Array) -> Ranked:
 
 @tensor_method()
 @numpy_names
-def argsort(input: Tensor, dim: int = -1, descending: bool = False) -> Tensor:
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The indices that put `dim` in order; equal elements keep theirs.
 
     >>> tw.argsort(tw.tensor([3.0, 1.0, 2.0]))

@@ -15,7 +15,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
-from tilework.engines.windows import outputs
+from tilework.engines.windows import Table, outputs
 from tilework.errors import error
 from tilework.functional.common import FARTHEST, operand, room_for, whole
 from tilework.functional.indexing import gather
@@ -29,7 +29,6 @@ from tilework.functional.planes import (
     widened,
 )
 from tilework.functional.windows import (
-    Table,
     adaptive,
     flat_indices,
     output_size,

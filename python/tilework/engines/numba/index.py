@@ -14,9 +14,11 @@ def _order(x: Array, axis: int, descending: bool) -> Array:
     """The indices in order; of equal elements the first first."""
     wide = x.astype(np.float32) if x.dtype == dtypes.bfloat16 else x
     if not descending:
-        return np.argsort(wide, axis=axis, kind="stable")
+        return np.asarray(np.argsort(wide, axis=axis, kind="stable"))
     last = x.shape[axis] - 1
-    return last - np.flip(np.argsort(np.flip(wide, axis), axis=axis, kind="stable"), axis)
+    return np.asarray(
+        last - np.flip(np.argsort(np.flip(wide, axis), axis=axis, kind="stable"), axis)
+    )
 
 
 def sort(x: Array, axis: int, descending: bool) -> tuple[Array, Array]:
@@ -24,7 +26,7 @@ def sort(x: Array, axis: int, descending: bool) -> tuple[Array, Array]:
 
 
 def topk(x: Array, k: int, axis: int, largest: bool) -> tuple[Array, Array]:
-    order = np.take(_order(x, axis, largest), np.arange(k), axis=axis)
+    order = _order(x, axis, largest)[(*(slice(None),) * axis, slice(k))]
     return np.ascontiguousarray(np.take_along_axis(x, order, axis)), np.ascontiguousarray(order)
 
 

@@ -20,6 +20,7 @@ FAMILIES: tuple[str, ...] = (
     "optim",
     "random",
     "shape",
+    "index",
     "step",
     "networks",
 )

@@ -291,6 +291,10 @@ def _one_axis() -> Iterator[Case]:
     yield _case("conv_transpose1d", (2, 6, 11), (6, 4, 4), stride=2, padding=1)
     yield _case("conv_transpose1d", (2, 6, 11), (6, 2, 3), stride=3, output_padding=2, groups=3)
     yield _case("conv_transpose1d", (6, 11), (6, 4, 3), bias=False, dilation=2)
+    # Few output channels, a stride and more apart: by an overlapping sum.
+    yield _case("conv_transpose1d", (2, 6, 11), (6, 1, 16), stride=4)
+    yield _case("conv_transpose1d", (2, 6, 11), (6, 3, 17), stride=5, padding=3, output_padding=2)
+    yield _case("conv_transpose1d", (6, 7), (6, 2, 30), bias=False, stride=7, padding=20)
 
 
 # --- the transposed twin ---

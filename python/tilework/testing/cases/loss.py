@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -158,41 +158,71 @@ def _cross_entropy_cases() -> Iterator[Case]:
         yield _cross_entropy(f"with {value}", planted, "none")
 
 
-# --- mean squared error ---
+# --- losses of a distance ---
+
+LIMIT = 0.75  # beta and delta
 
 
-def _mse(label: str, inputs: Inputs, reduction: str, **fields: Any) -> Case:
+def _huber(away: Array) -> Array:
+    size = np.abs(away)
+    return np.where(size < LIMIT, 0.5 * away * away, LIMIT * (size - 0.5 * LIMIT))
+
+
+# op, its settings, the loss of a difference, and how steep it is at most beside the difference
+DISTANCES: dict[str, tuple[dict[str, float], Callable[[Array], Array], Callable[[Array], Any]]] = {
+    "mse_loss": ({}, np.square, lambda away: 2.0 * np.abs(away)),
+    "l1_loss": ({}, np.abs, lambda away: 1.0),
+    "huber_loss": ({"delta": LIMIT}, _huber, lambda away: LIMIT),
+    "smooth_l1_loss": ({"beta": LIMIT}, lambda away: _huber(away) / LIMIT, lambda away: 1.0),
+}
+
+
+def _distance(op: str, label: str, inputs: Inputs, reduction: str, **fields: Any) -> Case:
+    how, loss, steepness = DISTANCES[op]
+
     def bound(dtype: str, expected: Array, x: Array, target: Array) -> Any:
-        # The difference is rounded at its operands' size at most, and doubled by the square.
-        away = np.abs(x - target)
-        each = 4.0 * eps(dtype) * away * (np.abs(x) + np.abs(target)) + tiny(dtype)
+        # The difference is rounded at its operands' size at most.
+        away = x - target
+        rounding = steepness(away) * (np.abs(x) + np.abs(target)) + 2.0 * loss(away)
+        each = 2.0 * eps(dtype) * rounding + tiny(dtype)
         if reduction == "none":
             return each
-        total = each.sum() + growth(x.size) * eps(dtype) * np.square(away).sum()
-        return total / x.size if reduction == "mean" and x.size else total
+        total = each.sum() + growth(each.size) * eps(dtype) * loss(away).sum()
+        return total / each.size if reduction == "mean" and each.size else total
+
+    def expected(x: Array, target: Array) -> Array:
+        losses = loss(x - target)
+        return _reduced(losses, reduction, np.float64(losses.size))
 
     return Case(
         family="loss",
-        op="mse_loss",
+        op=op,
         label=label,
         inputs=inputs,
-        call=lambda tw, F, x, target: F.mse_loss(x, target, reduction=reduction),
-        reference=lambda x, target: _reduced(np.square(x - target), reduction, np.float64(x.size)),
+        call=lambda tw, F, x, target: getattr(F, op)(x, target, reduction=reduction, **how),
+        reference=expected,
         tolerance=bound,
         **fields,
     )
 
 
-def _mse_cases() -> Iterator[Case]:
+def _distance_cases(op: str) -> Iterator[Case]:
     shapes: tuple[Shape, ...] = ((5, 7), (3,), (1,), (), (2, 3, 4, 5), (100, 101), (0, 3))
     for reduction in REDUCTIONS:
         for shape in shapes:
+            # Two draws meet nowhere near a kink; a sum of many loses a central difference's digits.
             inputs = arrays(shape, shape)
-            yield _mse(f"{shape}, {reduction}", inputs, reduction, differentiable=(0, 1))
+            small = op == "mse_loss" or shape != (100, 101)
+            grads = (0, 1) if small else ()
+            yield _distance(op, f"{shape}, {reduction}", inputs, reduction, differentiable=grads)
+        yield _distance(
+            op, f"a row beside rows, {reduction}", arrays((5, 7), (7,)), reduction,
+            differentiable=(0, 1),
+        )  # fmt: skip
         for pair in itertools.product(LAYOUTS, LAYOUTS):
             label = f"{' and '.join(pair)}, {reduction}"
             strided = arrays((2, 5, 3, 7), (2, 5, 3, 7), layouts=pair)
-            yield _mse(label, strided, reduction, differentiable=(0, 1))
+            yield _distance(op, label, strided, reduction, differentiable=(0, 1))
         for value in (np.nan, np.inf):
 
             def planted(rng: Generator, t: str, value: float = value) -> tuple[Array, Array]:
@@ -200,9 +230,9 @@ def _mse_cases() -> Iterator[Case]:
                 x[66] = value
                 return x, normal(rng, t, 67)
 
-            yield _mse(f"with {value}, {reduction}", planted, reduction)
+            yield _distance(op, f"with {value}, {reduction}", planted, reduction)
     for n in TAILS:
-        yield _mse(f"{n}", arrays((n,), (n,)), "mean", differentiable=(0, 1))
+        yield _distance(op, f"{n}", arrays((n,), (n,)), "mean", differentiable=(0, 1))
 
 
 # --- what is timed ---
@@ -219,6 +249,22 @@ def _timed() -> Iterator[Case]:
             quick=False,
             bench=Bench(label, flops=0.0, bytes=12.0 * rows * classes, mode="backward"),
         )
+    for n in (10**3, 10**5, 10**7):
+        label = f"smooth_l1_loss {n} backward"
+        yield _distance(
+            "smooth_l1_loss",
+            label,
+            arrays((n,), (n,)),
+            "mean",
+            differentiable=(0,),
+            dtypes=("float32",),
+            quick=False,
+            bench=Bench(label, flops=0.0, bytes=20.0 * n, mode="backward"),
+        )
 
 
-CASES: tuple[Case, ...] = (*_cross_entropy_cases(), *_mse_cases(), *_timed())
+CASES: tuple[Case, ...] = (
+    *_cross_entropy_cases(),
+    *(case for op in DISTANCES for case in _distance_cases(op)),
+    *_timed(),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -170,12 +170,6 @@ def _special_pairs(rng: Generator, t: str) -> tuple[Array, Array]:
     return np.repeat(values, values.size), np.tile(values, values.size)
 
 
-def _pow_bound(dtype: str, expected: Array, a: Array, b: Array) -> Array:
-    """exp(b log a): the exponent's own rounding counts by its size."""
-    exponent = np.abs(b * np.log(np.abs(a) + tiny("float64")))
-    return np.asarray(eps(dtype) * np.abs(expected) * (4 + exponent) + tiny(dtype))
-
-
 def _binary_cases() -> Iterator[Case]:
     for op in BINARY:
         for a, b in BROADCASTS:
@@ -207,7 +201,7 @@ def _power(label: str, inputs: Inputs, differentiable: tuple[int, ...]) -> Case:
         inputs=inputs,
         call=lambda tw, F, a, b: tw.pow(a, b),
         reference=np.power,
-        tolerance=_pow_bound,
+        tolerance=rounded(2.0),
         differentiable=differentiable,
     )
 
@@ -219,9 +213,33 @@ def _power_cases() -> Iterator[Case]:
     def to(exponent: float) -> Inputs:
         return lambda rng, t: (positive(rng, t, 3, 17), exponent)
 
+    def of(base: float) -> Inputs:
+        return lambda rng, t: (base, normal(rng, t, 3, 17))
+
+    def signed(exponent: float) -> Inputs:
+        return lambda rng, t: (away_from_zero(rng, t, 3, 17), exponent)
+
     yield _power("positive base", pair, (0, 1))
-    for exponent in (2.0, 3.0, 0.5, -1.0, 0.0):
+    for exponent in (2.0, 3.0, 0.5, -0.5, -1.0, -2.0, 0.0, 1.0, 1.5, 4.0, 2.7):
         yield _power(f"exponent {exponent}", to(exponent), (0,))
+    for exponent in (2.0, 3.0, -1.0, -2.0, -3.0, 4.0, 5.0):
+        yield _power(f"any base, exponent {exponent}", signed(exponent), (0,))
+    for base in (2.0, 0.3):
+        yield _power(f"base {base}", of(base), (1,))
+    yield _power("special values", _special_pairs, ())
+    for n in TAILS:
+        yield _power(f"{n}", arrays((n,), (n,), values=positive), (0, 1))
+
+
+def _timed_powers() -> Iterator[Case]:
+    for n, exponent in itertools.product((10**3, 10**5, 10**7), (3.0, -0.5, 1.7)):
+        for mode in ("forward", "backward"):
+            label = f"pow {exponent:g} of {n}{' backward' if mode == 'backward' else ''}"
+            inputs = lambda rng, t, n=n, e=exponent: (positive(rng, t, n), e)  # noqa: E731
+            case = _power(label, inputs, (0,))
+            passes = 8.0 if mode == "forward" else 20.0
+            bench = Bench(label, flops=0.0, bytes=passes * n, mode=mode)
+            yield replace(case, dtypes=("float32",), quick=False, bench=bench)
 
 
 # --- between bfloat16 and float32 ---
@@ -325,6 +343,7 @@ CASES: tuple[Case, ...] = (
     *_unary_cases(),
     *_binary_cases(),
     *_power_cases(),
+    *_timed_powers(),
     *_conversions(),
     *_timed_cases(),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,11 @@ DILATED: tuple[dict[str, Any], ...] = (
     {"kernel_size": 2, "dilation": 2, "stride": 2},
     {"kernel_size": 2, "dilation": (2, 3), "stride": 3, "padding": 1},
 )
+LONG: tuple[dict[str, Any], ...] = (
+    {"kernel_size": (1, 2)},
+    {"kernel_size": (1, 3), "stride": (1, 2), "padding": (0, 1)},
+    {"kernel_size": (1, 3), "stride": (1, 1), "padding": (0, 1), "ceil_mode": True},
+)
 PARTS: tuple[Any, ...] = (1, 3, (2, 5), (None, 2))
 CHANNELS: tuple[int, ...] = (1, 3, 4, 8, 15, 16, 17, 33, 64, 65)
 WIDTHS: tuple[int, ...] = (*range(2, 12), 16, 17, 31, 33, 34, 35, 65, 67)
@@ -229,6 +235,12 @@ def _of_windows(op: str) -> Iterator[Case]:
         for n in WIDTHS:
             if n > 2 or "padding" in args or args["kernel_size"] == 2:
                 yield case(f"width: {n}", of((2, 2, 5, n)), args, quick=n in (5, 17, 35, 67))
+        for planes in (17, 40):  # enough for planes to stand in the lanes
+            yield case(f"planes: {planes}", of((2, planes, 7, 9)), args)
+    for args in LONG:
+        stride = args.get("stride", args["kernel_size"])[1]
+        for n in (2048 * stride, 2600 * stride + 1):  # a table of runs, cut into segments
+            yield replace(case(f"a row of {n}", of((1, 3, 1, n)), args), differentiable=())
 
 
 def _of_parts(op: str) -> Iterator[Case]:
@@ -245,6 +257,10 @@ def _of_parts(op: str) -> Iterator[Case]:
             inputs = arrays((2, 3, n, n), values=values, layouts=[layout])
             args = {"output_size": 1}
             yield _pool(op, f"{layout} global {n}", inputs, args, differentiable=(0,))
+        for n, parts in itertools.product((13, 14), (5, (7, 6))):
+            inputs = arrays((2, 33, n, n), values=values)  # planes stand in the lanes
+            args = {"output_size": parts}
+            yield _pool(op, f"many planes of {n} to {parts}", inputs, args, differentiable=(0,))
     unbatched = arrays(shape[1:], values=values)
     yield _pool(op, "unbatched", unbatched, {"output_size": 2}, differentiable=(0,))
 
@@ -298,6 +314,19 @@ _TIMED: tuple[tuple[str, str, Sequence[int], dict[str, Any]], ...] = (
         {"output_size": 7},
     ),
     ("adaptive max 7x7 64@56 N=16", "adaptive_max_pool2d", (16, 64, 56, 56), {"output_size": 7}),
+    (
+        "adaptive average 7x7 512@14 N=16",
+        "adaptive_avg_pool2d",
+        (16, 512, 14, 14),
+        {"output_size": 7},
+    ),
+    (
+        "adaptive average 7x7 512@13 N=16",
+        "adaptive_avg_pool2d",
+        (16, 512, 13, 13),
+        {"output_size": 7},
+    ),
+    ("max 3 s2 of a row of 1e7", "max_pool1d", (1, 1, 10**7), {"kernel_size": 3, "stride": 2}),
     ("global average 512@7 N=16", "adaptive_avg_pool2d", (16, 512, 7, 7), {"output_size": 1}),
     ("global average 64@56 N=16", "adaptive_avg_pool2d", (16, 64, 56, 56), {"output_size": 1}),
 )
@@ -314,9 +343,11 @@ def _apart(rng: Generator, dtype: str, *shape: int) -> Array:
 
 def _timed() -> Iterator[Case]:
     for (name, op, shape, args), mode in itertools.product(_TIMED, ("forward", "backward")):
+        if len(shape) == 3 and mode == "backward":
+            continue  # differences of ten million would take minutes
         label = f"{name} {mode}"
         inside = np.prod(shape)
-        outside = shape[0] * shape[1] * len(_outputs(op, shape, args)) ** 2
+        outside = shape[0] * shape[1] * _count(op, shape, args) ** int(op[-2])
         passes = 2 if mode == "backward" else 1
         yield _pool(
             op,
@@ -335,12 +366,13 @@ def _timed() -> Iterator[Case]:
         )
 
 
-def _outputs(op: str, shape: Sequence[int], args: dict[str, Any]) -> list[Window]:
+def _count(op: str, shape: Sequence[int], args: dict[str, Any]) -> int:
+    """Outputs along an axis."""
     if "adaptive" in op:
-        return _parts(shape[3], args["output_size"])
+        return int(args["output_size"])
     kernel = args["kernel_size"]
     stride, padding = args.get("stride", kernel), args.get("padding", 0)
-    return _windows(shape[3], kernel, stride, padding, 1, False, True)
+    return int((shape[-1] + 2 * padding - kernel) // stride + 1)
 
 
 CASES: tuple[Case, ...] = (*_cases(), *_timed())

@@ -156,7 +156,60 @@ def _cases() -> Iterator[Case]:
         yield _reduction(op, "ties", lambda rng, t: (np.ones((3, 17), t),), 1)
 
 
+# --- running sums ---
+
+
+def _cumsum_bound(dim: int) -> Tolerance:
+    """One rounding of what float64 adds up, and float64's own."""
+
+    def bound(dtype: str, expected: Array, x: Array) -> Array:
+        n = x.shape[dim] if x.ndim else 1
+        magnitude = np.cumsum(np.abs(x), axis=dim) if x.ndim else np.abs(x)
+        error = growth(n) * 2.0 * eps("float64") * magnitude
+        return np.asarray(error + eps(dtype) * np.abs(expected) + tiny(dtype))
+
+    return bound
+
+
+def _cumsum(label: str, inputs: Inputs, dim: int, **fields: Any) -> Case:
+    return Case(
+        family="reduce",
+        op="cumsum",
+        label=label,
+        inputs=inputs,
+        call=lambda tw, F, x: x.cumsum(dim),
+        reference=lambda x: np.cumsum(x, axis=dim) if x.ndim else x,
+        tolerance=_cumsum_bound(dim),
+        **{"dtypes": ("float32", "float64", "bfloat16"), **fields},
+    )
+
+
+def _cumsum_cases() -> Iterator[Case]:
+    shapes: tuple[tuple[Shape, int], ...] = (
+        ((), 0), ((0,), 0), ((3, 0), 1), ((0, 3), 0), ((5, 7), 0), ((5, 7), 1), ((2, 9, 5), 1),
+        ((300, 3), 0), ((3, 300), -1), ((7, 1100), 0),
+    )  # fmt: skip
+    for shape, dim in shapes:
+        yield _cumsum(f"{shape} over {dim}", arrays(shape), dim, differentiable=(0,))
+    for n in TAILS:
+        yield _cumsum(f"{n}", arrays((n,)), 0, differentiable=(0,))
+    for layout in LAYOUTS:
+        strided = arrays((2, 5, 3, 7), layouts=[layout])
+        for dim in (0, 1, 3):
+            yield _cumsum(f"{layout} over {dim}", strided, dim, differentiable=(0,))
+    for value in (np.nan, np.inf):
+        yield _cumsum(f"with {value}", _planted(value), 1)
+        yield _cumsum(f"with {value} over 0", _planted(value), 0)
+    tenths = lambda rng, t: (np.full(10**6, 0.1).astype(t),)  # noqa: E731
+    yield _cumsum("a million tenths", tenths, 0, dtypes=("float32", "bfloat16"))
+    yield _cumsum("a thousand ones", lambda rng, t: (np.ones(1000).astype(t),), 0)
+
+
 def _timed() -> Iterator[Case]:
+    for n in (10**3, 10**5, 10**7):
+        label = f"cumsum {n}"
+        bench = Bench(label, flops=0.0, bytes=8.0 * n)
+        yield _cumsum(label, arrays((n,)), 0, quick=False, dtypes=("float32",), bench=bench)
     rows, columns = 4096, 3072
     for axes in (0, 1):
         label = f"sum 4096x3072 over {axes}"
@@ -170,4 +223,4 @@ def _timed() -> Iterator[Case]:
         )
 
 
-CASES: tuple[Case, ...] = (*_cases(), *_timed())
+CASES: tuple[Case, ...] = (*_cases(), *_cumsum_cases(), *_timed())

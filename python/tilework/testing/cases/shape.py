@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tilework.testing.case import Array, Case
-from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays
+from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.inputs import LAYOUTS, Inputs, Shape, arrays, normal
 from tilework.testing.tolerance import exact
 
 Move = tuple[str, Shape, Callable[..., Any], Callable[[Array], Any]]
@@ -46,6 +47,11 @@ MOVES: tuple[Move, ...] = (
     ("getitem nothing", (2, 3), lambda tw, F, x: x[2:], lambda x: x[2:]),
     ("clone", (2, 3), lambda tw, F, x: x.clone(), lambda x: x.copy()),
     ("contiguous", (2, 3), lambda tw, F, x: x.T.contiguous(), lambda x: x.T.copy()),
+    ("contiguous, tiles", (70, 130), lambda tw, F, x: x.T.contiguous(), lambda x: x.T.copy()),
+    ("contiguous, turned", (3, 33, 65), lambda tw, F, x: x.permute(2, 0, 1).contiguous(),
+     lambda x: x.transpose(2, 0, 1).copy()),
+    ("contiguous, short runs", (5, 6, 7, 9), lambda tw, F, x: x.permute(2, 0, 1, 3).contiguous(),
+     lambda x: x.transpose(2, 0, 1, 3).copy()),
     ("pad", (2, 3, 4), lambda tw, F, x: F.pad(x, (1, 2, 0, 1)),
      lambda x: np.pad(x, ((0, 0), (0, 1), (1, 2)))),
     ("pad cutting", (2, 3, 4), lambda tw, F, x: F.pad(x, (-1, 2, 1, -1), value=2.0),
@@ -55,6 +61,8 @@ MOVES: tuple[Move, ...] = (
         for mode, word in (("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap"))
     ),
     ("cat", (2, 3), lambda tw, F, x: tw.cat([x, x], dim=1), lambda x: np.concatenate([x, x], 1)),
+    ("cat, many", (2, 300), lambda tw, F, x: tw.cat(x.split(1, 1), 0),
+     lambda x: np.concatenate(np.split(x, 300, 1))),
     ("stack", (2, 3), lambda tw, F, x: tw.stack([x, x], dim=1), lambda x: np.stack([x, x], 1)),
 )  # fmt: skip
 
@@ -63,7 +71,7 @@ def _move(label: str, inputs: Inputs, move: Move) -> Case:
     name, _, call, expected = move
     return Case(
         family="shape",
-        op=name.split()[0],
+        op=name.split()[0].rstrip(","),
         label=label,
         inputs=inputs,
         call=call,
@@ -81,4 +89,26 @@ def _cases() -> Iterator[Case]:
             yield _move(f"{name}, {layout}", inputs, move)
 
 
-CASES: tuple[Case, ...] = tuple(_cases())
+# --- what is timed ---
+
+
+def _timed() -> Iterator[Case]:
+    for side in (32, 316, 2048):
+        bench = Bench(f"transposed copy {side}x{side}", flops=0.0, bytes=8.0 * side * side)
+        move: Move = ("contiguous", (), lambda tw, F, x: x.t().contiguous(), lambda x: x.T)
+        case = _move(bench.label, arrays((side, side)), move)
+        yield replace(case, dtypes=("float32",), differentiable=(), quick=False, bench=bench)
+    for n in (10**3, 10**5, 10**7):
+        bench = Bench(f"cat {n} in 1000 chunks", flops=0.0, bytes=8.0 * n)
+
+        def chunks(rng: Generator, t: str, n: int = n) -> tuple[Array, ...]:
+            return tuple(np.split(normal(rng, t, n), 1000))
+
+        yield Case(
+            family="shape", op="cat", label=bench.label, inputs=chunks, tolerance=exact,
+            call=lambda tw, F, *parts: tw.cat(parts), quick=False, dtypes=("float32",),
+            reference=lambda *parts: np.concatenate(parts), bench=bench,
+        )  # fmt: skip
+
+
+CASES: tuple[Case, ...] = (*_cases(), *_timed())
