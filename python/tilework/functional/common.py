@@ -118,12 +118,12 @@ def axis(op: str, dim: Any, ndim: int) -> int:
     """`dim` counted from the front; IndexError where there is no such axis, TypeError where it is
     no whole number."""
     rank = ndim or 1  # as in PyTorch, a 0-d tensor has one axis to speak of
-    dim = dim if type(dim) is int else whole(op, "dim", dim)
-    if not -rank <= dim < rank:
+    at: int = dim if type(dim) is int else whole(op, "dim", dim)
+    if not -rank <= at < rank:
         raise error(
-            IndexError, op, f"dim between {-rank} and {rank - 1}", dim, f"the input has {ndim} axes"
+            IndexError, op, f"dim between {-rank} and {rank - 1}", at, f"the input has {ndim} axes"
         )
-    return dim % rank
+    return at % rank
 
 
 def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:

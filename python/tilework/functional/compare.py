@@ -14,14 +14,23 @@ from tilework import dtypes
 from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import broadcasts, operand, ordered, side, wrap, wrapped_number
+from tilework.functional.common import (
+    broadcasts,
+    need_float,
+    operand,
+    ordered,
+    side,
+    whole,
+    wrap,
+    wrapped_number,
+)
 from tilework.functional.pointwise import sum_to
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
 def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, dtypes.DType]:
     """Both sides as arrays of the dtype they mix to."""
-    a, b = _side(op, "input", a), _side(op, "other", b)
+    a, b = operand(a, op) if op in _TENSOR_FIRST else _side(op, "input", a), _side(op, "other", b)
     dtype = dtypes.result_type(a, b)
     x, y = (
         t._array.astype(dtype, copy=False)
@@ -35,6 +44,10 @@ def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, dtypes.DType]:
             "make trailing axes equal, or 1",
         )  # fmt: skip
     return x, y, dtype
+
+
+# Of a comparison PyTorch wants a tensor first; a remainder or quotient of a number is one.
+_TENSOR_FIRST = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
 
 def _side(op: str, name: str, value: Any) -> Any:
@@ -156,7 +169,11 @@ def isclose(
     >>> tw.isclose(tw.tensor([1.0]), tw.tensor([1.0 + 1e-7]))
     tensor([ True])
     """
-    x, y, _ = _common("isclose", input, other)
+    if rtol < 0 or atol < 0:
+        raise error(
+            ValueError, "isclose", "rtol and atol of 0 or more", (rtol, atol), "turn their signs"
+        )
+    x, y, _ = _common("isclose", operand(input, "isclose"), operand(other, "isclose", "other"))
     return wrap(np.isclose(x, y, rtol, atol, equal_nan))
 
 
@@ -216,6 +233,10 @@ def logical_not(input: Tensor) -> Tensor:
     return ordered(wrap(np.logical_not(x._array)), x)
 
 
+def _logical(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:
+    return _compare(op, function, operand(a, op), operand(b, op, "other"))
+
+
 @tensor_method()
 def logical_and(input: Tensor, other: Tensor) -> Tensor:
     """Where both are other than zero; bool.
@@ -223,7 +244,7 @@ def logical_and(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.logical_and(tw.tensor([True, True]), tw.tensor([True, False]))
     tensor([ True, False])
     """
-    return _compare("logical_and", np.logical_and, input, other)
+    return _logical("logical_and", np.logical_and, input, other)
 
 
 @tensor_method()
@@ -233,7 +254,7 @@ def logical_or(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.logical_or(tw.tensor([True, False]), tw.tensor([False, False]))
     tensor([ True, False])
     """
-    return _compare("logical_or", np.logical_or, input, other)
+    return _logical("logical_or", np.logical_or, input, other)
 
 
 @tensor_method()
@@ -243,7 +264,7 @@ def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.logical_xor(tw.tensor([True, False]), tw.tensor([True, True]))
     tensor([False,  True])
     """
-    return _compare("logical_xor", np.logical_xor, input, other)
+    return _logical("logical_xor", np.logical_xor, input, other)
 
 
 def _bitwise(op: str, function: Callable[..., Any]) -> Callable[[Tensor, Any], Tensor]:
@@ -338,6 +359,10 @@ def _rounded(op: str, function: Callable[..., Any], input: Any) -> Tensor:
     return record(y, _STEPS[op], (x,)) if wants_grad(x) else y
 
 
+def _sign(x: Any) -> Any:
+    return x if x.dtype == bool else np.sign(x)
+
+
 @tensor_method()
 def sign(input: Tensor) -> Tensor:
     """-1, 0 or 1 by the sign, in the input's dtype; the gradient is zero.
@@ -345,7 +370,7 @@ def sign(input: Tensor) -> Tensor:
     >>> tw.sign(tw.tensor([-2.0, 0.0]))
     tensor([-1.,  0.])
     """
-    return _rounded("sign", np.sign, input)
+    return _rounded("sign", _sign, input)
 
 
 @tensor_method()
@@ -369,10 +394,20 @@ def ceil(input: Tensor) -> Tensor:
 
 
 @tensor_method()
-def round(input: Tensor) -> Tensor:
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Rounded to the nearest, halves to even, in the input's dtype; the gradient is zero.
+
+    `decimals`: to so many places after the point, or before it where negative.
 
     >>> tw.round(tw.tensor([0.5, 1.5]))
     tensor([0., 2.])
     """
-    return _rounded("round", np.round, input)
+    places = whole("round", "decimals", decimals)
+    if not places:
+        return _rounded("round", np.round, input)
+    x = operand(input, "round")
+    need_float("round", x)
+    scale = 10.0 ** abs(places)
+    if places < 0:
+        return round(x / scale) * scale
+    return round(x * scale) / scale

@@ -305,8 +305,16 @@ def arange(
     wanted = (
         dtypes.result_type(start, end, step) if dtype is None else dtypes.check(dtype, "arange")
     )
-    count = math.ceil((end - start) / step)
-    array = np.asarray(start + step * np.arange(count)).astype(wanted)
+    if wanted is dtypes.int64:  # as PyTorch: in integers throughout
+        start, end, step = int(start), int(end), int(step)
+        if not step:
+            raise error(ValueError, "arange", "a step of 1 or more of integers", 0, "raise it")
+    count = max(math.ceil((end - start) / step), 0)
+    if dtypes.is_float(wanted):
+        array = np.asarray(start + step * np.arange(count)).astype(wanted)
+    else:
+        array = int(start) + int(step) * np.arange(count)
+        array = array.astype(wanted)
     return finish(array, requires_grad, device, "arange")
 
 
@@ -333,6 +341,8 @@ def linspace(
         raise error(ValueError, "linspace", "steps of 0 or more", steps, "raise it")
     ends = _number("linspace", "start", start), _number("linspace", "end", end)
     wanted = _float32_or(dtype, "linspace")
+    if not dtypes.is_float(wanted):  # as PyTorch: the ends first, then each number, towards zero
+        ends = int(ends[0]), int(ends[1])
     array = np.linspace(*ends, count).astype(wanted)
     return finish(array, requires_grad, device, "linspace")
 

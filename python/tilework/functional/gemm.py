@@ -94,7 +94,7 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 @tensor_method("__rmatmul__")
 def _reflected(self: Tensor, other: Any) -> Any:
     """`ndarray @ tensor`."""
-    if not isinstance(other, np.ndarray):
+    if not isinstance(other, (Tensor, np.ndarray)):
         return NotImplemented
     return matmul(side(other, "matmul", "input"), self)
 

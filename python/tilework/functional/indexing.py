@@ -262,6 +262,8 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if not x.ndim:
         result: Tensor = gather(x.reshape(1), 0, i.reshape(-1)).reshape(i.shape)
         return result
+    if not i._array.size:
+        return x.reshape(-1)[:0].reshape(i.shape)
     if i.shape != x.shape and not _fits(i.shape, x.shape, at):
         raise error(
             ValueError,
@@ -292,6 +294,9 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
             f"{index.shape} of {index.dtype}", "flatten it, convert with index.long()",
         )  # fmt: skip
     at = axis("index_select", dim, x.ndim)
+    if not x.ndim:
+        result: Tensor = index_select(x.reshape(1), 0, index).reshape(())
+        return result
     return _index(x, (slice(None),) * at + (index._array.reshape(-1),), (index._storage,))
 
 
@@ -305,7 +310,15 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     x, mask = operand(input, "masked_select"), operand(mask, "masked_select", "mask")
     if mask.dtype != dtypes.bool:
         raise error(TypeError, "masked_select", "a bool mask", mask.dtype, "compare: mask != 0")
-    return _index(x, (np.broadcast_to(mask._array, x.shape),), (mask._storage,))
+    try:
+        shape = np.broadcast_shapes(x.shape, mask.shape)
+    except ValueError:
+        raise error(
+            ValueError, "masked_select", f"a mask that broadcasts with {x.shape}", mask.shape,
+            "make trailing axes equal, or 1",
+        ) from None  # fmt: skip
+    chosen = (np.broadcast_to(mask._array, shape),)
+    return _index(x if x.shape == shape else x.expand(shape), chosen, (mask._storage,))
 
 
 # --- where and masks ---
@@ -533,16 +546,18 @@ def _cumsum(x: Tensor, at: int, reverse: bool) -> Tensor:
 
 @tensor_method()
 @numpy_names
-def cumsum(input: Tensor, dim: int) -> Tensor:
-    """The running sum along `dim`, kept in float64; integers give int64.
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The running sum along `dim`, kept in float64; integers give int64. `dtype` converts before.
 
     >>> tw.cumsum(tw.tensor([1, 2, 3]), 0)
     tensor([1, 3, 6])
     """
     x = operand(input, "cumsum")
+    if dtype is not None:
+        x = cast(x, dtypes.check(dtype, "cumsum"))
     at = axis("cumsum", dim, x.ndim)
     if not x.ndim:
-        return x.clone()
+        return x.clone() if dtypes.is_float(x.dtype) else cast(x.clone(), dtypes.int64)
     return _cumsum(x, at, reverse=False)
 
 
@@ -570,10 +585,13 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
 
 
 @tensor_method()
-def nonzero(input: Tensor) -> Tensor:
-    """The indices of the elements other than zero, a row each; int64.
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
+    """The indices of the elements other than zero, a row each, or a tensor an axis; int64.
 
     >>> tw.nonzero(tw.tensor([0, 5]))
     tensor([[1]])
     """
-    return fresh(np.argwhere(operand(input, "nonzero")._array))
+    x = operand(input, "nonzero")
+    if as_tuple:
+        return tuple(fresh(i) for i in np.nonzero(np.atleast_1d(x._array)))
+    return fresh(np.argwhere(x._array))

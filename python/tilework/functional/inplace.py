@@ -125,9 +125,13 @@ def mul_(self: Tensor, other: Any) -> Tensor:
 
 
 @tensor_method("div_", "divide_", "true_divide_")
-def div_(self: Tensor, other: Any) -> Tensor:
-    """self /= other, in place. TypeError on a tensor of integers."""
-    return write_over("div_", self, lambda x: div(x, other), other, keeps=_wants(other))
+def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """self /= other, in place, perhaps rounded as div rounds. TypeError on a tensor of integers
+    where it is not."""
+    return write_over(
+        "div_", self, lambda x: div(x, other, rounding_mode=rounding_mode), other,
+        keeps=_wants(other),
+    )  # fmt: skip
 
 
 @tensor_method("clamp_", "clip_")

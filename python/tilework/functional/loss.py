@@ -296,6 +296,22 @@ def _soft_cross_entropy(
     return cast(_reduced(loss, reduction), dtype)
 
 
+def _nll_of_any(
+    x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+) -> Tensor:
+    """nll_loss of one row, or of images of them."""
+    at = 1 if x.ndim > 1 else 0
+    if target.shape != (*x.shape[:at], *x.shape[at + 1 :]):
+        raise error(
+            ValueError, "nll_loss", "input (N, C, d1, ...) and target (N, d1, ...)",
+            f"{x.shape} and {target.shape}", "reshape them",
+        )  # fmt: skip
+    rows = x.movedim(at, -1).reshape(target.numel(), x.shape[at])
+    labels = target.reshape(-1)
+    loss = nll_loss(rows, labels, weight, ignore_index=ignore_index, reduction=reduction)
+    return loss.reshape(target.shape) if reduction == "none" else loss
+
+
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -304,7 +320,8 @@ def nll_loss(
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """The negative of input (N, C), log probabilities, at the target classes (N,) of int64.
+    """The negative of input (N, C), log probabilities, at the target classes (N,) of int64; of
+    (C,) with a 0-d target, and of (N, C, d1, ...) with (N, d1, ...), too.
 
     `weight` (C,) scales classes; "mean" divides by the weights in play. ValueError where shapes
     disagree or a class is out of range.
@@ -315,6 +332,8 @@ def nll_loss(
     x, t = operand(input, "nll_loss"), operand(target, "nll_loss", "target")
     need_float("nll_loss", x)
     _check_reduction("nll_loss", reduction)
+    if x.ndim not in (0, 2):
+        return _nll_of_any(x, t, weight, ignore_index, reduction)
     if x.ndim != 2 or t.shape != x.shape[:1]:
         raise error(
             ValueError, "nll_loss", "input (N, C) and target (N,)", f"{x.shape} and {t.shape}",

@@ -12,7 +12,7 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import broadcasts, ordered, side, wrap, wrapped_number
+from tilework.functional.common import broadcasts, operand, ordered, side, wrap, wrapped_number
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
@@ -329,6 +329,8 @@ def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
         else wrapped_number(op.name, dtype, t)
         for t in (a, b)
     )
+    if op is _POW and isinstance(b, Tensor) and np.any(np.less(y, 0)):
+        return wrap(np.asarray(_integer_power(x, y), dtype))
     if op is _POW and np.any(np.less(y, 0)):
         raise error(
             ValueError, "pow", "non-negative exponents of integers", "a negative one",
@@ -339,6 +341,13 @@ def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
     except ValueError:
         _check_broadcast(op, x, y)
         raise
+
+
+def _integer_power(x: Array, y: Array) -> Array:
+    """x^y of integers, of which the reciprocal of all but 1 and -1 is 0."""
+    odd = np.where(y % 2 == 1, -1, 1)
+    reciprocal = np.where(x == 1, 1, np.where(x == -1, odd, 0))
+    return np.where(y < 0, reciprocal, np.power(x, np.maximum(y, 0)))
 
 
 def _operator(op: BinaryOp, a: Any, b: Any) -> Any:
@@ -409,13 +418,45 @@ def mul(input: Any, other: Any) -> Tensor:
 
 
 @tensor_method("div", "divide", "true_divide")
-def div(input: Any, other: Any) -> Tensor:
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """`input / other`, broadcast; integers give float32. ValueError where shapes do not broadcast.
+
+    `rounding_mode` "floor" is floor_divide, "trunc" rounds towards zero; both keep integers, and
+    have no gradient.
 
     >>> tw.div(tw.tensor([1, 2]), 2)
     tensor([0.5, 1.0])
     """
-    return _binary(_DIV, input, other)
+    if rounding_mode is None:
+        return _binary(_DIV, input, other)
+    if not isinstance(rounding_mode, str) or rounding_mode not in ("floor", "trunc"):
+        raise error(
+            ValueError, "div", 'rounding_mode "floor", "trunc" or None', rounding_mode, "name one"
+        )
+    return _quotient(side(input, "div", "input"), other, rounding_mode)
+
+
+def _no_slope(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return tuple(None if t is None else fresh(np.zeros_like(t._array)) for t in inputs)
+
+
+_ROUNDED_DIV = Op("div", differentiable=_no_slope)
+
+
+def _quotient(x: Tensor, other: Any, rounding_mode: str) -> Tensor:
+    """The quotient rounded; its gradient is zero."""
+    floor = fresh(x.floor_divide(other)._array)
+    if rounding_mode == "floor":
+        y = floor
+    elif dtypes.is_float(floor.dtype):
+        y = fresh(np.asarray(np.trunc(_binary(_DIV, x, other)._array), floor.dtype))
+    else:
+        inexact = (floor * other) != x
+        y = floor + (inexact & (floor < 0)).to(floor.dtype)
+    divisor = other if isinstance(other, Tensor) else None
+    if mode.enabled and (x._requires_grad or (divisor is not None and divisor._requires_grad)):
+        record(y, _ROUNDED_DIV, (x, divisor))
+    return y
 
 
 @tensor_method()
@@ -435,7 +476,7 @@ def maximum(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.maximum(tw.tensor([1.0, 5.0]), tw.tensor([2.0, 3.0]))
     tensor([2., 5.])
     """
-    return _binary(_MAXIMUM, input, other)
+    return _binary(_MAXIMUM, operand(input, "maximum"), operand(other, "maximum", "other"))
 
 
 @tensor_method()
@@ -445,4 +486,4 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.minimum(tw.tensor([1.0, 5.0]), tw.tensor([2.0, 3.0]))
     tensor([1., 3.])
     """
-    return _binary(_MINIMUM, input, other)
+    return _binary(_MINIMUM, operand(input, "minimum"), operand(other, "minimum", "other"))

@@ -147,6 +147,10 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
             ValueError, "sum_to_size", f"a size that broadcasts to {self.shape}", shape,
             "make each axis equal, or 1",
         )  # fmt: skip
+    if not dtypes.is_float(self._array.dtype):
+        front = self.ndim - len(shape)
+        over = (*range(front), *(front + i for i, n in enumerate(shape) if n == 1))
+        return wrap(self._array.sum(axis=over, dtype=np.int64)).reshape(shape)
     if self._array.dtype.kind != "f":
         result: Tensor = in_float32(sum_to_size, self, *shape)
         return result

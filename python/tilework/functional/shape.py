@@ -276,18 +276,28 @@ def t(input: Tensor) -> Tensor:
 
 
 @tensor_method()
-def movedim(input: Tensor, source: int, destination: int) -> Tensor:
-    """A view with one axis moved.
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """A view with an axis moved, or several.
+
+    ValueError unless source and destination name as many axes, each once.
 
     >>> tw.zeros(2, 3, 4).movedim(0, 2).shape
     (3, 4, 2)
     """
     x = operand(input, "movedim")
-    order = list(range(x.ndim))
-    start, end = axis("movedim", source, x.ndim), axis("movedim", destination, x.ndim)
-    if order:
-        order.insert(end, order.pop(start))
-    return permute(x, tuple(order))
+    start, end = (
+        tuple(axis("movedim", d, x.ndim) for d in _lengths("movedim", (given,)))
+        for given in (source, destination)
+    )
+    if len(start) != len(end) or len(set(start)) != len(start) or len(set(end)) != len(end):
+        raise error(
+            ValueError, "movedim", "as many axes from as to, each once", (source, destination),
+            "pair them",
+        )  # fmt: skip
+    order = [i for i in range(x.ndim) if i not in start]
+    for to, source_axis in sorted(zip(end, start, strict=True)):
+        order.insert(to, source_axis)
+    return permute(x, tuple(order[: x.ndim]))
 
 
 def _transposed(self: Tensor) -> Tensor:
@@ -330,7 +340,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     wanted = tuple(have if n == -1 else n for have, n in zip(fronted, wanted, strict=False))
     try:
         array = np.broadcast_to(x._array, wanted)
-        if array.size == x._array.size:  # nothing repeats, so it may be written
+        if array.shape == fronted:  # nothing repeats, so it may be written
             array = x._array[(None,) * (len(wanted) - x.ndim) + (...,)]
     except ValueError:
         raise error(

@@ -347,7 +347,8 @@ def square(input: Tensor) -> Tensor:
     >>> tw.square(tw.tensor([3.0]))
     tensor([9.])
     """
-    return _unary(SQUARE, input)
+    x = operand(input, "square")
+    return _unary(SQUARE, cast(x, dtypes.int64) if x.dtype is dtypes.bool else x)
 
 
 @tensor_method()

@@ -73,9 +73,9 @@ LOSS = {"reduction": "sum"}
 POOLED = {"stride": 2, "padding": 1, "ceil_mode": True}
 IMAGE, LINE = f(2, 4, 6, 6), f(2, 4, 8)
 
-_UNARY = "abs ceil clone exp floor isfinite isinf isnan log logical_not neg nonzero relu round "
+_UNARY = "abs ceil clone exp floor isfinite isinf isnan log logical_not neg relu "
 _UNARY += "rsqrt sigmoid sign silu sqrt square t tanh"
-_BINARY = "div eq floor_divide ge gt le logical_and logical_or logical_xor lt maximum minimum mul "
+_BINARY = "eq floor_divide ge gt le logical_and logical_or logical_xor lt maximum minimum mul "
 _BINARY += "ne pow remainder equal"
 _LOGICAL = "all any amax amin max min argmax argmin"
 
@@ -97,7 +97,7 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
        for name in ("isclose", "allclose")},
     **dict.fromkeys(("l1_loss", "mse_loss"), ((X, X), LOSS)),
     "arange": ((0, 9, 2), FILLED),
-    "argsort": ((X,), {"dim": 0, "descending": True}),
+    "argsort": ((X,), {"dim": 0, "descending": True, "stable": True}),
     "as_tensor": (([1.0, 2.0],), {"dtype": tw.float64, "device": "cpu"}),
     "avg_pool1d": ((LINE, 2), {**POOLED, "count_include_pad": False}),
     "avg_pool2d": ((IMAGE, (2, 2)), {**POOLED, "count_include_pad": False, "divisor_override": 3}),
@@ -123,7 +123,10 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
                           "dilation": 1}),
     "cross_entropy": ((X, i(4, 3)),
                       {"weight": f(4), "ignore_index": 1, **LOSS, "label_smoothing": 0.1}),
-    "cumsum": ((X, 1), {}),
+    "cumsum": ((X, 1), {"dtype": tw.float64}),
+    "div": ((X, X), {"rounding_mode": "floor"}),
+    "nonzero": ((X,), {"as_tuple": True}),
+    "round": ((X,), {"decimals": 1}),
     "dropout": ((X,), {"p": 0.3, "training": True, "inplace": False}),
     "expand": ((f(1, 4), 3, 4), {}),
     "eye": ((3, 4), FILLED),
@@ -193,11 +196,13 @@ _METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
                                      "is_floating_point", "tolist", "numpy", "detach", "float",
                                      "double", "bfloat16", "bool", "contiguous", "zero_")},
     **{name: ((X,), {"dim": 1}) for name in ("size", "stride")},
-    **{name: ((X, X), {}) for name in ("type_as", "multiply", "divide", "true_divide", "mul_",
-                                       "div_", "copy_", "view_as", "reshape_as", "expand_as")},
+    **{name: ((X, X), {}) for name in ("type_as", "multiply", "mul_",
+                                       "copy_", "view_as", "reshape_as", "expand_as")},
     **{name: ((X, X), {"alpha": 2}) for name in ("subtract", "add_", "sub_")},
     **dict.fromkeys(("new_zeros", "new_ones", "new_empty"), ((X, 2, 3), FILLED)),
+    **{name: ((X, X), {"rounding_mode": "floor"}) for name in ("divide", "true_divide")},
     **{name: ((X, -1.0, 1.0), {}) for name in ("clip", "clamp_")},
+    "div_": ((X, X), {"rounding_mode": None}),
     "item": ((f(1),), {}),
     "requires_grad_": ((X,), {"requires_grad": True}),
     "to": ((X, "float64"), {"dtype": tw.float32, "device": "cpu"}),
