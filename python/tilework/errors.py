@@ -17,6 +17,11 @@ def error(kind: type[E], op: str, expected: str, got: object, fix: str) -> E:
     return kind(f"[{op}] expected {expected}; got {text}: {fix}")
 
 
+def word(value: object) -> object:
+    """A word for `got`, in its quotes; another thing as it is."""
+    return repr(value) if isinstance(value, str) else value
+
+
 def _in_short(value: object) -> str:
     """A value in one line of 120 characters at most; an array by its shape."""
     shape = getattr(value, "shape", ())

@@ -10,7 +10,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.common import operand
 from tilework.layout import MemoryFormat, preserve_format
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -67,7 +67,9 @@ def to(
         else:
             dtype = arg
     if device is not None and device != "cpu":
-        raise error(ValueError, "to", 'device "cpu"', device, "this build has no other device")
+        raise error(
+            ValueError, "to", 'device "cpu"', word(device), "this build has no other device"
+        )
     x = operand(input, "to")
     y = x if dtype is None else cast(x, dtypes.check(dtype, "to"))
     if memory_format is preserve_format:

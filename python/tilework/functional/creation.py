@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.common import number_of, operand, sizes, whole
 from tilework.layout import MemoryFormat, check_format, preserve_format
 from tilework.tensor import Tensor, entering, fresh, tensor_method
@@ -18,7 +18,7 @@ from tilework.tensor import Tensor, entering, fresh, tensor_method
 def finish(array: Any, requires_grad: bool, device: str | None, op: str) -> Tensor:
     """A fresh array as a tensor, with the arguments that every creation function has."""
     if device != "cpu" and device is not None:
-        raise error(ValueError, op, 'device "cpu"', device, "this build has no other device")
+        raise error(ValueError, op, 'device "cpu"', word(device), "this build has no other device")
     made = fresh(array)
     return made.requires_grad_() if requires_grad else made
 

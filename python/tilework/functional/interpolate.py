@@ -11,7 +11,7 @@ import numpy as np
 from tilework.autograd import mode as grad_mode
 from tilework.autograd import record
 from tilework.engines import ops
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.common import operand, room_for
 from tilework.functional.planes import (
     is_channels_last,
@@ -136,7 +136,7 @@ def _check_mode(dims: int, mode: str, align_corners: bool | None, antialias: boo
     if mode not in _MODES[dims]:
         raise error(
             ValueError, "interpolate", f"mode among {', '.join(_MODES[dims])} for {dims + 2} axes",
-            mode, "name one of them",
+            word(mode), "name one of them",
         )  # fmt: skip
     if align_corners is not None and "linear" not in mode:
         raise error(

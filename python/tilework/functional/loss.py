@@ -10,7 +10,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, mode, record, recorded
 from tilework.engines import ops
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, need_float, operand
 from tilework.functional.pointwise import zero_where
@@ -24,7 +24,7 @@ Inputs = tuple[Any, ...]
 def _check_reduction(op: str, reduction: str) -> None:
     if not isinstance(reduction, str) or reduction not in ("none", "mean", "sum"):
         raise error(
-            ValueError, op, 'reduction "none", "mean" or "sum"', reduction, "name one of them"
+            ValueError, op, 'reduction "none", "mean" or "sum"', word(reduction), "name one of them"
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
-from tilework.functional.cast import in_float32
+from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import Dim, axes, need_float, numpy_names, operand
 from tilework.functional.reduce import max_one, mean, sum, with_axes
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -93,6 +93,8 @@ def _deviation(
     correction: float | None,
 ) -> Tensor:  # fmt: skip
     x = operand(input, op.name)
+    if isinstance(dim, bool):  # var(x, False)
+        unbiased, dim = dim, None
     need_float(op.name, x)
     less = float(unbiased) if correction is None else correction
     if x.dtype is dtypes.bfloat16:
@@ -194,7 +196,7 @@ _LOGSUMEXP = Op("logsumexp", _logsumexp_backward, _logsumexp_recorded)
 @tensor_method()
 @numpy_names
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
-    """log(sum(exp(x))) over `dim`, computed without overflow. TypeError on integers.
+    """log(sum(exp(x))) over `dim`, computed without overflow; integers give float32.
 
     The gradient is softmax's value; 0 where all are -Inf, and where some are +Inf theirs alone.
 
@@ -202,7 +204,8 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     tensor(0.6931)
     """
     x = operand(input, "logsumexp")
-    need_float("logsumexp", x)
+    if not dtypes.is_float(x.dtype):
+        x = cast(x, dtypes.float32)
     if x.dtype is dtypes.bfloat16:
         result: Tensor = in_float32(logsumexp, x, dim, keepdim)
         return result

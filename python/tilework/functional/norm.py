@@ -12,7 +12,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, mode, no_grad, record
 from tilework.engines import ops
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand, sizes
 from tilework.functional.inplace import check_writable, written
@@ -181,7 +181,7 @@ def _check_batch(x: Tensor, training: bool, mean: Optional, var: Optional, activ
         )
     if activation not in ("none", "relu"):
         raise error(
-            ValueError, "batch_norm", 'activation "none" or "relu"', activation,
+            ValueError, "batch_norm", 'activation "none" or "relu"', word(activation),
             "apply it to the result",
         )  # fmt: skip
     if training and math.prod(x.shape) // max(x.shape[1], 1) < 2 and x.shape[1]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework.autograd import Op, mode, record
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.common import number_of, operand, room_for, sizes
 from tilework.functional.shape import cat, narrow
 from tilework.tensor import Tensor, fresh
@@ -44,7 +44,7 @@ def pad(
     x = operand(input, "pad")
     pad = sizes("pad", (pad,))
     if mode not in MODES:
-        raise error(ValueError, "pad", f"mode among {', '.join(MODES)}", mode, "name one")
+        raise error(ValueError, "pad", f"mode among {', '.join(MODES)}", word(mode), "name one")
     if mode != "constant" and value:
         raise error(ValueError, "pad", f"no value with mode {mode!r}", value, "drop it")
     if len(pad) % 2 or len(pad) > 2 * x.ndim:

@@ -10,7 +10,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, operand, ordered, side, wrap, wrapped_number
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -431,7 +431,11 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         return _binary(_DIV, input, other)
     if not isinstance(rounding_mode, str) or rounding_mode not in ("floor", "trunc"):
         raise error(
-            ValueError, "div", 'rounding_mode "floor", "trunc" or None', rounding_mode, "name one"
+            ValueError,
+            "div",
+            'rounding_mode "floor", "trunc" or None',
+            word(rounding_mode),
+            "name one",
         )
     return _quotient(side(input, "div", "input"), other, rounding_mode)
 

@@ -11,7 +11,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import operand
 from tilework.functional.pointwise import zero_where
@@ -253,7 +253,9 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         return _unary(GELU, input)
     if isinstance(approximate, str) and approximate == "tanh":
         return _unary(GELU_TANH, input)
-    raise error(ValueError, "gelu", 'approximate "none" or "tanh"', approximate, "name one of them")
+    raise error(
+        ValueError, "gelu", 'approximate "none" or "tanh"', word(approximate), "name one of them"
+    )
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -383,7 +385,7 @@ def check_activation(op: str, activation: str) -> None:
     """ValueError on a name that no kernel fuses."""
     if not isinstance(activation, str) or (activation != "none" and activation not in ACTIVATIONS):
         known = ", ".join(("none", *ACTIVATIONS))
-        raise error(ValueError, op, f"activation among {known}", activation, "name one")
+        raise error(ValueError, op, f"activation among {known}", word(activation), "name one")
 
 
 def bias_activation(input: Tensor, bias: Tensor, activation: str = "relu") -> Tensor:

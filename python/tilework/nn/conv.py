@@ -12,7 +12,7 @@ from typing import Any
 
 from tilework import functional as F
 from tilework.dtypes import float32
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.conv import fused_conv2d
 from tilework.functional.conv_shapes import numbers
 from tilework.functional.unary import ACTIVATIONS
@@ -60,7 +60,7 @@ class _Conv(Module):
         modes = ["zeros"] if self.transposed else list(PADDING_MODES)
         if padding_mode not in modes:
             raise error(
-                ValueError, name, f"padding_mode among {', '.join(modes)}", padding_mode,
+                ValueError, name, f"padding_mode among {', '.join(modes)}", word(padding_mode),
                 "name one",
             )  # fmt: skip
         self.in_channels = in_channels

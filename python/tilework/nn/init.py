@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework.autograd import no_grad
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.truncated import truncated_normal
 from tilework.tensor import Tensor, fresh
 
@@ -106,7 +106,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 def _kaiming_std(op: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     fan_in, fan_out = _fans(op, tensor)
     if mode not in ("fan_in", "fan_out"):
-        raise error(ValueError, op, 'mode "fan_in" or "fan_out"', mode, "name one of them")
+        raise error(ValueError, op, 'mode "fan_in" or "fan_out"', word(mode), "name one of them")
     fan = fan_in if mode == "fan_in" else fan_out
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))
 

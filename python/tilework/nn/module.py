@@ -15,7 +15,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.autograd import no_grad
-from tilework.errors import error
+from tilework.errors import error, word
 from tilework.functional.border import bordered, restated
 from tilework.functional.inplace import check_writable, written
 from tilework.layout import MemoryFormat, preserve_format
@@ -396,7 +396,9 @@ class Module:
             else:
                 dtype = arg.dtype if isinstance(arg, Tensor) else arg
         if device is not None and device != "cpu":
-            raise error(ValueError, "to", 'device "cpu"', device, "this build has no other device")
+            raise error(
+                ValueError, "to", 'device "cpu"', word(device), "this build has no other device"
+            )
         if dtype is not None:
             wanted = dtypes.check(dtype, "to")
             if not dtypes.is_float(wanted):
