@@ -11,6 +11,8 @@ from tilework import functional as F
 from tilework import nn
 from tilework.testing import calls, strange
 
+pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass")
+
 
 def test_every_public_name_has_a_call():
     assert set(calls.FUNCTIONS) == set(F.__all__)

@@ -174,6 +174,25 @@ def sizes(op: str, size: Any) -> tuple[int, ...]:
         raise error(TypeError, op, "whole numbers", size, "give lengths or axes as ints") from None
 
 
+def number(op: str, name: str, value: Any) -> Any:
+    """A Python number: `value` itself, or what NumPy's number or a tensor of one element holds.
+    TypeError on another thing."""
+    if isinstance(value, (Tensor, np.generic, np.ndarray)) and math.prod(value.shape) == 1:
+        value = value.item()
+    if not isinstance(value, (int, float)):
+        raise error(TypeError, op, f"{name} as a number", _named(value), "give int or float")
+    return value
+
+
+def values_of(op: str, dtype: dtypes.DType, value: Any) -> Any:
+    """What is written to a tensor of `dtype`, as an array: a number, an array, nested lists."""
+    if isinstance(value, (int, float)):
+        return number_of(op, dtype, value)
+    array = entering(np.asarray(value), op)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return array.astype(dtype, copy=False)
+
+
 def number_of(op: str, dtype: dtypes.DType, value: Any, name: str = "value") -> Any:
     """A number, or a tensor or array of one element, as an array of `dtype`: what is filled in.
 

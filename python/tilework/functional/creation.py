@@ -10,7 +10,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.errors import error, word
-from tilework.functional.common import number_of, operand, sizes, whole
+from tilework.functional.common import number, number_of, operand, sizes, whole
 from tilework.layout import MemoryFormat, check_format, preserve_format
 from tilework.tensor import Tensor, entering, fresh, tensor_method
 
@@ -294,7 +294,7 @@ def arange(
     if end is _END or end is None:
         start, end = 0, start
     start, end, step = (
-        _number("arange", n, v)
+        number("arange", n, v)
         for n, v in (("start", start), ("end", end), ("step", step))
     )  # fmt: skip
     if not all(map(math.isfinite, (start, end, step))) or step == 0 or (end - start) * step < 0:
@@ -318,15 +318,6 @@ def arange(
     return finish(array, requires_grad, device, "arange")
 
 
-def _number(op: str, name: str, value: Any) -> Any:
-    """A Python number: `value` itself, or what NumPy's number or a tensor of one element holds."""
-    if isinstance(value, (Tensor, np.generic, np.ndarray)) and value.dtype.kind not in "cOSUmM":
-        value = value.item()
-    if not isinstance(value, (int, float)):
-        raise error(TypeError, op, f"{name} as a number", type(value).__name__, "give int or float")
-    return value
-
-
 def linspace(
     start: float, end: float, steps: int, *, dtype: Any = None, device: str | None = None,
     requires_grad: bool = False,
@@ -339,7 +330,7 @@ def linspace(
     count = whole("linspace", "steps", steps)
     if count < 0:
         raise error(ValueError, "linspace", "steps of 0 or more", steps, "raise it")
-    ends = _number("linspace", "start", start), _number("linspace", "end", end)
+    ends = number("linspace", "start", start), number("linspace", "end", end)
     wanted = _float32_or(dtype, "linspace")
     if not dtypes.is_float(wanted):  # as PyTorch: the ends first, then each number, towards zero
         ends = int(ends[0]), int(ends[1])

@@ -16,7 +16,7 @@ from tilework.autograd import mode, no_grad
 from tilework.errors import error
 from tilework.functional import compare, indexing, pointwise, unary
 from tilework.functional.cast import cast
-from tilework.functional.common import operand
+from tilework.functional.common import number_of, operand, values_of
 from tilework.functional.indexing import is_basic, kept, numbers_first, plain_key
 from tilework.functional.pointwise import add, div, mul, sub
 from tilework.functional.random import randn, uniform_between
@@ -157,7 +157,7 @@ def zero_(self: Tensor) -> Tensor:
 @tensor_method()
 def fill_(self: Tensor, value: Any) -> Tensor:
     """One number everywhere, in place."""
-    filler = value if isinstance(value, Tensor) else fresh(np.asarray(value, self.dtype))
+    filler = value if isinstance(value, Tensor) else fresh(number_of("fill_", self.dtype, value))
     return write_over("fill_", self, lambda x: filler.expand(x.shape), filler, keeps=False)
 
 
@@ -282,7 +282,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
         return
     if isinstance(value, Tensor) and _is_part(value, self, plain):
         return  # the end of `x[key] += y`, which has written to the view x[key] by now
-    source = value if isinstance(value, Tensor) else fresh(np.asarray(value, self.dtype))
+    source = value if isinstance(value, Tensor) else fresh(values_of("setitem", self.dtype, value))
     taped = check_writable("setitem", self, source)
     write = Write(self, kept(plain)) if taped else None
     try:

@@ -12,7 +12,15 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error, word
 from tilework.functional.cast import cast
-from tilework.functional.common import broadcasts, operand, ordered, side, wrap, wrapped_number
+from tilework.functional.common import (
+    broadcasts,
+    number,
+    operand,
+    ordered,
+    side,
+    wrap,
+    wrapped_number,
+)
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
@@ -377,10 +385,9 @@ for _name, _op in (("add", _ADD), ("sub", _SUB), ("mul", _MUL), ("truediv", _DIV
 
 def _times(op: str, other: Any, alpha: Any) -> Any:
     """`other` times `alpha`, a number."""
-    if isinstance(alpha, (int, float, np.number)) and alpha == 1:
+    alpha = alpha if isinstance(alpha, (int, float)) else number(op, "alpha", alpha)
+    if alpha == 1:
         return other
-    if not isinstance(alpha, (int, float, np.number)):
-        raise error(TypeError, op, "alpha as a number", type(alpha).__name__, "give int or float")
     return (other if isinstance(other, (int, float)) else side(other, op)) * alpha
 
 

@@ -18,7 +18,7 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
-from tilework.functional.common import need_float, operand, whole
+from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.creation import finish, shape_of
 from tilework.tensor import Tensor, fresh
 
@@ -144,6 +144,7 @@ def uniform_between(shape: Any, dtype: Any, low: float, high: float) -> Any:
 
     TypeError on integers, ValueError where low is above high, or too far below it for the dtype.
     """
+    low, high = number("uniform_", "low", low), number("uniform_", "high", high)
     if not dtypes.is_float(dtype):
         raise error(TypeError, "uniform_", "a float dtype", dtype, "use randint for integers")
     with np.errstate(over="ignore"):

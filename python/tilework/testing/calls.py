@@ -73,7 +73,7 @@ LOSS = {"reduction": "sum"}
 POOLED = {"stride": 2, "padding": 1, "ceil_mode": True}
 IMAGE, LINE = f(2, 4, 6, 6), f(2, 4, 8)
 
-_UNARY = "abs ceil clone exp floor isfinite isinf isnan log logical_not neg relu "
+_UNARY = "abs ceil clone exp floor isfinite isinf isnan log logical_not neg relu relu_ "
 _UNARY += "rsqrt sigmoid sign silu sqrt square t tanh"
 _BINARY = "eq floor_divide ge gt le logical_and logical_or logical_xor lt maximum minimum mul "
 _BINARY += "ne pow remainder equal"
@@ -196,19 +196,18 @@ _METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
                                      "is_floating_point", "tolist", "numpy", "detach", "float",
                                      "double", "bfloat16", "bool", "contiguous", "zero_")},
     **{name: ((X,), {"dim": 1}) for name in ("size", "stride")},
-    **{name: ((X, X), {}) for name in ("type_as", "multiply", "mul_",
+    **{name: ((X, X), {}) for name in ("type_as", "multiply",
                                        "copy_", "view_as", "reshape_as", "expand_as")},
-    **{name: ((X, X), {"alpha": 2}) for name in ("subtract", "add_", "sub_")},
+    **{name: ((X, X), {"alpha": 2}) for name in ("subtract",)},
     **dict.fromkeys(("new_zeros", "new_ones", "new_empty"), ((X, 2, 3), FILLED)),
     **{name: ((X, X), {"rounding_mode": "floor"}) for name in ("divide", "true_divide")},
-    **{name: ((X, -1.0, 1.0), {}) for name in ("clip", "clamp_")},
-    "div_": ((X, X), {"rounding_mode": None}),
+    **{name: ((X, -1.0, 1.0), {}) for name in ("clip",)},
     "item": ((f(1),), {}),
     "requires_grad_": ((X,), {"requires_grad": True}),
     "to": ((X, "float64"), {"dtype": tw.float32, "device": "cpu"}),
     "new_full": ((X, (2, 3), 1.5), FILLED),
     "new_tensor": ((X, [1.0]), FILLED),
-    "masked_fill_": ((X, b(3, 4), 0.5), {}),
+    **{f"clamp_{which}_": ((X, 0.5), {}) for which in ("min", "max")},
     "fill_": ((X, 0.5), {}),
     "uniform_": ((X,), {"low": -1.0, "high": 2.0}),
     "normal_": ((X,), {"mean": 1.0, "std": 2.0}),
@@ -251,6 +250,10 @@ METHODS: dict[str, Call] = {
         {n: g for n, g in _F.items() if hasattr(tw.Tensor, n)}, _method
     ),
     **_with(_METHODS, _method),
+    **_with({f"{n}_": _F[n] for n in _F if f"{n}_" not in _METHODS and hasattr(tw.Tensor, f"{n}_")},
+            _method),
+    **_with({f"{n}_": _METHODS[n] for n in ("subtract", "multiply", "divide", "true_divide",
+                                              "clip")}, _method),
     "where": Call(_method("where"), (X, b(3, 4), X)),
     "backward": Call(_backward, (X, X, False)),
 }  # fmt: skip
