@@ -7,6 +7,7 @@ by comparing times (`as_at`).
 
 from __future__ import annotations
 
+import os
 import threading
 from bisect import insort
 from collections.abc import Iterable, Sequence
@@ -49,9 +50,20 @@ __all__ = [
 
 Array = Any
 Inputs = tuple[Any, ...]
+ndarray = np.ndarray
 
 # Held while a gradient is added to one that is there. A leaf's first gradient needs none.
-_LOCKS = tuple(threading.Lock() for _ in range(64))
+_LOCKS: tuple[threading.Lock, ...] = ()
+
+
+def _new_locks() -> None:
+    """Makes them: in a forked child too, where a thread that held one is no more."""
+    global _LOCKS
+    _LOCKS = tuple(threading.Lock() for _ in range(64))
+
+
+_new_locks()
+os.register_at_fork(after_in_child=_new_locks)
 
 
 # --- the walk ---
@@ -263,7 +275,11 @@ def _accumulate(leaf: Tensor, grad: Array) -> None:
         if leaf._grad is None:
             leaf._grad = grad
             return
-        total = _array_to_add_to(leaf._grad)
+        total = leaf._grad
+        if total.__class__ is ndarray:  # nobody has seen it yet
+            ops.accumulate_(total, grad)
+            return
+        total = _array_to_add_to(total)
         if total.flags.writeable:
             ops.accumulate_(total, grad)
         else:
