@@ -25,26 +25,45 @@ void tighten(CgroupLimits& limits, double quota, double period) {
   if (quota > 0 && period > 0) limits.cpus = std::min(limits.cpus, quota / period);
 }
 
-void tighten(CgroupLimits& limits, std::optional<double> bytes) {
+// The number behind `name` in a file of such lines.
+double read_entry(const std::string& path, const std::string& name) {
+  std::ifstream file(path);
+  std::string found;
+  for (double x; file >> found >> x;)
+    if (found == name) return x;
+  return 0;
+}
+
+struct MemoryFiles {
+  const char *limit, *used, *cache;  // the last one names an entry of memory.stat
+};
+
+void tighten(CgroupLimits& limits, const std::string& folder, const MemoryFiles& files) {
   constexpr double kUnlimited = 0x1p62;  // version 1 writes "no limit" as nearly 2^63
-  if (bytes && *bytes < kUnlimited)
-    limits.memory_bytes = std::min(limits.memory_bytes, static_cast<int64_t>(*bytes));
+  const std::optional<double> bytes = read_numbers(folder + files.limit).first;
+  if (!bytes || *bytes >= kUnlimited) return;
+  limits.memory_bytes = std::min(limits.memory_bytes, static_cast<int64_t>(*bytes));
+  const double used = read_numbers(folder + files.used).first.value_or(0);
+  const double cache = read_entry(folder + "/memory.stat", files.cache);
+  const double left = std::max(0.0, *bytes - std::max(0.0, used - cache));
+  limits.memory_left = std::min(limits.memory_left, static_cast<int64_t>(left));
 }
 
 void read_group(CgroupLimits& limits, const std::string& folder) {
   const Numbers cpu_max = read_numbers(folder + "/cpu.max");  // version 2: "quota period"
   if (cpu_max.first && cpu_max.second) tighten(limits, *cpu_max.first, *cpu_max.second);
-  tighten(limits, read_numbers(folder + "/memory.max").first);
+  tighten(limits, folder, {"/memory.max", "/memory.current", "file"});
   const Numbers quota = read_numbers(folder + "/cpu.cfs_quota_us");  // version 1: -1 is no limit
   const Numbers period = read_numbers(folder + "/cpu.cfs_period_us");
   if (quota.first && period.first) tighten(limits, *quota.first, *period.first);
-  tighten(limits, read_numbers(folder + "/memory.limit_in_bytes").first);
+  tighten(limits, folder, {"/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_cache"});
 }
 
 }  // namespace
 
 CgroupLimits read_cgroup_limits(const std::string& root) {
-  CgroupLimits limits{std::numeric_limits<double>::infinity(), std::numeric_limits<int64_t>::max()};
+  constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+  CgroupLimits limits{std::numeric_limits<double>::infinity(), kNone, kNone};
   const std::string mount = root + "/sys/fs/cgroup";
   std::ifstream groups(root + "/proc/self/cgroup");
   for (std::string line; std::getline(groups, line);) {  // "id:controllers:path"

@@ -17,6 +17,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdlib>
+#include <fstream>
 #include <limits>
 #include <mutex>
 #include <stdexcept>
@@ -77,8 +78,8 @@ static_assert(class_of(kLargestBlock) < kClasses);
 
 void* map_huge(std::size_t bytes) {
   // Map one huge page too much, and give back what is not aligned.
-  void* raw = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* raw =
+      mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
   char* start = static_cast<char*>(raw);
   const std::size_t skip = -reinterpret_cast<uintptr_t>(start) % kHugePage;
@@ -88,7 +89,23 @@ void* map_huge(std::size_t bytes) {
   return start + skip;
 }
 
+// From here on, writing a block takes a hundred times longer than asking whether there is room.
+constexpr std::size_t kLarge = std::size_t{128} << 20;
+
+// What the machine and the cgroup have left. Linux lends address space beyond it, and ends the
+// process when that is written: such a size is refused instead.
+int64_t memory_left() {
+  std::ifstream file("/proc/meminfo");
+  int64_t kilobytes = 0;
+  std::string name, unit;
+  for (int64_t x; file >> name >> x && std::getline(file, unit);)
+    if (name == "MemAvailable:" || name == "SwapFree:") kilobytes += x;
+  const int64_t group = read_cgroup_limits().memory_left;
+  return kilobytes > 0 ? std::min(group, 1024 * kilobytes) : group;
+}
+
 void* system_allocate(std::size_t bytes) {
+  if (bytes >= kLarge && static_cast<int64_t>(bytes) > memory_left()) return nullptr;
   if (bytes >= kHugePage) return map_huge(bytes);
   void* block = std::aligned_alloc(kAlign, bytes);
   __lsan_ignore_object(block);

@@ -38,13 +38,19 @@ template <class T>
 class Scratch {
  public:
   explicit Scratch(std::size_t count)
-      : bytes_(count * sizeof(T)), data_(static_cast<T*>(pool_allocate(bytes_))) {}
+      : bytes_(bytes_of(count)), data_(static_cast<T*>(pool_allocate(bytes_))) {}
   ~Scratch() { pool_release(data_, bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   T* get() const { return data_; }
 
  private:
+  static std::size_t bytes_of(std::size_t count) {
+    std::size_t bytes;
+    if (__builtin_mul_overflow(count, sizeof(T), &bytes)) throw std::bad_alloc();
+    return bytes;
+  }
+
   std::size_t bytes_;
   T* data_;
 };

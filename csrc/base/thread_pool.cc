@@ -16,8 +16,10 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 
 #include "base/wait.h"
@@ -190,8 +192,8 @@ class Pool {
   }
 
   // Workers start when a job first wants them. Returns how many threads there are for it: fewer
-  // than wanted where the system refuses.
-  int start_workers(int wanted) {
+  // than wanted where the system refuses. It throws nothing: the pool is the caller's by now.
+  int start_workers(int wanted) noexcept {
     if (started_ >= wanted) return wanted;
     // Signals are for the application's own threads (Python's handlers expect the main one).
     sigset_t all, before;
@@ -201,11 +203,13 @@ class Pool {
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     for (; started_ < wanted; ++started_) {
-      auto start = std::make_unique<Start>(Start{this, started_});
+      std::unique_ptr<Start> start(new (std::nothrow) Start{this, started_});
       pthread_t thread;
-      if (pthread_create(&thread, &detached, worker_main, start.get()) != 0) break;
+      if (!start || pthread_create(&thread, &detached, worker_main, start.get()) != 0) break;
       start.release();
-      pthread_setname_np(thread, ("tilework-" + std::to_string(started_)).c_str());
+      char name[16];  // all that the system keeps
+      std::snprintf(name, sizeof name, "tilework-%d", started_);
+      pthread_setname_np(thread, name);
     }
     pthread_attr_destroy(&detached);
     pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -111,7 +111,7 @@ ConvShape shape_of(const char* op, const npy_intp* large, const npy_intp* small,
 // run meanwhile keep what they took.
 class PackedConvWeight {
  public:
-  explicit PackedConvWeight(const ArrayView& weight) : dtype_(weight.dtype), size_(weight.size()) {
+  explicit PackedConvWeight(const ArrayView& weight) : weight_(weight) {
     if (weight.ndim != 3 && weight.ndim != 4)
       refuse("pack_conv_weight",
              "expected a weight (O, C / groups, KH, KW) or (O, C / groups, K); "
@@ -129,8 +129,8 @@ class PackedConvWeight {
 
   template <class T>
   std::shared_ptr<const Panels> panels(const ConvShape& s, const ImageView<const T>& x,
-                                       const Operand& weight) {
-    if (weight.v.dtype != dtype_ || weight.v.size() != size_)
+                                       const Operand& weight, const ArrayView& given) {
+    if (!weight_.is(given))
       refuse("conv", "expected `packed` made from this weight: call pack_conv_weight(weight)");
     const int generation = isa_generation();
     const MatmulPrecision precision = matmul_precision();
@@ -164,8 +164,7 @@ class PackedConvWeight {
   }
 
  private:
-  DType dtype_;
-  int64_t size_;
+  PackedFrom weight_;
   int generation_ = -1;
   MatmulPrecision precision_ = MatmulPrecision::highest;
   static constexpr size_t kMost = 8;
@@ -223,7 +222,8 @@ py::tuple forward(const char* op, bool transposed, py::handle x_in, py::handle w
     std::shared_ptr<const PackedConvWeight::Panels> panels;
     PackedKernel packed;
     if (!packed_in.is_none())
-      panels = py::cast<PackedConvWeight&>(packed_in).panels<T>(shape, from, weights);
+      panels = object_of<PackedConvWeight>(packed_in, op, "packed", "PackedConvWeight")
+                   .panels<T>(shape, from, weights, weight);
     if (panels) packed = {panels->routine, panels->data.get()};
     const GilRelease release(conv_cost_ns<T>(shape));
     if (transposed)
@@ -363,6 +363,11 @@ py::list conv_services_of(const std::string& dtype_text, const std::vector<npy_i
                           Pair dilation, int64_t groups, Pair out_size) {
   constexpr const char* kOp = "conv_services";
   if (x.size() != 4 || weight.size() != 4) refuse(kOp, "expected shapes of four axes");
+  require_sizes(kOp, out_size);
+  constexpr npy_intp kMost = 1 << 24;  // whose products stay within an int64
+  for (const auto* shape : {&x, &weight})
+    for (const npy_intp n : *shape)
+      if (n < 0 || n > kMost) refuse(kOp, "expected sizes from 0 to 2**24");
   DType dtype = DType::other;
   for (const DType d : {DType::float32, DType::float64, DType::bfloat16})
     if (dtype_text == dtype_name(d)) dtype = d;

@@ -114,6 +114,8 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out_in, bool accu
   const Operand a = Operand::strided(view_product(a_in, "matmul", "a"));
   const Operand b = Operand::strided(view_product(b_in, "matmul", "b"));
   require_dtype(b.v, a.v.dtype, "matmul", "b");
+  require_few_axes(a.v, "matmul");
+  require_few_axes(b.v, "matmul");
   if (a.v.ndim < 2 || b.v.ndim < 2 || a.v.shape[a.v.ndim - 1] != b.v.shape[b.v.ndim - 2])
     refuse("matmul", "expected (..., M, K) @ (..., K, N); got " + shape_text(a.v) + " @ " +
                          shape_text(b.v) + ": transpose or reshape one of them");

@@ -70,7 +70,8 @@ py::tuple sorted(py::handle array, int64_t axis, bool descending) {
 py::tuple first_few(py::handle array, int64_t k, int64_t axis, bool largest) {
   const AxisInput in(array, axis, "topk");
   if (k < 0 || k > in.shape.n)
-    refuse("topk", "expected k within " + std::to_string(in.shape.n) + "; got " + std::to_string(k));
+    refuse("topk",
+           "expected k within " + std::to_string(in.shape.n) + "; got " + std::to_string(k));
   npy_intp shape[kMaxDims];
   std::copy_n(in.x.shape, in.x.ndim, shape);
   shape[axis] = k;
@@ -93,9 +94,9 @@ py::object checked_index(const ArrayView& given, int64_t n, const char* op) {
   const ArrayView index = view_own(held);
   const int64_t bad = first_outside(index.as<int64_t>(), index.size(), n);
   if (bad >= 0)
-    throw py::index_error(std::string("[") + op + "] expected indices in [0, " +
-                          std::to_string(n) + "); got " +
-                          std::to_string(index.as<int64_t>()[bad]) + ": check the index");
+    throw py::index_error(std::string("[") + op + "] expected indices in [0, " + std::to_string(n) +
+                          "); got " + std::to_string(index.as<int64_t>()[bad]) +
+                          ": check the index");
   return held;
 }
 
@@ -148,8 +149,7 @@ py::object scattered(py::handle array, int64_t axis, py::handle index_array,
   const int ndim = static_cast<int>(shape_tuple.size());
   if (ndim > kMaxDims) refuse(op, "expected a shape of at most 32 axes");
   for (int i = 0; i < ndim; ++i) {
-    size[i] = PyLong_AsSsize_t(PyTuple_GET_ITEM(shape_tuple.ptr(), i));
-    if (size[i] == -1 && PyErr_Occurred()) throw py::error_already_set();
+    size[i] = whole_number(PyTuple_GET_ITEM(shape_tuple.ptr(), i), op, "shape");
     if (size[i] < 0) refuse(op, "expected lengths of 0 and more in the shape");
   }
   const GatherShape shape = gather_shape(ndim, size, wanted, axis, op);

@@ -78,6 +78,7 @@ py::object interpolate_backward_of(py::handle array, py::handle row_index, py::h
                                    py::handle col_index, py::handle col_weights, int64_t height,
                                    int64_t width, bool channels_last) {
   const char* op = "interpolate_backward";
+  require_plane(height, width, op);
   const py::object held = as_planes(view_planes(array, op, "grad"), channels_last);
   const ArrayView grad = view_own(held);
   const Resizing r(grad, height, width, channels_last, row_index, row_weights, col_index,

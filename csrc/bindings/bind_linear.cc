@@ -28,12 +28,12 @@ void set_weight(GemmArgs<T>& g, const Rows& weight) {
 class PackedWeight {
  public:
   explicit PackedWeight(py::handle weight)
-      : dtype_(view_product(weight, "pack_weight", "weight").dtype) {
+      : weight_(view_product(weight, "pack_weight", "weight")) {
     const ArrayView v = view(weight, "pack_weight", "weight");
     if (v.ndim != 2) refuse("pack_weight", "expected a weight (N, K); got shape " + shape_text(v));
     n_ = v.shape[0];
     k_ = v.shape[1];
-    dispatch_product(dtype_, [&]<class T>() { pack<T>(Rows(v, false)); });
+    dispatch_product(v.dtype, [&]<class T>() { pack<T>(Rows(v, false)); });
   }
 
   struct Panels {
@@ -43,11 +43,11 @@ class PackedWeight {
   };
 
   template <class T>
-  std::shared_ptr<const Panels> panels(const Rows& weight, DType dtype) {
-    if (dtype != dtype_ || weight.rows != n_ || weight.cols != k_)
+  std::shared_ptr<const Panels> panels(const Rows& weight, const ArrayView& given) {
+    if (!weight_.is(given))
       refuse("linear", "expected `packed` made from this weight; got one of shape (" +
                            std::to_string(n_) + ", " + std::to_string(k_) + ") and dtype " +
-                           dtype_name(dtype_) + ": call pack_weight(weight)");
+                           dtype_name(weight_.dtype()) + ": call pack_weight(weight)");
     if (generation_ != isa_generation() || (panels_ && panels_->precision != matmul_precision()))
       pack<T>(weight);
     return panels_;
@@ -76,7 +76,7 @@ class PackedWeight {
   }
 
   static constexpr int64_t kManyRows = 1024;  // the batch that the layout is chosen for
-  DType dtype_;
+  PackedFrom weight_;
   int64_t n_, k_;
   int generation_ = -1;
   size_t bytes_ = 0;
@@ -161,7 +161,8 @@ py::tuple linear_forward(py::handle x_in, py::handle weight_in, py::handle bias_
     g.precision = matmul_precision();
     std::shared_ptr<const PackedWeight::Panels> panels;
     if (!packed_in.is_none()) {
-      panels = py::cast<PackedWeight&>(packed_in).panels<T>(weights, x.dtype);
+      panels = object_of<PackedWeight>(packed_in, kOp, "packed", "PackedWeight")
+                   .panels<T>(weights, weight);
       if (panels)
         g.packed = {static_cast<const GemmRoutine<T>*>(panels->routine), panels->data.get()};
     }

@@ -43,6 +43,13 @@ Optional beside(py::handle array, const ArrayView& x, const char* op, const char
   return {as_layout_of(v, x)};
 }
 
+// The same, where None will not do.
+void require(py::handle array, const char* op, const char* argument) {
+  if (array.is_none())
+    throw py::type_error(std::string("[") + op + "] expected `" + argument +
+                         "` as a numpy.ndarray; got NoneType");
+}
+
 Optional fresh_like(const ArrayView& x, bool wanted) {
   return wanted ? Optional{new_array_like(x)} : Optional{};
 }
@@ -147,6 +154,9 @@ py::tuple bind_batch_backward(py::handle grad_array, py::handle array, py::handl
   constexpr const char* op = "batch_norm_backward";
   const BatchInput in(array, op);
   const int64_t channels = in.shape.channels;
+  require(grad_array, op, "grad");
+  require(mean, op, "mean");
+  require(rstd, op, "rstd");
   const Optional grad = beside(grad_array, in.x, op, "grad");
   const Optional y = beside(output, in.x, op, "output");
   const Optional w = vector_of(weight, channels, in.x, op, "weight");
@@ -259,6 +269,8 @@ py::tuple bind_rows_backward(py::handle grad_array, py::handle array, py::handle
   constexpr const char* op = "norm_rows_backward";
   const RowsInput in(array, length, groups, channels, !mean.is_none(), op);
   const int64_t rows = in.shape.rows;
+  require(grad_array, op, "grad");
+  require(rstd, op, "rstd");
   const Optional grad = beside(grad_array, in.x, op, "grad");
   const Optional w = vector_of(weight, channels, in.x, op, "weight");
   const Optional m = vector_of(mean, rows, in.x, op, "mean");

@@ -7,13 +7,16 @@
 namespace tilework {
 namespace {
 
-// A list or tuple of arrays, read in place.
+// A list or tuple of arrays, held as it is now: another thread may change the list while a step
+// runs without the GIL.
 class ArrayList {
  public:
   ArrayList(py::handle list, const char* op, const char* name) {
     if (PyList_Check(list.ptr()) || PyTuple_Check(list.ptr())) {
-      items_ = PySequence_Fast_ITEMS(list.ptr());
-      size_ = static_cast<size_t>(PySequence_Fast_GET_SIZE(list.ptr()));
+      held_ = py::reinterpret_steal<py::object>(PySequence_Tuple(list.ptr()));
+      if (!held_) throw py::error_already_set();
+      items_ = PySequence_Fast_ITEMS(held_.ptr());
+      size_ = static_cast<size_t>(PySequence_Fast_GET_SIZE(held_.ptr()));
       return;
     }
     throw py::type_error(std::string("[") + op + "] expected `" + name +
@@ -29,6 +32,7 @@ class ArrayList {
   py::handle operator[](size_t i) const { return items_[i]; }
 
  private:
+  py::object held_;
   PyObject** items_;
   size_t size_;
 };
@@ -195,7 +199,8 @@ void with_grads(py::handle list, const char* op, bool written, Run run) {
   StepArrays arrays(op);
   Tensors<GradTensor> tensors(grads.size());
   for (size_t i = 0; i < grads.size(); ++i) {
-    const ArrayView g = written ? arrays.param(grads[i], "arrays") : arrays.flat(grads[i], "arrays");
+    const ArrayView g =
+        written ? arrays.param(grads[i], "arrays") : arrays.flat(grads[i], "arrays");
     tensors.add(g.dtype, [&]<class T>() { return GradTensor<T>{g.as<T>(), g.size()}; });
   }
   run(tensors);

@@ -20,16 +20,16 @@ struct Windows {
     runs = given.ndim == 2 && given.shape[1] == 6;
     if (given.dtype != DType::int64 || given.ndim != 2 || (given.shape[1] != 4 && !runs))
       refuse(op, std::string("expected `") + argument +
-                     "` as int64 (outputs, 4), or (runs, 6); got " + dtype_name(given.dtype) +
-                     " " + shape_text(given));
+                     "` as int64 (outputs, 4), or (runs, 6); got " + dtype_name(given.dtype) + " " +
+                     shape_text(given));
     held = as_contiguous(given);
     rows = given.shape[0];
     for (int64_t r = 0; r < rows; ++r) {
       const Window& w = runs ? as_runs()[r].first : as_windows()[r];
-      // The bounds of each number first, so that no product can overflow.
+      // By a quotient: a product could overflow.
       bool inside = w.start >= 0 && w.start <= in && w.taps >= 0 && w.taps <= in && w.step >= 1 &&
                     w.size != 0 && (w.taps <= 1 || w.step <= in) &&
-                    (w.taps == 0 || w.start + (w.taps - 1) * w.step < in);
+                    (w.taps == 0 || (w.start < in && w.taps - 1 <= (in - 1 - w.start) / w.step));
       if (runs) inside = inside && repeats_inside(as_runs()[r], in);
       if (!inside)
         refuse(op, std::string("expected `") + argument + "` within " + std::to_string(in) +
@@ -56,7 +56,7 @@ struct Windows {
   // The last of a run, too; an axis has no more windows than it could hold side by side.
   static bool repeats_inside(const WindowRun& run, int64_t in) {
     const int64_t reach = run.first.taps == 0 ? 0 : (run.first.taps - 1) * run.first.step;
-    return run.count >= 1 && run.stride >= 0 && run.count <= in + 1 && run.stride <= in &&
+    return run.count >= 1 && run.stride >= 0 && run.count - 1 <= in && run.stride <= in &&
            (run.count == 1 || run.stride == 0 ||
             run.count - 1 <= (in - 1 - run.first.start - reach) / run.stride);
   }
@@ -157,14 +157,16 @@ struct Backward {
            bool channels_last, const char* op)
       : held(as_planes(view_planes(array, op, "grad"), channels_last)),
         grad(view_own(held)),
-        planes(shape_of_input(grad, height, width).data(), channels_last, rows, cols, op, false) {
+        planes(shape_of_input(grad, height, width, op).data(), channels_last, rows, cols, op,
+               false) {
     if (grad.shape[2] != planes.pool.out_height || grad.shape[3] != planes.pool.out_width)
       refuse(op, "expected `grad` with an element for each window; got " + shape_text(grad));
   }
 
  private:
   static std::array<npy_intp, 4> shape_of_input(const ArrayView& grad, int64_t height,
-                                                int64_t width) {
+                                                int64_t width, const char* op) {
+    require_plane(height, width, op);
     return {grad.shape[0], grad.shape[1], height, width};
   }
 };

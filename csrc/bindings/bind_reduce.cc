@@ -70,8 +70,7 @@ py::object run(Reducer reduction, const ArrayView& given, const Plan& plan) {
 
 ArrayView checked(py::handle array, const char* op) {
   const ArrayView x = view_float(array, op, "x");
-  if (x.ndim > kMaxDims)
-    refuse(op, "expected at most 32 axes; got " + std::to_string(x.ndim) + ": reshape the array");
+  require_few_axes(x, op);
   return x;
 }
 
@@ -81,8 +80,7 @@ py::object bind(py::handle array, const py::tuple& axes, bool keepdims) {
   const ArrayView x = checked(array, op);
   Plan plan;
   for (const py::handle item : axes) {
-    const long axis = PyLong_AsLong(item.ptr());
-    if (axis == -1 && PyErr_Occurred()) throw py::error_already_set();
+    const int64_t axis = whole_number(item, op, "axes");
     if (axis < 0 || axis >= x.ndim || plan.reduced[axis])
       refuse(op, "expected axes that differ, each from 0 to " + std::to_string(x.ndim - 1) +
                      "; got " + py::repr(axes).cast<std::string>() + " for shape " + shape_text(x));
@@ -106,8 +104,7 @@ py::object bind_sum_to_shape(py::handle array, const py::tuple& shape) {
       plan.reduced[axis] = plan.dropped[axis] = true;
       continue;
     }
-    const long size = PyLong_AsLong(PyTuple_GET_ITEM(shape.ptr(), axis - leading));
-    if (size == -1 && PyErr_Occurred()) throw py::error_already_set();
+    const int64_t size = whole_number(PyTuple_GET_ITEM(shape.ptr(), axis - leading), op, "shape");
     plan.reduced[axis] = size == 1 && x.shape[axis] != 1;
     fits = plan.reduced[axis] || size == x.shape[axis];
   }

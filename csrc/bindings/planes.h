@@ -14,6 +14,12 @@ inline ArrayView view_planes(py::handle array, const char* op, const char* argum
   return x;
 }
 
+inline void require_plane(int64_t height, int64_t width, const char* op) {
+  if (height < 0 || width < 0)
+    refuse(op, "expected a height and width of at least 0; got " + std::to_string(height) +
+                   " and " + std::to_string(width));
+}
+
 inline py::object new_planes(DType dtype, const npy_intp* nchw, bool channels_last) {
   return channels_last ? new_channels_last(dtype, nchw) : new_array(dtype, 4, nchw);
 }

@@ -50,6 +50,13 @@ int main() {
     CHECK(tree.limits().cpus == 1.5 && tree.limits().memory_bytes == 1048576);
     tree.file("/sys/fs/cgroup/a/cpu.max", "max 100000\n");
     CHECK(tree.limits().cpus == 4);
+    CHECK(tree.limits().memory_left == 1048576);
+    tree.file("/sys/fs/cgroup/a/b/memory.current", "700000\n")
+        .file("/sys/fs/cgroup/a/b/memory.stat", "anon 500000\nfile 200000\nslab 1\n");
+    CHECK(tree.limits().memory_left == 548576);
+    tree.file("/sys/fs/cgroup/a/memory.max", "4194304\n")
+        .file("/sys/fs/cgroup/a/memory.current", "4194000\n");
+    CHECK(tree.limits().memory_left == 304 && tree.limits().memory_bytes == 1048576);
   }
   {
     Tree tree;  // a container under version 2: its group is the mount's root
@@ -67,6 +74,9 @@ int main() {
     tree.file("/sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_quota_us", "200000\n")
         .file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "2097152\n");
     CHECK(tree.limits().cpus == 2 && tree.limits().memory_bytes == 2097152);
+    tree.file("/sys/fs/cgroup/memory/memory.usage_in_bytes", "1000000\n")
+        .file("/sys/fs/cgroup/memory/memory.stat", "cache 1\ntotal_cache 400000\n");
+    CHECK(tree.limits().memory_left == 1497152);
   }
   std::printf("cgroup: limits read\n");
 }

@@ -7,8 +7,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <new>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -36,6 +38,17 @@ void run_threads(int count, const std::function<void(int)>& body) {
   for (std::thread& t : threads) t.join();
 }
 
+// Where this is set, memory for a worker's start cannot be had.
+std::atomic<bool> g_no_memory{false};
+
+}  // namespace
+
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return g_no_memory ? nullptr : ::operator new(bytes);
+}
+
+namespace {
+
 // Each task runs once, whatever the number of threads, tasks and the cost.
 void each_task_once(unsigned seed) {
   std::minstd_rand random(seed);
@@ -46,6 +59,19 @@ void each_task_once(unsigned seed) {
     parallel_for(tasks, cost, [&](int64_t i) { runs[i] += 1; });
     for (int n : runs) CHECK(n == 1);
   }
+}
+
+// First of all: no worker is there yet. The pool must serve on.
+void workers_that_cannot_start() {
+  set_num_threads(3);
+  g_no_memory = true;
+  each_task_once(1);
+  g_no_memory = false;
+  std::atomic<int> arrived{0};
+  parallel_for(2, kAlwaysShare, [&](int64_t) {  // ends only if two threads share it
+    arrived += 1;
+    while (arrived < 2) std::this_thread::yield();
+  });
 }
 
 void many_callers(unsigned seed) {
@@ -196,6 +222,7 @@ void fork_while_running(unsigned seed) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 5;
   CHECK(rounds > 0);
+  workers_that_cannot_start();
   for (int round = 0; round < rounds; ++round) {
     set_num_threads(1 + (round + 2) % 5);  // 3 first: one round alone must share work
     const unsigned seed = 1000 * round + 1;

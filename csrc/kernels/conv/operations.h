@@ -24,16 +24,29 @@ struct Met {
   }
 };
 
+// Of a kernel along an axis, the taps i whose place i * dilation lies between two others.
+struct TapsBetween {
+  int64_t first, end;
+
+  TapsBetween(int64_t kernel, int64_t dilation, int64_t low, int64_t high)
+      : first(low > 0 ? ceil_div(low, dilation) : 0),
+        end(high < 0 ? 0 : std::min(kernel, high / dilation + 1)) {}
+};
+
 // The taps that meet x anywhere: the others add nothing, and may lie so far out that no copy of x
 // could reach them.
 inline std::vector<Tap> taps_of(const ConvShape& s, int64_t w_row, int64_t w_col) {
   std::vector<Tap> taps;
   if (s.images == 0 || s.channels == 0 || s.outs == 0) return taps;
   std::vector<int64_t> cols;
-  for (int64_t j = 0; j < s.kernel_cols; ++j)
+  const TapsBetween across(s.kernel_cols, s.col_dilation, s.col_padding - (s.cols - 1) * s.col_step,
+                           s.col_padding + s.in_cols - 1);
+  const TapsBetween down(s.kernel_rows, s.row_dilation, s.row_padding - (s.rows - 1) * s.row_step,
+                         s.row_padding + s.in_rows - 1);
+  for (int64_t j = across.first; j < across.end; ++j)
     if (Met(s.cols, s.col_step, j * s.col_dilation - s.col_padding, s.in_cols).count)
       cols.push_back(j);
-  for (int64_t i = 0; i < s.kernel_rows; ++i) {
+  for (int64_t i = down.first; i < down.end; ++i) {
     const int64_t row = i * s.row_dilation - s.row_padding;
     if (Met(s.rows, s.row_step, row, s.in_rows).count == 0) continue;
     for (const int64_t j : cols)
@@ -120,10 +133,14 @@ void for_each_input_gradient(const ConvShape& s, const ImageView<const T>& dy,
       taps.clear();
       g.rows = ceil_div(s.in_rows - a, s.row_step);
       g.cols = ceil_div(s.in_cols - b, s.col_step);
-      for (int64_t i = s.kernel_rows; i-- > 0;)
-        for (int64_t j = s.kernel_cols; j-- > 0;) {
-          const int64_t row = a + s.row_padding - i * s.row_dilation;
-          const int64_t col = b + s.col_padding - j * s.col_dilation;
+      const int64_t down = a + s.row_padding, across = b + s.col_padding;
+      const TapsBetween rows(s.kernel_rows, s.row_dilation, down - (s.rows - 1) * s.row_step,
+                             down + (g.rows - 1) * s.row_step);
+      const TapsBetween cols(s.kernel_cols, s.col_dilation, across - (s.cols - 1) * s.col_step,
+                             across + (g.cols - 1) * s.col_step);
+      for (int64_t i = rows.end; i-- > rows.first;)
+        for (int64_t j = cols.end; j-- > cols.first;) {
+          const int64_t row = down - i * s.row_dilation, col = across - j * s.col_dilation;
           if (floor_mod(row, s.row_step) == 0 && floor_mod(col, s.col_step) == 0 &&
               Met(g.rows, 1, row / s.row_step, s.rows).count &&
               Met(g.cols, 1, col / s.col_step, s.cols).count)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "base/memory_pool.h"
@@ -234,7 +235,13 @@ template <class T>
 void batch_norm_forward(const BatchNormForward<T>& args) {
   const Cut cut(args.shape, sizeof(T));
   if (!args.training) use_running(args);
-  if (cut.elements() == 0) return;
+  if (cut.elements() == 0) {
+    if (args.training) {  // the statistics of nothing; the running ones stay
+      std::fill_n(args.mean, args.shape.channels, std::numeric_limits<T>::quiet_NaN());
+      std::fill_n(args.rstd, args.shape.channels, std::numeric_limits<T>::quiet_NaN());
+    }
+    return;
+  }
   const double cost_ns = norm_cost_ns(cut.elements(), sizeof(T));
   const bool stream = streams<T>({args.y}, cut.elements(), cut.run());
   (cut.neighbours() ? forward_pixels<T> : forward_planes<T>)(args, cut, cost_ns, stream);

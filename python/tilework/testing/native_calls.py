@@ -1,0 +1,602 @@
+"""A valid call of each function of the compiled engine, as data: what `fuzz.py` bends.
+
+Every entry gives a few; the generator chooses shapes, dtypes and options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from tilework.functional import windows
+
+Array = NDArray[Any]
+Generator = np.random.Generator
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Given:
+    """An array argument; `written`: the function may write to it."""
+
+    values: Array
+    written: bool = False
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A weight, to be packed by the function of this name, and the argument that it lies in."""
+
+    function: str
+    of: str
+
+
+class Maker:
+    """Draws what calls are made of: arrays of one dtype, and choices."""
+
+    def __init__(self, rng: Generator, *dtypes: Any) -> None:
+        self.rng = rng
+        self.dtype = self.one_of(*(dtypes or (np.float32, np.float64)))
+
+    def one_of(self, *values: Any) -> Any:
+        return values[int(self.rng.integers(len(values)))]
+
+    def size(self, most: int = 6) -> int:
+        return int(self.rng.integers(1, most))
+
+    def array(self, *shape: int, written: bool = False) -> Given:
+        values = np.asarray(self.rng.standard_normal(shape)).astype(self.dtype)
+        return Given(values, written)
+
+    def positive(self, *shape: int, written: bool = False) -> Given:
+        return Given(np.abs(self.array(*shape).values), written)
+
+    def index(self, below: int, *shape: int) -> Given:
+        return Given(np.asarray(self.rng.integers(below, size=shape)))
+
+    def maybe(self, value: Any) -> Any:
+        return self.one_of(value, None)
+
+    def flag(self) -> bool:
+        return bool(self.rng.integers(2))
+
+
+def products(rng: Generator) -> Maker:
+    return Maker(rng, np.float32, np.float64, ml_dtypes.bfloat16)
+
+
+ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid")
+
+
+# --- products ---
+
+
+def _matmul(rng: Generator) -> Arguments:
+    make = products(rng)
+    m, k, n = make.size(), make.size(40), make.size(20)
+    batch = make.one_of((), (2,), (3, 1, 2))
+    accumulate = make.flag()
+    out = make.array(*batch, m, n, written=True)
+    return {
+        "a": make.array(*batch, m, k),
+        "b": make.array(*make.one_of((), batch), k, n),
+        "out": out if accumulate else make.maybe(out),
+        "accumulate": accumulate,
+    }
+
+
+def _pack_weight(rng: Generator) -> Arguments:
+    make = products(rng)
+    return {"weight": make.array(make.size(40), make.size(40))}
+
+
+def _linear(rng: Generator) -> Arguments:
+    make = products(rng)
+    k, n = make.size(30), make.size(30)
+    batch = make.one_of((), (3,), (2, 3))
+    return {
+        "x": make.array(*batch, k),
+        "weight": make.array(n, k),
+        "bias": make.maybe(make.array(n)),
+        "residual": make.maybe(make.array(*batch, n)),
+        "activation": make.one_of(*ACTIVATIONS),
+        "save": make.flag(),
+        "packed": make.maybe(Packed("pack_weight", "weight")),
+    }
+
+
+def _linear_backward(rng: Generator) -> Arguments:
+    make = products(rng)
+    k, n = make.size(30), make.size(30)
+    activation = make.one_of(*ACTIVATIONS)
+    return {
+        "grad": make.array(3, n),
+        "x": make.array(3, k),
+        "weight": make.array(n, k),
+        "saved": None if activation == "none" else make.array(3, n),
+        "activation": activation,
+        "need_x": make.flag(),
+        "need_weight": make.flag(),
+        "need_bias": make.flag(),
+        "need_residual": make.flag(),
+    }
+
+
+# --- convolutions ---
+
+
+def _geometry(make: Maker, x: tuple[int, int], kernel: tuple[int, int]) -> Arguments:
+    stride = make.one_of((1, 1), (2, 1), (3, 2))
+    padding = make.one_of((0, 0), (1, 2), (3, 3))
+    dilation = make.one_of((1, 1), (2, 1), (3, 2))
+    out = tuple(
+        max((n + 2 * p - d * (k - 1) - 1) // s + 1, 0)
+        for n, p, d, k, s in zip(x, padding, dilation, kernel, stride, strict=True)
+    )
+    return {"stride": stride, "padding": padding, "dilation": dilation, "out_size": out}
+
+
+def _conv(rng: Generator, transposed: bool, backward: bool) -> Arguments:
+    make = products(rng)
+    size, kernel = (make.size(9), make.size(9)), (make.size(4), make.size(4))
+    how = _geometry(make, size, kernel)
+    groups, channels, outs = make.one_of((1, make.size(20), make.size(20)), (2, 4, 6), (3, 3, 3))
+    images = make.size(3)
+    large, small = (images, channels, *size), (images, outs, *how.pop("out_size"))
+    x, y = (small, large) if transposed else (large, small)
+    weight = make.array(outs, channels // groups, *kernel)
+    activation = make.one_of(*ACTIVATIONS)
+    given: Arguments = {"x": make.array(*x), "weight": weight}
+    if backward:
+        given = {"grad": make.array(*y), **given}
+        given["saved"] = None if activation == "none" else make.array(*y)
+    else:
+        given["bias"] = make.maybe(make.array(y[1]))
+        if not transposed:
+            given["residual"] = make.maybe(make.array(*y))
+    given |= how
+    given["groups"] = groups
+    if not backward:
+        given["out_size"] = y[2:]
+    given["activation"] = activation
+    if not backward:
+        given["save"] = make.flag()
+        if not transposed:
+            given["packed"] = make.maybe(Packed("pack_conv_weight", "weight"))
+        return given
+    needs = ["need_x", "need_weight", "need_bias"] + ([] if transposed else ["need_residual"])
+    return given | {name: make.flag() for name in needs}
+
+
+def _pack_conv_weight(rng: Generator) -> Arguments:
+    make = products(rng)
+    return {"weight": make.array(make.size(20), make.size(20), *make.one_of((3,), (3, 2)))}
+
+
+def _conv_services(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    size, kernel = (make.size(9), make.size(9)), (make.size(4), make.size(4))
+    return {
+        "dtype": make.one_of("float32", "float64", "bfloat16"),
+        "x": [2, 4, *size],
+        "weight": [6, 4, *kernel],
+        **_geometry(make, size, kernel),
+        "groups": 1,
+    }
+
+
+# --- elementwise, reductions ---
+
+
+def _shape(make: Maker) -> tuple[int, ...]:
+    return tuple(make.size() for _ in range(make.one_of(1, 2, 3, 4)))
+
+
+def _unary(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    return {"op": make.one_of("relu", "exp", "gelu", "sqrt"), "x": make.array(*_shape(make))}
+
+
+def _unary_backward(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _shape(make)
+    op = make.one_of("relu", "exp", "gelu", "sqrt")
+    return {"op": op, "grad": make.array(*shape), "saved": make.array(*shape)}
+
+
+def _binary(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _shape(make)
+    a = make.array(*shape)
+    b = make.one_of(make.array(*shape), make.array(*shape[1:]), make.array(*shape[:-1], 1), 2.5)
+    a, b = make.one_of((a, b), (b, a))
+    return {"op": make.one_of("add", "mul", "div", "sub"), "a": a, "b": b}
+
+
+def _accumulate(rng: Generator) -> Arguments:
+    make = products(rng)
+    shape = _shape(make)
+    return {"destination": make.array(*shape, written=True), "source": make.array(*shape)}
+
+
+def _bias_activation(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _shape(make)
+    return {
+        "x": make.array(*shape),
+        "bias": make.array(shape[-1]),
+        "activation": make.one_of(*ACTIVATIONS),
+        "save": make.flag(),
+    }
+
+
+def _bias_activation_backward(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _shape(make)
+    activation = make.one_of(*ACTIVATIONS)
+    saved = None if activation == "none" else make.array(*shape)
+    return {"grad": make.array(*shape), "saved": saved, "activation": activation}
+
+
+def _dropout(of: str) -> Callable[[Generator], Arguments]:
+    def made(rng: Generator) -> Arguments:
+        make = Maker(rng)
+        return {of: make.array(*_shape(make)), "p": 0.25, "seed": 5, "call": make.size()}
+
+    return made
+
+
+def _converted(dtype: Any) -> Callable[[Generator], Arguments]:
+    def made(rng: Generator) -> Arguments:
+        make = Maker(rng, dtype)
+        return {"x": make.array(*_shape(make))}
+
+    return made
+
+
+def _reduction(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _shape(make)
+    axes = tuple(i for i in range(len(shape)) if make.flag())
+    return {"x": make.array(*shape), "axes": axes, "keepdims": make.flag()}
+
+
+def _sum_to_shape(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _shape(make)
+    wanted = tuple(make.one_of(1, n) for n in shape)[make.one_of(0, 1) :]
+    return {"x": make.array(*shape), "shape": wanted}
+
+
+def _cumsum(rng: Generator) -> Arguments:
+    make = products(rng)
+    shape = _shape(make)
+    axis = make.one_of(*range(len(shape)))
+    return {"x": make.array(*shape), "axis": axis, "reverse": make.flag()}
+
+
+def _softmax(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _shape(make)
+    return {"x": make.array(*shape), "axis": len(shape) - 1, "log": make.flag()}
+
+
+def _softmax_backward(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _shape(make)
+    given = {"grad": make.array(*shape), "output": make.array(*shape)}
+    return {**given, "axis": make.one_of(*range(len(shape))), "log": make.flag()}
+
+
+# --- norms ---
+
+
+def _images(make: Maker) -> tuple[int, ...]:
+    return (make.size(), make.size(), *make.one_of((), (3,), (4, 5)))
+
+
+def _batch_norm(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _images(make)
+    channels = shape[1]
+    training = make.flag()
+    running = (make.array(channels, written=True), make.positive(channels, written=True))
+    if training:
+        running = make.one_of(running, (None, None))
+    return {
+        "x": make.array(*shape),
+        "weight": make.maybe(make.array(channels)),
+        "bias": make.maybe(make.array(channels)),
+        "running_mean": running[0],
+        "running_var": running[1],
+        "training": training,
+        "momentum": 0.1,
+        "eps": 1e-5,
+        "activation": make.one_of("none", "relu"),
+        "residual": make.maybe(make.array(*shape)),
+    }
+
+
+def _batch_norm_backward(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape = _images(make)
+    channels = shape[1]
+    return {
+        "grad": make.array(*shape),
+        "x": make.array(*shape),
+        "weight": make.maybe(make.array(channels)),
+        "mean": make.array(channels),
+        "rstd": make.positive(channels),
+        "training": make.flag(),
+        "output": make.maybe(make.array(*shape)),
+        "need_x": make.flag(),
+        "need_residual": make.flag(),
+    }
+
+
+def _rows(make: Maker) -> tuple[tuple[int, ...], int, Arguments]:
+    """The shape, how many rows, and the numbers that say so."""
+    n, c, rest = make.size(), 2 * make.size(4), make.one_of(1, 6)
+    shape = (n, c, rest)
+    if make.flag():  # layer norm over the last two axes
+        return shape, n, {"length": c * rest, "groups": 1, "channels": c * rest}
+    return shape, 2 * n, {"length": c * rest // 2, "groups": 2, "channels": c}
+
+
+def _norm_rows(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape, _, numbers = _rows(make)
+    channels = numbers["channels"]
+    weight, bias = make.maybe(make.array(channels)), make.maybe(make.array(channels))
+    given = {"x": make.array(*shape), "weight": weight, "bias": bias}
+    return {**given, **numbers, "center": make.flag(), "eps": 1e-5}
+
+
+def _norm_rows_backward(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    shape, rows, numbers = _rows(make)
+    return {
+        "grad": make.array(*shape),
+        "x": make.array(*shape),
+        "weight": make.maybe(make.array(numbers["channels"])),
+        "mean": make.maybe(make.array(rows)),
+        "rstd": make.positive(rows),
+        **numbers,
+        "need_x": make.flag(),
+    }
+
+
+# --- planes ---
+
+
+def _windows(make: Maker, size: int) -> Given:
+    kernel, stride, padding = make.one_of((2, 2, 0), (3, 1, 1), (1, 1, 0), (3, 2, 1))
+    count = windows.output_size(size, kernel, stride, padding, 1, False)
+    return Given(windows.regular(size, kernel, stride, padding, 1, count, True).copy())
+
+
+def _pool(rng: Generator, backward: bool, maximum: bool) -> Arguments:
+    make = Maker(rng)
+    height, width = make.size(8) + 2, make.size(20) + 2
+    rows, cols = _windows(make, height), _windows(make, width)
+    batch = (make.size(3), make.size(5))
+    given: Arguments = {}
+    if backward:
+        outputs = (*batch, len(rows.values), len(cols.values))
+        given["grad"] = make.array(*outputs)
+        if maximum:
+            given["saved"] = Given(make.index(9, *outputs).values.astype(np.uint8))
+    else:
+        given["x"] = make.array(*batch, height, width)
+    given |= {"rows": rows, "cols": cols}
+    if backward:
+        return given | {"height": height, "width": width, "channels_last": make.flag()}
+    return given | ({"save": make.flag()} if maximum else {})
+
+
+def _interpolate(rng: Generator, backward: bool) -> Arguments:
+    make = Maker(rng)
+    size, out = (make.size(8), make.size(8)), (make.size(8), make.size(12))
+    tables: Arguments = {}
+    for name, n, count in zip(("row", "col"), size, out, strict=True):
+        tables[f"{name}_index"] = make.index(n, count, 2)
+        tables[f"{name}_weights"] = make.maybe(Given(rng.random(count)))
+    images = (make.size(3), make.size(5))
+    if not backward:
+        return {"x": make.array(*images, *size), **tables}
+    last = {"height": size[0], "width": size[1], "channels_last": make.flag()}
+    return {"grad": make.array(*images, *out), **tables, **last}
+
+
+# --- losses ---
+
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def _cross_entropy(rng: Generator, backward: bool) -> Arguments:
+    make = Maker(rng)
+    rows, classes = make.size(), make.size(20)
+    reduction = make.one_of(*REDUCTIONS)
+    given: Arguments = {
+        "logits": make.array(rows, classes),
+        "target": make.index(classes, rows),
+        "weight": make.maybe(make.positive(classes)),
+    }
+    if backward:
+        from tilework import _native
+
+        arrays: list[Any] = [None if v is None else v.values for v in given.values()]
+        logits, target, weight = arrays
+        _, saved = _native.cross_entropy_forward(logits, target, weight, -100, 0.1, reduction)
+        grad = make.array(rows) if reduction == "none" else make.array()
+        given = {"grad": grad, **given, "saved": Given(saved.copy())}
+    return {**given, "ignore_index": -100, "label_smoothing": 0.1, "reduction": reduction}
+
+
+def _distance(rng: Generator, backward: bool) -> Arguments:
+    make = Maker(rng)
+    shape, reduction = _shape(make), make.one_of(*REDUCTIONS)
+    grad = make.array(*shape) if reduction == "none" else make.array()
+    return {
+        "kind": make.one_of("square", "absolute", "huber", "smooth"),
+        **({"grad": grad} if backward else {}),
+        "input": make.array(*shape),
+        "target": make.array(*shape),
+        "limit": 0.7,
+        "reduction": reduction,
+    }
+
+
+# --- optimisers: lists of arrays ---
+
+
+def _lists(make: Maker, *names: str) -> Arguments:
+    shapes = [_shape(make) for _ in range(make.size(4))]
+    return {
+        name: [make.positive(*shape, written=name != "grads") for shape in shapes] for name in names
+    }
+
+
+def _sgd(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    given = _lists(make, "params", "grads", "momenta")
+    numbers = {"lr": 0.1, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.1}
+    return {**given, "first": make.flag(), **numbers, "nesterov": make.flag(), "maximize": False}
+
+
+def _adam(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    given = _lists(make, "params", "grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs")
+    given["max_exp_avg_sqs"] = make.maybe(given["max_exp_avg_sqs"])
+    numbers = {"lr": 0.1, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
+    return {**given, "step": 3, **numbers, "decoupled": make.flag(), "maximize": False}
+
+
+# --- order, indices, random numbers ---
+
+
+def _ordered(rng: Generator) -> Maker:
+    return Maker(rng, np.float32, np.float64, ml_dtypes.bfloat16, np.int64, np.int32, np.uint8)
+
+
+def _sort(rng: Generator) -> Arguments:
+    make = _ordered(rng)
+    shape = _shape(make)
+    axis = make.one_of(*range(len(shape)))
+    return {"x": make.array(*shape), "axis": axis, "descending": make.flag()}
+
+
+def _topk(rng: Generator) -> Arguments:
+    make = _ordered(rng)
+    shape = _shape(make)
+    axis = make.one_of(*range(len(shape)))
+    return {"x": make.array(*shape), "k": 1, "axis": axis, "largest": make.flag()}
+
+
+def _gather(rng: Generator) -> Arguments:
+    make = _ordered(rng)
+    shape = _shape(make)
+    axis = make.one_of(*range(len(shape)))
+    return {"x": make.array(*shape), "axis": axis, "index": make.index(shape[axis], *shape)}
+
+
+def _scatter_add(rng: Generator) -> Arguments:
+    make = products(rng)
+    shape = _shape(make)
+    axis = make.one_of(*range(len(shape)))
+    index = make.index(shape[axis], *shape)
+    return {"x": make.array(*shape), "axis": axis, "index": index, "shape": shape}
+
+
+def _index_add(rng: Generator) -> Arguments:
+    make = products(rng)
+    shape = _shape(make)
+    return {"x": make.array(*shape), "index": make.index(4, shape[0]), "rows": 4}
+
+
+def _copy(rng: Generator) -> Arguments:
+    make = _ordered(rng)
+    return {"x": make.array(*_shape(make)), "keep_layout": make.flag()}
+
+
+def _random(dtype: bool) -> Callable[[Generator], Arguments]:
+    def made(rng: Generator) -> Arguments:
+        make = Maker(rng)
+        kind = {"dtype": make.one_of("float32", "float64")} if dtype else {}
+        return {"shape": _shape(make), **kind, "seed": 3, "call": make.size()}
+
+    return made
+
+
+def _arrays(written: bool, **more: Any) -> Callable[[Generator], Arguments]:
+    def made(rng: Generator) -> Arguments:
+        make = Maker(rng)
+        shapes = [_shape(make) for _ in range(make.size(4))]
+        return {"arrays": [make.array(*s, written=written) for s in shapes], **more}
+
+    return made
+
+
+CALLS: dict[str, Callable[[Generator], Arguments]] = {
+    "matmul": _matmul,
+    "pack_weight": _pack_weight,
+    "linear_forward": _linear,
+    "linear_backward": _linear_backward,
+    "pack_conv_weight": _pack_conv_weight,
+    "conv_services": _conv_services,
+    "conv_forward": lambda rng: _conv(rng, False, False),
+    "conv_backward": lambda rng: _conv(rng, False, True),
+    "conv_transpose_forward": lambda rng: _conv(rng, True, False),
+    "conv_transpose_backward": lambda rng: _conv(rng, True, True),
+    "unary_forward": _unary,
+    "unary_backward": _unary_backward,
+    "binary_forward": _binary,
+    "accumulate_": _accumulate,
+    "bias_activation_forward": _bias_activation,
+    "bias_activation_backward": _bias_activation_backward,
+    "dropout_forward": _dropout("x"),
+    "dropout_backward": _dropout("grad"),
+    "widen": _converted(ml_dtypes.bfloat16),
+    "narrow": _converted(np.float32),
+    "sum": _reduction,
+    "mean": _reduction,
+    "max": _reduction,
+    "min": _reduction,
+    "sum_to_shape": _sum_to_shape,
+    "cumsum": _cumsum,
+    "softmax_forward": _softmax,
+    "softmax_backward": _softmax_backward,
+    "batch_norm_forward": _batch_norm,
+    "batch_norm_backward": _batch_norm_backward,
+    "norm_rows_forward": _norm_rows,
+    "norm_rows_backward": _norm_rows_backward,
+    "pool_max_forward": lambda rng: _pool(rng, False, True),
+    "pool_max_backward": lambda rng: _pool(rng, True, True),
+    "pool_average_forward": lambda rng: _pool(rng, False, False),
+    "pool_average_backward": lambda rng: _pool(rng, True, False),
+    "interpolate_forward": lambda rng: _interpolate(rng, False),
+    "interpolate_backward": lambda rng: _interpolate(rng, True),
+    "cross_entropy_forward": lambda rng: _cross_entropy(rng, False),
+    "cross_entropy_backward": lambda rng: _cross_entropy(rng, True),
+    "distance_forward": lambda rng: _distance(rng, False),
+    "distance_backward": lambda rng: _distance(rng, True),
+    "sgd_step": _sgd,
+    "adam_step": _adam,
+    "squares_of": _arrays(False),
+    "scale_": _arrays(True, factor=0.5),
+    "sort": _sort,
+    "topk": _topk,
+    "gather": _gather,
+    "scatter_add": _scatter_add,
+    "index_add": _index_add,
+    "copy": _copy,
+    "random_bits": _random(False),
+    "uniform": _random(True),
+    "normal": _random(True),
+}

@@ -1,0 +1,150 @@
+"""The compiled engine's functions under wrong arguments: some of the fuzz, and its own faults."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+native = pytest.importorskip("tilework._native", reason="the compiled engine is not built here")
+
+from tilework.engines import CONTRACT  # noqa: E402
+from tilework.testing import fuzz  # noqa: E402
+from tilework.testing.fenced import Fence  # noqa: E402
+from tilework.testing.native_calls import CALLS, Given, Packed  # noqa: E402
+
+# A packed weight is no function, and what is no function is told by its use.
+FUNCTIONS = [name for name in CONTRACT if callable(getattr(native, name)) and name[0].islower()]
+
+
+@pytest.fixture(scope="module")
+def fences():
+    return [Fence() for _ in range(24)]
+
+
+def test_every_function_has_calls():
+    assert set(FUNCTIONS) <= set(CALLS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_are_valid(name):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        call = CALLS[name](rng)
+        given = {k: v for k, v in call.items() if not isinstance(v, Packed)}
+        plain = {
+            k: [a.values for a in v] if isinstance(v, list) and isinstance(v[0], Given)
+            else v.values if isinstance(v, Given) else v
+            for k, v in given.items()
+        }  # fmt: skip
+        for k, v in call.items():
+            if isinstance(v, Packed):
+                plain[k] = getattr(native, v.function)(plain[v.of])
+        getattr(native, name)(**plain)
+
+
+def test_calls_with_wrong_arguments_are_served_or_refused():
+    done = subprocess.run(
+        [sys.executable, "-m", "tilework.testing.fuzz", "--calls", "1500", "--seed", "12"],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "1500 calls, 0 faults\n"), done.stderr
+
+
+def test_a_call_is_told_by_seed_and_number(fences):
+    for number in range(40):
+        assert fuzz.shown(5, number, fences) == fuzz.shown(5, number, fences)
+
+
+def test_a_fence_tells_what_was_written():
+    fence = Fence()
+    array = fence.put(np.ones((2, 3), np.float32), at_end=True)
+    fence.remember()
+    array[0] = 2
+    assert not fence.written_outside(array)
+    assert fence.written_outside(None)
+    assert fence.written_outside(array[1:])
+
+
+# --- what the fuzz found, and what stands in no random call ---
+
+
+def x(*shape, dtype=np.float32):
+    return np.ones(shape, dtype)
+
+
+def packed_conv():
+    w = x(20, 20, 3, 3)
+    other = native.pack_conv_weight(w + 1)
+    args = (x(1, 20, 8, 8), w, None, None, (1, 1), (1, 1), (1, 1), 1, (8, 8), "none", False)
+    return lambda packed: native.conv_forward(*args, packed), other
+
+
+WRONG = {
+    "33 axes": (ValueError, lambda: native.matmul(x(*(1,) * 33), x(2, 1))),
+    "64 axes": (ValueError, lambda: native.matmul(x(1, 2), x(*(1,) * 63, 2)[..., None, 0])),
+    "no mean": (
+        TypeError,
+        lambda: native.batch_norm_backward(
+            x(2, 3), x(2, 3), None, None, x(3), True, None, True, False
+        ),
+    ),
+    "no rstd": (
+        TypeError,
+        lambda: native.norm_rows_backward(x(2, 3), x(2, 3), None, x(2), None, 3, 1, 3, True),
+    ),
+    "no gradient": (
+        TypeError,
+        lambda: native.norm_rows_backward(None, x(2, 3), None, x(2), x(2), 3, 1, 3, True),
+    ),
+    "a weight as packed": (
+        TypeError, lambda: native.linear_forward(x(2, 3), x(4, 3), None, None, "none", False, 3)),
+    "another weight, packed": (
+        ValueError,
+        lambda: native.linear_forward(
+            x(2, 20), x(40, 20), None, None, "none", False, native.pack_weight(x(40, 20))
+        ),
+    ),
+    "another convolution's weight": (ValueError, lambda: packed_conv()[0](packed_conv()[1])),
+    "an axis beyond 64 bits": (ValueError, lambda: native.sum(x(2, 3), (2**70,), False)),
+    "an axis in text": (TypeError, lambda: native.sum(x(2, 3), ("a",), False)),
+    "a shape of 65 axes": (ValueError, lambda: native.random_bits((1,) * 65, 0, 0)),
+    "a negative plane": (
+        ValueError,
+        lambda: native.pool_average_backward(
+            x(1, 1, 0, 0), np.zeros((0, 4), int), np.zeros((0, 4), int), -1, 2, False
+        ),
+    ),
+    "a window whose end overflows": (
+        ValueError,
+        lambda: native.pool_average_backward(
+            x(1, 1, 1, 1), np.array([[0, 2**33, 2**33, 1]]), np.array([[0, 1, 1, 1]]),
+            2**34, 1, False,
+        ),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_refuses(name):
+    kind, call = WRONG[name]
+    with pytest.raises(kind, match=r"^\[\w+\] expected "):
+        call()
+
+
+def test_statistics_of_nothing_are_nan_and_the_running_ones_stay():
+    for shape in ((0, 3), (2, 3, 0)):
+        mean, variance = x(3), x(3)
+        found = native.batch_norm_forward(
+            x(*shape), None, None, mean, variance, True, 0.1, 1e-5, "none", None
+        )
+        assert np.isnan(found[1]).all()
+        assert np.isnan(found[2]).all()
+        assert mean.tolist() == variance.tolist() == [1, 1, 1]
+
+
+def test_a_step_holds_its_arrays():
+    params = [x(1000) for _ in range(3)]
+    counts = [sys.getrefcount(p) for p in params]
+    native.sgd_step(params, params, None, True, 0.1, 0.0, 0.0, 0.0, False, False)
+    assert [sys.getrefcount(p) for p in params] == counts
