@@ -176,7 +176,9 @@ void binary_forward(BinaryOp op, const BinaryShape& shape, const T* a, const T* 
   const BinaryShape m = merged(shape);
   for (int i = 0; i < m.axes; ++i)
     if (m.size[i] == 0) return;
-  if (op == BinaryOp::pow && m.axes == 1 && m.b_stride[0] == 0 && m.a_stride[0] == 1 &&
+  const bool one_power = std::all_of(shape.b_stride, shape.b_stride + shape.axes,
+                                     [](int64_t stride) { return stride == 0; });
+  if (op == BinaryOp::pow && one_power && m.axes == 1 && m.a_stride[0] == 1 &&
       power_by_name(*b, a, y, m.size[0]))
     return;
   binary_strided(op, m, a, b, y);

@@ -23,9 +23,9 @@ Inputs = tuple[Any, ...]
 
 
 def _away(x: Array, center: tuple[Array, Array]) -> Array:
-    """The distances from the mean, which is given in two parts."""
+    """The distances from the mean, which is given in two parts; in its dtype."""
     mean, rest = center
-    away = ops.binary_forward("sub", x, mean)
+    away = ops.binary_forward("sub", np.asarray(x.astype(mean.dtype, copy=False)), mean)
     return ops.binary_forward("sub", away, rest) if rest.any() else away
 
 
@@ -40,19 +40,18 @@ def _spread(x: Array, over: tuple[int, ...]) -> tuple[tuple[Array, Array], Array
     away = ops.binary_forward("sub", x, mean)
     rest = np.asarray(ops.sum(away, over, True) / count)
     squares = ops.sum(ops.unary_forward("square", away), over, True)
+    rest = np.asarray(np.where(np.isfinite(rest), rest, x.dtype.type(0)))
     return (mean, rest), np.asarray(np.maximum(squares - rest * rest * count, 0))
 
 
 def _spread_in_range(x: Array, over: tuple[int, ...]) -> tuple[tuple[Array, Array], Array]:
-    """_spread, in float64 where squares of float32 leave its range."""
+    """_spread, of float64 where the squares of float32 leave its range."""
     with np.errstate(all="ignore"):
         center, squares = _spread(x, over)
         if x.dtype is dtypes.float32:
             usual = (squares > np.finfo(np.float32).tiny) & (squares < np.inf)
             if not usual.all():
-                (mean, rest), squares = _spread(x.astype(np.float64), over)
-                first = mean.astype(np.float32)
-                center = first, (mean - first + rest).astype(np.float32)
+                return _spread(x.astype(np.float64), over)
     return center, squares
 
 
@@ -61,13 +60,15 @@ def _spread_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]._array
     over, center, divisor, root = saved
     shape = with_axes(x.shape, over)
+    dtype = center[0].dtype
     with np.errstate(all="ignore"):
-        if root is None:
-            scale = grad.reshape(shape) * x.dtype.type(2.0 / divisor)
-        else:  # equal values: no distance, and the limit along each line to them is 0
-            scale = grad.reshape(shape) / (root.reshape(shape) * x.dtype.type(divisor))
-            scale = np.where(root.reshape(shape) == 0, x.dtype.type(0), scale)
-        return (ops.binary_forward("mul", _away(x, center), np.asarray(scale, x.dtype)),)
+        scale = grad.reshape(shape) * dtype.type(2.0 / divisor)
+        if (
+            root is not None
+        ):  # equal values: no distance, and the limit along each line to them is 0
+            scale = np.where(root == 0, dtype.type(0), 0.5 * scale / root)
+        dx = ops.binary_forward("mul", _away(x, center), np.asarray(scale, dtype))
+        return (np.asarray(dx.astype(x.dtype, copy=False)),)
 
 
 def _spread_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -78,7 +79,7 @@ def _spread_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     grad = grad.reshape(shape)
     if root is None:
         return (grad * away * (2.0 / divisor),)
-    flat = fresh(root.reshape(shape) == 0)
+    flat = fresh(np.asarray(root == 0))
     squares = sum(away * away, over, keepdim=True) / divisor
     deviation = squares.masked_fill(flat, 1.0).sqrt()
     return ((grad / (deviation * divisor)).masked_fill(flat, 0.0) * away,)
@@ -105,17 +106,14 @@ def _deviation(
     divisor = _count_or_nan(x.numel() / max_one(int(np.prod(shape))) - less)
     center, squares = _spread_in_range(x._array, over)
     with np.errstate(all="ignore"):
-        value = squares / divisor
-        if op is _STD:
-            value = np.sqrt(value)
-        value = np.asarray(value, x.dtype)
+        value = np.asarray(squares / divisor)
+        root = np.sqrt(value) if op is _STD else None
+        value = np.asarray(value if root is None else root, x.dtype)
     if not keepdim:
         value = value.reshape([n for i, n in enumerate(x.shape) if i not in over])
     y = fresh(value)
     if mode.enabled and x._requires_grad:
-        root = value if op is _STD else None
-        reads = (x._storage,) if root is None else (x._storage, y._storage)
-        record(y, op, (x,), (over, center, divisor, root), reads)
+        record(y, op, (x,), (over, center, divisor, root), (x._storage,))
     return y
 
 
@@ -157,36 +155,34 @@ def std(
 # --- logsumexp ---
 
 
-def _shares(x: Array, y: Array, over: tuple[int, ...]) -> Array:
-    """e^(x - y), what each element has in the sum. Where y is infinite, so are the elements that
-    make it: they share +Inf equally, and have no slope at -Inf, where all is 0."""
-    share = ops.unary_forward("exp", ops.binary_forward("sub", x, y))
-    if np.isinf(y).any():
-        winners = (x == np.inf) & (y == np.inf)
-        parts = winners / np.maximum(winners.sum(axis=over, keepdims=True), 1)
-        share = np.asarray(np.where(np.isinf(y), parts, share), x.dtype)
-    return share
+def _ends(x: Array, value: Array, over: tuple[int, ...]) -> Array:
+    """The slopes where the result is infinite: the elements that are +Inf share one equally, and
+    where all are -Inf there is none."""
+    winners = (x == np.inf) & (value == np.inf)
+    return np.asarray(winners / np.maximum(winners.sum(axis=over, keepdims=True), 1), x.dtype)
 
 
 def _logsumexp_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]._array
-    over, value = saved
-    shape = with_axes(x.shape, over)
+    over, value, base, total = saved
+    share = ops.unary_forward("exp", ops.binary_forward("sub", x, base))
     with np.errstate(all="ignore"):
-        share = _shares(x, value.reshape(shape), over)
-        return (ops.binary_forward("mul", share, grad.reshape(shape)),)
+        scale = np.asarray(grad.reshape(value.shape) / total)
+    dx = ops.binary_forward("mul", share, scale)
+    ends = np.isinf(value)
+    if ends.any():
+        dx = np.where(ends, grad.reshape(value.shape) * _ends(x, value, over), dx)
+    return (dx,)
 
 
 def _logsumexp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]
-    over, value = saved
-    value = value.reshape(with_axes(x.shape, over))
-    away = x - logsumexp(x, over, keepdim=True)
-    share = away.exp()
-    if np.isinf(value).any():
-        with np.errstate(all="ignore"):
-            parts = fresh(_shares(x._array, value, over))
-        share = parts.where(fresh(np.isinf(value)), share)
+    over, value, base, _ = saved
+    terms = (x - fresh(base)).exp()  # any base gives the same
+    share = terms / sum(terms, over, keepdim=True)
+    ends = np.isinf(value)
+    if ends.any():
+        share = fresh(_ends(x._array, value, over)).where(fresh(ends), share)
     return (grad.reshape(value.shape) * share,)
 
 
@@ -216,11 +212,11 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     top = ops.max(array, over, True)
     base = np.where(np.isinf(top), array.dtype.type(0), top)  # inf - inf would be NaN
     terms = ops.unary_forward("exp", ops.binary_forward("sub", array, base))
+    total = ops.sum(terms, over, True)
     with np.errstate(all="ignore"):
-        value = np.asarray(np.log(ops.sum(terms, over, True)) + base, array.dtype)
-    if not keepdim:
-        value = value.reshape([n for i, n in enumerate(x.shape) if i not in over])
-    y = fresh(value)
+        value = np.asarray(np.log(total) + base, array.dtype)
+    kept = [n for i, n in enumerate(x.shape) if i not in over]
+    y = fresh(value.copy() if keepdim else value.copy().reshape(kept))
     if mode.enabled and x._requires_grad:
-        record(y, _LOGSUMEXP, (x,), (over, value), (x._storage, y._storage))
+        record(y, _LOGSUMEXP, (x,), (over, value, base, total), (x._storage,))
     return y

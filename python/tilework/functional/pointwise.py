@@ -169,10 +169,12 @@ def _exponent_gradient(grad: Array, x: Any, y: Array, power: Array) -> Array:
     infinite x has vanished."""
     base = x if isinstance(x, np.ndarray) else np.asarray(x, y.dtype)
     slope = ops.binary_forward("mul", power, ops.unary_forward("log", base))
-    ends = np.equal(base, 0) | np.isinf(base)
-    if ends.any():
-        slope = _zero_where(ends & ((power == 0) | np.equal(base, 0) & np.equal(y, 0)), slope)
-    return ops.binary_forward("mul", grad, slope)
+    return ops.binary_forward("mul", grad, _zero_where(_vanished(base, y, power), slope))
+
+
+def _vanished(base: Array, exponent: Array, power: Array) -> Array:
+    """Where an infinite logarithm meets a power of 0, or 0^0."""
+    return (np.isinf(base) & (power == 0)) | (np.equal(base, 0) & (exponent >= 0))
 
 
 def _zero_where(dead: Array, x: Array) -> Array:
@@ -183,18 +185,18 @@ def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     a, b = _sides(inputs, saved[0])
     da = db = None
     if isinstance(a, Tensor) and a._requires_grad:
-        # b * a^(b-1), but 0 where b is 0, though a^-1 be infinite (PyTorch's convention), and where
-        # the power has vanished, which it does faster than b grows.
+        # b * a^(b-1), but 0 as _base_gradient says.
         power = _binary(_POW, a, b - 1)
-        flat = np.equal(getattr(b, "_array", b), 0) | (power._array == 0)
+        exponent = getattr(b, "_array", b)
+        flat = np.equal(exponent, 0) | (np.isinf(exponent) & (power._array == 0))
         if flat.any():  # of a base of 1: no infinite slope is multiplied by 0 further down
             power = _binary(_POW, a.masked_fill(fresh(flat), 1.0), b - 1)
         da = sum_to(zero_where(grad * (b * power), flat), a)
     if isinstance(b, Tensor) and b._requires_grad:
-        # a^b * log(a), but 0 where the power has vanished, and at 0^0.
+        # a^b * log(a), but 0 as _exponent_gradient says.
         base = a if isinstance(a, Tensor) else full_like_number(a, b)
         power = _binary(_POW, base, b)
-        flat = (power._array == 0) | ((base._array == 0) & (b._array == 0))
+        flat = _vanished(base._array, b._array, power._array)
         if flat.any():
             base = base.masked_fill(fresh(flat), 1.0)
             power = _binary(_POW, base, b)

@@ -194,7 +194,8 @@ def _sqrt_chain(grad: Tensor, x: Tensor) -> Tensor:
 
 
 def _rsqrt_chain(grad: Tensor, x: Tensor) -> Tensor:
-    return grad * (rsqrt(x) / x) * -0.5
+    y = rsqrt(x)
+    return grad * (y * y * y * -0.5)
 
 
 RELU = UnaryOp("relu", _relu_chain)

@@ -11,13 +11,15 @@ from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
 
 @jit
 def _row_losses(
-    logits: Any, target: Any, weight: Any, ignore: int, smoothing: float, losses: Any, log_sums: Any
-) -> float:
-    """Fills each row's loss and log of its sum of exponentials; returns the total weight."""
+    logits: Any, target: Any, weight: Any, ignore: int, smoothing: float, losses: Any, tops: Any,
+    log_sums: Any,
+) -> float:  # fmt: skip
+    """Fills each row's loss, its largest logit and the log of its sum of exponentials beside that;
+    returns the total weight."""
     classes = logits.shape[1]
     total_weight = 0.0
     for n in range(logits.shape[0]):
-        losses[n] = log_sums[n] = 0.0
+        losses[n] = tops[n] = log_sums[n] = 0.0
         if target[n] == ignore:
             continue
         largest = -math.inf
@@ -26,14 +28,14 @@ def _row_losses(
         total = 0.0
         for c in range(classes):
             total += math.exp(logits[n, c] - largest)
-        log_sum = largest + math.log(total)
-        log_sums[n] = log_sum
+        log_sum = math.log(total)  # apart: beside a large logit it would be rounded away
+        tops[n], log_sums[n] = largest, log_sum
         w = weight[target[n]]
-        loss = (1.0 - smoothing) * w * (log_sum - logits[n, target[n]])
+        loss = (1.0 - smoothing) * w * (log_sum - (logits[n, target[n]] - largest))
         if smoothing != 0.0:
             spread = 0.0
             for c in range(classes):
-                spread += weight[c] * (log_sum - logits[n, c])
+                spread += weight[c] * (log_sum - (logits[n, c] - largest))
             loss += smoothing / classes * spread
         losses[n] = loss
         total_weight += w
@@ -46,6 +48,7 @@ def _logit_gradients(
     logits: Any,
     target: Any,
     weight: Any,
+    tops: Any,
     log_sums: Any,
     ignore: int,
     smoothing: float,
@@ -64,7 +67,9 @@ def _logit_gradients(
         pull = hit + each * weight_sum  # the weight of log_sum in the row's loss
         for c in range(classes):
             push = each * weight[c] + (hit if c == target[n] else 0.0)
-            dlogits[n, c] = scales[n] * (pull * math.exp(logits[n, c] - log_sums[n]) - push)
+            dlogits[n, c] = scales[n] * (
+                pull * math.exp((logits[n, c] - tops[n]) - log_sums[n]) - push
+            )
 
 
 def _class_weights(weight: Array | None, logits: Array) -> Array:
@@ -84,8 +89,8 @@ def cross_entropy_forward(
 ) -> tuple[Array, Array]:
     rows = logits.shape[0]
     losses = np.empty(rows)
-    saved = np.empty(rows + 1)  # a log-sum for each row, then the mean's divisor
-    saved[rows] = _row_losses(
+    saved = np.empty(2 * rows + 1)  # each row's largest, each one's log-sum, the mean's divisor
+    saved[-1] = _row_losses(
         np.ascontiguousarray(logits),
         np.ascontiguousarray(target),
         _class_weights(weight, logits),
@@ -93,10 +98,11 @@ def cross_entropy_forward(
         label_smoothing,
         losses,
         saved[:rows],
+        saved[rows:-1],
     )
     if reduction == "none":
         return losses.astype(logits.dtype), saved
-    divisor = saved[rows] if reduction == "mean" else 1.0
+    divisor = saved[-1] if reduction == "mean" else 1.0
     return np.asarray(losses.sum() / divisor, logits.dtype), saved
 
 
@@ -112,7 +118,7 @@ def cross_entropy_backward(
     reduction: str,
 ) -> Array:
     rows = logits.shape[0]
-    divisor = saved[rows] if reduction == "mean" else 1.0
+    divisor = saved[-1] if reduction == "mean" else 1.0
     dlogits = np.empty(logits.shape, logits.dtype)
     _logit_gradients(
         np.array(np.broadcast_to(grad / divisor, rows), np.float64),
@@ -120,6 +126,7 @@ def cross_entropy_backward(
         np.ascontiguousarray(target),
         _class_weights(weight, logits),
         saved[:rows],
+        saved[rows:-1],
         ignore_index,
         label_smoothing,
         dlogits,

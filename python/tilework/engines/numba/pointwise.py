@@ -226,8 +226,14 @@ def unary_backward(op: str, grad: Array, saved: Array) -> Array:
     return out
 
 
+# The compiled engine's: roots are NaN at -Inf, where C's pow gives Inf.
+_POWERS = {-1.0: "reciprocal", -0.5: "rsqrt", 0.5: "sqrt", 2.0: "square", 3.0: "cube"}
+
+
 @quiet
 def binary_forward(op: str, a: Array | float, b: Array | float) -> Array:
+    if op == "pow" and isinstance(a, np.ndarray) and isinstance(b, float) and b in _POWERS:
+        return unary_forward(_POWERS[b], a)
     shape = np.broadcast_shapes(np.shape(a), np.shape(b))
     arrays = [x for x in (a, b) if isinstance(x, np.ndarray)]
     model = next((x for x in arrays if x.shape == shape), None)

@@ -1,0 +1,495 @@
+"""Ends of the range: every differentiable op at 0, denormals, 1, huge numbers, infinities and NaN,
+of both signs, in values and gradients, and second derivatives where they are recorded.
+
+The judge is each op's formula and its derivatives', in more than double precision; where a formula
+has no value and a limit exists, the limit is written there (docs/numbers.md says the rules).
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import functional as F
+from tilework.dtypes import finfo
+from tilework.testing.runner import TARGETS, running_on
+from tilework.testing.tolerance import assert_close, stored, tiny, working_eps
+
+inf, nan = math.inf, math.nan
+WIDE = np.longdouble  # 15 bits of exponent and 63 of fraction on x86: no float64 overflows in it
+DTYPES = ("float32", "float64", "bfloat16")
+HERE = [t for t in TARGETS if t.serves("pointwise")]
+
+
+def ends(dtype, extra=()):
+    """The values, both signs of each."""
+    info = finfo(dtype)
+    sizes = (0.0, float(info.smallest_subnormal), 1.0, float(info.max), inf, nan, *extra)
+    return np.array([s * v for v in sizes for s in (1.0, -1.0)], np.float64).astype(dtype)
+
+
+def wide(x):
+    return x.astype(np.float64).astype(WIDE)
+
+
+def sigmoid(x):
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def bell(x):
+    return sigmoid(x) * sigmoid(-x)
+
+
+def erfc(x):
+    return np.array([math.erfc(float(v)) for v in x.ravel()], WIDE).reshape(x.shape)
+
+
+def density(x):
+    return np.exp(-x * x / 2) / np.sqrt(2 * WIDE(math.pi))
+
+
+def faded(x, p):
+    """x * p, and 0 where p has vanished: it does so faster than x grows."""
+    return np.where((p == 0) & ~np.isnan(x), 0, x * p)
+
+
+def where(condition, a, b):
+    return np.where(condition, WIDE(a), b)
+
+
+LINEAR = 2 * math.sqrt(2 / math.pi)
+
+
+def inner(x):
+    """What gelu_tanh's gate is the sigmoid of; cut where that is flat."""
+    x = np.clip(x, -1e4, 1e4)
+    return LINEAR * (x + 0.044715 * x**3)
+
+
+def inner_slope(x):
+    return LINEAR * (1 + 3 * 0.044715 * np.clip(x, -1e4, 1e4) ** 2)
+
+
+def inner_bend(x):
+    return LINEAR * 6 * 0.044715 * np.clip(x, -1e4, 1e4)
+
+
+def gelu_tanh_bend(x):
+    """2 p v' + x (p' v'^2 + p v''), p = s(v) s(-v), p' = -p tanh(v / 2)."""
+    v, dv, ddv = inner(x), inner_slope(x), inner_bend(x)
+    x = np.clip(x, -1e4, 1e4)
+    return bell(v) * (2 * dv + x * (ddv - np.tanh(v / 2) * dv * dv))
+
+
+@dataclass(frozen=True)
+class Function:
+    """One call of one tensor, its value, slope and bend.
+
+    `ulps`: the error of each beside its own size. `near`: and beside 1, for what is made of a gate
+    near 1 (a result is saved, not its complement).
+    """
+
+    call: Any
+    value: Any
+    slope: Any
+    bend: Any = None
+    ulps: float = 8.0
+    near: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def power(exponent):
+    e = WIDE(exponent)
+
+    def of(times, less):
+        # Half powers are roots, NaN at -Inf and -Inf at -0, where C's pow gives Inf.
+        roots = {0.5: np.sqrt, -0.5: lambda x: 1 / np.sqrt(x)}
+        function = roots.get(float(e - less), lambda x: np.power(x, e - less))
+        return lambda x: np.zeros_like(x) if times == 0 else times * function(x)
+
+    return Function(
+        lambda x: x**exponent, of(WIDE(1), 0), of(e, 1), of(e * (e - 1), 2) if e != 1 else None
+    )
+
+
+def stepped(call, function):
+    return Function(call, function, np.zeros_like, np.zeros_like)
+
+
+UNARY = {
+    "relu": Function(
+        F.relu, lambda x: np.maximum(x, 0), lambda x: where(x <= 0, 0, 1), np.zeros_like
+    ),
+    "abs": Function(tw.abs, np.abs, np.sign),
+    "neg": Function(tw.neg, np.negative, lambda x: -np.ones_like(x)),
+    "square": Function(tw.square, np.square, lambda x: 2 * x, lambda x: 2 * np.ones_like(x)),
+    "exp": Function(tw.exp, np.exp, np.exp, np.exp),
+    "log": Function(tw.log, np.log, lambda x: 1 / x, lambda x: -1 / x / x),
+    "sqrt": Function(
+        tw.sqrt, np.sqrt, lambda x: 0.5 / np.sqrt(x), lambda x: -0.25 / np.sqrt(x) ** 3
+    ),
+    "rsqrt": Function(
+        tw.rsqrt,
+        lambda x: 1 / np.sqrt(x),
+        lambda x: -0.5 / np.sqrt(x) ** 3,
+        lambda x: 0.75 / np.sqrt(x) ** 5,
+    ),
+    "sigmoid": Function(
+        tw.sigmoid, sigmoid, bell, lambda x: -bell(x) * np.tanh(x / 2), near=(0, 2, 0)
+    ),
+    "tanh": Function(
+        tw.tanh,
+        np.tanh,
+        lambda x: 4 * bell(2 * x),
+        lambda x: -8 * bell(2 * x) * np.tanh(x),
+        near=(0, 4, 0),
+    ),
+    "silu": Function(
+        F.silu,
+        lambda x: faded(x, sigmoid(x)),
+        lambda x: sigmoid(x) + faded(x, bell(x)),
+        lambda x: 2 * bell(x) - faded(x, bell(x) * np.tanh(x / 2)),
+        ulps=40.0,
+    ),
+    "gelu": Function(
+        F.gelu,
+        lambda x: faded(x, erfc(-x / np.sqrt(WIDE(2))) / 2),
+        lambda x: erfc(-x / np.sqrt(WIDE(2))) / 2 + faded(x, density(x)),
+        lambda x: 2 * density(x) - faded(x, faded(x, density(x))),
+        ulps=400.0,
+        near=(20, 20, 0),
+    ),
+    "gelu_tanh": Function(
+        lambda x: F.gelu(x, approximate="tanh"),
+        lambda x: faded(x, sigmoid(inner(x))),
+        lambda x: sigmoid(inner(x)) + faded(x, bell(inner(x)) * inner_slope(x)),
+        gelu_tanh_bend,
+        ulps=2000.0,
+    ),
+    "clamp": Function(
+        lambda x: x.clamp(-2.0, 2.0),
+        lambda x: np.clip(x, -2, 2),
+        lambda x: where(np.abs(x) <= 2, 1, 0),
+        np.zeros_like,
+    ),
+    "remainder": Function(
+        lambda x: x % 3.0, lambda x: np.remainder(x, WIDE(3)), np.ones_like, np.zeros_like
+    ),
+    **{f"pow {e}": power(e) for e in (0.0, 0.5, 1.0, 2.0, 2.5, 3.0, -1.0)},
+    **{
+        name: stepped(getattr(tw, name), getattr(np, "rint" if name == "round" else name))
+        for name in ("floor", "ceil", "round")
+    },
+    "sign": stepped(tw.sign, np.sign),
+    "bce of 0": Function(
+        lambda x: F.binary_cross_entropy_with_logits(x, tw.zeros_like(x), reduction="none"),
+        lambda x: np.logaddexp(x, 0),
+        sigmoid,
+        bell,
+    ),
+    "bce of 1": Function(
+        lambda x: F.binary_cross_entropy_with_logits(x, tw.ones_like(x), reduction="none"),
+        lambda x: np.logaddexp(-x, 0),
+        lambda x: -sigmoid(-x),
+        bell,
+    ),
+    "mse": Function(
+        lambda x: F.mse_loss(x, tw.ones_like(x), reduction="none"),
+        lambda x: (x - 1) ** 2,
+        lambda x: 2 * (x - 1),
+        lambda x: 2 * np.ones_like(x),
+    ),
+    "l1": Function(
+        lambda x: F.l1_loss(x, tw.ones_like(x), reduction="none"),
+        lambda x: np.abs(x - 1),
+        lambda x: np.sign(x - 1),
+    ),
+    "huber": Function(
+        lambda x: F.huber_loss(x, tw.zeros_like(x), reduction="none", delta=100.0),
+        lambda x: where(np.abs(x) < 100, x * x / 2, 100 * (np.abs(x) - 50)),
+        lambda x: np.clip(x, -100, 100),
+    ),
+    "smooth_l1": Function(
+        lambda x: F.smooth_l1_loss(x, tw.zeros_like(x), reduction="none", beta=100.0),
+        lambda x: where(np.abs(x) < 100, x * x / 200, np.abs(x) - 50),
+        lambda x: np.clip(x / 100, -1, 1),
+    ),
+    "cross_entropy beside 0": Function(
+        lambda x: F.cross_entropy(
+            tw.stack([x, tw.zeros_like(x)], 1), tw.ones(len(x)).long(), reduction="none"
+        ),
+        lambda x: where(x == inf, nan, np.logaddexp(x, 0)),
+        lambda x: where(x == inf, nan, sigmoid(x)),
+        near=(4, 4, 0),
+    ),
+}
+
+
+def bound(dtype, expected, ulps, near):
+    """Of what is computed in float32 or wider, and stored in dtype."""
+    size = ulps * np.abs(np.nan_to_num(expected.astype(np.float64), posinf=0, neginf=0)) + near
+    return stored(dtype, expected.astype(np.float64), working_eps(dtype) * size + 4 * tiny(dtype))
+
+
+def compare(got, expected, dtype, ulps, near, what):
+    with np.errstate(all="ignore"):
+        narrowed = expected.astype(np.float64)
+        assert_close(got.numpy(), narrowed, bound(dtype, expected, ulps, near), f"{what} {dtype}")
+
+
+@pytest.mark.parametrize("op", UNARY)
+@pytest.mark.parametrize("target", HERE, ids=str)
+def test_of_one_tensor(target, op):
+    if reason := target.refusal():
+        pytest.skip(reason)
+    function = UNARY[op]
+    with running_on(target), np.errstate(all="ignore"):
+        for dtype in DTYPES:
+            array = np.tile(ends(dtype, (20.0, 1e-3)), 3)  # whole vectors, and a part
+            exact = wide(array)
+            x = tw.tensor(array, requires_grad=True)
+            y = function.call(x)
+            compare(y.detach(), function.value(exact), dtype, function.ulps, function.near[0], op)
+            y.backward(tw.ones_like(x))
+            what = f"the slope of {op}"
+            compare(x.grad, function.slope(exact), dtype, function.ulps, function.near[1], what)
+            if function.bend is None:
+                continue
+            slope = tw.autograd.grad(
+                function.call(x), x, grad_outputs=tw.ones_like(x), create_graph=True
+            )[0]
+            usual = ~np.isnan(array)
+            what = f"the recorded slope of {op}"
+            compare(slope.detach(), function.slope(exact), dtype, 2 * function.ulps, 4, what)
+            if not slope.requires_grad:  # constant
+                continue
+            bend = tw.autograd.grad(slope, x, grad_outputs=tw.ones_like(x))[0]
+            kept = tw.tensor(bend.numpy()[usual])
+            what, expected = f"the bend of {op}", function.bend(exact)[usual]
+            compare(kept, expected, dtype, 4 * function.ulps, function.near[2], what)
+
+
+# --- two tensors: every pair of ends ---
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One call of two tensors, its value and both slopes."""
+
+    call: Any
+    value: Any
+    first: Any
+    second: Any
+    ulps: float = 4.0
+    denormals: bool = True
+
+
+def shares(wins, ties):
+    return lambda x, y: np.where(wins(x, y) | np.isnan(x) | np.isnan(y), 1, 0) + ties * (x == y) / 2
+
+
+def base_slope(x, y):
+    p = np.power(x, y - 1)
+    return np.where((y == 0) | (np.isinf(y) & (p == 0)), 0, y * p)
+
+
+def exponent_slope(x, y):
+    p = np.power(x, y)
+    return np.where((np.isinf(x) & (p == 0)) | ((x == 0) & (y >= 0)), 0, p * np.log(x))
+
+
+def ones(x, y):
+    return np.ones_like(x)
+
+
+def zeros(x, y):
+    return np.zeros_like(x)
+
+
+PAIRS = {
+    "add": Pair(tw.add, np.add, ones, ones),
+    "sub": Pair(tw.sub, np.subtract, ones, lambda x, y: -np.ones_like(x)),
+    "mul": Pair(tw.mul, np.multiply, lambda x, y: y, lambda x, y: x),
+    "div": Pair(tw.div, np.divide, lambda x, y: 1 / y, lambda x, y: -(x / y / y)),
+    "pow": Pair(tw.pow, np.power, base_slope, exponent_slope, ulps=16.0, denormals=False),
+    "maximum": Pair(tw.maximum, np.maximum, shares(np.greater, 1), shares(np.less, 1)),
+    "minimum": Pair(tw.minimum, np.minimum, shares(np.less, 1), shares(np.greater, 1)),
+    "remainder": Pair(tw.remainder, np.remainder, ones, lambda x, y: -np.floor_divide(x, y)),
+    "clamp from below": Pair(
+        lambda x, y: x.clamp(min=y),
+        np.maximum,
+        lambda x, y: np.where(x >= y, 1, 0),
+        lambda x, y: np.where(x < y, 1, 0),
+    ),
+    "clamp from above": Pair(
+        lambda x, y: x.clamp(max=y),
+        np.minimum,
+        lambda x, y: np.where(x <= y, 1, 0),
+        lambda x, y: np.where(x > y, 1, 0),
+    ),
+    "where": Pair(
+        lambda x, y: tw.where(x > y, x, y),
+        lambda x, y: np.where(x > y, x, y),
+        lambda x, y: np.where(x > y, 1, 0),
+        lambda x, y: np.where(x > y, 0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("op", PAIRS)
+@pytest.mark.parametrize("target", HERE, ids=str)
+def test_of_two_tensors(target, op):
+    if reason := target.refusal():
+        pytest.skip(reason)
+    pair = PAIRS[op]
+    with running_on(target), np.errstate(all="ignore"):
+        for dtype in DTYPES:
+            arrays = np.array(list(itertools.product(ends(dtype), repeat=2))).T.astype(dtype)
+            if not pair.denormals:  # x^(y - 1) leaves the range, where y times it would not
+                sizes = np.abs(arrays.astype(np.float64))
+                arrays = arrays[:, ~((sizes > 0) & (sizes < tiny(dtype))).any(0)]
+            x, y = (tw.tensor(a, requires_grad=True) for a in arrays)
+            exact = tuple(wide(a) for a in arrays)
+            z = pair.call(x, y)
+            compare(z.detach(), pair.value(*exact), dtype, pair.ulps, 0, op)
+            for graph in (False, True):
+                firsts = tw.autograd.grad(
+                    z, (x, y), grad_outputs=tw.ones_like(z), create_graph=graph, retain_graph=True
+                )
+                for got, slope, name in zip(
+                    firsts, (pair.first, pair.second), ("first", "second"), strict=True
+                ):
+                    what = f"the slope of {op} to its {name}{', recorded' * graph}"
+                    expected = np.asarray(slope(*exact), WIDE)
+                    compare(got.detach(), expected, dtype, 2 * pair.ulps, 0, what)
+
+
+# --- rows: every triple of ends ---
+
+
+def largest_share(x, sign):
+    """To the winners in equal parts; NaN wins."""
+    top = np.max(sign * x, axis=1, keepdims=True)
+    winners = np.where(np.isnan(top), np.isnan(x), sign * x == top)
+    return winners / winners.sum(1, keepdims=True)
+
+
+def logsumexp(x):
+    top = np.max(x, axis=1, keepdims=True)
+    base = np.where(np.isinf(top), 0, top)
+    return (np.log(np.exp(x - base).sum(1, keepdims=True)) + base)[:, 0]
+
+
+def log_softmax(x):
+    """As PyTorch's: NaN with +Inf, or where all are -Inf, since the limit depends on the way."""
+    below = x - np.max(x, axis=1, keepdims=True)
+    return below - np.log(np.exp(below).sum(1, keepdims=True))
+
+
+def softmax(x):
+    return np.exp(log_softmax(x))
+
+
+def logsumexp_slope(x):
+    """softmax; nothing of nothing, and equal parts of what is infinite."""
+    y = logsumexp(x)[:, None]
+    count = np.maximum((x == inf).sum(1, keepdims=True), 1)
+    return np.where(np.isinf(y), (x == inf) * (y == inf) / count, softmax(x))
+
+
+def away(x):
+    return x - x.mean(1, keepdims=True)
+
+
+def deviation(x):
+    return np.sqrt((away(x) ** 2).sum(1) / 2)
+
+
+def std_slope(x):
+    s = deviation(x)[:, None]
+    return np.where(s == 0, 0, away(x) / (2 * s))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One call along axis 1, its value, and the gradient of a row's sum."""
+
+    call: Any
+    value: Any
+    slope: Any
+    ulps: float = 8.0
+    sums: bool = False  # whether a sum that leaves the range on its way may be infinite
+    squares: bool = False  # whether those of denormals of float64 are lost
+
+
+ROWS = {
+    "sum": Rows(lambda x: x.sum(1), lambda x: x.sum(1), np.ones_like, sums=True),
+    "mean": Rows(
+        lambda x: x.mean(1), lambda x: x.mean(1), lambda x: np.ones_like(x) / 3, sums=True
+    ),
+    "cumsum": Rows(
+        lambda x: x.cumsum(1),
+        lambda x: np.cumsum(x, 1),
+        lambda x: np.broadcast_to(np.array([3, 2, 1], WIDE), x.shape),
+        sums=True,
+    ),
+    "var": Rows(lambda x: x.var(1), lambda x: deviation(x) ** 2, away, sums=True, squares=True),
+    "std": Rows(lambda x: x.std(1), deviation, std_slope, sums=True, squares=True),
+    "amax": Rows(lambda x: x.amax(1), lambda x: x.max(1), lambda x: largest_share(x, 1)),
+    "amin": Rows(lambda x: x.amin(1), lambda x: x.min(1), lambda x: largest_share(x, -1)),
+    "logsumexp": Rows(lambda x: x.logsumexp(1), logsumexp, logsumexp_slope),
+    "softmax": Rows(lambda x: x.softmax(1), softmax, None),
+    "log_softmax": Rows(lambda x: x.log_softmax(1), log_softmax, None),
+    "cross_entropy": Rows(
+        lambda x: F.cross_entropy(x, tw.zeros(len(x)).long(), reduction="none"),
+        lambda x: -log_softmax(x)[:, 0],
+        lambda x: softmax(x) - np.array([1, 0, 0]),
+    ),
+    "nll_loss": Rows(
+        lambda x: F.nll_loss(x, tw.ones(len(x)).long(), reduction="none"),
+        lambda x: -x[:, 1],
+        lambda x: np.broadcast_to(np.array([0, -1, 0], WIDE), x.shape),
+    ),
+    "nll_loss of ignored rows": Rows(
+        lambda x: F.nll_loss(x, tw.full((len(x),), -100), reduction="none"),
+        lambda x: np.zeros_like(x[:, 0]),
+        np.zeros_like,
+    ),
+    "sort": Rows(lambda x: x.sort(1).values, lambda x: np.sort(x, 1), np.ones_like),
+    "topk": Rows(lambda x: x.topk(3, 1).values, lambda x: np.flip(np.sort(x, 1), 1), np.ones_like),
+    "index": Rows(
+        lambda x: x[:, tw.tensor([0, 0, 2])],
+        lambda x: x[:, [0, 0, 2]],
+        lambda x: np.broadcast_to(np.array([2, 0, 1], WIDE), x.shape),
+    ),
+}
+
+
+@pytest.mark.parametrize("op", ROWS)
+@pytest.mark.parametrize("target", HERE, ids=str)
+def test_of_rows(target, op):
+    if reason := target.refusal():
+        pytest.skip(reason)
+    rows = ROWS[op]
+    with running_on(target), np.errstate(all="ignore"):
+        for dtype in DTYPES:
+            array = np.array(list(itertools.product(ends(dtype), repeat=3))).astype(dtype)
+            sizes = np.abs(array.astype(np.float64))
+            left_out = np.zeros(sizes.shape, bool)
+            if rows.sums:  # a sum that overflows on its way is infinite, whatever comes after
+                left_out |= sizes == float(finfo(dtype).max)
+            if rows.squares and dtype == "float64":
+                left_out |= (sizes > 0) & (sizes < tiny(dtype))
+            array = array[~left_out.any(1)]
+            exact = wide(array)
+            x = tw.tensor(array, requires_grad=True)
+            y = rows.call(x)
+            compare(y.detach(), np.asarray(rows.value(exact)), dtype, rows.ulps, 0, op)
+            if rows.slope is None:
+                continue
+            y.backward(tw.ones_like(y))
+            compare(x.grad, np.asarray(rows.slope(exact)), dtype, rows.ulps, rows.ulps, op)
