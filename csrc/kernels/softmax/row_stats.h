@@ -51,28 +51,35 @@ TW_INLINE T row_max(const T* x, int64_t n) {
       [](Vec<T> a, Vec<T> b) TW_INLINE_LAMBDA { return max(a, b); }));
 }
 
+// Elements that a running sum takes before it joins the others: a longer chain would drift.
+inline constexpr int64_t kRowBlock = 2048;
+
 // The sum of e^(x - max), each term given to keep(i, lanes, term) too. One chain is enough: the
 // exponential takes longer than the addition.
 template <class T, class Keep>
 TW_INLINE Vec<T> sum_exp(const T* x, int64_t n, T max, Keep keep) {
-  Vec<T> sum = Vec<T>::zero();
-  sweep<T>(n, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
-    const Vec<T> term =
-        exp_or_zero(lanes.load_or(x + i, Vec<T>(-RowLimits<T>::infinity)) - Vec<T>(max));
-    keep(i, lanes, term);
-    sum += term;
-  });
-  return sum;
+  Vec<T> total = Vec<T>::zero();
+  for (int64_t begin = 0; begin < n; begin += kRowBlock) {
+    const int64_t size = n - begin < kRowBlock ? n - begin : kRowBlock;
+    Vec<T> sum = Vec<T>::zero();
+    sweep<T>(size, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+      const Vec<T> x_i = lanes.load_or(x + begin + i, Vec<T>(-RowLimits<T>::infinity));
+      const Vec<T> term = exp_or_zero(x_i - Vec<T>(max));
+      keep(begin + i, lanes, term);
+      sum += term;
+    });
+    total += sum;
+  }
+  return total;
 }
 
 template <class T>
 TW_INLINE RowStats<T> row_stats(const T* x, int64_t n) {
-  constexpr int64_t kBlock = 2048;
   const auto ignore = [](int64_t, auto, Vec<T>) TW_INLINE_LAMBDA {};
   T top = RowLimits<T>::lowest;
   Vec<T> sum = Vec<T>::zero();
-  for (int64_t begin = 0; begin < n; begin += kBlock) {
-    const int64_t size = n - begin < kBlock ? n - begin : kBlock;
+  for (int64_t begin = 0; begin < n; begin += kRowBlock) {
+    const int64_t size = n - begin < kRowBlock ? n - begin : kRowBlock;
     const T block_top = row_max(x + begin, size);
     if (block_top > top) {
       if (begin > 0) sum *= exp_or_zero(Vec<T>(top - block_top));

@@ -20,6 +20,7 @@ from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import quiet
 from tilework.engines.numba.layout import Array, empty_like
 from tilework.engines.numba.pointwise import activate, activation_gradient
+from tilework.engines.numba.reduce import sum
 from tilework.geometry import met
 
 Pair = tuple[int, int]
@@ -197,7 +198,7 @@ def conv_backward(
     return (
         None if dx is None else _channels_first(dx),
         _correlate(dz, x, weight, windows, groups) if need_weight else None,
-        dz.sum(axis=(0, 2, 3)) if need_bias else None,
+        sum(dz, (0, 2, 3)) if need_bias else None,
         (dz.copy(order="K") if dz is grad else dz) if need_residual else None,
     )
 
@@ -244,5 +245,5 @@ def conv_transpose_backward(
     return (
         _channels_first(_gather(dz, weight, windows, groups)) if need_x else None,
         _correlate(x, dz, weight, windows, groups) if need_weight else None,
-        dz.sum(axis=(0, 2, 3)) if need_bias else None,
+        sum(dz, (0, 2, 3)) if need_bias else None,
     )

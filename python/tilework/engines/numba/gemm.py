@@ -9,6 +9,7 @@ from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import quiet
 from tilework.engines.numba.layout import Array
 from tilework.engines.numba.pointwise import activate, activation_gradient
+from tilework.engines.numba.reduce import sum
 
 
 class PackedWeight:
@@ -93,7 +94,7 @@ def linear_backward(
     dtype = x.dtype
     x, weight = _wide(x), _wide(weight)
     dz = activation_gradient(_wide(grad), None if saved is None else _wide(saved), activation)
-    bias = _rows(dz).sum(axis=0) if need_bias else None
+    bias = sum(_rows(dz), (0,)) if need_bias else None
     if dtype == bfloat16:  # as the compiled engine multiplies it
         dz = _wide(dz.astype(dtype))
     rows = _rows(dz)

@@ -10,6 +10,7 @@ from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import elementwise, jit, quiet
 from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
 from tilework.engines.numba.random import drop, key
+from tilework.engines.numba.reduce import sum
 
 SQRT_HALF = 0.5**0.5
 INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
@@ -278,7 +279,7 @@ def bias_activation_backward(
     if dz is grad:
         dz = empty_like(grad)
         dz[...] = grad
-    return dz, np.asarray(dz.sum(axis=tuple(range(dz.ndim - 1))))
+    return dz, sum(dz, tuple(range(dz.ndim - 1)))
 
 
 def dropout_forward(x: Array, p: float, seed: int, call: int) -> Array:

@@ -1,0 +1,183 @@
+"""Random numbers: bounds that rounding must not reach, one event a call, tails that end."""
+
+import math
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import functional as F
+from tilework import nn
+
+DTYPES = [tw.bfloat16, tw.float32, tw.float64]
+RANGES = [(0, 1), (-1, 1), (1e8, 1e8 + 8), (256, 258), (-5, -4.999), (1, 1 + 1e-7), (3, 3), (-8, 0)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("low", "high"), RANGES)
+def test_uniform_numbers_stay_below_their_bound(dtype, low, high):
+    first, end = dtype.type(low), dtype.type(high)
+    x = tw.empty(20000, dtype=dtype).uniform_(low, high).numpy()
+    assert x.dtype == dtype
+    assert (x >= first).all()
+    assert (x < end).all() if first < end else (x == first).all()
+    wide = x.astype(np.float64)
+    middle, spread = (low + high) / 2, (high - low) / math.sqrt(12)
+    rounding = float(np.spacing(np.abs(end)))
+    assert abs(wide.mean() - middle) <= 5 * spread / math.sqrt(len(x)) + rounding
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_rand_is_below_one(dtype):
+    x = tw.rand(200000, dtype=dtype)
+    assert (x < 1).all()
+    assert (x >= 0).all()
+    assert x.double().mean().item() == pytest.approx(0.5, abs=4e-3)
+    assert tw.bernoulli(tw.ones(100000, dtype=dtype)).all()
+    assert not tw.bernoulli(tw.zeros(100000, dtype=dtype)).any()
+
+
+@pytest.mark.parametrize("p", [2.0**-33, 1e-7, 0.3, 1 - 1e-7, 1 - 2.0**-40])
+def test_dropout_near_the_ends(p):
+    y = F.dropout(tw.ones(10000), p)
+    kept = y[y != 0]
+    assert tw.isfinite(y).all()
+    assert len(kept) / 10000 == pytest.approx(1 - p, abs=0.03)
+    if len(kept) > 5000:
+        assert kept.double().mean().item() == pytest.approx(1 / (1 - p), rel=1e-6)
+
+
+def test_uniform_refuses_what_it_cannot_hold():
+    for low, high in ((1, 0), (-math.inf, 0), (math.nan, 1), (-3e38, 3e38)):
+        with pytest.raises(ValueError, match=r"\[uniform_\] expected low <= high"):
+            tw.zeros(2).uniform_(low, high)
+    with pytest.raises(ValueError, match=r"\[bernoulli\] expected probabilities"):
+        tw.bernoulli(tw.tensor([1.5]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [(tw.uint8, 0, 257), (tw.uint8, -1, 3), (tw.bfloat16, 0, 258), (tw.float32, 0, 2**24 + 2)],
+)
+def test_randint_refuses_what_its_dtype_does_not_hold(dtype, low, high):
+    with pytest.raises(ValueError, match=r"\[randint\] expected a range within"):
+        tw.randint(low, high, (3,), dtype=dtype)
+    held = tw.randint(max(low, 0), high - 1, (3000,), dtype=dtype).numpy().astype(np.float64)
+    assert held.max() < high - 1
+
+
+BOUNDS = [
+    (0, 1, -2, 2), (0, 1, 5, 6), (0, 1, 5, math.inf), (0, 1, 100, math.inf), (0, 1, -1e10, -1e9),
+    (0, 1, 1e30, math.inf), (0, 1, 0.99, 1.3), (0, 1, -math.inf, math.inf), (3, 0, 0, 1),
+    (0, 1e-3, 1, 2), (0, 1, -0.1, 0.1), (0, 1, -math.inf, -3), (2, 3, 2, 2), (1, 5e-324, 0.5, 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("mean", "std", "a", "b"), BOUNDS)
+def test_truncated_normals_end_and_stay_inside(dtype, mean, std, a, b):
+    tw.manual_seed(3)
+    x = nn.init.trunc_normal_(tw.empty(4000, dtype=dtype), mean, std, a, b).numpy()
+    with np.errstate(over="ignore"):
+        assert (x >= dtype.type(a)).all()
+        assert (x <= dtype.type(b)).all()
+
+
+@pytest.mark.parametrize(("a", "b"), [(-2, 2), (0.5, 0.6), (0.9, 3), (2, 2.5), (5, math.inf)])
+def test_truncated_normals_have_the_moments(a, b):
+    """Beside the density's own, by a fine sum."""
+    tw.manual_seed(5)
+    x = nn.init.trunc_normal_(tw.empty(200000, dtype=tw.float64), 0.0, 1.0, a, b).numpy()
+    grid = np.linspace(a, min(b, a + 12), 200001)
+    weight = np.exp(-(grid**2 - grid[0] ** 2) / 2)
+    mean = (weight * grid).sum() / weight.sum()
+    std = math.sqrt((weight * (grid - mean) ** 2).sum() / weight.sum())
+    assert abs(x.mean() - mean) <= 5 * std / math.sqrt(len(x)) + 1e-4 * std
+    assert abs(x.std() / std - 1) <= 5 / math.sqrt(len(x)) + 1e-3
+
+
+def test_truncated_normals_refuse_what_has_no_answer():
+    for args in ((0, 1, 2, 1), (0, -1, 0, 1), (math.nan, 1, 0, 1), (0, math.inf, 0, 1)):
+        with pytest.raises(ValueError, match=r"\[trunc_normal_\]"):
+            nn.init.trunc_normal_(tw.zeros(2), *args)
+
+
+# --- threads ---
+
+
+@pytest.fixture
+def short_switches():
+    """Threads change places all the time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+LOOKS = {
+    "get_rng_state": tw.get_rng_state,
+    "initial_seed": tw.initial_seed,
+    "dropout": lambda: F.dropout(tw.ones(4)),
+    "randperm": lambda: tw.randperm(2),
+    "random_seed": tw.random_seed,
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_no_numbers_repeat_under_threads(short_switches, name):
+    """Two threads draw while two look: every draw is of its own call."""
+    tw.manual_seed(11)
+    stop, drawn = threading.Event(), [[], []]
+
+    def look():
+        while not stop.is_set():
+            LOOKS[name]()
+
+    def draw(into):
+        for _ in range(4000):
+            into.append(tuple(tw.rand(2, dtype=tw.float64).tolist()))
+
+    looking = [threading.Thread(target=look) for _ in range(2)]
+    drawing = [threading.Thread(target=draw, args=(into,)) for into in drawn]
+    for t in (*looking, *drawing):
+        t.start()
+    for t in drawing:
+        t.join()
+    stop.set()
+    for t in looking:
+        t.join()
+    assert len(set(drawn[0] + drawn[1])) == 8000
+
+
+def test_a_look_at_the_state_draws_nothing():
+    tw.manual_seed(4)
+    state = tw.get_rng_state()
+    assert tw.equal(state, tw.get_rng_state())
+    first = tw.rand(3)
+    tw.set_rng_state(state)
+    assert tw.equal(first, tw.rand(3))
+
+
+def test_seeds_set_by_threads_are_whole(short_switches):
+    """A seed and its count change together: what follows a seed is of that seed."""
+    wanted = {}
+    for seed in (1, 2):
+        tw.manual_seed(seed)
+        wanted[seed] = [tuple(tw.rand(2).tolist()) for _ in range(400)]
+    known = {numbers for stream in wanted.values() for numbers in stream}
+
+    def work(seed, seen):
+        for _ in range(100):
+            tw.manual_seed(seed)
+            seen.append(tuple(tw.rand(2).tolist()))
+
+    seen = []
+    threads = [threading.Thread(target=work, args=(seed, seen)) for seed in (1, 2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(seen) == 200
+    assert set(seen) <= known
