@@ -63,7 +63,8 @@ def _new_locks() -> None:
 
 
 _new_locks()
-os.register_at_fork(after_in_child=_new_locks)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_new_locks)
 
 
 # --- the walk ---

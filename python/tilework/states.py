@@ -137,11 +137,12 @@ def root_of(x: Tensor) -> Tensor:
 def barred(x: Tensor) -> str:
     """Why the view `x` may not be written while ops are recorded: what it, or what it is a view
     of, is. Empty where it may."""
-    while x is not None:
-        reason: str = getattr(x, "_aside", NOTHING).barred
+    seen: Tensor | None = x
+    while seen is not None:
+        reason: str = getattr(seen, "_aside", NOTHING).barred
         if reason:
             return reason
-        x = getattr(x, "_base", None)
+        seen = getattr(seen, "_base", None)
     return ""
 
 
