@@ -215,19 +215,24 @@ def can_view(shape: Sequence[int], strides: Strides, wanted: Sequence[int]) -> b
     return at < 0
 
 
-def preserved_order(operands: Iterable[tuple[Sequence[int], Strides]], ndim: int) -> list[int]:
-    """The axes, outermost first, of the result of an elementwise op on `operands` (shape and
-    strides): PyTorch's rule, the first operand that tells two axes apart deciding."""
+def preserved_order(
+    shape: Sequence[int], operands: Iterable[tuple[Sequence[int], Strides]]
+) -> list[int]:
+    """The axes, outermost first, of an elementwise result of this shape on `operands` (their shapes
+    and strides): PyTorch's rule, the first operand that tells two axes apart deciding."""
     aligned = []
-    for shape, strides in operands:
-        new = (0,) * (ndim - len(shape))
-        spread = (0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
-        aligned.append((*new, *spread))
-    order = list(range(ndim))
-    for i in range(ndim - 2, -1, -1):  # insertion, from the innermost
+    for lengths, strides in operands:
+        new = len(shape) - len(lengths)
+        spread = (
+            0 if n == 1 != shape[i] else step
+            for i, (n, step) in enumerate(zip(lengths, strides, strict=True), new)
+        )
+        aligned.append(((0,) * new) + tuple(spread))
+    order = list(range(len(shape)))
+    for i in reversed(range(len(shape) - 1)):  # insertion, from the innermost
         at = i
-        for j in range(i + 1, ndim):
-            verdict = _is_inside(order[at], order[j], aligned)
+        for j in range(i + 1, len(shape)):
+            verdict = _is_inside(order[at], order[j], aligned, shape)
             if verdict is None:
                 continue
             if not verdict:
@@ -237,11 +242,14 @@ def preserved_order(operands: Iterable[tuple[Sequence[int], Strides]], ndim: int
     return order
 
 
-def _is_inside(a: int, b: int, operands: list[Strides]) -> bool | None:
+def _is_inside(a: int, b: int, operands: list[Strides], shape: Sequence[int]) -> bool | None:
     """Whether axis `a` belongs inside of `b`; None where no operand tells."""
     for strides in operands:
-        if strides[a] and strides[b] and strides[a] != strides[b]:
-            return strides[a] < strides[b]
+        if strides[a] and strides[b]:
+            if strides[a] != strides[b]:
+                return strides[a] < strides[b]
+            if shape[a] < shape[b]:
+                return True
     return None
 
 

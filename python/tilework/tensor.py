@@ -431,9 +431,9 @@ class Tensor:
         """Gives this fresh result the order of axes that PyTorch gives an elementwise op's on
         `operands`; where all of them show C order, as they mostly do, that is C order."""
         if not all(t._is_plain() for t in operands):
-            ndim = self._array.ndim
-            order = preserved_order([(t.shape, t._strides()) for t in operands], ndim)
-            if order != list(range(ndim)):
+            shown = [(t._array.shape, t._strides()) for t in operands]
+            order = preserved_order(self._array.shape, shown)
+            if order != sorted(order):
                 self._show_in(order)
         return self
 
@@ -501,7 +501,7 @@ class Tensor:
         steps = self._array.strides
         order = sorted(range(self._array.ndim), key=lambda i: -abs(steps[i]))
         ordered = self._array.transpose(order)
-        shown = preserved_order([(self.shape, self._strides())], self._array.ndim)
+        shown = preserved_order(self.shape, [(self.shape, self._strides())])
         back = tuple(np.argsort(order).tolist())
         made_of = (_kind(self), ordered, self._requires_grad, back, shown)
         return _rebuild, made_of, self.__dict__ or None

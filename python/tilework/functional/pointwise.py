@@ -248,7 +248,8 @@ def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return _with_number(op, a, b)
     x, y = a._array, b._array
-    if x.dtype is not y.dtype or x.dtype.kind != "f":
+    dtype = x.dtype
+    if dtype is not y.dtype or dtype.kind != "f":
         return _mixed(op, a, b)
     try:
         out = fresh(ops.binary_forward(op.name, x, y))
