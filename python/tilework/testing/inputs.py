@@ -17,6 +17,10 @@ Inputs = Callable[[Generator, str], tuple[Any, ...]]
 # Lengths at which a vector loop of 4, 8 or 16 lanes, unrolled up to four times, takes another way.
 TAILS: tuple[int, ...] = (*range(1, 36), 47, 48, 49, 63, 64, 65, 127, 128, 129, 255, 256, 257)
 
+# Elements of float32 that the caches cannot hold, so that they are written around them
+# (csrc/base/stream.h), and no multiple of a vector.
+STREAMED = (4 << 20) // 4 + 37
+
 LAYOUTS: tuple[str, ...] = (
     "contiguous",
     "transposed",

@@ -217,6 +217,14 @@ def _tails() -> Iterator[Case]:
         yield _case("conv2d", (1, channels, 3, 4), (17, channels, 3, 3), padding=1)
 
 
+def _streamed() -> Iterator[Case]:
+    """Outputs of 4 MiB and more that go around the caches, by the routines for few channels and for
+    any."""
+    for image, weight in (((1, 3, 131, 130), (64, 3, 3, 3)), ((1, 17, 131, 130), (64, 17, 1, 2))):
+        label = f"streamed, {image[1]} channels"
+        yield _case("conv2d", image, weight, label, dtypes=("float32",), differentiable=(0,))
+
+
 def _layouts() -> Iterator[Case]:
     for layout in LAYOUTS:
         for op, weight in (("conv2d", BASE), ("conv_transpose2d", (6, 4, 3, 3))):
@@ -629,6 +637,7 @@ CASES: tuple[Case, ...] = (
     *_far(),
     *_groups(),
     *_tails(),
+    *_streamed(),
     *_layouts(),
     *_values(),
     *_batches(),

@@ -64,6 +64,7 @@ def _sizes() -> Iterator[Case]:
         *((1, n, k) for n in (1, 7, 64, 257) for k in (1, 33, 513)),  # vector times matrix
         *((m, 1, k) for m in (1, 7, 64, 257) for k in (1, 33, 513)),  # matrix times vector
         *((257, 2, 3), (2, 1030, 3), (129, 130, 131)),
+        *((17, 4, 19), (20, 97, 33), (40, 150, 33)),  # four vectors; few panels of rows
     }
     crossed = {
         *itertools.product(ROWS, COLUMNS[::2], DEPTHS[::3]),
@@ -111,6 +112,10 @@ def _layouts() -> Iterator[Case]:
     for pair in (*itertools.product(LAYOUTS, LAYOUTS), *sorted(repeated)):
         inputs = arrays((33, 37), (37, 35), layouts=pair)
         yield _matmul(" @ ".join(pair), inputs, differentiable=(0, 1))
+    # B along K: a few vectors times it, and few rows.
+    for m, n, k in (*((m, 20, 33) for m in (1, 2, 3, 4)), (9, 61, 70), (18, 61, 70)):
+        along = arrays((m, k), (k, n), layouts=("contiguous", "transposed"))
+        yield _matmul(f"{m}x{k} @ {k}x{n} along K", along, differentiable=(0, 1))
     for layout in (*LAYOUTS, "repeated"):
         batch = arrays((3, 5, 7), (3, 7, 9), layouts=[layout, layout])
         yield _matmul(f"batch of {layout}", batch, differentiable=(0, 1))

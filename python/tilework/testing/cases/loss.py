@@ -132,6 +132,16 @@ def _cross_entropy_cases() -> Iterator[Case]:
 
     yield _cross_entropy("all ignored, mean", all_ignored, "mean")
     yield _cross_entropy("all ignored, sum", all_ignored, "sum")
+    for smoothing in (0.0, 0.1):
+        yield _cross_entropy(
+            f"streamed gradient, smoothing {smoothing}",
+            _classified(2051, 528, False, 3),
+            "mean",
+            smoothing,
+            3,
+            differentiable=(0,),
+            dtypes=("float32",),
+        )
     for layout in LAYOUTS:
 
         def strided(rng: Generator, t: str, layout: str = layout) -> tuple[Array, Array]:

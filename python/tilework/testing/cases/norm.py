@@ -151,6 +151,14 @@ def _batch_cases() -> Iterator[Case]:
                 training,
                 differentiable=(0, 1, 2) if small else (),
             )
+    for layout in ("contiguous", "channels_last"):
+        yield _batch(
+            f"streamed, {layout}, training",
+            _batch_inputs((70, 32, 8, 64), layout),
+            True,
+            differentiable=(0,),
+            dtypes=("float32",),
+        )
     for layout in LAYOUTS[1:-1]:
         for training in (True, False):
             yield _batch(
@@ -311,6 +319,13 @@ def _rows_cases() -> Iterator[Case]:
             slopes = (0, 1) if thorough else ()
             inputs = _rows_inputs(op, (9, n))
             yield _rows(op, f"tail: {n}", inputs, quick=thorough, differentiable=slopes)
+    for op, layout in itertools.product(
+        ("layer_norm", "rms_norm", "group_norm"), ("contiguous", "channels_last")
+    ):  # 4 MiB and more, in runs of whole cache lines
+        inputs = _rows_inputs(op, (70, 32, 8, 64), 1, layout)
+        groups = 4 if op == "group_norm" else 1
+        how: dict[str, Any] = {"dtypes": ("float32",), "differentiable": (0,)}
+        yield _rows(op, f"streamed, {layout}", inputs, groups, **how)
     for op, layout in itertools.product(
         ("layer_norm", "rms_norm", "group_norm", "instance_norm"), LAYOUTS[:-1]
     ):

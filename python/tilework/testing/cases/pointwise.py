@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from tilework.testing import reference
 from tilework.testing.case import Array, Bench, Case, Generator
 from tilework.testing.inputs import (
     LAYOUTS,
+    STREAMED,
     TAILS,
     Inputs,
     Shape,
@@ -107,6 +109,9 @@ def _unary_cases() -> Iterator[Case]:
         long, longer = (arrays((n,), values=function.values) for n in (500009, 3000001))
         yield _unary(op, "500009", long, dtypes=("float32",))
         yield _unary(op, "3000001", longer, quick=False)
+        if op in ("relu", "gelu"):  # one template streams them all
+            inputs = arrays((STREAMED,), values=function.values)
+            yield _unary(op, "streamed", inputs, differentiable=(0,), dtypes=("float32",))
 
 
 # --- arithmetic ---
@@ -132,6 +137,10 @@ BROADCASTS: tuple[tuple[Shape, Shape], ...] = (
     ((7,), ()),
     ((), ()),
     ((1,), (3, 1)),
+    ((4, 1), (1, 1)),
+    ((1, 1), (4, 1)),
+    ((4, 1), (1,)),
+    ((1, 5), (1, 1)),
     ((0,), (1,)),
     ((3, 0), (3, 1)),
     ((1, 0, 2), (4, 1, 2)),
@@ -183,6 +192,13 @@ def _binary_cases() -> Iterator[Case]:
         yield _binary(op, "special values", _special_pairs)
         yield _binary(op, "500009", _pair((500009,), (500009,)), dtypes=("float32",))
         yield _binary(op, "1500 x 2001 and a row", _pair((1500, 2001), (2001,)), quick=False)
+        if op in ("add", "mul"):  # one template streams them all
+            flat, rows = _pair((STREAMED,), (STREAMED,)), _pair((1100, 992), (992,))
+            how: dict[str, Any] = {"dtypes": ("float32",), "differentiable": (0, 1)}
+            yield _binary(op, "streamed", flat, **how)
+            yield _binary(op, "streamed, and a row", rows, **how)
+            across = _pair((1100, 992), (1100, 992), layouts=("contiguous", "transposed"))
+            yield _binary(op, "streamed, and a transposed one", across, **how)
         if op in ("maximum", "minimum"):
             continue
         for number in (2.5, -0.3, 0.0):
@@ -272,6 +288,8 @@ def _conversions() -> Iterator[Case]:
     for layout in LAYOUTS:
         yield _there_and_back(layout, arrays((2, 5, 3, 7), layouts=[layout]), dtypes=both)
     yield _there_and_back("special values", lambda rng, t: (special(t),), dtypes=("float32",))
+    streamed = arrays((2 * STREAMED + 1,))
+    yield _there_and_back("streamed both ways", streamed, dtypes=("float32",))
     yield _there_and_back("3000001", arrays((3000001,)), dtypes=("float32",), quick=False)
 
 
@@ -295,6 +313,38 @@ def _bias_relu_bound(dtype: str, expected: Array, x: Array, bias: Array) -> Arra
     return eps(dtype) * (np.abs(x) + np.abs(bias))
 
 
+_BIAS_RELU: dict[str, Any] = {
+    "call": lambda tw, F, x, bias: F.bias_activation(x, bias, "relu"),
+    "peer": lambda torch, F, x, bias: F.relu(x + bias),
+    "reference": lambda x, bias: _relu(x + bias),
+    "tolerance": _bias_relu_bound,
+    "differentiable": (0, 1),
+}
+
+
+def _off_the_kink(*shape: int) -> Inputs:
+    """Sums of x and bias stay a half away from relu's kink."""
+
+    def inputs(rng: Generator, t: str) -> tuple[Array, Array]:
+        return 4 * away_from_zero(rng, t, *shape), rng.uniform(-1, 1, shape[-1]).astype(t)
+
+    return inputs
+
+
+def _biased() -> Iterator[Case]:
+    shapes: tuple[Shape, ...] = ((5, 1), (5, 33), (70, 129), (1, 7), (1100, 992))
+    for shape in shapes:
+        streamed = math.prod(shape) * 4 >= 4 << 20
+        yield Case(
+            family="pointwise",
+            op="bias_relu",
+            label=f"{shape}{', streamed' if streamed else ''}",
+            inputs=_off_the_kink(*shape),
+            dtypes=("float32",) if streamed else ("float32", "float64"),
+            **_BIAS_RELU,
+        )
+
+
 def _timed_cases() -> Iterator[Case]:
     rows, columns = 4096, 3072
     yield _timed(
@@ -312,11 +362,7 @@ def _timed_cases() -> Iterator[Case]:
         "bias_relu",
         arrays((rows, columns), (columns,)),
         2 * rows * columns + columns,
-        call=lambda tw, F, x, bias: F.bias_activation(x, bias, "relu"),
-        peer=lambda torch, F, x, bias: F.relu(x + bias),
-        reference=lambda x, bias: _relu(x + bias),
-        tolerance=_bias_relu_bound,
-        differentiable=(0, 1),
+        **_BIAS_RELU,
     )
     yield _timed(
         "float32 to bfloat16 4096x3072",
@@ -345,5 +391,6 @@ CASES: tuple[Case, ...] = (
     *_power_cases(),
     *_timed_powers(),
     *_conversions(),
+    *_biased(),
     *_timed_cases(),
 )

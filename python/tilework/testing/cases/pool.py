@@ -226,6 +226,10 @@ def _of_windows(op: str) -> Iterator[Case]:
     for layout in LAYOUTS if dims == 2 else ():
         if layout != "expanded" or "avg" in op:  # a maximum of ties has no slope
             yield case(f"{layout}, as laid out", of((2, 3, 5, 8), layout), pooled)
+    if "avg" in op:
+        for stride, layout in itertools.product((1, 2, 3), ("contiguous", "channels_last")):
+            args = {"kernel_size": 3, "stride": stride, "padding": 1, "count_include_pad": False}
+            yield case(f"{layout}, many windows a row", of((2, 3, 7, 40), layout), args)
     if dims == 1:
         return
     for args in ({"kernel_size": 2}, pooled, {"kernel_size": 3, "stride": 1}):
@@ -265,7 +269,45 @@ def _of_parts(op: str) -> Iterator[Case]:
     yield _pool(op, "unbatched", unbatched, {"output_size": 2}, differentiable=(0,))
 
 
+def _staged() -> Iterator[Case]:
+    """Outputs and gradients of 4 MiB and more go around the caches, by way of a stage of rows. The
+    references are slices: `_reference` goes window by window."""
+
+    def corner(x: Array, i: int, j: int) -> Array:
+        rows, cols = x.shape[-2:]
+        return x[..., i : rows - 1 + i, j : cols - 1 + j]
+
+    def four(x: Array) -> Array:
+        return np.stack([corner(x, i, j) for i in (0, 1) for j in (0, 1)])
+
+    for layout in ("contiguous", "channels_last"):
+        fields: dict[str, Any] = {
+            "family": "pool",
+            "label": f"staged, {layout}",
+            "differentiable": (0,),
+            "dtypes": ("float32",),
+        }
+        shape = (1, 3, 601, 603)
+        yield Case(
+            op="max_pool2d",
+            inputs=arrays(shape, values=_apart, layouts=[layout]),
+            call=lambda tw, F, x: F.max_pool2d(x, 2, stride=1),
+            reference=lambda x: four(x).max(0),
+            tolerance=exact,
+            **fields,
+        )
+        yield Case(
+            op="avg_pool2d",
+            inputs=arrays(shape, layouts=[layout]),
+            call=lambda tw, F, x: F.avg_pool2d(x, 2, stride=1),
+            reference=lambda x: four(x).mean(0),
+            tolerance=lambda t, y, x: growth(4) * eps(t) * four(np.abs(x)).mean(0) + tiny(t),
+            **fields,
+        )
+
+
 def _cases() -> Iterator[Case]:
+    yield from _staged()
     for op in ("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"):
         yield from _of_windows(op)
     for op in (

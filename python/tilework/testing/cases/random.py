@@ -10,7 +10,7 @@ import numpy as np
 
 from tilework.testing import reference
 from tilework.testing.case import Array, Bench, Case
-from tilework.testing.inputs import LAYOUTS, TAILS, Inputs, Shape, arrays
+from tilework.testing.inputs import LAYOUTS, STREAMED, TAILS, Inputs, Shape, arrays
 from tilework.testing.tolerance import Tolerance, eps, exact, rounded
 
 SEED = 20261122
@@ -52,6 +52,8 @@ def _dropout_cases() -> Iterator[Case]:
         yield _dropout_case(f"{n}", arrays((n,)), 0.3, differentiable=(0,))
     for p in (0.0, 0.1, 0.5, 0.9, 1.0):
         yield _dropout_case(f"p={p}", arrays((50, 41)), p, differentiable=(0,))
+    streamed = arrays((STREAMED,))
+    yield _dropout_case("streamed", streamed, 0.3, differentiable=(0,), dtypes=("float32",))
     for layout in LAYOUTS:
         strided = arrays((2, 5, 3, 7), layouts=[layout])
         yield _dropout_case(layout, strided, 0.4, differentiable=(0,))

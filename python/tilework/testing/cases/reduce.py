@@ -95,6 +95,8 @@ SHAPES: tuple[tuple[Shape, Axes], ...] = (
     ((1,), 0),
     ((0, 3), 1),
     ((7, 1000), 1),
+    ((2, 33000), 1),  # a row, and a column, of several blocks
+    ((2, 300, 17), 1),
     ((1000, 7), 0),
 )
 EMPTY_SUMS: tuple[tuple[Shape, Axes], ...] = (

@@ -59,6 +59,11 @@ def _row(*values: float) -> Inputs:
     return inputs
 
 
+def _as_column(inputs: Inputs) -> Inputs:
+    """The rows as columns of a matrix in C order: the axis is strided."""
+    return lambda rng, t: (np.ascontiguousarray(inputs(rng, t)[0].T),)
+
+
 SHAPES: tuple[tuple[Shape, int], ...] = (
     ((5, 7), 0),
     ((5, 7), 1),
@@ -75,6 +80,14 @@ SHAPES: tuple[tuple[Shape, int], ...] = (
     ((3, 0), 0),
     ((40, 1000), 1),
     ((1000, 40), 0),
+)
+# 4 MiB and more, whose pieces are whole cache lines: along rows that a buffer holds, along longer
+# ones, and down columns; and a row longer than L2 that is not streamed.
+STREAMED_SHAPES: tuple[tuple[str, Shape, int], ...] = (
+    ("streamed rows", (1031, 1024), 1),
+    ("streamed long rows", (65, 16400), 1),
+    ("streamed columns", (260, 4112), 0),
+    ("a row beyond L2", (1, 140001), 1),
 )
 INF, NAN = float("inf"), float("nan")
 ROWS: dict[str, Inputs] = {
@@ -102,6 +115,10 @@ def _cases() -> Iterator[Case]:
             yield _softmax(op, f"{layout} along {axis}", strided, axis, differentiable=(0,))
         for name, row in ROWS.items():
             yield _softmax(op, name, row, 1)
+            yield _softmax(op, f"{name}, down a column", _as_column(row), 0)
+        for label, shape, axis in STREAMED_SHAPES:
+            inputs, how = arrays(shape), {"differentiable": (0,), "dtypes": ("float32",)}
+            yield _softmax(op, label, inputs, axis, **how)
 
 
 def _timed() -> Iterator[Case]:
