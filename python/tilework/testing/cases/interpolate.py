@@ -123,8 +123,8 @@ def _interpolated() -> Iterator[Case]:
     yield _interpolate("", (0, 3, 5, 6), {"scale_factor": 2})
     for mode in ("nearest", "bilinear"):  # 4 MiB and more of pixels that are whole cache lines
         up, shape = {"scale_factor": 2, "mode": mode}, (1, 4096, 9, 8)
-        how: dict[str, Any] = {"layout": "channels_last", "dtypes": ("float32",)}
-        yield _interpolate("streamed ", shape, up, **how)
+        fields: dict[str, Any] = {"layout": "channels_last", "dtypes": ("float32",)}
+        yield _interpolate("streamed ", shape, up, **fields)
 
 
 def _shuffled(op: str, shape: Shape, factor: int, label: str = "", **fields: Any) -> Case:
