@@ -48,23 +48,26 @@ def to(
     *args: Any,
     dtype: Any = None,
     device: str | None = None,
+    non_blocking: bool = False,
+    copy: bool = False,
     memory_format: MemoryFormat = preserve_format,
 ) -> Tensor:
     """The tensor in another dtype: `x.to(tw.float64)`, `x.to("cpu")`, `x.to(other)`; or in a memory
     format.
 
-    Returns `input` itself where nothing changes. TypeError on a dtype that is none of ours,
-    ValueError on a device other than "cpu".
+    Returns `input` itself where nothing changes, unless `copy`; `non_blocking` has no meaning in
+    one memory. TypeError on a dtype that is none of ours, ValueError on a device other than "cpu".
 
     >>> tw.tensor([1, 2]).to(tw.float32)
     tensor([1., 2.])
     """
+    flags = [arg for arg in args if isinstance(arg, bool)]  # non_blocking, copy
     for arg in args:
         if isinstance(arg, Tensor):
             dtype = arg.dtype
         elif isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda"):
             device = arg
-        else:
+        elif not isinstance(arg, bool):
             dtype = arg
     if device is not None and device != "cpu":
         raise error(
@@ -72,52 +75,40 @@ def to(
         )
     x = operand(input, "to")
     y = x if dtype is None else cast(x, dtypes.check(dtype, "to"))
-    if memory_format is preserve_format:
-        return y
-    result: Tensor = y.contiguous(memory_format)
-    return result
+    if memory_format is not preserve_format:
+        y = y.contiguous(memory_format)
+    copied = copy or (len(flags) > 1 and flags[1])
+    return y.clone() if copied and y is x else y
 
 
-@tensor_method("float")
-def _float(self: Tensor) -> Tensor:
-    """The tensor as float32."""
-    return cast(self, dtypes.float32)
+def _method(name: str, dtype: dtypes.DType) -> Any:
+    """Tensor.float and its like."""
+
+    def method(self: Tensor, memory_format: MemoryFormat = preserve_format) -> Tensor:
+        y = cast(self, dtype)
+        return y if memory_format is preserve_format else y.contiguous(memory_format)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"The tensor as {dtype}{'' if dtypes.is_float(dtype) else _TOWARDS[dtype]}."
+    return method
 
 
-@tensor_method("double")
-def _double(self: Tensor) -> Tensor:
-    """The tensor as float64."""
-    return cast(self, dtypes.float64)
-
-
-@tensor_method("bfloat16")
-def _bfloat16(self: Tensor) -> Tensor:
-    """The tensor as bfloat16."""
-    return cast(self, dtypes.bfloat16)
-
-
-@tensor_method("long")
-def _long(self: Tensor) -> Tensor:
-    """The tensor as int64, rounded towards zero."""
-    return cast(self, dtypes.int64)
-
-
-@tensor_method("int")
-def _int(self: Tensor) -> Tensor:
-    """The tensor as int32, rounded towards zero."""
-    return cast(self, dtypes.int32)
-
-
-@tensor_method("bool")
-def _bool(self: Tensor) -> Tensor:
-    """The tensor as bool: whether each element is other than zero."""
-    return cast(self, dtypes.bool)
+_TOWARDS = {
+    dtypes.int64: ", rounded towards zero",
+    dtypes.int32: ", rounded towards zero",
+    dtypes.bool: ": whether each element is other than zero",
+}
+for _name, _dtype in (
+    ("float", dtypes.float32), ("double", dtypes.float64), ("bfloat16", dtypes.bfloat16),
+    ("long", dtypes.int64), ("int", dtypes.int32), ("bool", dtypes.bool),
+):  # fmt: skip
+    tensor_method(_name)(_method(_name, _dtype))
 
 
 @tensor_method("type_as")
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of another."""
-    return cast(self, other.dtype)
+    return cast(self, operand(other, "type_as", "other").dtype)
 
 
 def in_float32(function: Any, *args: Any, **kwargs: Any) -> Any:

@@ -30,8 +30,7 @@ RANDOM = (
 # Where equal elements stand is nobody's promise: indices count by what they choose.
 TIES = ("sort", "argsort", "topk")
 # Arguments of what does not exist here: foreign layouts, other memory, several generators.
-ABSENT = frozenset({"memory_format", "layout", "pin_memory", "generator", "out", "non_blocking",
-                    "copy"})  # fmt: skip
+ABSENT = frozenset({"layout", "pin_memory", "generator", "out"})
 SAMPLES = 300  # of an operator in one dtype at most
 
 
@@ -57,6 +56,8 @@ def to_ours(value: Any) -> Any:
         return made.requires_grad_() if value.requires_grad and value.is_leaf else made
     if isinstance(value, torch.dtype):
         return np.dtype(_dtype_name(value)) if value is not torch.bfloat16 else tw.bfloat16
+    if isinstance(value, torch.memory_format):
+        return getattr(tw, str(value).removeprefix("torch."))
     if isinstance(value, torch.device):
         return str(value)
     if isinstance(value, torch.Size):
