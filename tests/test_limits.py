@@ -5,8 +5,10 @@ The judge is each op's formula and its derivatives', in more than double precisi
 has no value and a limit exists, the limit is written there (docs/numbers.md says the rules).
 """
 
+import importlib
 import itertools
 import math
+import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 import tilework as tw
 from tilework import functional as F
+from tilework.autograd import Op
 from tilework.dtypes import finfo
 from tilework.testing.runner import TARGETS, running_on
 from tilework.testing.tolerance import assert_close, stored, tiny, working_eps
@@ -493,3 +496,51 @@ def test_of_rows(target, op):
                 continue
             y.backward(tw.ones_like(y))
             compare(x.grad, np.asarray(rows.slope(exact)), dtype, rows.ulps, rows.ulps, op)
+
+
+# --- none is forgotten ---
+
+# Ops that compute nothing of their own: elements are moved, repeated, added or joined.
+MOVING = {
+    "to", "index", "scatter", "gather", "scatter_add", "pad", "pixel_shuffle", "pixel_unshuffle",
+    "reshape", "permute", "expand", "cat", "stack", "unfold", "fold", "sum_to_size", "dropout",
+    "max_unpool2d",
+}  # fmt: skip
+# Sums of products and windows: an infinite or NaN operand reaches what its own families' cases say.
+PRODUCTS = {
+    "conv", "conv_transpose", "conv_weight", "matmul", "linear", "interpolate", "bias_activation",
+    "max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d",
+    "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+}  # fmt: skip
+# Rows over their deviation: eps stands between them and 0 / 0; see tests/test_norm.py.
+NORMS = {"batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm"}
+
+
+def every_op():
+    """The names of all ops that functional's modules define."""
+    found = set()
+    for module in pkgutil.walk_packages(F.__path__, "tilework.functional."):
+        for value in vars(importlib.import_module(module.name)).values():
+            values = value.values() if isinstance(value, dict) else (value,)
+            found |= {v.name for v in values if isinstance(v, Op)}
+    return found
+
+
+def ops_under(y):
+    """The names of the ops that made a tensor."""
+    names, left = set(), [y]
+    while left:
+        t = left.pop()
+        if t is not None and t._node is not None:
+            names.add(t._node[0].name)
+            left.extend(t._node[1])
+    return names
+
+
+def test_every_op_stands_in_a_table():
+    x = tw.tensor([[1.0, 2.0, 0.5]], requires_grad=True)
+    made = [f.call(x[0]) for f in UNARY.values()] + [r.call(x) for r in ROWS.values()]
+    made += [p.call(x, x * 2) for p in PAIRS.values()]
+    tried = set().union(*map(ops_under, made))
+    missing = every_op() - tried - MOVING - PRODUCTS - NORMS
+    assert not missing, f"no table of this file has {sorted(missing)}"
