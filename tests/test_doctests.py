@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tilework as tw
+from tilework import data, io, models, nn, optim, testing, train
 from tilework import functional as F
-from tilework import nn, optim
 
 MODULES = [
     "tilework",
@@ -20,17 +20,18 @@ MODULES = [
     ),
     *(
         module.name
-        for package in (F, nn, optim)
+        for package in (F, nn, optim, data, io, models, train, testing)
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
     ),
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_run(name):
+def test_examples_run(name, request):
     importlib.import_module(name)
     module = importlib.sys.modules[name]
     names = {"tw": tw, "F": F, "nn": nn, "optim": optim, "np": np, **vars(module)}
+    names["getfixture"] = request.getfixturevalue  # as pytest's own doctests have it
     failed, _ = doctest.testmod(module, globs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert not failed
 

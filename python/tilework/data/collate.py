@@ -28,7 +28,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     >>> images.shape, labels.tolist()
     ((2, 3), [1, 0])
     >>> default_collate([{"x": 0.5, "name": "a"}, {"x": 1.5, "name": "b"}])
-    {'x': tensor([0.5000, 1.5000], dtype=float64), 'name': ['a', 'b']}
+    {'x': tensor([0.5, 1.5], dtype=float64), 'name': ['a', 'b']}
     """
     if not len(batch):
         raise error(ValueError, _OP, "one sample or more", "none", "leave empty batches out")

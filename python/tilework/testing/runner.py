@@ -26,6 +26,13 @@ from tilework.testing.tolerance import assert_close, eps, growth
 ISAS: tuple[str, ...] = tuple(
     dict.fromkeys(["generic", "avx2", "avx512", "avx512bf16", "amx", *runnable("gemm")])
 )
+# What is written over the array namespace, or calls other families: no ISA has kernels of its own.
+ARRAY_FAMILIES = frozenset(
+    {
+        "compare", "creation", "indexing", "inplace", "layers", "models", "operators", "schedules",
+        "statistics", "tensor", "views",
+    }
+)  # fmt: skip
 DIRECTIONS = 3
 
 
@@ -56,6 +63,8 @@ class Target:
     def serves(self, family: str) -> bool:
         """Whether the target has kernels of its own for a family: AVX512-BF16 and AMX
         compute products alone, those of convolutions among them."""
+        if family in ARRAY_FAMILIES:
+            return self.isa in ("", "generic")
         alone = self.isa in ("avx512bf16", "amx", "twin")
         return not alone or family in ("gemm", "conv", "step", "networks")
 

@@ -24,11 +24,11 @@ SGD = {"lr": 0.1, "momentum": 0.9}
 # --- the networks in NumPy ---
 
 
-def _relu(x: Array) -> Array:
+def relu(x: Array) -> Array:
     return np.maximum(x, 0.0)
 
 
-def _max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
+def max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
     pads = ((0, 0), (0, 0), (padding, padding), (padding, padding))
     framed = np.pad(x, pads, constant_values=-np.inf)
     windows = sliding_window_view(framed, (size, size), (2, 3))[:, :, ::stride, ::stride]
@@ -37,16 +37,16 @@ def _max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
 
 
 def _lenet_scores(w: Weights, x: Array, training: bool) -> Array:
-    x = _max_pool(_relu(conv(x, w["layers.0.weight"], w["layers.0.bias"], padding=2)), 2, 2)
-    x = _max_pool(_relu(conv(x, w["layers.3.weight"], w["layers.3.bias"])), 2, 2)
+    x = max_pool(relu(conv(x, w["layers.0.weight"], w["layers.0.bias"], padding=2)), 2, 2)
+    x = max_pool(relu(conv(x, w["layers.3.weight"], w["layers.3.bias"])), 2, 2)
     x = x.reshape(len(x), -1)
     for i in (7, 9, 11):
         x = x @ w[f"layers.{i}.weight"].T + w[f"layers.{i}.bias"]
-        x = _relu(x) if i != 11 else x
+        x = relu(x) if i != 11 else x
     return x
 
 
-def _batch_norm(w: Weights, name: str, x: Array, training: bool) -> Array:
+def batch_norm(w: Weights, name: str, x: Array, training: bool) -> Array:
     if training:
         mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
     else:
@@ -58,20 +58,20 @@ def _batch_norm(w: Weights, name: str, x: Array, training: bool) -> Array:
 
 
 def _resnet_scores(w: Weights, x: Array, training: bool) -> Array:
-    norm = functools.partial(_batch_norm, w, training=training)
+    norm = functools.partial(batch_norm, w, training=training)
     if w["conv1.weight"].shape[2] == 3:
-        x = _relu(norm("bn1", conv(x, w["conv1.weight"], padding=1)))
+        x = relu(norm("bn1", conv(x, w["conv1.weight"], padding=1)))
     else:
-        x = _relu(norm("bn1", conv(x, w["conv1.weight"], stride=2, padding=3)))
-        x = _max_pool(x, 3, 2, 1)
+        x = relu(norm("bn1", conv(x, w["conv1.weight"], stride=2, padding=3)))
+        x = max_pool(x, 3, 2, 1)
     for at in (f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)):
         stride = 2 if f"{at}.downsample.0.weight" in w else 1
         y = conv(x, w[f"{at}.conv1.weight"], stride=stride, padding=1)
-        y = conv(_relu(norm(f"{at}.bn1", y)), w[f"{at}.conv2.weight"], padding=1)
+        y = conv(relu(norm(f"{at}.bn1", y)), w[f"{at}.conv2.weight"], padding=1)
         if stride == 2:
             x = conv(x, w[f"{at}.downsample.0.weight"], stride=2)
             x = norm(f"{at}.downsample.1", x)
-        x = _relu(norm(f"{at}.bn2", y) + x)
+        x = relu(norm(f"{at}.bn2", y) + x)
     scores: Array = x.mean((2, 3)) @ w["fc.weight"].T + w["fc.bias"]
     return scores
 
@@ -206,7 +206,7 @@ def _inference(network: Network) -> Callable[..., Callable[[], Any]]:
 # --- the cases ---
 
 
-def _weight(rng: Generator, name: str, shape: tuple[int, ...]) -> Array:
+def random_weight(rng: Generator, name: str, shape: tuple[int, ...]) -> Array:
     """Of the size that keeps what passes through of order one."""
     if len(shape) > 1:
         return rng.standard_normal(shape) * math.sqrt(2.0 / math.prod(shape[1:]))
@@ -218,7 +218,9 @@ def _weight(rng: Generator, name: str, shape: tuple[int, ...]) -> Array:
 def _inputs(network: Network, batch: int, train: bool) -> Callable[..., tuple[Any, ...]]:
     def inputs(rng: Generator, t: str) -> tuple[Any, ...]:
         x = rng.standard_normal((batch, *network.image)).astype(t)
-        weights = [_weight(rng, name, shape).astype(t) for name, shape in network.state().items()]
+        weights = [
+            random_weight(rng, name, shape).astype(t) for name, shape in network.state().items()
+        ]
         if not train:
             return (x, *weights)
         return (x, rng.integers(0, network.classes, batch), *weights)

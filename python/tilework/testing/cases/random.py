@@ -125,6 +125,96 @@ def _number_cases() -> Iterator[Case]:
         )
 
 
+# --- what is drawn from those: each row's call begins at SEED ---
+
+
+def _uniform(n: int, dtype: str = "float32", call: int = FIRST_CALL) -> Array:
+    return reference.philox_uniform(n, dtype, SEED, call)
+
+
+def _gauss(n: int, dtype: str = "float32", call: int = FIRST_CALL) -> Array:
+    return reference.philox_normal(n, dtype, SEED, call)
+
+
+def _words(n: int) -> Array:
+    return reference.philox_words(n, SEED, FIRST_CALL).astype(np.uint64)
+
+
+def _permuted(n: int) -> Array:
+    keys = _words(2 * n)
+    return np.argsort((keys[:n] << np.uint64(32)) | keys[n:], kind="stable")
+
+
+def _whole(low: int, high: int, n: int) -> Array:
+    return ((_words(n) * np.uint64(high - low)) >> np.uint64(32)).astype(np.int64) + low
+
+
+def _number_of_words() -> int:
+    low, high = (int(word) for word in _words(2))
+    return low | (high & 0x7FFFFFFF) << 32
+
+
+def _again(tw: Any) -> Any:
+    """The second numbers, drawn twice over from a state."""
+    tw.rand(5)
+    state = tw.get_rng_state()
+    first = tw.rand(4)
+    tw.set_rng_state(state)
+    return tw.stack([first, tw.rand(4)])
+
+
+def _state(tw: Any) -> Any:
+    tw.rand(5)
+    return tw.get_rng_state()
+
+
+DRAWN: tuple[tuple[str, Callable[[Any], Any], Callable[[], Any]], ...] = (
+    ("rand_like", lambda tw: tw.rand_like(tw.zeros(3, 4)), lambda: _uniform(12).reshape(3, 4)),
+    ("randn_like", lambda tw: tw.randn_like(tw.zeros(3, 4)), lambda: _gauss(12).reshape(3, 4)),
+    ("randint", lambda tw: tw.randint(7, (3, 4)), lambda: _whole(0, 7, 12).reshape(3, 4)),
+    ("randint from", lambda tw: tw.randint(-3, 9, (5,)), lambda: _whole(-3, 9, 5)),
+    ("randperm", lambda tw: tw.randperm(9), lambda: _permuted(9)),
+    ("randperm of nothing", lambda tw: tw.randperm(0), lambda: _permuted(0)),
+    ("bernoulli", lambda tw: tw.bernoulli(tw.full((3, 4), 0.3)),
+     lambda: (_uniform(12).reshape(3, 4) < np.float32(0.3)).astype(float)),
+    ("normal", lambda tw: tw.normal(2.0, 0.5, (7,)), lambda: 2.0 + 0.5 * _gauss(7)),
+    ("normal by tensors", lambda tw: tw.normal(tw.arange(3.0), tw.ones(2, 1)),
+     lambda: np.arange(3.0) + _gauss(6).reshape(2, 3)),
+    ("uniform_", lambda tw: tw.zeros(3, 4).uniform_(-1.0, 3.0),
+     lambda: 4.0 * _uniform(12).reshape(3, 4) - 1.0),
+    ("normal_", lambda tw: tw.zeros(7).normal_(2.0, 0.5), lambda: 2.0 + 0.5 * _gauss(7)),
+    ("set_rng_state", _again, lambda: np.tile(_uniform(4, call=FIRST_CALL + 1), (2, 1))),
+    ("get_rng_state", _state, lambda: np.array([SEED, FIRST_CALL + 1])),
+    ("initial_seed", lambda tw: tw.tensor(tw.initial_seed()), lambda: np.array(SEED)),
+    ("random_seed", lambda tw: tw.tensor(tw.random_seed()), lambda: np.array(_number_of_words())),
+)  # fmt: skip
+
+
+def _drawn_bound(dtype: str, expected: Array) -> Array:
+    """The rounding of a normal number, of its scaling and of its shift."""
+    return np.asarray(4.0 * eps(dtype) * (np.abs(expected) + 4.0))
+
+
+def _drawn_cases() -> Iterator[Case]:
+    for label, call, expected in DRAWN:
+
+        def seeded(tw: Any, F: Any, call: Callable[[Any], Any] = call) -> Any:
+            tw.manual_seed(SEED)
+            return call(tw)
+
+        yield Case(
+            family="random",
+            op=label.split()[0],
+            label=label,
+            inputs=lambda rng, t: (),
+            call=seeded,
+            reference=expected,
+            tolerance=_drawn_bound,
+            dtypes=("float32",),
+            peer=None,
+        )
+
+
 # --- what is timed ---
 
 
@@ -152,4 +242,4 @@ def _timed() -> Case:
     )
 
 
-CASES: tuple[Case, ...] = (*_dropout_cases(), *_number_cases(), _timed())
+CASES: tuple[Case, ...] = (*_dropout_cases(), *_number_cases(), *_drawn_cases(), _timed())
