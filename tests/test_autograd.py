@@ -71,6 +71,30 @@ def test_gradients_add_up_over_uses_and_over_passes():
     assert x.grad.tolist() == [5.0, 5.0]
 
 
+@pytest.mark.parametrize("dtype", [tw.bfloat16, tw.float32])
+def test_a_result_that_is_used_three_times(dtype):
+    x = tw.ones(3, dtype=dtype, requires_grad=True)
+    y = x * 2
+    (y * 1 + y * 2 + y * 3).sum().backward()
+    assert x.grad.dtype == dtype
+    assert x.grad.tolist() == [12, 12, 12]
+
+
+def test_gradients_add_up_in_place_as_in_pytorch():
+    x = leaf(1.0, 2.0)
+    x.sum().backward()
+    seen, version = x.grad, x.grad._version
+    part = seen[1:]
+    x.sum().backward()
+    assert x.grad is seen
+    assert part.tolist() == [2.0]
+    assert seen._version > version
+    x.grad = tw.ones(1, dtype=tw.float64).expand(2)  # no memory of its own to add to
+    x[1].backward()
+    x.sum().backward()
+    assert x.grad.tolist() == [2.0, 3.0]
+
+
 def test_gradients_of_two_leaves_are_never_one_array():
     a, b = leaf(1.0), leaf(2.0)
     seed = tw.ones(1, dtype=tw.float64)

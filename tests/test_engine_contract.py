@@ -9,6 +9,7 @@ import pytest
 
 import tilework
 from tilework import engines
+from tilework.dtypes import bfloat16
 from tilework.testing.cases import of_family
 from tilework.testing.inputs import LAYOUTS, laid_out, normal
 from tilework.testing.tolerance import assert_close, eps, growth
@@ -129,6 +130,10 @@ def test_accumulate_adds_in_place(engine, layout):
     source = np.arange(x.size, dtype=np.float32).reshape(SHAPE)
     engine.accumulate_(x, source)
     np.testing.assert_array_equal(x, 1 + source)
+    narrow = laid_out(np.ones(SHAPE, bfloat16), layout)
+    few = (source % 16).astype(bfloat16)
+    engine.accumulate_(narrow, few)
+    np.testing.assert_array_equal(narrow, 1 + few)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

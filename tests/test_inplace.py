@@ -534,6 +534,20 @@ def test_program(name):
         same(found[1:], differences(program), 100 * np.finfo(np.float64).eps ** (2 / 3))
 
 
+@pytest.mark.parametrize("name", [n for n, f in PROGRAMS.items() if f not in AT_ONCE | IN_BACKWARD])
+def test_program_in_bfloat16(name):
+    """Gradients of bfloat16 beside those of float64 at the same point."""
+    results = []
+    for dtype in (tw.bfloat16, tw.float64):
+        x, w = (tw.tensor(a).to(tw.bfloat16).to(dtype).requires_grad_() for a in (X, W))
+        y = PROGRAMS[name](tw, x, w)
+        (y * tw.tensor(weights(y.shape)).to(dtype)).sum().backward()
+        grads = [np.zeros_like(a) if t.grad is None else t.grad for t, a in ((x, X), (w, W))]
+        results.append([np.asarray(g, np.float64) for g in grads])
+    # Each of some sixteen steps and summands rounds, what was multiplied once more with it.
+    same(*results, 16 * 2.0**-8)
+
+
 @pytest.mark.skipif(torch is None, reason="PyTorch is not installed here")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program_over_pytorch(name):

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from tilework.dtypes import bfloat16
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.regions import Place, Region
@@ -42,7 +43,10 @@ def _into_root(total: Array, mine: bool, grad: Array, region: Region, root: Tens
     elif not (mine and region.fits(total)):
         total = region.laid(total)
     there = region.of(total)
-    np.add(there, ops.sum_to_shape(grad, region.shape), out=there)
+    if grad.shape != region.shape:  # the view repeats elements
+        wide = grad.astype(np.float32) if grad.dtype is bfloat16 else grad
+        grad = ops.sum_to_shape(wide, region.shape).astype(grad.dtype, copy=False)
+    np.add(there, grad, out=there)
     return total
 
 
