@@ -147,3 +147,17 @@ def test_impossible_sizes_are_refused(name):
         HUGE[name](tw.ones(*IMAGE))
     assert time.perf_counter() - started < 5.0
     assert str(found.value).startswith("["), found.value
+
+
+def test_memory_that_cannot_be_had_is_an_error_and_the_process_goes_on():
+    if engines.current_engine() != "native":
+        pytest.skip("NumPy's own arrays: the system decides")
+    native = engines.engine_module("native")
+    in_use = native.pool_stats()["in_use_bytes"]
+    for elements in (2**38, 2**42, 2**60, 2**62):  # from a terabyte on
+        with pytest.raises(MemoryError):
+            native.random_bits((elements,), 0, 0)
+        with pytest.raises(MemoryError):
+            native.sum(np.broadcast_to(np.float32(1), (elements // 4,)), (0,), False)
+    assert native.pool_stats()["in_use_bytes"] == in_use
+    assert (tw.ones(3) + 1).tolist() == [2, 2, 2]

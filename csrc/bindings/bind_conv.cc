@@ -66,8 +66,9 @@ void require_reach(const char* op, int64_t windows, int64_t stride, int64_t padd
   int64_t last = 0, reach = 0;
   const bool overflows = __builtin_mul_overflow(std::max<int64_t>(windows - 1, 0), stride, &last) ||
                          __builtin_mul_overflow(std::max<int64_t>(kernel - 1, 0), dilation, &reach);
-  if (overflows || last > kFarthest || reach > kFarthest || padding < -kFarthest ||
-      padding > kFarthest)
+  const bool wide =
+      padding < -kFarthest || std::max({last, reach, padding, stride, dilation}) > kFarthest;
+  if (overflows || wide)
     refuse(op, "expected windows within 2**61 of the image; got stride " + std::to_string(stride) +
                    ", padding " + std::to_string(padding) + ", dilation " +
                    std::to_string(dilation) + ": make them smaller");
@@ -363,11 +364,15 @@ py::list conv_services_of(const std::string& dtype_text, const std::vector<npy_i
                           Pair dilation, int64_t groups, Pair out_size) {
   constexpr const char* kOp = "conv_services";
   if (x.size() != 4 || weight.size() != 4) refuse(kOp, "expected shapes of four axes");
-  require_sizes(kOp, out_size);
-  constexpr npy_intp kMost = 1 << 24;  // whose products stay within an int64
-  for (const auto* shape : {&x, &weight})
-    for (const npy_intp n : *shape)
-      if (n < 0 || n > kMost) refuse(kOp, "expected sizes from 0 to 2**24");
+  constexpr npy_intp kMost = 1 << 24;  // of elements: each residue of a stride is looked at
+  for (const auto& shape : {x, weight, {out_size.first, out_size.second}}) {
+    npy_intp elements = 1;
+    for (const npy_intp n : shape)
+      if (n < 0 || __builtin_mul_overflow(elements, std::max<npy_intp>(n, 1), &elements) ||
+          elements > kMost << 16)
+        refuse(kOp, "expected shapes of at most 2**40 elements");
+  }
+  if (x[2] * x[3] > kMost) refuse(kOp, "expected an image of at most 2**24 pixels");
   DType dtype = DType::other;
   for (const DType d : {DType::float32, DType::float64, DType::bfloat16})
     if (dtype_text == dtype_name(d)) dtype = d;

@@ -203,7 +203,7 @@ def _bent_array(rng: Generator, given: Given, made: Arguments) -> Any:
             return flat[: x.size].view(x.dtype).reshape(x.shape)
         return other
     if way == "huge" and x.ndim and x.size:
-        axis, n = int(rng.integers(x.ndim)), int(_one_of(rng, (2**33, 2**40, 2**56)))
+        axis, n = int(rng.integers(x.ndim)), int(_one_of(rng, (2**42, 2**48, 2**56)))
         shape = tuple(n if i == axis else s for i, s in enumerate(x.shape))
         with contextlib.suppress(ValueError):
             return np.broadcast_to(np.take(x, [0], axis), shape)

@@ -243,20 +243,14 @@ def _bias_activation_backward(rng: Generator) -> Arguments:
     return {"grad": make.array(*shape), "saved": saved, "activation": activation}
 
 
-def _dropout(of: str) -> Callable[[Generator], Arguments]:
-    def made(rng: Generator) -> Arguments:
-        make = Maker(rng)
-        return {of: make.array(*_shape(make)), "p": 0.25, "seed": 5, "call": make.size()}
-
-    return made
+def _dropout(rng: Generator, of: str) -> Arguments:
+    make = Maker(rng)
+    return {of: make.array(*_shape(make)), "p": 0.25, "seed": 5, "call": make.size()}
 
 
-def _converted(dtype: Any) -> Callable[[Generator], Arguments]:
-    def made(rng: Generator) -> Arguments:
-        make = Maker(rng, dtype)
-        return {"x": make.array(*_shape(make))}
-
-    return made
+def _converted(rng: Generator, dtype: Any) -> Arguments:
+    make = Maker(rng, dtype)
+    return {"x": make.array(*_shape(make))}
 
 
 def _reduction(rng: Generator) -> Arguments:
@@ -532,22 +526,16 @@ def _copy(rng: Generator) -> Arguments:
     return {"x": make.array(*_shape(make)), "keep_layout": make.flag()}
 
 
-def _random(dtype: bool) -> Callable[[Generator], Arguments]:
-    def made(rng: Generator) -> Arguments:
-        make = Maker(rng)
-        kind = {"dtype": make.one_of("float32", "float64")} if dtype else {}
-        return {"shape": _shape(make), **kind, "seed": 3, "call": make.size()}
-
-    return made
+def _random(rng: Generator, dtype: bool) -> Arguments:
+    make = Maker(rng)
+    kind = {"dtype": make.one_of("float32", "float64")} if dtype else {}
+    return {"shape": _shape(make), **kind, "seed": 3, "call": make.size()}
 
 
-def _arrays(written: bool, **more: Any) -> Callable[[Generator], Arguments]:
-    def made(rng: Generator) -> Arguments:
-        make = Maker(rng)
-        shapes = [_shape(make) for _ in range(make.size(4))]
-        return {"arrays": [make.array(*s, written=written) for s in shapes], **more}
-
-    return made
+def _arrays(rng: Generator, written: bool, **more: Any) -> Arguments:
+    make = Maker(rng)
+    shapes = [_shape(make) for _ in range(make.size(4))]
+    return {"arrays": [make.array(*s, written=written) for s in shapes], **more}
 
 
 CALLS: dict[str, Callable[[Generator], Arguments]] = {
@@ -567,10 +555,10 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "accumulate_": _accumulate,
     "bias_activation_forward": _bias_activation,
     "bias_activation_backward": _bias_activation_backward,
-    "dropout_forward": _dropout("x"),
-    "dropout_backward": _dropout("grad"),
-    "widen": _converted(ml_dtypes.bfloat16),
-    "narrow": _converted(np.float32),
+    "dropout_forward": lambda rng: _dropout(rng, "x"),
+    "dropout_backward": lambda rng: _dropout(rng, "grad"),
+    "widen": lambda rng: _converted(rng, ml_dtypes.bfloat16),
+    "narrow": lambda rng: _converted(rng, np.float32),
     "sum": _reduction,
     "mean": _reduction,
     "max": _reduction,
@@ -595,15 +583,15 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "distance_backward": lambda rng: _distance(rng, True),
     "sgd_step": _sgd,
     "adam_step": _adam,
-    "squares_of": _arrays(False),
-    "scale_": _arrays(True, factor=0.5),
+    "squares_of": lambda rng: _arrays(rng, False),
+    "scale_": lambda rng: _arrays(rng, True, factor=0.5),
     "sort": _sort,
     "topk": _topk,
     "gather": _gather,
     "scatter_add": _scatter_add,
     "index_add": _index_add,
     "copy": _copy,
-    "random_bits": _random(False),
-    "uniform": _random(True),
-    "normal": _random(True),
+    "random_bits": lambda rng: _random(rng, False),
+    "uniform": lambda rng: _random(rng, True),
+    "normal": lambda rng: _random(rng, True),
 }
