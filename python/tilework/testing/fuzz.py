@@ -258,7 +258,8 @@ def arguments(seed: int, number: int, fences: list[Fence]) -> tuple[str, dict[st
             continue
         weight = given[value.of]
         if key in bent:  # of another weight, or no packed weight at all
-            weight = _one_of(rng, (np.copy(weight), *STRANGERS)) if rng.integers(4) else None
+            small = isinstance(weight, np.ndarray) and weight.size < 10_000
+            weight = weight.copy() if small and rng.integers(2) else _one_of(rng, STRANGERS)
         pack = getattr(_native, value.function)
         given[key] = weight
         if isinstance(weight, np.ndarray):
