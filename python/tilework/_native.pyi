@@ -52,7 +52,8 @@ def roof_bandwidth() -> float: ...
 
 # --- gemm ---
 class PackedWeight:
-    """A weight (N, K) in the order the kernels read; made for one ISA and precision."""
+    """A weight (N, K) in the order the kernels read; made for one ISA and precision. It holds the
+    array that it was made of, and serves calls with that very array alone."""
 
     @property
     def nbytes(self) -> int: ...
@@ -96,7 +97,8 @@ def linear_backward(
 # --- conv ---
 class PackedConvWeight:
     """A weight (O, C / groups, KH, KW), or (O, C / groups, K) for images of one row, in the order
-    that the kernels read: packed at the first call that takes it, for that call's routine."""
+    that the kernels read: packed at the first call that takes it, for that call's routine. It
+    holds the array that it was made of, and serves calls with that very array alone."""
 
     @property
     def nbytes(self) -> int: ...
@@ -217,7 +219,7 @@ def softmax_backward(grad: Array, output: Array, axis: int, log: bool) -> Array:
 # Batch norm of (N, C, ...): max((x - mean) rstd weight + bias + residual, 0 with activation
 # "relu"; "none" without), mean and rstd the batch's in training, where they move the running
 # statistics in place (the variance without bias), else the running ones. All but x and residual
-# are (C,). Gives y, mean, rstd.
+# are (C,). Gives y, mean, rstd; of no elements these are NaN, and the running ones stay.
 def batch_norm_forward(
     x: Array,
     weight: Array | None,

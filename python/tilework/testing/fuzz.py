@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import mmap
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -329,7 +330,7 @@ def shown(seed: int, number: int, fences: list[Fence]) -> str:
             return f"{value.dtype}{value.shape} strides {value.strides}{aligned}"
         if isinstance(value, list):
             return f"[{', '.join(map(word, value))}]"
-        return repr(value)[:80]
+        return re.sub(" at 0x[0-9a-f]+", "", repr(value))[:80]
 
     return f"{name}({', '.join(f'{k}={word(v)}' for k, v in given.items())})"
 
