@@ -14,7 +14,7 @@ from tilework.errors import error, word
 from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, need_float, operand
 from tilework.functional.pointwise import zero_where
-from tilework.functional.softmax import log_softmax
+from tilework.functional.softmax import log_softmax, softmax
 from tilework.functional.unary import softplus_of
 from tilework.tensor import Storage, Tensor, fresh
 
@@ -186,7 +186,25 @@ def _cross_entropy_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[A
     )
 
 
-_CROSS_ENTROPY = Op("cross_entropy", _cross_entropy_backward)
+def _cross_entropy_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    """Each probability by the weight of its row's logarithm of a sum, less the weight of its own
+    logit there."""
+    target, weight, _, ignore_index, smoothing, reduction = saved
+    x = inputs[0]
+    counted = target != ignore_index
+    label = np.where(counted, target, 0)
+    each = np.ones(x.shape[1]) if weight is None else weight.astype(np.float64)
+    own = np.zeros(x.shape) + each * (smoothing / x.shape[1])
+    own[np.arange(len(label)), label] += (1.0 - smoothing) * each[label]
+    total = fresh(own.sum(1, keepdims=True).astype(x.dtype))
+    if reduction == "mean":
+        grad = grad / float(each[label][counted].sum() or np.nan)
+    scale = grad.reshape(-1, 1) if reduction == "none" else grad
+    slope = (softmax(x, 1) * total - fresh(own.astype(x.dtype))) * scale
+    return (zero_where(slope, ~counted[:, None]),)
+
+
+_CROSS_ENTROPY = Op("cross_entropy", _cross_entropy_backward, _cross_entropy_recorded)
 
 
 def cross_entropy(

@@ -1,0 +1,96 @@
+"""Second derivatives (create_graph=True) beside differences of the first, which kernels make."""
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import functional as F
+from tilework.testing.tolerance import eps
+
+LABELS = tw.tensor([0, 2, -100, 1])
+ODD = [tw.tensor([0.5, 2.0, 1.5]).double(), tw.tensor([[0.0, 1.0, 0.25]] * 4).double()]
+
+# Of x (4, 3) and y (4, 3), both about 1 and distinct.
+CALLS = {
+    "mul": lambda x, y: x * y * x,
+    "div": lambda x, y: x / y,
+    "pow": lambda x, y: x.abs() ** y,
+    "pow by a number": lambda x, y: x**3 + y.abs() ** 2.5,
+    "maximum": lambda x, y: tw.maximum(x, y) ** 2,
+    "minimum": lambda x, y: tw.minimum(x, y * 2) ** 3,
+    "clamp": lambda x, y: x.clamp(0.3, 1.5) ** 2,
+    "clamp between tensors": lambda x, y: (x * 2).clamp(y - 0.5, y + 0.5) ** 2,
+    "remainder": lambda x, y: (x * 7 % y) ** 2,
+    "where": lambda x, y: tw.where(x > y, x * y, x**2),
+    **{
+        name: lambda x, y, name=name: getattr(tw, name)(x.abs() + 0.1) * y
+        for name in ("exp", "log", "sqrt", "rsqrt", "sigmoid", "tanh", "square", "abs", "neg")
+    },
+    "relu": lambda x, y: F.relu(x - y) ** 2,
+    "silu": lambda x, y: F.silu(3 * x) * y,
+    "gelu": lambda x, y: F.gelu(2 * x) * y,
+    "gelu_tanh": lambda x, y: F.gelu(2 * x, approximate="tanh") * y,
+    "sum": lambda x, y: x.sum(1) ** 2,
+    "mean": lambda x, y: x.mean(0) ** 3,
+    "var": lambda x, y: x.var(1) * y.var(),
+    "std": lambda x, y: x.std(1) + y.std(0).sum(),
+    "logsumexp": lambda x, y: (x * y).logsumexp((0, 1)),
+    "amax": lambda x, y: x.amax(1) ** 2 * y.amin(1),
+    "max": lambda x, y: x.max(1).values ** 3,
+    "sort": lambda x, y: x.sort(1).values ** 2 * y,
+    "cumsum": lambda x, y: x.cumsum(1) ** 2 * y,
+    "softmax": lambda x, y: x.softmax(1) * y,
+    "log_softmax": lambda x, y: x.log_softmax(1) * y,
+    "index": lambda x, y: x[tw.tensor([0, 0, 3])] ** 2 * y[:3],
+    "mse_loss": lambda x, y: F.mse_loss(x, y) ** 2,
+    "l1_loss": lambda x, y: F.l1_loss(x, y) ** 2,
+    "huber_loss": lambda x, y: F.huber_loss(3 * x, y, delta=1.3),
+    "smooth_l1_loss": lambda x, y: F.smooth_l1_loss(3 * x, y, beta=1.3),
+    "bce": lambda x, y: F.binary_cross_entropy_with_logits(3 * x, y, reduction="sum"),
+    "bce, weighted": lambda x, y: F.binary_cross_entropy_with_logits(
+        x, ODD[1], ODD[0], pos_weight=ODD[0]
+    ),
+    "nll_loss": lambda x, y: F.nll_loss(x * y, LABELS) ** 2,
+    **{
+        f"cross_entropy, {how}": lambda x, y, how=how: F.cross_entropy(
+            x * y, LABELS, ODD[0], reduction=how, label_smoothing=0.2
+        )
+        for how in ("mean", "sum", "none")
+    },
+    "cross_entropy": lambda x, y: F.cross_entropy(x * y, LABELS),
+    "cross_entropy of probabilities": lambda x, y: F.cross_entropy(x * y, ODD[1]),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_second_derivatives(name):
+    rng = np.random.default_rng(7)
+    inputs = [tw.tensor(rng.permutation(12).reshape(4, 3) / 8 + low) for low in (0.37, 0.423)]
+    inputs = [x.requires_grad_() for x in inputs]
+    along = [tw.tensor(rng.standard_normal((4, 3))) for _ in inputs]
+    weights = tw.tensor(rng.standard_normal(CALLS[name](*inputs).shape))
+
+    def slope(values, create_graph=False):
+        """The first derivative along `along`."""
+        loss = (CALLS[name](*values) * weights).sum()
+        grads = tw.autograd.grad(loss, values, create_graph=create_graph, allow_unused=True)
+        pairs = zip(grads, along, strict=True)
+        return sum((g * a).sum() for g, a in pairs if g is not None)
+
+    first = slope(inputs, create_graph=True)
+    assert first.item() == pytest.approx(slope(inputs).item(), rel=1e-9, abs=1e-9)
+    if not first.requires_grad:
+        return  # linear
+    got = tw.autograd.grad(first, inputs, allow_unused=True)
+    h = eps("float64") ** (1 / 3)
+    for i, second in enumerate(got):
+        step = rng.standard_normal((4, 3))
+        moved = []
+        for sign in (h, -h):
+            values = [x.detach().clone() for x in inputs]
+            values[i] += sign * tw.tensor(step)
+            moved.append(slope([x.requires_grad_() for x in values]).item())
+        expected = (moved[0] - moved[1]) / (2 * h)
+        found = 0.0 if second is None else float((second.numpy() * step).sum())
+        size = 1 + abs(found) + abs(moved[0])
+        assert abs(found - expected) <= 1000 * h * h * size
