@@ -291,7 +291,7 @@ def _softmax_backward(rng: Generator) -> Arguments:
 
 
 def _images(make: Maker) -> tuple[int, ...]:
-    return (make.size(), make.size(), *make.one_of((), (3,), (4, 5)))
+    return (make.one_of(0, make.size(), make.size()), make.size(), *make.one_of((), (3,), (4, 5)))
 
 
 def _batch_norm(rng: Generator) -> Arguments:
