@@ -125,6 +125,7 @@ py::object gathered(py::handle array, int64_t axis, py::handle index_array) {
   const py::object index = checked_index(wanted, given.shape[axis], op);
   py::object result = new_array(given.dtype, wanted.ndim, wanted.shape);
   const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
+  if (y.size() == 0) return result;  // however long its other axes are
   GilRelease unlocked(2.0 * static_cast<double>(i.size()));
   gather(shape, static_cast<size_t>(x.itemsize()), x.data, i.as<int64_t>(), y.data);
   return result;
@@ -157,6 +158,7 @@ py::object scattered(py::handle array, int64_t axis, py::handle index_array,
   const py::object held = as_contiguous(given), index = checked_index(wanted, length, op);
   py::object result = new_array(given.dtype, wanted.ndim, size);
   const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
+  if (y.size() == 0) return result;  // however long its other axes are
   dispatch_gradient(x, op, [&]<class T>() {
     GilRelease unlocked(4.0 * static_cast<double>(i.size() + y.size()));
     scatter_add(shape, x.as<T>(), i.as<int64_t>(), y.as<T>());
@@ -177,6 +179,7 @@ py::object rows_added(py::handle array, py::handle index_array, int64_t rows) {
   size[0] = rows;
   py::object result = new_array(given.dtype, given.ndim, size);
   const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
+  if (y.size() == 0) return result;  // however long its other axes are
   int64_t cols = 1;
   for (int a = 1; a < given.ndim; ++a) cols *= given.shape[a];
   dispatch_gradient(x, op, [&]<class T>() {
