@@ -64,7 +64,7 @@ spec = spec_from_file_location("tilework._native", {path!r})
 try:
     module_from_spec(spec)
 except ImportError as e:
-    assert "main interpreter" in str(e), e
+    assert "interpreter" in str(e), e  # from 3.12 on, Python refuses by itself
 else:
     raise AssertionError("a sub-interpreter was served")
 '''
