@@ -7,16 +7,13 @@
 namespace tilework {
 namespace {
 
-// A list or tuple of arrays, held as it is now: another thread may change the list while a step
-// runs without the GIL.
+// A list or tuple of arrays, read in place.
 class ArrayList {
  public:
   ArrayList(py::handle list, const char* op, const char* name) {
     if (PyList_Check(list.ptr()) || PyTuple_Check(list.ptr())) {
-      held_ = py::reinterpret_steal<py::object>(PySequence_Tuple(list.ptr()));
-      if (!held_) throw py::error_already_set();
-      items_ = PySequence_Fast_ITEMS(held_.ptr());
-      size_ = static_cast<size_t>(PySequence_Fast_GET_SIZE(held_.ptr()));
+      items_ = PySequence_Fast_ITEMS(list.ptr());
+      size_ = static_cast<size_t>(PySequence_Fast_GET_SIZE(list.ptr()));
       return;
     }
     throw py::type_error(std::string("[") + op + "] expected `" + name +
@@ -32,7 +29,6 @@ class ArrayList {
   py::handle operator[](size_t i) const { return items_[i]; }
 
  private:
-  py::object held_;
   PyObject** items_;
   size_t size_;
 };

@@ -52,10 +52,11 @@ inline int64_t whole_number(py::handle item, const char* op, const char* argumen
 // A C++ object that pybind11 made, in place of its error without a name.
 template <class T>
 T& object_of(py::handle object, const char* op, const char* argument, const char* kind) {
-  if (!py::isinstance<T>(object))
+  py::detail::make_caster<T> caster;
+  if (!caster.load(object, false))
     throw py::type_error(std::string("[") + op + "] expected `" + argument + "` as a " + kind +
                          "; got " + Py_TYPE(object.ptr())->tp_name);
-  return py::cast<T&>(object);
+  return py::detail::cast_op<T&>(caster);
 }
 
 // The weight that something was packed from. It is held, so that no other comes to lie there.

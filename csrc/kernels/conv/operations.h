@@ -24,13 +24,25 @@ struct Met {
   }
 };
 
+// Whether there are any; quick where it can be, since every convolution asks.
+inline bool meets(int64_t windows, int64_t step, int64_t tap, int64_t size) {
+  if (tap >= 0) return windows > 0 && tap < size;
+  if (step == 1) return -tap < windows && size > 0;
+  return Met(windows, step, tap, size).count > 0;
+}
+
 // Of a kernel along an axis, the taps i whose place i * dilation lies between two others.
 struct TapsBetween {
   int64_t first, end;
 
-  TapsBetween(int64_t kernel, int64_t dilation, int64_t low, int64_t high)
-      : first(low > 0 ? ceil_div(low, dilation) : 0),
-        end(high < 0 ? 0 : std::min(kernel, high / dilation + 1)) {}
+  TapsBetween(int64_t kernel, int64_t dilation, int64_t low, int64_t high) : first(0), end(kernel) {
+    if (kernel <= kFew) return;  // looking at each is cheaper than two divisions
+    first = low > 0 ? ceil_div(low, dilation) : 0;
+    end = high < 0 ? 0 : std::min(kernel, high / dilation + 1);
+  }
+
+ private:
+  static constexpr int64_t kFew = 16;
 };
 
 // The taps that meet x anywhere: the others add nothing, and may lie so far out that no copy of x
@@ -38,19 +50,18 @@ struct TapsBetween {
 inline std::vector<Tap> taps_of(const ConvShape& s, int64_t w_row, int64_t w_col) {
   std::vector<Tap> taps;
   if (s.images == 0 || s.channels == 0 || s.outs == 0) return taps;
-  std::vector<int64_t> cols;
-  const TapsBetween across(s.kernel_cols, s.col_dilation, s.col_padding - (s.cols - 1) * s.col_step,
-                           s.col_padding + s.in_cols - 1);
   const TapsBetween down(s.kernel_rows, s.row_dilation, s.row_padding - (s.rows - 1) * s.row_step,
                          s.row_padding + s.in_rows - 1);
-  for (int64_t j = across.first; j < across.end; ++j)
-    if (Met(s.cols, s.col_step, j * s.col_dilation - s.col_padding, s.in_cols).count)
-      cols.push_back(j);
+  const TapsBetween across(s.kernel_cols, s.col_dilation, s.col_padding - (s.cols - 1) * s.col_step,
+                           s.col_padding + s.in_cols - 1);
   for (int64_t i = down.first; i < down.end; ++i) {
     const int64_t row = i * s.row_dilation - s.row_padding;
-    if (Met(s.rows, s.row_step, row, s.in_rows).count == 0) continue;
-    for (const int64_t j : cols)
-      taps.push_back({row, j * s.col_dilation - s.col_padding, i * w_row + j * w_col});
+    if (!meets(s.rows, s.row_step, row, s.in_rows)) continue;
+    for (int64_t j = across.first; j < across.end; ++j) {
+      const int64_t col = j * s.col_dilation - s.col_padding;
+      if (meets(s.cols, s.col_step, col, s.in_cols))
+        taps.push_back({row, col, i * w_row + j * w_col});
+    }
   }
   return taps;
 }
