@@ -7,7 +7,7 @@ import tilework as tw
 from tilework import functional as F
 from tilework.testing.case import as_float64
 from tilework.testing.cases import FAMILIES, of_family
-from tilework.testing.runner import cotangent, failure, forward, gradients
+from tilework.testing.runner import cotangent, failure, forward, gradients, to_tensors
 from tilework.testing.tolerance import assert_close, eps, growth
 
 torch = pytest.importorskip("torch", reason="PyTorch, the judge here, is not installed")
@@ -19,10 +19,15 @@ OPS = [
 ]
 
 
+def _copied(x):
+    if x.dtype == tw.bfloat16:
+        return torch.from_numpy(np.array(x).view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(np.array(x))
+
+
 def to_torch(inputs, requires_grad=()):
     """Copies: PyTorch has no negative strides."""
-    arrays = (np.array(x) if isinstance(x, np.ndarray) else x for x in inputs)
-    tensors = tuple(torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in arrays)
+    tensors = tuple(_copied(x) if isinstance(x, np.ndarray) else x for x in inputs)
     for i in requires_grad:
         tensors[i].requires_grad_(True)
     return tensors
@@ -37,6 +42,18 @@ def check_values(case):
     with np.errstate(all="ignore"):
         bound = case.tolerance("float64", case.expected(inputs), *as_float64(inputs))
     assert_close(ours, theirs, 2 * bound, str(case))
+
+
+def check_kinds(case, dtype):
+    """The same dtype and shape in every dtype, where both serve it."""
+    inputs = case.make_inputs(dtype)
+    try:
+        theirs = case.bind_peer(torch, to_torch(inputs))()
+    except (RuntimeError, TypeError):  # PyTorch has no kernel for it
+        return
+    ours = case.bind(tw, F, to_tensors(inputs))()
+    assert str(ours.dtype) == str(theirs.dtype).removeprefix("torch."), f"{case} {dtype}"
+    assert ours.shape == tuple(theirs.shape), f"{case} {dtype}"
 
 
 def check_gradients(case):
@@ -61,6 +78,7 @@ def test_same_values_and_gradients(family, op):
     ]
     found = [failure(check_values, c) for c in cases]
     found += [failure(check_gradients, c) for c in cases if c.differentiable]
+    found += [failure(check_kinds, c, d) for c in cases for d in c.dtypes if d != "float64"]
     assert not [line for line in found if line]
 
 

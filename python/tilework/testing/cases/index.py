@@ -41,7 +41,7 @@ def _order_case(
 
     def call(tw: Any, F: Any, x: Any) -> Any:
         if op == "argsort":
-            return tw.argsort(x, dim, descending=flag, stable=True)
+            return tw.argsort(x, dim=dim, descending=flag, stable=True)
         if k is None:
             return tw.sort(x, dim=dim, descending=flag, stable=True)[0]
         return tw.topk(x, k, dim, flag)[0]
