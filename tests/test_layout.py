@@ -256,3 +256,37 @@ def test_a_number_read_from_a_tensor_may_be_written_after():
     i += 1
     y.backward()
     assert x.grad.tolist() == [0.0, 1.0, 0.0]
+
+
+def test_tensors_that_died_are_not_kept_count_of():
+    weight = nn.Conv2d(3, 4, 3).weight
+    for _ in range(20):
+        twins = [weight.detach() for _ in range(200)]
+        del twins
+        weight.detach()
+    assert len(weight._storage.layout.tensors) <= 2 * 200 + 32
+    held = [weight.detach() for _ in range(100)]
+    weight.detach().view(-1).zero_()
+    assert not any(t.numpy().any() for t in held)
+
+
+@pytest.mark.parametrize("aliased", [False, True])
+def test_gradients_flow_through_memory_that_moves(aliased):
+    """Writes through a view that needed C order, beside the same writes to a copy of its own."""
+
+    def gradient(view):
+        tw.manual_seed(1)
+        x = tw.randn(2, 3, 5, 5, requires_grad=True)
+        y = F.relu(F.conv2d(x, tw.randn(4, 3, 3, 3))) * 1.0
+        if aliased:
+            flat = (
+                y.view(2, -1) if view else y.clone(memory_format=tw.contiguous_format).view(2, -1)
+            )
+            flat[:, 3:20] *= 3.0
+            loss = (flat * flat).sum() + (y if view else flat.view(2, 4, 3, 3)).sum()
+        else:
+            loss = (y.view(2, -1) if view else y.reshape(2, 4, 9).flatten(1)).square().sum()
+        loss.backward()
+        return x.grad.numpy()
+
+    np.testing.assert_allclose(gradient(True), gradient(False), rtol=1e-5, atol=1e-5)

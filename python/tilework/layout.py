@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -67,7 +68,17 @@ class Layout:
     def __init__(self, array: Array) -> None:
         self.array = array
         self.tensors: dict[int, Any] = {}
+        self._room = 16  # so many are held before those that died are looked for
         self._steps: list[tuple[int, int]] | None = None
+
+    def hold(self, tensor: Any) -> None:
+        """Notes that `tensor` is on this storage, as long as it lives."""
+        if len(self.tensors) >= self._room:
+            for key, held in list(self.tensors.items()):
+                if held() is None:
+                    self.tensors.pop(key, None)
+            self._room = 2 * len(self.tensors) + 16
+        self.tensors[id(tensor)] = ref(tensor)
 
     def is_whole(self, array: Array) -> bool:
         """Whether `array` is all of the storage, in its own shape."""

@@ -11,7 +11,6 @@ import itertools
 import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
-from weakref import ref
 
 import numpy as np
 
@@ -390,7 +389,7 @@ class Tensor:
         if storage.layout is not NATURAL:
             layout = self._layout()
             if layout is not NATURAL:
-                layout.tensors[id(twin)] = ref(twin)
+                layout.hold(twin)
 
     def _layout(self) -> Any:
         """The storage's Layout, or NATURAL."""
@@ -399,7 +398,7 @@ class Tensor:
             # setdefault decides at once between threads: both would hold tensors on a layout.
             layout = self._storage.__dict__.setdefault("layout", layout_of(self._array))
             if layout is not NATURAL:
-                layout.tensors[id(self)] = ref(self)
+                layout.hold(self)
         return layout
 
     def _strides(self) -> tuple[int, ...]:
@@ -463,7 +462,7 @@ class Tensor:
         """Lets this fresh tensor show its axes in this order of memory, outermost first."""
         layout = self._storage.layout = layout_of(self._array.transpose(order))
         if layout is not NATURAL:
-            layout.tensors[id(self)] = ref(self)
+            layout.hold(self)
 
     @property
     def _version(self) -> int:
