@@ -18,6 +18,7 @@ PAGES = [
     "docs/training.md",
     "docs/environment.md",
     "docs/layout.md",
+    "docs/inplace.md",
 ]
 SOURCE = Path(__file__).resolve().parent.parent  # the checkout, where that is what is tested
 
