@@ -85,18 +85,25 @@ py::tuple first_few(py::handle array, int64_t k, int64_t axis, bool largest) {
   return py::make_tuple(std::move(values), std::move(indices));
 }
 
-// Indices as int64 in C order, all in [0, n).
-py::object checked_index(const ArrayView& given, int64_t n, const char* op) {
+// Indices as int64 in C order.
+py::object as_index(const ArrayView& given, const char* op) {
   if (given.dtype != DType::int64)
     throw py::type_error(std::string("[") + op + "] expected `index` of int64; got " +
                          dtype_name(given.dtype) + ": convert it with index.long()");
-  py::object held = as_contiguous(given);
-  const ArrayView index = view_own(held);
+  return as_contiguous(given);
+}
+
+// IndexError where an index is not in [0, n).
+void check_index(const ArrayView& index, int64_t n, const char* op) {
   const int64_t bad = first_outside(index.as<int64_t>(), index.size(), n);
   if (bad >= 0)
     throw py::index_error(std::string("[") + op + "] expected indices in [0, " + std::to_string(n) +
                           "); got " + std::to_string(index.as<int64_t>()[bad]) +
                           ": check the index");
+}
+py::object checked_index(const ArrayView& given, int64_t n, const char* op) {
+  py::object held = as_index(given, op);
+  check_index(view_own(held), n, op);
   return held;
 }
 
@@ -122,12 +129,16 @@ py::object gathered(py::handle array, int64_t axis, py::handle index_array) {
     throw py::type_error("[gather] expected `x` of a dtype that tilework has; got another");
   const GatherShape shape = gather_shape(given.ndim, given.shape, wanted, axis, op);
   const py::object held = as_contiguous(given);
-  const py::object index = checked_index(wanted, given.shape[axis], op);
+  const py::object index = as_index(wanted, op);
   py::object result = new_array(given.dtype, wanted.ndim, wanted.shape);
   const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
   if (y.size() == 0) return result;  // however long its other axes are
-  GilRelease unlocked(2.0 * static_cast<double>(i.size()));
-  gather(shape, static_cast<size_t>(x.itemsize()), x.data, i.as<int64_t>(), y.data);
+  bool inside;
+  {
+    GilRelease unlocked(2.0 * static_cast<double>(i.size()));
+    inside = gather(shape, static_cast<size_t>(x.itemsize()), x.data, i.as<int64_t>(), y.data);
+  }
+  if (!inside) check_index(i, given.shape[axis], op);
   return result;
 }
 

@@ -8,6 +8,7 @@ float32, every result rounded once, to nearest even. Where a kernel multiplies b
 own instructions (the ISAs avx512bf16 and amx) denormals count as zero, going in and coming out.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -404,6 +405,9 @@ def index_add(x: Array, index: Array, rows: int) -> Array: ...
 
 # --- copy --- (of any dtype and layout: into C order, or into x's own where that is dense)
 def copy(x: Array, keep_layout: bool) -> Array: ...
+
+# Of one dtype (TypeError), and alike but along the axis (ValueError), in C order.
+def concatenate(arrays: Sequence[Array], axis: int) -> Array: ...
 
 # --- random --- (Philox: integers and uniforms agree to the bit on every engine, normals to 2 ulp)
 def random_bits(shape: tuple[int, ...], seed: int, call: int) -> Array: ...

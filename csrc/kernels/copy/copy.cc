@@ -12,7 +12,21 @@ namespace tilework {
 namespace {
 
 constexpr int64_t kTaskBytes = 64 << 10;
-constexpr int64_t kShortRun = 16;
+
+// Of some bytes. A call of memcpy would take longer than a short run does: its last 16 bytes, or 8,
+// are copied by themselves, and may be copied twice.
+inline void copy_run(const char* from, char* to, int64_t bytes) {
+  constexpr int64_t kShort = 128;
+  if (bytes > kShort || bytes < 8) {
+    std::memcpy(to, from, static_cast<size_t>(bytes));
+  } else if (bytes >= 16) {
+    for (int64_t i = 0; i + 16 <= bytes; i += 16) std::memcpy(to + i, from + i, 16);
+    std::memcpy(to + bytes - 16, from + bytes - 16, 16);
+  } else {
+    std::memcpy(to, from, 8);
+    std::memcpy(to + bytes - 8, from + bytes - 8, 8);
+  }
+}
 
 // Axes of size 1 dropped, the rest from the slowest to the fastest of the result, neighbours that
 // both sides walk as one merged.
@@ -132,10 +146,7 @@ void copy_of(const CopyShape& s, const char* from, char* to) {
   const CopyShape outer = without(s, inner, inner);
   if (packs && from_step == size)
     return for_each_piece(outer, n * size, from, to, [&](const char* f, char* t) {
-      if (n <= kShortRun)  // the call of memcpy would take longer
-        for (int64_t i = 0; i < n; ++i) std::memcpy(t + i * size, f + i * size, sizeof(T));
-      else
-        std::memcpy(t, f, static_cast<size_t>(n * size));
+      copy_run(f, t, n * size);
     });
   for_each_piece(outer, n * size, from, to, [&](const char* f, char* t) {
     for (int64_t i = 0; i < n; ++i)

@@ -1,6 +1,7 @@
 #include "kernels/index/index.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -172,18 +173,31 @@ struct Steps {
 };
 
 template <class T>
-void gather_of(const GatherShape& s, const T* x, const int64_t* index, T* y) {
+bool gather_of(const GatherShape& s, const T* x, const int64_t* index, T* y) {
   const int last = s.axes - 1;
   const int64_t runs = product(s.index_size, 0, last), n = s.index_size[last];
-  const int64_t block = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, n));
+  constexpr int64_t kChecked = 2048;  // indices that L1 keeps until they are used
+  const int64_t block = std::max<int64_t>(1, kChecked / std::max<int64_t>(1, n));
   const Steps step(s);
+  std::atomic<bool> outside{false};
   parallel_for((runs + block - 1) / block, 2.0 * static_cast<double>(runs * n), [&](int64_t task) {
-    for_each_run(s, task * block, std::min(runs, (task + 1) * block),
-                 [&](int64_t first, int64_t base) {
-                   for (int64_t j = 0; j < n; ++j)
-                     y[first + j] = x[base + index[first + j] * step.along + j * step.run];
-                 });
+    const int64_t begin = task * block, end = std::min(runs, begin + block);
+    if (first_outside(index + begin * n, (end - begin) * n, s.size[s.axis]) >= 0) {
+      outside.store(true, std::memory_order_relaxed);
+      return;
+    }
+    for_each_run(s, begin, end, [&](int64_t first, int64_t base) {
+      const int64_t* at = index + first;
+      T* to = y + first;
+      if (step.along == 1)
+        for (int64_t j = 0; j < n; ++j) to[j] = x[base + at[j]];
+      else if (step.run == 0)
+        for (int64_t j = 0; j < n; ++j) to[j] = x[base + at[j] * step.along];
+      else
+        for (int64_t j = 0; j < n; ++j) to[j] = x[base + at[j] * step.along + j];
+    });
   });
+  return !outside.load();
 }
 
 }  // namespace
@@ -237,10 +251,10 @@ int64_t first_outside(const int64_t* index, int64_t count, int64_t n) {
   return any ? std::find_if(index, index + count, outside) - index : -1;
 }
 
-void gather(const GatherShape& shape, size_t itemsize, const void* x, const int64_t* index,
+bool gather(const GatherShape& shape, size_t itemsize, const void* x, const int64_t* index,
             void* y) {
   const auto of = [&]<class T>(T) {
-    gather_of(shape, static_cast<const T*>(x), index, static_cast<T*>(y));
+    return gather_of(shape, static_cast<const T*>(x), index, static_cast<T*>(y));
   };
   switch (itemsize) {
     case 1:

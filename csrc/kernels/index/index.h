@@ -3,7 +3,7 @@
 // Built once, for the baseline: what these wait for is memory, or a branch. Arrays are dense in C
 // order. Order is PyTorch's: NaN above every number, zeros equal, and of equal elements the one
 // with the smaller index first. Sums are taken in float64, in an order that shape alone decides.
-// Indices are within their axis: the caller has asked first_outside. Nothing overlaps.
+// Indices are within their axis, as first_outside says. Nothing overlaps.
 #pragma once
 
 #include <stddef.h>
@@ -36,8 +36,9 @@ struct GatherShape {
   int64_t size[kMaxAxes], index_size[kMaxAxes];
 };
 
-// y[i][j] = x[index[i][j]][j] for axis 0, and so for any.
-void gather(const GatherShape& shape, size_t itemsize, const void* x, const int64_t* index,
+// y[i][j] = x[index[i][j]][j] for axis 0, and so for any. Indices are checked on the way, while they
+// are in the cache: true where all are within the axis, else y means nothing.
+bool gather(const GatherShape& shape, size_t itemsize, const void* x, const int64_t* index,
             void* y);
 // y = 0, and then y[index[i][j]][j] += x[i][j]. T: float, double, bfloat16.
 template <class T>

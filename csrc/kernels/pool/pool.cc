@@ -31,9 +31,15 @@ int64_t most_col_taps(const PoolShape& s) {
   return most;
 }
 
+constexpr int64_t kNone = 3, kFewest = 4;  // for a vector to be worth it
+
+// Of `count` windows that are all alike.
+RegularRun run_of(int64_t count, int64_t stride, int64_t taps) {
+  return {0, count, stride >= 1 && taps > 0 && count >= kFewest ? stride : kNone};
+}
+
 // From the first window with all its taps on.
 RegularRun regular_run(const PoolShape& s) {
-  constexpr int64_t kNone = 3, kFewest = 4;  // for a vector to be worth it
   const Window* w = s.cols;
   const int64_t taps = most_taps(w, s.out_width);
   int64_t begin = 0;
@@ -204,9 +210,10 @@ void forward_runs(const PoolShape& s, const Passage<T>& pass, Kernel kernel) {
       piece.cols = windows.data();
       piece.col_runs = nullptr;
       Scratch<T> buffer(static_cast<size_t>(pool_buffer_size(piece)));
+      const RegularRun regular = run_of(piece.out_width, run.stride, run.first.taps);
       kernel(pass.moved(row * s.width + run.first.start + first * run.stride,
                         row * s.out_width + done + first),
-             PoolJob{piece, regular_run(piece), 0}, 0, 1, buffer.get());
+             PoolJob{piece, regular, 0}, 0, 1, buffer.get());
     });
     done += run.count;
   }

@@ -95,6 +95,7 @@ def _scattered(array: Array, key: Any, like: Array) -> Array:
         out[key] = array
         return out
     shape = like.shape
+    key = key[0] if isinstance(key, tuple) and len(key) == 1 else key
     if isinstance(key, np.ndarray):  # rows, the index of the first axis
         index = key.reshape(-1).astype(np.int64, copy=False)
         if index.size and index.min() < 0:
@@ -142,6 +143,16 @@ def _scatter(x: Tensor, key: Any, like: Array) -> Tensor:
     return y
 
 
+def sliced(x: Tensor, part: Array, key: Any) -> Tensor:
+    """A view: `part` is x's array at `key`, of numbers and slices."""
+    y = x._view(part)
+    if not mode.enabled:
+        unrecorded(y, x)
+    elif y.__class__ is Tensor:
+        record(y, _SLICE, (x,), key)
+    return y
+
+
 def _index(x: Tensor, key: Any, reads: tuple[Storage, ...] = ()) -> Tensor:
     """x[key], a key of NumPy's; `reads` are the storages of the tensors whose arrays it holds."""
     try:
@@ -151,12 +162,9 @@ def _index(x: Tensor, key: Any, reads: tuple[Storage, ...] = ()) -> Tensor:
             IndexError, "index", f"an index within {x.shape}", reason, "check its length and range"
         ) from None
     if is_basic(key):
-        y = x._view(chosen if isinstance(chosen, np.ndarray) else x._array[(*_tuple(key), ...)])
-        if not mode.enabled:
-            unrecorded(y, x)
-        elif y.__class__ is Tensor:
-            record(y, _SLICE, (x,), key)
-        return y
+        if not isinstance(chosen, np.ndarray):
+            chosen = x._array[(*_tuple(key), ...)]
+        return sliced(x, chosen, key)
     y = wrap(chosen)
     if mode.enabled and x._requires_grad:
         record(y, _INDEX, (x,), key, reads)

@@ -7,6 +7,7 @@ input's. A one-dimensional pooling is the two-dimensional one of planes of heigh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from operator import index
 from typing import Any
 
@@ -81,6 +82,25 @@ def _regular(
     ceil_mode: bool,
     include_pad: bool = False,
 ) -> Windows:
+    """The windows that a pooling's arguments ask for: looked up, where these are plain ints."""
+    how = (kernel_size, stride, padding, dilation)
+    plain = all(type(n) is int for n in how if n is not None)
+    find = _planned if plain else _planned.__wrapped__
+    return find(op, size, dims, *how, bool(ceil_mode), bool(include_pad))
+
+
+@lru_cache(maxsize=512)
+def _planned(
+    op: str,
+    size: tuple[int, int],
+    dims: int,
+    kernel_size: Size,
+    stride: Size | None,
+    padding: Size,
+    dilation: Size,
+    ceil_mode: bool,
+    include_pad: bool,
+) -> Windows:
     kernel = pair(op, "kernel_size", kernel_size, dims, 1)
     # PyTorch takes an empty list for the default, too.
     default = stride is None or (isinstance(stride, (tuple, list)) and not stride)
@@ -106,6 +126,12 @@ def _regular(
 
 
 def _adaptive(op: str, size: tuple[int, int], output_size: AdaptiveSize, dims: int) -> Windows:
+    find = _parted if type(output_size) is int else _parted.__wrapped__
+    return find(op, size, output_size, dims)
+
+
+@lru_cache(maxsize=512)
+def _parted(op: str, size: tuple[int, int], output_size: AdaptiveSize, dims: int) -> Windows:
     given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * dims
     kept = size[-dims:]
     if len(given) == dims:

@@ -14,6 +14,7 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import axes, axis, numpy_names, one_of_many, operand, sizes, whole
+from tilework.functional.indexing import sliced
 from tilework.layout import (
     NATURAL,
     MemoryFormat,
@@ -457,22 +458,14 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     # As in PyTorch, what tw.tensor([]) gives joins tensors of any rank, and adds nothing.
     parts = tensors if isinstance(tensors, (list, tuple)) else _listed("cat", tensors)
     try:  # of many parts, each look at each of them is a good part of the time
-        array = np.concatenate([p._array for p in parts], dim)
-    except (AttributeError, ValueError, TypeError, np.exceptions.AxisError):
+        arrays = [p._array for p in parts]
+        at = dim % arrays[0].ndim if -arrays[0].ndim <= dim < arrays[0].ndim else -1
+        y = fresh(ops.concatenate(arrays, at))
+    except (AttributeError, IndexError, TypeError, ValueError, ZeroDivisionError):
         return _cat_of_unlike("cat", parts, dim)
-    on_tape = _on_tape(parts)
-    if array.dtype is not parts[0]._array.dtype or (on_tape and _are_unlike(parts)):
-        return _cat_of_unlike("cat", parts, dim)
-    y = fresh(array)
-    if on_tape:
-        at = dim % array.ndim
-        record(y, _CAT, tuple(parts), (at, [p._array.shape[at] for p in parts]))
+    if _on_tape(parts):
+        record(y, _CAT, tuple(parts), (at, [a.shape[at] for a in arrays]))
     return y
-
-
-def _are_unlike(parts: Sequence[Tensor]) -> bool:
-    dtype = parts[0]._array.dtype
-    return any(p._array.dtype is not dtype for p in parts)
 
 
 def _cat_of_unlike(op: str, tensors: Any, dim: Any) -> Tensor:
@@ -563,9 +556,11 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
         raise error(
             ValueError, "split", f"lengths that add up to {total}", list(lengths), "adjust them"
         )
+    array, before = x._array, (slice(None),) * at
     pieces, start = [], 0
     for length in lengths:
-        pieces.append(one_of_many(narrow(x, at, start, length), "split"))
+        key = (*before, slice(start, start + length))
+        pieces.append(one_of_many(sliced(x, array[key], key), "split"))
         start += length
     return tuple(pieces)
 
@@ -618,6 +613,5 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
             ValueError, "narrow", f"a range within {x.shape[at]}", (start, start + length),
             "shorten it",
         )  # fmt: skip
-    key = (slice(None),) * at + (slice(start, start + length),)
-    result: Tensor = x[key]
-    return result
+    key = (*(slice(None),) * at, slice(start, start + length))
+    return sliced(x, x._array[key], key)

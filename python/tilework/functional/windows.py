@@ -29,7 +29,7 @@ def output_size(
     return count
 
 
-_LONG = 2048  # outputs: from here on a table of runs
+_LONG = 256  # outputs: from here on a table of runs
 
 
 @lru_cache(maxsize=512)

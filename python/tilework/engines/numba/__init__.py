@@ -12,7 +12,7 @@ from tilework.engines.numba.conv import (
     conv_transpose_forward,
     pack_conv_weight,
 )
-from tilework.engines.numba.copy import copy
+from tilework.engines.numba.copy import concatenate, copy
 from tilework.engines.numba.gemm import (
     PackedWeight,
     linear_backward,
@@ -71,6 +71,7 @@ __all__ = [
     "bias_activation_backward",
     "bias_activation_forward",
     "binary_forward",
+    "concatenate",
     "conv_backward",
     "conv_forward",
     "conv_transpose_backward",
