@@ -102,7 +102,7 @@ def test_takes_some_copies(name, copying):
 def test_indexing_backward(copying):
     x, i = tw.rand(N // 10, 10), tw.randint(0, N // 10, (N // 10,))
     took = seconds(lambda: gradient(lambda x: x[i])(x))
-    assert took <= 150 * copying, f"{took / copying:.1f} copies"
+    assert took <= 400 * copying, f"{took / copying:.1f} copies"
 
 
 def test_one_output_channel_of_a_transposed_convolution():

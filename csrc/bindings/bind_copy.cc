@@ -46,7 +46,8 @@ py::object concatenated(py::handle list, int64_t axis) {
     if (!alike)
       refuse(op, "expected shapes alike but along axis " + std::to_string(axis) + "; got " +
                      shape_text(first) + " and " + shape_text(part));
-    length += part.shape[axis];
+    if (__builtin_add_overflow(length, part.shape[axis], &length))
+      refuse(op, "expected a length that fits into 64 bits; got more");
   }
   npy_intp shape[kMaxDims];
   std::copy_n(parts[0].shape, parts[0].ndim, shape);

@@ -529,6 +529,13 @@ def _copy(rng: Generator) -> Arguments:
     return {"x": make.array(*_shape(make)), "keep_layout": make.flag()}
 
 
+def _concatenate(rng: Generator) -> Arguments:
+    make = _ordered(rng)
+    shape = _shape(make)
+    axis = make.one_of(*range(len(shape)))
+    return {"arrays": [make.array(*shape) for _ in range(make.size(4))], "axis": axis}
+
+
 def _random(rng: Generator, dtype: bool) -> Arguments:
     make = Maker(rng)
     kind = {"dtype": make.one_of("float32", "float64")} if dtype else {}
@@ -594,6 +601,7 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "scatter_add": _scatter_add,
     "index_add": _index_add,
     "copy": _copy,
+    "concatenate": _concatenate,
     "random_bits": lambda rng: _random(rng, False),
     "uniform": lambda rng: _random(rng, True),
     "normal": lambda rng: _random(rng, True),
