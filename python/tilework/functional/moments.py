@@ -113,7 +113,8 @@ def _deviation(
         value = value.reshape([n for i, n in enumerate(x.shape) if i not in over])
     y = fresh(value)
     if mode.enabled and x._requires_grad:
-        record(y, op, (x,), (over, center, divisor, root), (x._storage,))
+        read = (x._storage,) if root is None else (x._storage, y._storage)  # the root is y itself
+        record(y, op, (x,), (over, center, divisor, root), read)
     return y
 
 

@@ -63,7 +63,7 @@ def patterns(shape: Shape) -> dict[str, tuple[int, ...]]:
     an axis; and axes of size 1 with strides that fit nothing.
 
     >>> sorted(set(patterns((3, 4)).values()))
-    [(-4, -1), (-4, 1), (0, 0), (0, 1), (1, 0), (1, 1), (1, 3), (4, -1), (4, 2), (8, 1), (8, 2)]
+    [(-4, -1), (-4, 1), (0, 0), (0, 1), (1, 0), (1, 1), (1, 3), (4, -1), (8, 1), (8, 2)]
     """
     ndim, every = len(shape), tuple(range(len(shape)))
     plain = _dense(shape, every)

@@ -53,26 +53,30 @@ def _sizes() -> Iterator[Row]:
                 _said(of),
                 lambda x, right=right: np.asarray(right),
             )
-    for layout, strides in (
-        ("contiguous", (12, 4, 1)),
-        ("transposed", (1, 2, 6)),
-        ("expanded", (12, 4, 0)),
-    ):
-        made = given(floats(*SHAPE, layout=layout))
-        own = {"peer": "same" if layout == "contiguous" else None}  # the judge gets copies
-        of_all, of_one = np.array(strides), np.array(strides[1])
-        dense = np.array(layout == "contiguous")
+    views: tuple[tuple[str, Callable[[Any], Any], tuple[int, ...]], ...] = (
+        ("contiguous", lambda x: x, (12, 4, 1)),
+        ("transposed", lambda x: x.transpose(0, 2), (1, 4, 12)),
+        ("expanded", lambda x: x[:, :, :1].expand(2, 3, 4), (12, 4, 0)),
+        ("sliced", lambda x: x[:, 1:, ::2], (12, 4, 2)),
+    )
+    for word, view, strides in views:
+
+        def of(tw: Any, view: Callable[[Any], Any] = view) -> Any:
+            return view(tw.zeros(*SHAPE))
+
         yield (
-            f"stride ({layout})", made, _said(lambda x: list(x.stride())),
-            lambda x, right=of_all: right, own,
+            f"stride ({word})", given(), lambda tw, F, of=of: tw.tensor(list(of(tw).stride())),
+            lambda right=strides: np.array(right), ONCE,
         )  # fmt: skip
         yield (
-            f"stride of an axis ({layout})", made, _said(lambda x: x.stride(1)),
-            lambda x, right=of_one: right, own,
+            f"stride of an axis ({word})", given(),
+            lambda tw, F, of=of: tw.tensor(of(tw).stride(1)),
+            lambda right=strides[1]: np.array(right), ONCE,
         )  # fmt: skip
         yield (
-            f"is_contiguous ({layout})", made, _said(lambda x: x.is_contiguous()),
-            lambda x, right=dense: right, own,
+            f"is_contiguous ({word})", given(),
+            lambda tw, F, of=of: tw.tensor(of(tw).is_contiguous()),
+            lambda right=word == "contiguous": np.array(right), ONCE,
         )  # fmt: skip
     bytes_ = {"dtypes": ("float64",)}
     made = given(floats(*SHAPE))
