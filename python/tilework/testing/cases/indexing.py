@@ -102,10 +102,10 @@ def _keyed() -> Iterator[Row]:
         lambda x: x[[0, 2], [1, 3]],
     )
     for layout in LAYOUTS:
-        made = given(floats(*SHAPE, layout=layout), integers(0, 4, 3), integers(0, 6, 3))
+        strided = given(floats(*SHAPE, layout=layout), integers(0, 4, 3), integers(0, 6, 3))
         yield (
             f"getitem {layout}",
-            made,
+            strided,
             lambda tw, F, x, i, j: x[i, :, j],
             lambda x, i, j: x[i, :, j],
         )

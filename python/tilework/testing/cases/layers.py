@@ -22,7 +22,7 @@ from tilework.testing.inputs import distinct, positive
 from tilework.testing.rows import Row, floats, given, integers, rows
 from tilework.testing.tolerance import Tolerance, eps, growth, tiny
 
-Make = Callable[[Any], Any]  # from `nn` to a layer
+Make = Callable[..., Any]  # from `nn` to a layer
 IMAGE, LINE, ROWS = (2, 4, 6, 5), (2, 4, 9), (3, 7)
 
 
@@ -194,19 +194,19 @@ def _norms() -> Iterator[Row]:
             **kind,
         )
     for name, shape in (("InstanceNorm1d", LINE), ("InstanceNorm2d", IMAGE)):
-        axes = tuple(range(2, len(shape)))
+        within = tuple(range(2, len(shape)))
         yield _layer(
             name,
             lambda nn, name=name: getattr(nn, name)(4),
             shape,
-            lambda x, axes=axes: _normed(x, axes),
+            lambda x, axes=within: _normed(x, axes),
             tolerance=_scaled(math.prod(shape[2:])),
         )
         yield _layer(
             f"{name} affine",
             lambda nn, name=name: getattr(nn, name)(4, affine=True),
             shape,
-            lambda x, w, b, axes=axes: _normed(x, axes) * _by_channel(w, x) + _by_channel(b, x),
+            lambda x, w, b, axes=within: _normed(x, axes) * _by_channel(w, x) + _by_channel(b, x),
             [(4,), (4,)],
             tolerance=_scaled(math.prod(shape[2:])),
         )
@@ -397,9 +397,10 @@ def _between(x: Array) -> Array:
     """Linear along both axes, from corner to corner."""
     for axis, count in ((2, 11), (3, 9)):
         at = np.linspace(0, x.shape[axis] - 1, count)
-        x = np.apply_along_axis(
-            lambda line, at=at: np.interp(at, np.arange(len(line)), line), axis, x
-        )
+        lines = np.moveaxis(x, axis, -1)
+        places = np.arange(lines.shape[-1])
+        made = [np.interp(at, places, line) for line in lines.reshape(-1, len(places))]
+        x = np.moveaxis(np.stack(made).reshape(*lines.shape[:-1], count), -1, axis)
     return x
 
 
@@ -409,7 +410,7 @@ def _between(x: Array) -> Array:
 def _huber(delta: float) -> Callable[[Array, Array], Array]:
     def of(x: Array, y: Array) -> Array:
         away = np.abs(x - y)
-        return np.where(away < delta, away * away / 2, delta * (away - delta / 2))
+        return np.asarray(np.where(away < delta, away**2 / 2, delta * (away - delta / 2)))
 
     return of
 
@@ -511,7 +512,7 @@ def _of_modules(kind: str) -> Make:
 
 
 def _chained(x: Array, v: Array, a: Array, w: Array, b: Array) -> Array:
-    return np.tanh(x @ v.T + a) @ w.T + b
+    return np.asarray(np.tanh(x @ v.T + a) @ w.T + b)
 
 
 def _containers() -> Iterator[Row]:

@@ -69,9 +69,9 @@ def _unet(w: Weights, x: Array) -> Array:
 
 def _block(w: Weights, at: str, x: Array, stride: int, dilation: int) -> Array:
     """A basic block or a bottleneck, by the number of its convolutions."""
-    wide = {"stride": stride, "padding": dilation, "dilation": dilation}
+    wide: dict[str, Any] = {"stride": stride, "padding": dilation, "dilation": dilation}
     if f"{at}.conv3.weight" in w:
-        settings: tuple[dict[str, int], ...] = ({}, wide, {})
+        settings: tuple[dict[str, Any], ...] = ({}, wide, {})
     else:
         settings = (wide, {"padding": 1})
     y = x

@@ -96,6 +96,10 @@ def _powers() -> Iterator[Row]:
         )  # fmt: skip
 
 
+def _in_place(sign: Callable[..., Any], x: Any, other: Any) -> Any:
+    return sign(x, other)
+
+
 def _elementwise() -> Iterator[Row]:
     made = given(floats(*SHAPE, values=away_from_zero))
     none = {"differentiable": ()}
@@ -114,15 +118,20 @@ def _elementwise() -> Iterator[Row]:
         lambda tw, F, x: (x * 1).clamp_max_(0.25),
         lambda x: np.minimum(x, 0.25),
     )
-    yield "__ipow__", made, lambda tw, F, x: operator.ipow(x * 1, 2), lambda x: x**2
+    yield "__ipow__", made, lambda tw, F, x: _in_place(operator.ipow, x * 1, 2), lambda x: x**2
     yield (
         "__ifloordiv__",
         made,
-        lambda tw, F, x: operator.ifloordiv(x * 1, 0.75),
+        lambda tw, F, x: _in_place(operator.ifloordiv, x * 1, 0.75),
         lambda x: x // 0.75,
         none,
     )
-    yield "__imod__", made, lambda tw, F, x: operator.imod(x * 1, 0.75), lambda x: x % 0.75
+    yield (
+        "__imod__",
+        made,
+        lambda tw, F, x: _in_place(operator.imod, x * 1, 0.75),
+        lambda x: x % 0.75,
+    )
     for name, sign in (("iand", operator.iand), ("ior", operator.ior), ("ixor", operator.ixor)):
         yield (
             f"__{name}__", given(flags(5, 7), flags(7)),

@@ -136,7 +136,7 @@ def _logsumexp(axes: Any, kept: bool = False) -> Any:
         top = x.max(axes, keepdims=True)
         top = np.where(np.isfinite(top), top, 0.0)
         total = np.log(np.exp(x - top).sum(axes, keepdims=True)) + top
-        return total if kept else np.squeeze(total, axes)
+        return np.asarray(total if kept else np.squeeze(total, axes))
 
     return expected
 
