@@ -92,6 +92,8 @@ DType dtype_of(PyArrayObject* a) {
 // The bytes of such an array. Strides count an axis without elements as one: they must not overflow
 // either.
 npy_intp bytes_of(DType dtype, int ndim, const npy_intp* shape) {
+  if (dtype == DType::other)
+    throw py::type_error("[array] expected a dtype that tilework has; got another: convert it");
   npy_intp strided = PyDataType_ELSIZE(g_descr[static_cast<int>(dtype)]);
   bool empty = false;
   for (int i = 0; i < ndim; ++i) {
