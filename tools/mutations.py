@@ -1,0 +1,435 @@
+# ruff: noqa: E501 (the sources' lines are as long as they are)
+"""The bugs of tools/mutate.py: one line each, of the kinds that such a library breaks by.
+
+Tails and strides, the last of a block, order of operations, what a gradient leaves out, limits,
+state and files, and the paths that few calls take.
+"""
+
+from typing import NamedTuple
+
+K = "csrc/kernels"
+P = "python/tilework"
+
+
+class Mutation(NamedTuple):
+    """`line` of `file`, which has it once, becomes `bug`; `tests`: which will likely see it."""
+
+    name: str
+    file: str
+    line: str
+    bug: str
+    tests: tuple[str, ...]
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    # --- kernels ---
+    Mutation(
+        "pointwise: a streamed array's last vector",
+        f"{K}/pointwise/pointwise_body.h",
+        "    lanes.write(y + i, Op::forward(lanes.read(x + i)));",
+        "    if (!stream || i + 1 < n) lanes.write(y + i, Op::forward(lanes.read(x + i)));",
+        ("test_pointwise_native.py",),
+    ),
+    Mutation(
+        "pointwise: sides of a scalar operand",
+        f"{K}/pointwise/pointwise_body.h",
+        "    const Vec<T> vb = kScalar == Scalar::b ? one_b : lanes.read(b + i);",
+        "    const Vec<T> vb = kScalar == Scalar::b ? one_a : lanes.read(b + i);",
+        ("test_pointwise_native.py", "test_cases_forward.py"),
+    ),
+    Mutation(
+        "pointwise: bias gradient without its fourth row",
+        f"{K}/pointwise/pointwise_body.h",
+        "      const Vec<T> second = row(at + 2 * cols, lanes) + row(at + 3 * cols, lanes);",
+        "      const Vec<T> second = row(at + 2 * cols, lanes) + row(at + 2 * cols, lanes);",
+        ("test_pointwise_native.py",),
+    ),
+    Mutation(
+        "pointwise: dropout keeps at the threshold's other side",
+        f"{K}/pointwise/pointwise_body.h",
+        "words[i] >= threshold ? scale : T(0)",
+        "words[i] > threshold + 64 ? scale : T(0)",
+        ("test_random_native.py", "test_pointwise_native.py"),
+    ),
+    Mutation(
+        "pointwise: dropout's position in a chunk",
+        f"{K}/pointwise/pointwise.cc",
+        "           static_cast<uint64_t>(begin), x + begin, y + begin, count, stream);",
+        "           static_cast<uint64_t>(0), x + begin, y + begin, count, stream);",
+        ("test_pointwise_native.py", "test_random_native.py"),
+    ),
+    Mutation(
+        "pointwise: x ** 3 as a square",
+        f"{K}/pointwise/pointwise.cc",
+        "    named(UnaryOp::cube);",
+        "    named(UnaryOp::square);",
+        ("test_pointwise_native.py", "test_cases_forward.py"),
+    ),
+    Mutation(
+        "pointwise: broadcast strides of an outer axis",
+        f"{K}/pointwise/pointwise.cc",
+        "                     b_at += rest % m.size[i] * m.b_stride[i];",
+        "                     b_at += rest % m.size[i] * m.a_stride[i];",
+        ("test_pointwise_native.py",),
+    ),
+    Mutation(
+        "softmax: a strided axis without its maximum",
+        f"{K}/softmax/softmax_body.h",
+        "    lanes.store(top + c, max(lanes.load(x + i), lanes.load(top + c)));",
+        "    lanes.store(top + c, Vec<T>::zero());",
+        ("test_softmax_native.py",),
+    ),
+    Mutation(
+        "softmax: a strided axis' last block of rows",
+        f"{K}/softmax/softmax_body.h",
+        "    const int64_t end = length - begin < kBlock ? length : begin + kBlock;",
+        "    const int64_t end = length - begin < kBlock ? length - (begin > 0) : begin + kBlock;",
+        ("test_softmax_native.py",),
+    ),
+    Mutation(
+        "softmax: one vector's row of nothing but -Inf",
+        f"{K}/softmax/softmax_body.h",
+        "  const Vec<T> v = lanes.load_or(x, Vec<T>(-RowLimits<T>::infinity));",
+        "  const Vec<T> v = lanes.load_or(x, Vec<T>::zero());",
+        ("test_softmax_native.py",),
+    ),
+    Mutation(
+        "softmax: the log's gradient",
+        f"{K}/softmax/softmax_body.h",
+        "  return kLog ? fnma(exp_or_zero(y), sum, grad) : y * (grad - sum);",
+        "  return kLog ? fnma(y, sum, grad) : y * (grad - sum);",
+        ("test_softmax_native.py", "test_cases_gradients.py"),
+    ),
+    Mutation(
+        "norm: the residual forgotten",
+        f"{K}/norm/norm_body.h",
+        "    if constexpr (kResidual) v += lanes.load(residual + i);",
+        "    if constexpr (kResidual && !kStream) v += lanes.load(residual + i);",
+        ("test_norm_native.py",),
+    ),
+    Mutation(
+        "norm: the gradient of the mean",
+        f"{K}/norm/norm_body.h",
+        "fma(-away, slope.at(i, lanes), -offset.at(i, lanes))",
+        "fma(-away, slope.at(i, lanes), offset.at(i, lanes))",
+        ("test_norm_native.py",),
+    ),
+    Mutation(
+        "pool: four vectors, the third tap",
+        f"{K}/pool/forward.h",
+        "    for (int64_t j = 1; j < col_count; ++j) {",
+        "    for (int64_t j = 1; j < (kVectors == 4 && col_count == 3 ? 2 : col_count); ++j) {",
+        ("test_pool_native.py",),
+    ),
+    Mutation(
+        "pool: a window of one column and many rows",
+        f"{K}/pool/forward.h",
+        "    for (int64_t j = 0; j < w.taps; ++j) total = Op::combine(total, x[j * w.step]);",
+        "    for (int64_t j = 0; j < w.taps; ++j) total = Op::combine(total, x[j]);",
+        ("test_pool_native.py",),
+    ),
+    Mutation(
+        "pool: NaN in a maximum with positions",
+        f"{K}/pool/forward.h",
+        "      const Mask<T> better = (best < v) | is_nan(v);",
+        "      const Mask<T> better = (best < v);",
+        ("test_pool_native.py",),
+    ),
+    Mutation(
+        "pool: channels' last tap past the image",
+        f"{K}/pool/forward.h",
+        "has_room<T>(c.start + (c.taps - 1) * c.step, job.width, C);",
+        "has_room<T>(c.start, job.width, C);",
+        ("test_guards.py", "test_pool_native.py"),
+    ),
+    Mutation(
+        "loss: smoothing's share of a weight",
+        f"{K}/loss/loss_body.h",
+        "          {at_label + scale * share * g.weight_sum, scale * share, at_label}, row);",
+        "          {at_label + scale * share, scale * share, at_label}, row);",
+        ("test_loss_native.py",),
+    ),
+    Mutation(
+        "loss: an ignored row keeps its loss",
+        f"{K}/loss/loss_body.h",
+        "    losses[r] = 0;\n",
+        "    losses[r] = 1;\n",
+        ("test_loss_native.py",),
+    ),
+    Mutation(
+        "loss: huber beyond its limit",
+        f"{K}/loss/loss_body.h",
+        "limit * (size - half * limit)",
+        "limit * (size - limit)",
+        ("test_cases_forward.py",),
+    ),
+    Mutation(
+        "optim: Nesterov's look ahead",
+        f"{K}/optim/optim_body.h",
+        "      g = kNesterov ? fma(b, Vec<T>(f.momentum), g) : b;",
+        "      g = kNesterov ? fma(b, Vec<T>(f.momentum), b) : b;",
+        ("test_optim_native.py", "test_optim.py"),
+    ),
+    Mutation(
+        "optim: AMSGrad's maximum not kept",
+        f"{K}/optim/optim_body.h",
+        "      lanes.store(max_exp_avg_sq + i, v);",
+        "      lanes.store(max_exp_avg_sq + i, lanes.load(max_exp_avg_sq + i));",
+        ("test_optim_native.py",),
+    ),
+    Mutation(
+        "optim: epsilon under the root",
+        f"{K}/optim/optim_body.h",
+        "fma(sqrt(v), Vec<T>(f.root_scale), Vec<T>(f.eps))",
+        "sqrt(fma(v, Vec<T>(f.root_scale * f.root_scale), Vec<T>(f.eps)))",
+        ("test_optim_native.py",),
+    ),
+    Mutation(
+        "random: the last step of a fill",
+        f"{K}/random/random_body.h",
+        "      for (int64_t j = i; j < end; ++j) out[j] = last[j - i];",
+        "      for (int64_t j = i; j < end; ++j) out[j] = last[0];",
+        ("test_random_native.py",),
+    ),
+    Mutation(
+        "random: uniform numbers of 23 bits",
+        f"{K}/random/random_body.h",
+        "words[i] >> 8)) * 0x1p-24f",
+        "words[i] >> 9)) * 0x1p-23f",
+        ("test_random_native.py",),
+    ),
+    Mutation(
+        "reduce: rows of a column's rest",
+        f"{K}/reduce/reduce_body.h",
+        "  for (; r < n; ++r)\n",
+        "  for (; r + 1 < n; ++r)\n",
+        ("test_reduce_native.py",),
+    ),
+    Mutation(
+        "reduce: the right half of a long row",
+        f"{K}/reduce/reduce_body.h",
+        "row<T, Op>(x + left, n - left, ahead)",
+        "row<T, Op>(x + left, n - left - 1, ahead)",
+        ("test_reduce_native.py",),
+    ),
+    Mutation(
+        "index: indices of a strided sort",
+        f"{K}/index/index.cc",
+        "    values[i * stride] = x[at * stride];",
+        "    values[i * stride] = x[at];",
+        ("test_cases_forward.py",),
+    ),
+    Mutation(
+        "index: a chain of bfloat16 additions",
+        f"{K}/index/index.cc",
+        "std::is_same_v<T, bfloat16> ? 1 : kShortChain",
+        "std::is_same_v<T, bfloat16> ? 255 : kShortChain",
+        ("test_sums.py",),
+    ),
+    Mutation(
+        "gemm: the pairs' sums of a batch's later blocks",
+        f"{K}/gemm/gemm.cc",
+        "      g.b += step * b_strides[i];",
+        "      g.b += step * a_strides[i];",
+        ("test_gemm_native.py",),
+    ),
+    Mutation(
+        "gemm: rows of a tile three by three",
+        f"{K}/gemm/tile.h",
+        "    for (int i = 0; i < kBases; ++i) base[i] = a_data + 3 * i * a.row;",
+        "    for (int i = 0; i < kBases; ++i) base[i] = a_data + (i == 1 ? 2 : 3 * i) * a.row;",
+        ("test_gemm_native.py",),
+    ),
+    Mutation(
+        "gemm: the bias gradient's rest of rows",
+        f"{K}/gemm/epilogue.h",
+        "    for (; i < args.rows; ++i) activation_backward_rows<activation, 1>(args, i);",
+        "    for (; i + 1 < args.rows; ++i) activation_backward_rows<activation, 1>(args, i);",
+        ("test_gemm_native.py", "test_cases_gradients.py"),
+    ),
+    # --- the tape ---
+    Mutation(
+        "tape: a leaf's second gradient replaces its first",
+        f"{P}/autograd.py",
+        "                if p._grad is None:\n                    p._grad = g\n                else:\n                    _accumulate(p, g)",
+        "                p._grad = g",
+        ("test_autograd.py",),
+    ),
+    Mutation(
+        "tape: a write is not noticed",
+        f"{P}/autograd.py",
+        "            if storage.version > time:",
+        "            if storage.version > time + 1:",
+        ("test_autograd.py", "test_inplace.py", "test_guarded.py"),
+    ),
+    Mutation(
+        "tape: a result used three times",
+        f"{P}/autograd.py",
+        "                pending[p] = add_arrays(pending[p], g)\n                owned.add(p)",
+        "                pending[p] = g\n                owned.add(p)",
+        ("test_autograd.py",),
+    ),
+    Mutation(
+        "tape: a leaf's gradient is another's array",
+        f"{P}/autograd.py",
+        "                if g is grad or g.base is not None:",
+        "                if g.base is not None:",
+        ("test_autograd.py",),
+    ),
+    Mutation(
+        "tape: additions of threads unlocked",
+        f"{P}/autograd.py",
+        "    with _LOCKS[id(leaf) >> 5 & 63]:\n        if leaf._grad is None:",
+        "    if True:\n        if leaf._grad is None:",
+        ("test_backward_threads.py",),
+    ),
+    # --- functions ---
+    Mutation(
+        "sums: a broadcast gradient of (4, 1) + (1, 1)",
+        f"{P}/functional/pointwise.py",
+        "    return grad if grad.shape == shape else ops.sum_to_shape(grad, shape)",
+        "    return grad if grad.size == t._array.size or len(shape) == 2 == grad.ndim and shape[1] == grad.shape[1] else ops.sum_to_shape(grad, shape)",
+        ("test_cases_gradients.py",),
+    ),
+    Mutation(
+        "tape: a product does not read its other side",
+        f"{P}/functional/pointwise.py",
+        '    if op.reads == "other" and not a._requires_grad:\n        return (a._storage,)',
+        '    if op.reads == "other" and not a._requires_grad:\n        return ()',
+        ("test_inplace.py", "test_guarded.py"),
+    ),
+    Mutation(
+        "clamp: a bound's gradient",
+        f"{P}/functional/indexing.py",
+        "        found[1] = sum_to(zero_where(grad, ~least), low)",
+        "        found[1] = sum_to(zero_where(grad, least), low)",
+        ("test_cases_gradients.py", "test_limits.py"),
+    ),
+    Mutation(
+        "std: equal values",
+        f"{P}/functional/moments.py",
+        "            scale = np.where(root == 0, dtype.type(0), 0.5 * scale / root)",
+        "            scale = 0.5 * scale / root",
+        ("test_limits.py",),
+    ),
+    Mutation(
+        "var: its second derivative",
+        f"{P}/functional/moments.py",
+        "        return (grad * away * (2.0 / divisor),)",
+        "        return (grad * away * (1.0 / divisor),)",
+        ("test_second_derivatives.py",),
+    ),
+    Mutation(
+        "fold: windows that overlap",
+        f"{P}/functional/unfold.py",
+        "        image[here] += split[there]",
+        "        image[here] = split[there]",
+        ("test_cases_forward.py",),
+    ),
+    Mutation(
+        "pad: what a negative padding cuts at the end",
+        f"{P}/functional/pad.py",
+        "    grown = [(max(b, 0), max(a, 0)) for b, a in pairs]",
+        "    grown = [(max(b, 0), max(b, 0)) for b, a in pairs]",
+        ("test_cases_forward.py",),
+    ),
+    Mutation(
+        "cat: the gradient in the other order",
+        f"{P}/functional/shape.py",
+        "    dim, lengths = saved\n    return split(grad, lengths, dim)",
+        "    dim, lengths = saved\n    return split(grad, lengths, dim)[::-1]",
+        ("test_second_derivatives.py", "test_autograd.py"),
+    ),
+    Mutation(
+        "layout: a view of what lies elsewhere",
+        f"{P}/layout.py",
+        "        if shape[i] == 1 and not strides[i]:",
+        "        if shape[i] == 1:",
+        ("test_layout.py", "test_layout_torch.py"),
+    ),
+    Mutation(
+        "layout: C order is read off lengths of one",
+        f"{P}/layout.py",
+        "        if length != 1:\n            if stride != step:",
+        "        if length:\n            if stride != step:",
+        ("test_layout.py", "test_layout_torch.py"),
+    ),
+    Mutation(
+        "random: a drawing's number is not counted",
+        f"{P}/functional/random.py",
+        "            return self._seed, call",
+        "            return self._seed, call & ~1",
+        ("test_random.py",),
+    ),
+    # --- layers, optimisers, files ---
+    Mutation(
+        "norm: running variance with bias",
+        f"{P}/functional/norm.py",
+        "    _move(running_var, momentum, variance)",
+        "    _move(running_var, momentum, variance * 0.9)",
+        ("test_norm.py",),
+    ),
+    Mutation(
+        "clip_grad_norm_: parameters of one element",
+        f"{P}/nn/utils.py",
+        "    grads = [p.grad for p in found if p.grad is not None]",
+        "    grads = [p.grad for p in found if p.grad is not None and p.numel() > 1]",
+        ("test_nn.py",),
+    ),
+    Mutation(
+        "load_state_dict: half applied",
+        f"{P}/nn/module.py",
+        '            for name in arrays:\n                check_writable("load_state_dict", own[name])\n            for name, array in arrays.items():',
+        '            for name, array in arrays.items():\n                check_writable("load_state_dict", own[name])',
+        ("test_nn.py",),
+    ),
+    Mutation(
+        "load_state_dict: a packed weight stays",
+        f"{P}/nn/module.py",
+        "                own[name]._array[...] = array\n                written(own[name])",
+        "                own[name]._array[...] = array",
+        ("test_nn.py", "test_layout.py"),
+    ),
+    Mutation(
+        "optim: a frozen step counts",
+        f"{P}/optim/adam.py",
+        '            counts.append(state["step"])',
+        '            counts.append(max(state["step"], 1))',
+        ("test_optim.py", "test_optim_native.py"),
+    ),
+    Mutation(
+        "optim: Adam's other beta",
+        f"{P}/optim/adam.py",
+        '        beta1, beta2 = group["betas"]',
+        '        beta2, beta1 = group["betas"]',
+        ("test_optim_native.py",),
+    ),
+    Mutation(
+        "schedule: a period too early",
+        f"{P}/optim/lr_scheduler.py",
+        "        if self.last_epoch == 0 or self.last_epoch % self.step_size:\n",
+        "        if self.last_epoch == 0 or (self.last_epoch + 1) % self.step_size:\n",
+        ("test_optim.py",),
+    ),
+    Mutation(
+        "schedule: a cosine that does not rise again",
+        f"{P}/optim/lr_scheduler.py",
+        "            rise = (1 - math.cos(math.pi / self.T_max)) / 2",
+        "            rise = 0.0",
+        ("test_optim.py",),
+    ),
+    Mutation(
+        "checkpoint: keys that collide",
+        f"{P}/io/checkpoint.py",
+        '    while not name or name == "__metadata__" or name in tensors:',
+        '    while not name or name == "__metadata__":',
+        ("test_io.py",),
+    ),
+    Mutation(
+        "checkpoint: keys of numbers become text",
+        f"{P}/io/checkpoint.py",
+        "        if all(type(k) is str for k in value):",
+        "        if all(type(k) in (str, int) for k in value):",
+        ("test_io.py",),
+    ),
+)
