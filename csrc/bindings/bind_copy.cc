@@ -14,11 +14,10 @@ namespace {
 py::object copied(py::handle array, bool keep_layout) {
   const ArrayView x = view(array, "copy", "x");
   if (x.dtype == DType::other)
-    throw py::type_error("[copy] expected `x` of a dtype that tilework has; got another: convert it");
-  if (x.ndim > kMaxDims)
-    refuse("copy", "expected at most 32 axes; got " + std::to_string(x.ndim));
-  const py::object result =
-      keep_layout ? new_array_like(x) : new_array(x.dtype, x.ndim, x.shape);
+    throw py::type_error(
+        "[copy] expected `x` of a dtype that tilework has; got another: convert it");
+  if (x.ndim > kMaxDims) refuse("copy", "expected at most 32 axes; got " + std::to_string(x.ndim));
+  const py::object result = keep_layout ? new_array_like(x) : new_array(x.dtype, x.ndim, x.shape);
   copy_into(view_own(result), x);
   return result;
 }
@@ -73,8 +72,7 @@ py::object concatenated(py::handle list, int64_t axis) {
 
 void bind_copy(py::module_& m) {
   m.def("concatenate", &concatenated, py::arg("arrays"), py::arg("axis"));
-  m.def("copy", &copied, py::arg("x"),
-        py::arg("keep_layout"));
+  m.def("copy", &copied, py::arg("x"), py::arg("keep_layout"));
 }
 
 }  // namespace tilework

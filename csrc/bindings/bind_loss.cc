@@ -180,8 +180,10 @@ struct DistanceInput {
 struct DistanceName {
   const char *name, *op;
 };
-constexpr DistanceName kDistances[] = {
-    {"square", "mse_loss"}, {"absolute", "l1_loss"}, {"huber", "huber_loss"}, {"smooth", "smooth_l1_loss"}};
+constexpr DistanceName kDistances[] = {{"square", "mse_loss"},
+                                       {"absolute", "l1_loss"},
+                                       {"huber", "huber_loss"},
+                                       {"smooth", "smooth_l1_loss"}};
 
 int distance_from(py::handle name) {
   for (int i = 0; i < static_cast<int>(Distance::count); ++i)

@@ -120,8 +120,8 @@ TW_INLINE Vec<T> tanh(Vec<T> x) {
   return copysign(t / (t + two), x);
 }
 
-// x = 2^exponent * mantissa, sqrt(1/2) <= mantissa < sqrt(2), for positive finite x (normal x, unless
-// kDenormals).
+// x = 2^exponent * mantissa, sqrt(1/2) <= mantissa < sqrt(2), for positive finite x (normal x,
+// unless kDenormals).
 template <class T>
 struct LogParts {
   Vec<T> exponent, mantissa;

@@ -12,8 +12,8 @@ namespace tilework::TW_ISA {
 TW_INLINE Vec<double> low_doubles(Vec<float> v) { return _mm512_cvtps_pd(low_half(v.v)); }
 TW_INLINE Vec<double> high_doubles(Vec<float> v) { return _mm512_cvtps_pd(high_half(v.v)); }
 TW_INLINE Vec<float> floats(Vec<double> low, Vec<double> high) {
-  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low.v)),
-                            _mm512_cvtpd_ps(high.v), 1);
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low.v)), _mm512_cvtpd_ps(high.v),
+                            1);
 }
 #elif defined(__AVX2__)
 TW_INLINE Vec<double> low_doubles(Vec<float> v) {
@@ -39,8 +39,8 @@ TW_INLINE Vec<float> floats(Vec<double> low, Vec<double> high) {
 }
 #endif
 
-// log2(x) to 2^-37 of itself for x = 2^e m: e + s q(s^2), s = (m - 1) / (m + 1). A float's denormals
-// are normal doubles. 0 gives -1023, infinity 1024.
+// log2(x) to 2^-37 of itself for x = 2^e m: e + s q(s^2), s = (m - 1) / (m + 1). A float's
+// denormals are normal doubles. 0 gives -1023, infinity 1024.
 TW_INLINE Vec<double> log2_of_float(Vec<double> x) {
   constexpr double q[] = {0x1.71547652bed13p+1, 0x1.ec709d13c0821p-1, 0x1.27777f461993ep-1,
                           0x1.a58dceca72ce8p-2, 0x1.5ce39e0f72792p-2};

@@ -82,8 +82,8 @@ int64_t count_of(const CopyShape& s) {
   return count;
 }
 
-// piece(from, to) for each place along the axes of `outer`, of `bytes` each. The last of the axes is
-// stepped along: short pieces take less time than the divisions that find a place.
+// piece(from, to) for each place along the axes of `outer`, of `bytes` each. The last of the axes
+// is stepped along: short pieces take less time than the divisions that find a place.
 template <class Piece>
 void for_each_piece(const CopyShape& outer, int64_t bytes, const char* from, char* to,
                     Piece piece) {
@@ -145,9 +145,8 @@ void copy_of(const CopyShape& s, const char* from, char* to) {
   }
   const CopyShape outer = without(s, inner, inner);
   if (packs && from_step == size)
-    return for_each_piece(outer, n * size, from, to, [&](const char* f, char* t) {
-      copy_run(f, t, n * size);
-    });
+    return for_each_piece(outer, n * size, from, to,
+                          [&](const char* f, char* t) { copy_run(f, t, n * size); });
   for_each_piece(outer, n * size, from, to, [&](const char* f, char* t) {
     for (int64_t i = 0; i < n; ++i)
       std::memcpy(t + i * s.to_stride[inner], f + i * from_step, sizeof(T));

@@ -245,7 +245,9 @@ void topk_axis(const AxisShape& s, int64_t k, bool largest, const T* x, T* value
 }
 
 int64_t first_outside(const int64_t* index, int64_t count, int64_t n) {
-  const auto outside = [=](int64_t i) { return static_cast<uint64_t>(i) >= static_cast<uint64_t>(n); };
+  const auto outside = [=](int64_t i) {
+    return static_cast<uint64_t>(i) >= static_cast<uint64_t>(n);
+  };
   bool any = false;  // without a way out, so that it compiles to vectors
   for (int64_t i = 0; i < count; ++i) any |= outside(index[i]);
   return any ? std::find_if(index, index + count, outside) - index : -1;
@@ -306,8 +308,8 @@ void index_add(int64_t rows, int64_t cols, int64_t count, const T* x, const int6
     index_add_sorted(rows, cols, count, x, index, y);
 }
 
-#define TW_ORDERED(T)                                                        \
-  template void sort_axis(const AxisShape&, bool, const T*, T*, int64_t*);   \
+#define TW_ORDERED(T)                                                      \
+  template void sort_axis(const AxisShape&, bool, const T*, T*, int64_t*); \
   template void topk_axis(const AxisShape&, int64_t, bool, const T*, T*, int64_t*);
 TW_ORDERED(float)
 TW_ORDERED(double)
@@ -318,8 +320,8 @@ TW_ORDERED(uint32_t)
 TW_ORDERED(uint8_t)
 #undef TW_ORDERED
 
-#define TW_ADDED(T)                                                               \
-  template void scatter_add(const GatherShape&, const T*, const int64_t*, T*);    \
+#define TW_ADDED(T)                                                            \
+  template void scatter_add(const GatherShape&, const T*, const int64_t*, T*); \
   template void index_add(int64_t, int64_t, int64_t, const T*, const int64_t*, T*);
 TW_ADDED(float)
 TW_ADDED(double)

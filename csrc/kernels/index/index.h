@@ -36,8 +36,8 @@ struct GatherShape {
   int64_t size[kMaxAxes], index_size[kMaxAxes];
 };
 
-// y[i][j] = x[index[i][j]][j] for axis 0, and so for any. Indices are checked on the way, while they
-// are in the cache: true where all are within the axis, else y means nothing.
+// y[i][j] = x[index[i][j]][j] for axis 0, and so for any. Indices are checked on the way, while
+// they are in the cache: true where all are within the axis, else y means nothing.
 bool gather(const GatherShape& shape, size_t itemsize, const void* x, const int64_t* index,
             void* y);
 // y = 0, and then y[index[i][j]][j] += x[i][j]. T: float, double, bfloat16.

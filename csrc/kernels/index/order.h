@@ -108,9 +108,10 @@ inline constexpr int64_t kBlock = 128;
 
 inline int64_t candidates(int64_t n, int64_t k) { return std::min(2 * k, n) + kBlock; }
 
-// The k first of n, in no order. room: for candidates(n, k) items. key(i, count, keys): of [i, i + count).
-// Candidates gather until there is room for no more; then all but the k first are dropped, and what
-// comes after the last of them is no candidate from then on: most elements are read and no more.
+// The k first of n, in no order. room: for candidates(n, k) items. key(i, count, keys): of [i, i +
+// count). Candidates gather until there is room for no more; then all but the k first are dropped,
+// and what comes after the last of them is no candidate from then on: most elements are read and no
+// more.
 template <class Item, class Keys>
 void first_of(int64_t n, int64_t k, Item* room, Keys key) {
   using K = typename Item::KeyType;

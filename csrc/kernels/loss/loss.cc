@@ -157,7 +157,7 @@ void distance_backward(Distance distance, T limit, const T* grad, const T* a, co
 }
 
 #define TW_INSTANTIATE(T)                                                                        \
-  template void distance_forward(Distance, T, const T*, const T*, int64_t, Reduction, T*);      \
+  template void distance_forward(Distance, T, const T*, const T*, int64_t, Reduction, T*);       \
   template void distance_backward(Distance, T, const T*, const T*, const T*, int64_t, Reduction, \
                                   T*);
 TW_INSTANTIATE(float)

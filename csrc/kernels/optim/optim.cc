@@ -112,8 +112,8 @@ void scale(const GradTensor<T>* tensors, size_t count, double factor) {
   });
 }
 
-#define TW_INSTANTIATE(T)                                    \
-  template double squares_of(const GradTensor<T>*, size_t);  \
+#define TW_INSTANTIATE(T)                                   \
+  template double squares_of(const GradTensor<T>*, size_t); \
   template void scale(const GradTensor<T>*, size_t, double);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)

@@ -293,8 +293,8 @@ bool walks_runs(const PoolShape& s) {
 }
 
 double pool_cost_ns(const PoolShape& s, size_t itemsize) {
-  const double taps = static_cast<double>(most_taps(s.rows, s.out_height)) *
-                      static_cast<double>(most_col_taps(s));
+  const double taps =
+      static_cast<double>(most_taps(s.rows, s.out_height)) * static_cast<double>(most_col_taps(s));
   const double planes = static_cast<double>(s.outer * s.inner);
   const double in = planes * static_cast<double>(s.height * s.width);
   const double out = planes * static_cast<double>(s.out_height * s.out_width);

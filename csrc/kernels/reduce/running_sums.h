@@ -1,8 +1,8 @@
 // Running sums along an axis, in float64: a float32 sum of a million tenths would be a percent off.
 //
-// A chain of additions is what takes the time, so four elements share one link of it: their own sums
-// do not wait for what came before. Built once, for the baseline: the chain is no vector's, and
-// columns are summed faster than memory brings them by the narrowest.
+// A chain of additions is what takes the time, so four elements share one link of it: their own
+// sums do not wait for what came before. Built once, for the baseline: the chain is no vector's,
+// and columns are summed faster than memory brings them by the narrowest.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +35,7 @@ void row(const T* x, T* y, int64_t n) {
   double sum = 0;
   int64_t i = 0;
   for (; i + 4 <= n; i += 4) {
-    const T *from = x + i * step;
+    const T* from = x + i * step;
     T* to = y + i * step;
     const double a = widened(from[0]), b = a + widened(from[step]);
     const double c = b + widened(from[2 * step]), d = c + widened(from[3 * step]);
