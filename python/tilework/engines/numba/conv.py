@@ -198,7 +198,7 @@ def conv_backward(
     return (
         None if dx is None else _channels_first(dx),
         _correlate(dz, x, weight, windows, groups) if need_weight else None,
-        sum(dz, (0, 2, 3)) if need_bias else None,
+        sum(dz, (0, 2, 3), False) if need_bias else None,
         (dz.copy(order="K") if dz is grad else dz) if need_residual else None,
     )
 
@@ -245,5 +245,5 @@ def conv_transpose_backward(
     return (
         _channels_first(_gather(dz, weight, windows, groups)) if need_x else None,
         _correlate(x, dz, weight, windows, groups) if need_weight else None,
-        sum(dz, (0, 2, 3)) if need_bias else None,
+        sum(dz, (0, 2, 3), False) if need_bias else None,
     )

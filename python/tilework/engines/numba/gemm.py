@@ -94,7 +94,7 @@ def linear_backward(
     dtype = x.dtype
     x, weight = _wide(x), _wide(weight)
     dz = activation_gradient(_wide(grad), None if saved is None else _wide(saved), activation)
-    bias = sum(_rows(dz), (0,)) if need_bias else None
+    bias = sum(_rows(dz), (0,), False) if need_bias else None
     if dtype == bfloat16:  # as the compiled engine multiplies it
         dz = _wide(dz.astype(dtype))
     rows = _rows(dz)

@@ -279,7 +279,7 @@ def bias_activation_backward(
     if dz is grad:
         dz = empty_like(grad)
         dz[...] = grad
-    return dz, sum(dz, tuple(range(dz.ndim - 1)))
+    return dz, sum(dz, tuple(range(dz.ndim - 1)), False)
 
 
 def dropout_forward(x: Array, p: float, seed: int, call: int) -> Array:

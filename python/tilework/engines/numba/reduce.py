@@ -9,7 +9,7 @@ Axes = tuple[int, ...]
 
 
 @quiet
-def sum(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+def sum(x: Array, axes: Axes, keepdims: bool) -> Array:
     # In float64: NumPy adds pairs along the last axis alone, and drifts along the others.
     total = np.sum(x, axis=axes, keepdims=keepdims, dtype=np.float64)
     return np.asarray(total, x.dtype, order="C")

@@ -167,8 +167,8 @@ def _far() -> Iterator[Case]:
     for settings in kinds:
         for weight, groups in ((BASE, 1), ((6, 1, 3, 3), 6), ((34, 3, 3, 3), 2)):
             yield _case("conv2d", IMAGE, weight, **settings, groups=groups)
-            if "stride" not in settings:
-                yield _case("conv_transpose2d", (2, 34, 7, 5), (34, 2, 3, 3), **settings)
+        if "stride" not in settings:
+            yield _case("conv_transpose2d", (2, 34, 7, 5), (34, 2, 3, 3), **settings)
     yield _case("conv1d", (2, 3, 9), (4, 3, 5), padding=100, dilation=50)
     yield _case("conv1d", (2, 3, 9), (4, 3, 5), padding=400, dilation=100, stride=200)
     far: Settings = {"padding": 500, "dilation": 500, "stride": 500, "output_padding": 3}
