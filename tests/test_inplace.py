@@ -427,6 +427,24 @@ def retained_and_written(tw, x, w):
     return y * y.grad.clone()
 
 
+def retained_view_of_what_was_written(tw, x, w):
+    y = x * 2
+    v = y[0]
+    v.retain_grad()
+    y[0, 1:] = w[1:]
+    (v * v).sum().backward(retain_graph=True)
+    return y + v.grad.clone()
+
+
+def retained_view_on_the_tape(tw, x, w):
+    y = x * 2
+    v = y[0]
+    v.retain_grad()
+    y[0, 1:] = w[1:]
+    (v * v * v).sum().backward(create_graph=True)
+    return y * v.grad
+
+
 def gradient_of_a_written_tensor(tw, x, w):
     y = x * 2
     y.mul_(x)
@@ -473,7 +491,8 @@ RIGHT = {array_as_an_index_is_written}
 NO_FUNCTION = {
     filled_and_zeroed, detached_twin_of_what_is_not_read, leaf_under_no_grad,
     integers_take_no_gradient, written_under_no_grad, differentiated_through_writes,
-    retained_and_written, gradient_of_a_written_tensor, gradient_of_a_view_that_was_written,
+    retained_and_written, retained_view_of_what_was_written, retained_view_on_the_tape,
+    gradient_of_a_written_tensor, gradient_of_a_view_that_was_written,
 }  # fmt: skip
 
 

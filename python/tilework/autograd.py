@@ -146,7 +146,7 @@ def _walk(
             if storage.version > time:
                 raise _written(op)
         if t._retain:
-            _accumulate(getattr(t, "_aside", NOTHING).whose or t, grad.copy())
+            _accumulate(_keeper(t), grad.copy())
         if op.plain:
             grads = op.backward(grad, inputs, saved)
         elif op is not WRITE:
@@ -262,7 +262,7 @@ def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Te
             raise _written(op)
         with enable_grad():
             if t._retain:
-                t.grad = grad if t.grad is None else t.grad + grad
+                _accumulate_recorded(_keeper(t), grad)
             made_of = _made_of(t)
             grads = op.differentiable(grad, made_of, saved)
             for p, g in zip(made_of, grads, strict=True):
@@ -285,6 +285,20 @@ def _accumulate(leaf: Tensor, grad: Array) -> None:
             ops.accumulate_(total, grad)
         else:
             leaf._grad = add_arrays(total, grad)
+
+
+def _accumulate_recorded(leaf: Tensor, grad: Tensor) -> None:
+    """Adds a tensor to a tensor's gradient, on the tape: a clone is the first, as in PyTorch, since
+    two leaves may have been given one tensor, and it may be the caller's."""
+    with _LOCKS[id(leaf) >> 5 & 63], enable_grad():
+        total = leaf.grad
+        leaf.grad = grad.clone() if total is None else total + grad
+
+
+def _keeper(t: Tensor) -> Tensor:
+    """The tensor that keeps the gradient retained at `t`: a view's part has the view for that."""
+    whose: Tensor | None = getattr(t, "_aside", NOTHING).whose
+    return t if whose is None else whose
 
 
 def _array_to_add_to(total: Any) -> Array:
@@ -322,6 +336,14 @@ def _seed(root: Tensor, gradient: Any) -> Array:
     return seed if seed.dtype == array.dtype else seed.astype(array.dtype)
 
 
+def _seed_on_tape(root: Tensor, gradient: Any) -> Tensor:
+    """The tensor that a recorded walk starts from at `root`, which a result may turn out to be."""
+    seed = _seed(root, gradient)
+    if isinstance(gradient, Tensor):
+        return gradient.to(root.dtype)
+    return fresh(seed.copy())
+
+
 def _needs_grad() -> RuntimeError:
     return error(
         RuntimeError, "backward", "a tensor that requires grad", "one that does not",
@@ -352,19 +374,17 @@ def backward(
     """
     if not self._requires_grad:
         raise _needs_grad()
-    seed = _seed(self, gradient)
     self = _now(self)
     if self._node is None:
-        _accumulate(self, seed.copy())
+        _accumulate(self, _seed(self, gradient).copy())
         return
     if create_graph:
-        start = gradient if isinstance(gradient, Tensor) else fresh(seed)
-        on_tape: dict[Tensor, Any] = {self: start}
+        on_tape: dict[Tensor, Any] = {self: _seed_on_tape(self, gradient)}
         _walk_recorded(_reach((self,)), on_tape, set())
         for leaf, g in on_tape.items():
-            leaf.grad = g if leaf.grad is None else leaf.grad + g
+            _accumulate_recorded(leaf, g)
         return
-    _walk([self], {self: seed}, retain_graph)
+    _walk([self], {self: _seed(self, gradient)}, retain_graph)
 
 
 def _now(x: Tensor) -> Tensor:
@@ -404,9 +424,7 @@ def grad(
         raise _needs_grad()
     pending: dict[Tensor, Any] = {}
     for root, gradient in zip(roots, gradients, strict=True):
-        seed: Any = _seed(root, gradient)
-        if create_graph:
-            seed = gradient if isinstance(gradient, Tensor) else fresh(seed)
+        seed: Any = (_seed_on_tape if create_graph else _seed)(root, gradient)
         held_seed = pending.get(root)
         pending[root] = seed if held_seed is None else held_seed + seed
     held = set(targets)
