@@ -297,8 +297,9 @@ def _accumulate_recorded(leaf: Tensor, grad: Tensor) -> None:
 
 def _keeper(t: Tensor) -> Tensor:
     """The tensor that keeps the gradient retained at `t`: a view's part has the view for that."""
-    whose: Tensor | None = getattr(t, "_aside", NOTHING).whose
-    return t if whose is None else whose
+    whose = getattr(t, "_aside", NOTHING).whose
+    view: Tensor | None = whose and whose()
+    return t if view is None else view
 
 
 def _array_to_add_to(total: Any) -> Array:

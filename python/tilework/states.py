@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -194,7 +195,7 @@ def _part(x: Tensor, root: Tensor, state: Tensor) -> Tensor:
     part._requires_grad = True
     if x._retain:
         part._retain = True
-        _aside(part).whose = x
+        _aside(part).whose = ref(x)
     return part
 
 

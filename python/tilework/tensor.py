@@ -79,7 +79,7 @@ class Aside:
     barred: str = ""  # why this view may not be written while ops are recorded
     past: Any = None  # of a root, what it was before each recorded write, oldest first
     states: Any = None  # of a view, the part that it is of the root, by the time of the write
-    whose: Any = None  # of such a part, the view that keeps its gradient
+    whose: Any = None  # of such a part, a weak reference to the view that keeps its gradient
 
 
 NOTHING = Aside()
@@ -429,11 +429,15 @@ class Tensor:
     def _keep_order(self, *operands: Tensor) -> Tensor:
         """Gives this fresh result the order of axes that PyTorch gives an elementwise op's on
         `operands`; where all of them show C order, as they mostly do, that is C order."""
-        if not all(t._is_plain() for t in operands):
-            shown = [(t._array.shape, t._strides()) for t in operands]
-            order = preserved_order(self._array.shape, shown)
-            if order != sorted(order):
-                self._show_in(order)
+        for t in operands:
+            if not t._is_plain():
+                break
+        else:
+            return self
+        shown = [(t._array.shape, t._strides()) for t in operands]
+        order = preserved_order(self._array.shape, shown)
+        if order != sorted(order):
+            self._show_in(order)
         return self
 
     def _show_format(self, memory_format: MemoryFormat, model: Tensor) -> Tensor:

@@ -74,9 +74,14 @@ def numbers_first(key: Any) -> tuple[Any, Any] | None:
     return tuple(first), tuple(second)
 
 
+_BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
+
+
 def is_basic(key: Any) -> bool:
     """Whether NumPy answers with a view, whose elements are distinct."""
     parts = key if isinstance(key, tuple) else (key,)
+    if _BASIC.issuperset(map(type, parts)):
+        return True
     return all(
         k is None or k is Ellipsis or isinstance(k, (slice, int, np.integer)) for k in parts
     ) and not any(isinstance(k, (bool, np.bool_)) for k in parts)
@@ -193,7 +198,8 @@ def _tuple(key: Any) -> tuple[Any, ...]:
 def _getitem(self: Tensor, key: Any) -> Tensor:
     """NumPy's indexing, its axes as PyTorch puts them: a view for numbers (tensors without axes
     too) and slices, a copy for index tensors and masks."""
-    if key.__class__ is int or key.__class__ is slice:
+    kind = key.__class__
+    if kind is int or kind is slice or (kind is tuple and _BASIC.issuperset(map(type, key))):
         return _index(self, key)
     reads = _tensors(key)
     if mode.enabled and self._requires_grad:
