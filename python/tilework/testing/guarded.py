@@ -112,7 +112,8 @@ def crashes(target: Target) -> list[str]:
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
                 break
-            note = os.pread(os.open(notes.name, os.O_RDONLY), _NOTE_BYTES, 0).decode().strip()
+            notes.seek(0)
+            note = notes.read(_NOTE_BYTES).decode().strip()
             reason = (done.stderr.strip() or "no word").splitlines()
             found.append(f"{note}: exit status {done.returncode}: {reason[0]} ... {reason[-1]}")
             if not note:
