@@ -30,6 +30,7 @@ from tilework.layout import (
     preserve_format,
     preserved_order,
 )
+from tilework.printing import describe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -576,27 +577,6 @@ def _rebuild(
     if shown is not None and shown != list(range(array.ndim)):
         twin._show_in(shown)
     return twin
-
-
-def describe(x: Tensor, word: str) -> str:
-    """The repr of a tensor: its numbers as PyTorch prints them, and what is not the default."""
-    array = x._array
-    if array.dtype == dtypes.bfloat16:
-        array = array.astype(np.float32)
-    numbers = np.array2string(
-        array, separator=", ", prefix=word + "(", precision=4, threshold=1000, edgeitems=3,
-        floatmode="maxprec_equal",
-    )  # fmt: skip
-    parts = [numbers]
-    if array.size == 0 and array.ndim != 1:
-        parts.append(f"size={x.shape}")
-    if x.dtype not in (dtypes.float32, dtypes.int64, dtypes.bool):
-        parts.append(f"dtype={x.dtype}")
-    if x._node is not None:
-        parts.append(f"grad_fn=<{x.grad_fn}>")
-    elif x._requires_grad:
-        parts.append("requires_grad=True")
-    return f"{word}({', '.join(parts)})"
 
 
 def tensor_method(*names: str) -> Callable[[F], F]:

@@ -59,21 +59,27 @@ from tilework.functional.gemm import (
     mm,
 )
 from tilework.functional.indexing import (
-    argsort,
     clamp,
-    cumsum,
     gather,
     index_select,
     masked_fill,
     masked_select,
     nonzero,
     one_hot,
-    sort,
-    topk,
     where,
 )
 from tilework.functional.inplace import relu_
 from tilework.functional.interpolate import interpolate
+from tilework.functional.join import (
+    cat,
+    chunk,
+    concat,
+    concatenate,
+    narrow,
+    split,
+    stack,
+    unbind,
+)
 from tilework.functional.loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -90,6 +96,12 @@ from tilework.functional.norm import (
     instance_norm,
     layer_norm,
     rms_norm,
+)
+from tilework.functional.order import (
+    argsort,
+    cumsum,
+    sort,
+    topk,
 )
 from tilework.functional.pad import pad
 from tilework.functional.pixel_shuffle import pixel_shuffle, pixel_unshuffle
@@ -143,23 +155,15 @@ from tilework.functional.reduce import (
 )
 from tilework.functional.shape import (
     broadcast_to,
-    cat,
-    chunk,
     clone,
-    concat,
-    concatenate,
     expand,
     flatten,
     movedim,
-    narrow,
     permute,
     reshape,
-    split,
     squeeze,
-    stack,
     t,
     transpose,
-    unbind,
     unflatten,
     unsqueeze,
 )

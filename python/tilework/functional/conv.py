@@ -345,30 +345,18 @@ def conv_transpose1d(
     >>> F.conv_transpose1d(tw.ones(1, 2, 5), tw.ones(2, 3, 4), stride=2, padding=1).shape
     (1, 3, 10)
     """
-    settings = (
-        _plain(stride),
-        _plain(padding),
-        _plain(output_padding),
-        _plain(groups),
-        _plain(dilation),
+    return _transposed(
+        conv_transpose1d,
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+        activation,
     )
-    try:
-        return _in_general(
-            "conv_transpose1d", transpose_plan, settings, input, weight, bias, activation
-        )
-    except Exception as reason:
-        raise refusal(
-            "conv_transpose1d",
-            conv_transpose1d,
-            reason,
-            input,
-            weight,
-            bias,
-            stride,
-            padding,
-            output_padding,
-            groups,
-        ) from None
 
 
 def conv_transpose2d(
@@ -392,30 +380,39 @@ def conv_transpose2d(
     >>> F.conv_transpose2d(tw.ones(1, 2, 4, 4), tw.ones(2, 3, 4, 4), stride=2, padding=1).shape
     (1, 3, 8, 8)
     """
-    settings = (
-        _plain(stride),
-        _plain(padding),
-        _plain(output_padding),
-        _plain(groups),
-        _plain(dilation),
+    return _transposed(
+        conv_transpose2d,
+        input,
+        weight,
+        bias,
+        stride,
+        padding,
+        output_padding,
+        groups,
+        dilation,
+        activation,
     )
+
+
+def _transposed(
+    function: Any,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Size,
+    padding: Size,
+    output_padding: Size,
+    groups: int,
+    dilation: Size,
+    activation: str,
+) -> Tensor:
+    """What the public `function` gives, or raises in its name."""
+    op, given = function.__name__, (stride, padding, output_padding, groups, dilation)
     try:
-        return _in_general(
-            "conv_transpose2d", transpose_plan, settings, input, weight, bias, activation
-        )
+        settings = tuple(map(_plain, given))
+        return _in_general(op, transpose_plan, settings, input, weight, bias, activation)
     except Exception as reason:
-        raise refusal(
-            "conv_transpose2d",
-            conv_transpose2d,
-            reason,
-            input,
-            weight,
-            bias,
-            stride,
-            padding,
-            output_padding,
-            groups,
-        ) from None
+        raise refusal(op, function, reason, input, weight, bias, *given) from None
 
 
 _SEVERAL = (tuple, list, range)

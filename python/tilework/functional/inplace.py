@@ -14,7 +14,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.autograd import mode, no_grad
 from tilework.errors import error
-from tilework.functional import compare, indexing, pointwise, unary
+from tilework.functional import compare, order, pointwise, unary
 from tilework.functional.cast import cast
 from tilework.functional.common import number_of, operand, values_of
 from tilework.functional.indexing import is_basic, kept, numbers_first, plain_key
@@ -204,7 +204,7 @@ def _twin(name: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 for _function in (
-    unary.abs, compare.ceil, indexing.cumsum, compare.eq, unary.exp, compare.floor,
+    unary.abs, compare.ceil, order.cumsum, compare.eq, unary.exp, compare.floor,
     compare.floor_divide, compare.ge, compare.gt, compare.le, unary.log, compare.logical_and,
     compare.logical_not, compare.logical_or, compare.logical_xor, compare.lt, compare.ne, unary.neg,
     pointwise.pow, compare.remainder, compare.round, unary.rsqrt, unary.sigmoid, compare.sign,

@@ -10,7 +10,7 @@ import numpy as np
 from tilework.autograd import Op, mode, record
 from tilework.errors import error, word
 from tilework.functional.common import number_of, operand, room_for, sizes
-from tilework.functional.shape import cat, narrow
+from tilework.functional.join import cat, narrow
 from tilework.tensor import Tensor, fresh
 
 Pairs = list[tuple[int, int]]

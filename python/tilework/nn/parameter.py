@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tilework.errors import error
-from tilework.tensor import Tensor, describe, fresh
+from tilework.printing import describe
+from tilework.tensor import Tensor, fresh
 
 
 class Parameter(Tensor):
