@@ -197,6 +197,34 @@ def saved_product_is_written(tw, x, w):
     return z
 
 
+def constant_in_front_is_written(tw, x, w):
+    c = w.detach().clone()
+    y = c * x
+    c.add_(1)
+    return y
+
+
+def constant_behind_is_written(tw, x, w):
+    c = w.detach().clone()
+    y = x * c
+    c.add_(1)
+    return y
+
+
+def constant_divisor_is_written(tw, x, w):
+    c = w.detach().clone()
+    y = x / c
+    c.add_(1)
+    return y
+
+
+def constant_matrix_is_written(tw, x, w):
+    c = x.detach().clone()
+    y = x @ c.t()
+    c.add_(1)
+    return y
+
+
 def saved_result_is_written(tw, x, w):
     y = x.exp()
     z = y * 1
@@ -476,6 +504,8 @@ AT_ONCE = {
 }  # fmt: skip
 IN_BACKWARD = {
     saved_product_is_written, saved_result_is_written, saved_view_is_written,
+    constant_in_front_is_written, constant_behind_is_written, constant_divisor_is_written,
+    constant_matrix_is_written,
     multiplied_by_itself, index_is_written, condition_is_written, mask_is_written,
     class_weights_are_written, labels_are_written,
     chosen_by_a_mask_that_is_written, gathered_by_what_is_written, detached_twin_is_written,

@@ -109,6 +109,12 @@ def test_memory_that_moves_takes_its_views_with_it():
         assert v.numel() == 0 or np.shares_memory(v.numpy(), y.numpy())
 
 
+def test_an_axis_of_length_1_shows_the_step_that_it_has_in_memory():
+    x = tw.zeros(3, 4)
+    assert x.t()[:1].stride() == (1, 4)
+    assert x[None].stride() == (12, 4, 1)  # a new axis the one that would come next
+
+
 def test_contiguous_copies_what_shows_another_order():
     y = conv_result()  # channels last in memory: the permuted tensor lies in C order already
     rows = y.permute(0, 2, 3, 1)

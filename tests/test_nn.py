@@ -312,6 +312,17 @@ def test_truncated_normal_and_constants():
 # --- utils ---
 
 
+def test_a_state_is_loaded_whole_or_not_at_all():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    nn.utils.freeze(model[1])
+    before = {name: t.tolist() for name, t in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match="frozen"):
+        model.load_state_dict(
+            {name: np.full(t.shape, 7.0) for name, t in model.state_dict().items()}
+        )
+    assert {name: t.tolist() for name, t in model.state_dict().items()} == before
+
+
 def test_frozen_weights_are_read_only_and_packed():
     layer = nn.Linear(64, 128)
     x = tw.randn(3, 64)

@@ -479,6 +479,21 @@ def test_the_number_of_steps_is_what_stands_in_the_state(step, engine):
     assert [optimiser.state[p]["step"] for p in params] == [4, 1]
 
 
+def test_a_state_of_no_steps_begins_anew(engine):
+    p = nn.Parameter(tw.zeros(2))
+    optimiser = optim.Adam([p], lr=0.1, betas=(0.5, 0.5), eps=0.0)
+    for _ in range(2):
+        p.grad = tw.ones(2)
+        optimiser.step()
+    state = optimiser.state[p]
+    state["exp_avg"].zero_()
+    state["exp_avg_sq"].zero_()
+    state["step"] = 0
+    before = p.tolist()
+    optimiser.step()
+    np.testing.assert_allclose(p.tolist(), np.asarray(before) - 0.1, rtol=1e-6)
+
+
 def test_a_state_as_pytorch_has_it_is_loaded():
     p = nn.Parameter(tw.ones(1))
     optimiser = optim.SGD([p], lr=1.0, momentum=0.9)
