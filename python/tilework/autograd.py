@@ -7,6 +7,7 @@ by comparing times (`as_at`).
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from bisect import insort
@@ -239,7 +240,7 @@ def add_arrays(a: Array, b: Array) -> Array:
     """The sum of two gradients, in a fresh array."""
     if a.dtype.kind == "f":
         return ops.binary_forward("add", a, b)
-    return np.add(a, b)
+    return np.asarray(np.add(a, b))  # of arrays without axes NumPy makes a number
 
 
 def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Tensor]) -> None:
@@ -373,6 +374,14 @@ def backward(
     >>> x.grad
     tensor([2., 4.])
     """
+    if not isinstance(self, Tensor):
+        raise error(
+            TypeError,
+            "backward",
+            "a Tensor",
+            type(self).__name__,
+            "add results up, and pass the sum",
+        )
     if not self._requires_grad:
         raise _needs_grad()
     self = _now(self)
@@ -424,10 +433,11 @@ def grad(
     if not all(t._requires_grad for t in (*roots, *targets)):
         raise _needs_grad()
     pending: dict[Tensor, Any] = {}
+    plus: Any = operator.add if create_graph else add_arrays
     for root, gradient in zip(roots, gradients, strict=True):
         seed: Any = (_seed_on_tape if create_graph else _seed)(root, gradient)
         held_seed = pending.get(root)
-        pending[root] = seed if held_seed is None else held_seed + seed
+        pending[root] = seed if held_seed is None else plus(held_seed, seed)
     held = set(targets)
     kept = _prune(_reach(roots), held)
     if create_graph:

@@ -484,16 +484,9 @@ class Tensor:
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if self._node is not None:
-            raise error(
-                RuntimeError, "deepcopy", "a leaf", "a result of an op", "copy x.detach() instead"
-            )
-        twin = _rebuild(_kind(self), self._array.copy(order="K"), self._requires_grad)
-        twin._keep_order(self)
-        memo[id(self)] = twin
+        twin = deep_copy(self, memo)
         if self._grad is not None:
             twin.grad = copy.deepcopy(self.grad, memo)
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
 
     def __reduce__(self) -> Any:
@@ -542,6 +535,19 @@ class PlainView(Tensor):
         self._requires_grad = True
         self._node = (op, (root,), None, ())  # stale from the start: states.as_at looks further
         return True
+
+
+def deep_copy(x: Tensor, memo: dict[int, Any]) -> Tensor:
+    """copy.deepcopy of a leaf, but for its gradient."""
+    if x._node is not None:
+        raise error(
+            RuntimeError, "deepcopy", "a leaf", "a result of an op", "copy x.detach() instead"
+        )
+    twin = _rebuild(_kind(x), x._array.copy(order="K"), x._requires_grad)
+    twin._keep_order(x)
+    memo[id(x)] = twin
+    twin.__dict__.update(copy.deepcopy(x.__dict__, memo))
+    return twin
 
 
 def fresh(array: Any) -> Tensor:

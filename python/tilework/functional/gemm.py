@@ -87,8 +87,15 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         _check_batch(x, y)
     out = fresh(ops.matmul(x, y))
     if mode.enabled and (a._requires_grad or b._requires_grad):
-        record(out, _MATMUL, (a, b), None, (a._storage, b._storage))
+        record(out, _MATMUL, (a, b), None, _read_by_gradients(a, b))
     return out
+
+
+def _read_by_gradients(a: Tensor, b: Tensor) -> tuple[Storage, ...]:
+    """Each side is read for the gradient of the other: beside a frozen one it may be written."""
+    if not b._requires_grad:
+        return (b._storage,)
+    return (a._storage, b._storage) if a._requires_grad else (a._storage,)
 
 
 @tensor_method("__rmatmul__")
@@ -269,7 +276,11 @@ def fused_linear(
     if not taped:
         return fresh(out)
     own = Storage()
-    reads = (read, input._storage, own) if saved is out else (read, input._storage)
+    reads: tuple[Storage, ...] = (read, input._storage)
+    if not (weight._requires_grad and input._requires_grad):
+        reads = _read_by_gradients(input, weight)
+    if saved is out:
+        reads += (own,)
     inputs = (input, weight, bias, residual)
     return recorded(out, own, _LINEAR, inputs, (activation, saved), reads)
 

@@ -32,15 +32,19 @@ Inputs = tuple[Any, ...]
 
 
 def plain_key(key: Any) -> Any:
-    """An index with the arrays of its tensors in their place, and a number for one without axes."""
+    """An index with the arrays of its tensors in their place, and a number for one without axes.
+    As in PyTorch, uint8 is a mask, and an empty list an index that chooses nothing."""
     if isinstance(key, tuple):
         return tuple(plain_key(k) for k in key)
     if isinstance(key, Tensor):
         key = key._array
     elif isinstance(key, list):
-        key = np.asarray(key)
-    if isinstance(key, np.ndarray) and not key.ndim and key.dtype.kind in "iu":
-        return int(key)
+        key = np.asarray(key, None if key else np.int64)
+    if isinstance(key, np.ndarray):
+        if not key.ndim and key.dtype.kind in "iu":
+            return int(key)
+        if key.dtype == np.uint8:
+            return key.astype(np.bool_)
     return key
 
 

@@ -109,7 +109,8 @@ concat = concatenate = cat
 
 
 def _stack_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return list(np.moveaxis(grad, saved, 0))
+    rows = np.moveaxis(grad, saved, 0)
+    return [rows[i, ...] for i in range(len(rows))]  # arrays, where list() gives numbers
 
 
 def _stack_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:

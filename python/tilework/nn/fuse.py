@@ -51,11 +51,11 @@ def fuse(model: M, example: Tensor | None = None) -> M:
     )
     """
     fused = copy.deepcopy(model).eval()
-    uses = Counter(id(child) for parent in fused.modules() for child in parent.children())
+    uses = Counter(id(m) for parent in fused.modules() for _, m in parent._own("module"))
     for parent in list(fused.modules()):
         if isinstance(parent, (ModuleList, ModuleDict)):
             continue  # they hold modules, and say nothing of who is called when
-        children = list(parent.named_children())
+        children = list(parent._own("module"))
         for (name, layer), (norm_name, norm) in pairwise(children):
             if _belong(parent, layer, norm) and uses[id(layer)] == uses[id(norm)] == 1:
                 _fold(layer, norm)

@@ -182,29 +182,30 @@ class Module:
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Registers a parameter, or the place of one (None)."""
-        self._check_name(name)
+        self._check_name(name, "parameter")
         self._check_kind("register_parameter", param, Parameter)
         self._names[name] = "parameter"
         object.__setattr__(self, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Registers a tensor that is part of the state but not trained."""
-        self._check_name(name)
+        self._check_name(name, "buffer", "hidden")
         self._check_kind("register_buffer", tensor, Tensor)
         self._names[name] = "buffer" if persistent else "hidden"
         object.__setattr__(self, name, tensor)
 
     def add_module(self, name: str, module: Module | None) -> None:
         """Registers a child under a name."""
-        self._check_name(name)
+        self._check_name(name, "module")
         self._check_kind("add_module", module, Module)
         self._names[name] = "module"
         object.__setattr__(self, name, module)
 
     register_module = add_module
 
-    def _check_name(self, name: str) -> None:
-        taken = name not in self._names and hasattr(self, name)
+    def _check_name(self, name: str, *kinds: str) -> None:
+        """A name is free, or that of something of one of these kinds, which is then replaced."""
+        taken = self._names.get(name) not in kinds and hasattr(self, name)
         if not name or "." in name or taken:
             raise error(
                 KeyError, type(self).__name__, "a free name without dots", repr(name), "rename it"
@@ -227,11 +228,15 @@ class Module:
                     yield name, value
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The children and their names."""
-        return self._own("module")
+        """The children, each once, and their names."""
+        seen: set[int] = set()
+        for name, child in self._own("module"):
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield name, child
 
     def children(self) -> Iterator[Module]:
-        """The children."""
+        """The children, each once."""
         return (child for _, child in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
@@ -298,7 +303,7 @@ class Module:
     def _state(self) -> dict[str, Tensor]:
         """What is saved, by dotted name; tied tensors under each of their names."""
         state: dict[str, Tensor] = dict(self._own("parameter", "buffer"))
-        for name, child in self.named_children():
+        for name, child in self._own("module"):
             state.update((f"{name}.{key}", value) for key, value in child._state().items())
         return state
 
@@ -435,7 +440,7 @@ class Module:
     def __repr__(self) -> str:
         lines = [
             f"  ({name}): " + repr(child).replace("\n", "\n  ")
-            for name, child in self.named_children()
+            for name, child in self._own("module")
         ]
         extra = self.extra_repr()
         if not lines:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tilework.errors import error
 from tilework.printing import describe
-from tilework.tensor import Tensor, fresh
+from tilework.tensor import Tensor, deep_copy, fresh
 
 
 class Parameter(Tensor):
@@ -31,6 +33,11 @@ class Parameter(Tensor):
         data._share(self)
         if requires_grad:
             self.requires_grad_()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        """A copy without the gradient, as in PyTorch: a copied model begins with none."""
+        twin: Parameter = deep_copy(self, memo)
+        return twin
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + describe(self, "tensor")
