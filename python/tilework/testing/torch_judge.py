@@ -29,6 +29,8 @@ RANDOM = (
 )  # fmt: skip
 # Where equal elements stand is nobody's promise: indices count by what they choose.
 TIES = ("sort", "argsort", "topk")
+# Whose gradients are exponentials of elements that may be large.
+EXPONENTIALS = ("logsumexp",)
 # Arguments of what does not exist here: foreign layouts, other memory, several generators.
 ABSENT = frozenset({"layout", "pin_memory", "generator", "out"})
 SAMPLES = 300  # of an operator in one dtype at most
@@ -189,6 +191,9 @@ def _theirs_of(info: Any, variant: str) -> Any:
 
 
 def _samples(info: Any, dtype: Any, requires_grad: bool) -> list[Any]:
+    import torch
+
+    torch.manual_seed(0)  # the databases draw their numbers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -248,7 +253,7 @@ def _cotangent(shape: tuple[int, ...], number: int) -> Any:
 
 
 def _gradient_kind(ours: _Run, theirs: _Run, our_leaves: list[Any], their_leaves: list[Any],
-                   process: Callable[[Any], Any]) -> str:  # fmt: skip
+                   process: Callable[[Any], Any], exponential: bool = False) -> str:  # fmt: skip
     import torch
 
     for leaf in their_leaves:  # samples share some
@@ -267,6 +272,9 @@ def _gradient_kind(ours: _Run, theirs: _Run, our_leaves: list[Any], their_leaves
         )  # fmt: skip
 
     length = _length([our_leaves, ours.result])
+    # An exponential of x is good to |x| eps at best: as much as a sum of x^2 terms.
+    largest = max((float(t.detach().abs().max()) for t in their_leaves if t.numel()), default=0.0)
+    length = max(length, int(min(largest, 1e6)) ** 2) if exponential else length
     return judged(_Run(of_ours), _Run(of_theirs), "gradient", length=length)
 
 
@@ -292,7 +300,8 @@ def _judge_sample(info: Any, variant: str, ours: Any, sample: Any, numbers: bool
     their_leaves = _leaves([sample.input, list(sample.args), sample.kwargs])
     if not their_leaves:
         return ""
-    return _gradient_kind(our_run, their_run, leaves, their_leaves, sample.output_process_fn_grad)
+    process, exponential = sample.output_process_fn_grad, info.name in EXPONENTIALS
+    return _gradient_kind(our_run, their_run, leaves, their_leaves, process, exponential)
 
 
 def _judge_errors(info: Any, ours: Any) -> Iterator[str]:
