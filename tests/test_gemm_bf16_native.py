@@ -176,12 +176,12 @@ def test_linear_with_all_that_follows(isa, m, n, k, layout):
     x, w, bias = whole(m, k), whole(n, k, seed=1), whole(n, seed=2)
     residual = whole(m, n, seed=3)
     z = exact(x, w.T) + bias.astype(np.float64) + residual.astype(np.float64)
-    packed = native.pack_weight(w)
-    for p in (None, packed):
-        y, saved = native.linear_forward(layout(x), layout(w), bias, residual, "relu", True, p)
+    laid = layout(w)
+    for p in (None, native.pack_weight(laid)):
+        y, saved = native.linear_forward(layout(x), laid, bias, residual, "relu", True, p)
         assert saved is y
         assert_same_bits(y, np.maximum(z, 0).astype(bfloat16))
-        y, saved = native.linear_forward(layout(x), layout(w), bias, residual, "gelu", True, p)
+        y, saved = native.linear_forward(layout(x), laid, bias, residual, "gelu", True, p)
         assert_same_bits(saved, z.astype(bfloat16))
         gelu = z * np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in z.flat]).reshape(z.shape)
         error = eps("float32") * (4 * np.abs(gelu) + 1) + eps("bfloat16") / 2 * np.abs(gelu)
