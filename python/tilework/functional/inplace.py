@@ -129,8 +129,9 @@ def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
     """self /= other, in place, perhaps rounded as div rounds. TypeError on a tensor of integers
     where it is not."""
     return write_over(
-        "div_", self, lambda x: div(x, other, rounding_mode=rounding_mode), other
-    )  # by a number too the division saves x
+        "div_", self, lambda x: div(x, other, rounding_mode=rounding_mode), other,
+        keeps=_wants(other),
+    )  # fmt: skip
 
 
 @tensor_method("clamp_", "clip_")
