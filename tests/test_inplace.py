@@ -406,6 +406,23 @@ def base_of_a_view_made_under_no_grad(tw, x, w):
     return v * 2
 
 
+def base_of_a_piece_made_under_no_grad(tw, x, w):
+    y = x * 2
+    with tw.no_grad():
+        v = y.split(1)[0]
+    y.mul_(w)
+    return v * 2
+
+
+def base_of_a_piece_of_a_view_made_under_no_grad(tw, x, w):
+    y = x * 2
+    with tw.no_grad():
+        v = y[:2]
+    p = v.unbind()[0]
+    y.mul_(w)
+    return p * 2
+
+
 def plain_base_of_a_view_made_under_no_grad(tw, x, w):
     y = tw.zeros(3, 4, dtype=x.dtype)
     with tw.no_grad():
@@ -510,6 +527,7 @@ IN_BACKWARD = {
     class_weights_are_written, labels_are_written,
     chosen_by_a_mask_that_is_written, gathered_by_what_is_written, detached_twin_is_written,
     base_of_a_view_made_under_no_grad, plain_base_of_a_view_made_under_no_grad,
+    base_of_a_piece_made_under_no_grad, base_of_a_piece_of_a_view_made_under_no_grad,
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 from weakref import ref
@@ -25,7 +25,7 @@ from tilework.dtypes import bfloat16
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.regions import Place, Region
-from tilework.tape import Op, mode, record
+from tilework.tape import UNRECORDED, Op, mode, record
 from tilework.tensor import NOTHING, Aside, Tensor, fresh, next_time
 
 Array = Any
@@ -142,13 +142,19 @@ def root_of(x: Tensor) -> Tensor:
 def barred(x: Tensor) -> str:
     """Why the view `x` may not be written while ops are recorded: what it, or what it is a view
     of, is. Empty where it may."""
-    seen: Tensor | None = x
-    while seen is not None:
-        reason: str = getattr(seen, "_aside", NOTHING).barred
+    for t in _line(x):
+        reason: str = getattr(t, "_aside", NOTHING).barred
         if reason:
             return reason
-        seen = getattr(seen, "_base", None)
     return ""
+
+
+def _line(x: Tensor) -> Iterator[Tensor]:
+    """`x`, what it is a view of, and so on."""
+    seen: Tensor | None = x
+    while seen is not None:
+        yield seen
+        seen = getattr(seen, "_base", None)
 
 
 def as_at(x: Tensor, time: float) -> Tensor:
@@ -162,7 +168,7 @@ def as_at(x: Tensor, time: float) -> Tensor:
         return state
     if state._seq <= x._seq <= time:
         return x  # it was taken after that write
-    if barred(x).endswith("no_grad"):
+    if any(getattr(t, "_aside", NOTHING) is UNRECORDED for t in _line(x)):
         raise error(
             RuntimeError, "backward", "views that were recorded as the writes to their memory were",
             "a view made under no_grad, whose memory was then written while ops were recorded",

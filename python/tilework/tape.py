@@ -193,13 +193,13 @@ def recorded(
     return y
 
 
-_NO_GRAD = Aside()
-_NO_GRAD.barred = "a view made under no_grad"
+UNRECORDED = Aside()
+UNRECORDED.barred = "a view made under no_grad"
 
 
 def unrecorded(y: Tensor, x: Tensor) -> None:
     """Marks `y`, a view of `x` made under no_grad: gradients can neither go past it nor be right
     through it once its memory is written."""
-    y._aside = _NO_GRAD
+    y._aside = UNRECORDED
     if x._requires_grad:
         y.__class__ = PlainView

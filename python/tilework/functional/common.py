@@ -85,8 +85,9 @@ def side(value: Any, op: str, name: str = "other") -> Tensor:
 def one_of_many(piece: Tensor, op: str) -> Tensor:
     """A view that a function returns beside others: PyTorch lets nobody write to it under the
     tape."""
-    piece._aside = Aside()
-    piece._aside.barred = f"one of the views that {op} gave"
+    if not hasattr(piece, "_aside"):  # what one made under no_grad has bars more
+        piece._aside = Aside()
+        piece._aside.barred = f"one of the views that {op} gave"
     return piece
 
 
