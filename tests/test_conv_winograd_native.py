@@ -189,8 +189,9 @@ def test_threads_do_not_change_a_bit(isa, threads, name, dtype):
 def test_packed_weights_change_no_bit(isa, precision, threads):
     for (name, conv), layout in itertools.product(CONVS.items(), ("oihw", "hwio")):
         x, w, _ = conv.tensors("float32")
-        packed = native.pack_conv_weight(weight_as(w, layout))
-        arguments = (x, weight_as(w, layout), None, None, *conv.window, conv.out_size)
+        laid = weight_as(w, layout)
+        packed = native.pack_conv_weight(laid)
+        arguments = (x, laid, None, None, *conv.window, conv.out_size)
         plain = native.conv_forward(*arguments, "relu", False)[0]
         for count in (1, 3):
             threads(count)
