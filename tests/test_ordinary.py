@@ -164,3 +164,17 @@ def test_what_a_product_reads_may_not_be_written(product, frozen):
 def test_backward_of_what_is_no_tensor():
     with pytest.raises(TypeError, match=r"\[backward\]"):
         tw.autograd.backward([tw.ones(1, requires_grad=True)])
+
+
+def test_a_number_prints_as_one_in_text():
+    loss = tw.tensor(2.5, requires_grad=True)
+    assert f"{loss} {loss:.2f} {tw.tensor(7)} {tw.tensor([1, 2])}" == "2.5 2.50 7 tensor([1, 2])"
+    assert str(tw.tensor(7)) == "tensor(7)"
+
+
+def test_masked_fill_is_in_c_order():
+    x = tw.arange(6.0).view(2, 3).t().requires_grad_()
+    y = x.masked_fill(x > 4, 9)
+    assert y.view(-1).tolist() == [0, 3, 1, 4, 2, 9]
+    y.view(-1)[1:].sum().backward()
+    assert x.grad.tolist() == [[0, 1], [1, 1], [1, 0]]

@@ -507,7 +507,7 @@ class Tensor:
         return describe(self, "tensor")
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self._array.ndim == 0 else repr(self)
+        return repr(self) if self._array.ndim else format(self.item(), spec)
 
 
 class PlainView(Tensor):

@@ -411,7 +411,9 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         filler = cast(value, x.dtype)
     else:
         filler = fresh(number_of("masked_fill", x.dtype, value))
-    result: Tensor = where(mask, filler, x)
+    result: Tensor = where(
+        mask, filler, x
+    ).contiguous()  # whatever the order of axes, as in PyTorch
     return result
 
 
