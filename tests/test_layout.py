@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -113,6 +115,34 @@ def test_an_axis_of_length_1_shows_the_step_that_it_has_in_memory():
     x = tw.zeros(3, 4)
     assert x.t()[:1].stride() == (1, 4)
     assert x[None].stride() == (12, 4, 1)  # a new axis the one that would come next
+
+
+def test_memory_that_moves_takes_the_views_of_other_threads_with_it():
+    """One thread moves it, while others make views and twins, which are written through later."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(60):
+            y = conv_result()
+            views = []
+
+            def look(y=y, views=views):
+                for _ in range(20):
+                    views.extend((y.detach(), y.permute(0, 2, 3, 1)))
+                    assert y.stride() == (48, 12, 3, 1)
+
+            threads = [
+                threading.Thread(target=work) for work in (look, lambda y=y: y.view(-1), look)
+            ]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            y.zero_()
+            assert len(views) == 80
+            assert all(v.abs().sum().item() == 0 for v in views)
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_contiguous_copies_what_shows_another_order():

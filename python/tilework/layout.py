@@ -8,12 +8,15 @@ knows both orders, and memory goes over to C order where a view, or NumPy, needs
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import ref
 
 import numpy as np
 
+from tilework import dtypes
 from tilework.engines import ops
 from tilework.errors import error
 
@@ -58,15 +61,39 @@ def check_format(op: str, memory_format: Any, ndim: int, preserved: bool = True)
         )
 
 
+class _Moving:
+    """A lock: memory moves in one thread, while no other tensor comes to it."""
+
+    def __init__(self) -> None:
+        self.unlock()
+
+    def unlock(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+MOVING = _Moving()
+if hasattr(os, "register_at_fork"):  # another thread may have been inside when the process forked
+    os.register_at_fork(after_in_child=MOVING.unlock)
+
+
 class Layout:
     """A storage whose elements lie in another dense order than the C order that they show.
 
-    `array` is the whole of it, in the shape whose C order it shows; `tensors` are the tensors on
-    it, by id, as weak references.
+    Made of the whole of it, in the shape whose C order it shows; `tensors` are the tensors on it,
+    by id, as weak references.
     """
 
     def __init__(self, array: Array) -> None:
-        self.array = array
+        self._array = array  # until it has moved
+        self._shape, self._strides, self._itemsize = array.shape, array.strides, array.itemsize
+        self._begin = 0
+        self._base: Array = None  # where it has moved to
         self.tensors: dict[int, Any] = {}
         self._room = 16  # so many are held before those that died are looked for
         self._steps: list[tuple[int, int]] | None = None
@@ -82,8 +109,7 @@ class Layout:
 
     def is_whole(self, array: Array) -> bool:
         """Whether `array` is all of the storage, in its own shape."""
-        whole = self.array
-        return bool(array.strides == whole.strides and array.shape == whole.shape)
+        return bool(array.strides == self._strides and array.shape == self._shape)
 
     def strides(self, array: Array) -> Strides:
         """The strides, in elements, that a view of the storage shows."""
@@ -108,33 +134,52 @@ class Layout:
 
         An axis of length 1 steps nowhere, and its stride may be another's: but not the outermost.
         """
-        array = self.array
-        lies = [step // array.itemsize for step in array.strides]
-        axes = zip(lies, c_strides(array.shape), array.shape, strict=True)
+        shape, size = self._shape, math.prod(self._shape)
+        lies = [step // self._itemsize for step in self._strides]
+        axes = zip(lies, c_strides(shape), shape, strict=True)
         self._steps = sorted(
-            ((a, b) for a, b, length in axes if length > 1 or a >= array.size), reverse=True
+            ((a, b) for a, b, length in axes if length > 1 or a >= size), reverse=True
         )
         return self._steps
 
-    def in_c_order(self) -> Array:
-        """The storage's elements as they show: one copy, the same for all who ask."""
-        copied: Array = self.__dict__.get("_copied")
-        if copied is None:
-            copied = self.__dict__.setdefault("_copied", ops.copy(self.array, False))
-        return copied
+    def move(self, base: Array = None) -> None:
+        """Goes over to `base`, which has the elements as they show; to a copy where none is given.
+
+        Of the old memory nothing is kept but where it was.
+        """
+        self._base = ops.copy(self._array, False) if base is None else base
+        self._begin = _address(self._array)
+        self._array = None
 
     def moved(self, array: Array) -> Array:
-        """The part of in_c_order() that `array` is of the storage; itself where it has moved."""
-        item, base = array.itemsize, self.in_c_order()
-        distance = (_address(array) - _address(self.array)) // item
+        """The part of the new memory that `array` is of the old; itself where it is there."""
+        item, base = array.itemsize, self._base
+        distance = (_address(array) - self._begin) // item
         if not 0 <= distance < base.size:
             return array
         part = np.ndarray(
             array.shape, array.dtype, base.reshape(-1).view(np.uint8),
             self._shown(distance) * item, [self._shown(s // item) * item for s in array.strides],
         )  # fmt: skip
-        part.flags.writeable = array.flags.writeable
+        if not array.flags.writeable:
+            part.flags.writeable = False
         return part
+
+
+def entering(array: Any, op: str) -> Any:
+    """What a user's array is to a tensor: itself wherever its memory can be shared."""
+    if not isinstance(array, np.ndarray):
+        raise error(TypeError, op, "a numpy.ndarray", type(array).__name__, "use tilework.tensor")
+    if type(array) is not np.ndarray:  # a matrix indexes otherwise, a masked array hides elements
+        array = array.view(np.ndarray)
+    return dtypes.canonical(_aligned(array), op)
+
+
+def _aligned(array: Any) -> Any:
+    """The array, or a copy where its elements lie as no kernel reads them: at odd addresses, or
+    steps that are no whole number of elements."""
+    whole = array.flags.aligned and not any(step % array.itemsize for step in array.strides)
+    return array if whole else array.copy()
 
 
 def layout_of(array: Array) -> Any:

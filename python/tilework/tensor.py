@@ -17,12 +17,14 @@ import numpy as np
 from tilework import dtypes
 from tilework.errors import error
 from tilework.layout import (
+    MOVING,
     NATURAL,
     MemoryFormat,
     c_strides,
     channels_last,
     check_format,
     contiguous_format,
+    entering,
     is_c_order,
     is_channels_last,
     layout_of,
@@ -55,23 +57,8 @@ class Storage:
     # How the memory lies beside how it shows (layout.py). None: not asked yet, which is so while
     # one tensor alone is here, and that shows C order however the engine laid it.
     layout: Any = None
+    moved: Any = None  # the Layout that it had, once it went over to C order
     taped: Any = None  # the op that a view is of, once a write to this memory was recorded
-
-
-def entering(array: Any, op: str) -> Any:
-    """What a user's array is to a tensor: itself wherever its memory can be shared."""
-    if not isinstance(array, np.ndarray):
-        raise error(TypeError, op, "a numpy.ndarray", type(array).__name__, "use tilework.tensor")
-    if type(array) is not np.ndarray:  # a matrix indexes otherwise, a masked array hides elements
-        array = array.view(np.ndarray)
-    return dtypes.canonical(_aligned(array), op)
-
-
-def _aligned(array: Any) -> Any:
-    """The array, or a copy where its elements lie as no kernel reads them: at odd addresses, or
-    steps that are no whole number of elements."""
-    whole = array.flags.aligned and not any(step % array.itemsize for step in array.strides)
-    return array if whole else array.copy()
 
 
 class Aside:
@@ -387,10 +374,16 @@ class Tensor:
         """Says that `twin` too is on this storage."""
         storage = self._storage
         storage.shared = True
+        if storage.layout is None and self._array.flags.c_contiguous:
+            storage.layout = NATURAL
         if storage.layout is not NATURAL:
-            layout = self._layout()
-            if layout is not NATURAL:
-                layout.hold(twin)
+            with MOVING:
+                layout = self._layout()
+                if layout is not NATURAL:
+                    layout.hold(twin)
+                    return
+        if storage.moved is not None:  # perhaps by another thread, since twin's array was taken
+            twin._array = storage.moved.moved(twin._array)
 
     def _layout(self) -> Any:
         """The storage's Layout, or NATURAL."""
@@ -405,11 +398,14 @@ class Tensor:
     def _strides(self) -> tuple[int, ...]:
         """The strides that show, in elements."""
         layout, array = self._storage.layout, self._array
-        if layout is None:
-            if array.flags.c_contiguous:
-                return c_strides(array.shape)
-            layout = self._layout()
-        return natural_strides(array) if layout is NATURAL else layout.strides(array)  # type: ignore[no-any-return]
+        if layout is None and array.flags.c_contiguous:
+            return c_strides(array.shape)
+        if layout is not NATURAL:
+            with MOVING:
+                layout, array = self._layout(), self._array
+                if layout is not NATURAL:
+                    return layout.strides(array)  # type: ignore[no-any-return]
+        return natural_strides(array)
 
     def _lay_naturally(self) -> None:
         """Brings the storage into the order that shows, all tensors on it with it."""
@@ -417,15 +413,18 @@ class Tensor:
         layout = storage.layout
         if layout is NATURAL or (layout is None and self._array.flags.c_contiguous):
             return
-        layout = self._layout()
-        if layout is NATURAL:
-            return
-        for held in list(layout.tensors.values()):
-            t = held()
-            if t is not None and t._storage is storage:
-                t._array = layout.moved(t._array)
-        storage.layout = NATURAL
-        storage.packed = None
+        with MOVING:
+            layout = self._layout()
+            if layout is NATURAL:
+                return
+            layout.move()
+            for held in layout.tensors.values():
+                t = held()
+                if t is not None and t._storage is storage:
+                    t._array = layout.moved(t._array)
+            layout.tensors.clear()
+            storage.moved, storage.packed = layout, None
+            storage.layout = NATURAL  # last: who sees it finds all of them in their new place
 
     def _keep_order(self, *operands: Tensor) -> Tensor:
         """Gives this fresh result the order of axes that PyTorch gives an elementwise op's on

@@ -17,6 +17,7 @@ class Storage:
     frozen: bool
     packed: Any
     layout: Any
+    moved: Any
     taped: Any
 
 class Aside:
@@ -26,8 +27,6 @@ class Aside:
     whose: Any
 
 NOTHING: Aside
-
-def entering(array: Any, op: str) -> Any: ...
 
 class Tensor:
     __array_priority__: Final[builtins.int]

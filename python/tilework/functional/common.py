@@ -13,7 +13,8 @@ import numpy as np
 from tilework import dtypes
 from tilework.errors import error
 from tilework.functional.border import marked, restated
-from tilework.tensor import Aside, Tensor, entering, fresh
+from tilework.layout import entering
+from tilework.tensor import Aside, Tensor, fresh
 
 Dim = int | Sequence[int] | None
 F = TypeVar("F", bound=Callable[..., Any])

@@ -11,8 +11,8 @@ import numpy as np
 from tilework import dtypes
 from tilework.errors import error, word
 from tilework.functional.common import number, number_of, operand, sizes, whole
-from tilework.layout import MemoryFormat, check_format, preserve_format
-from tilework.tensor import Tensor, entering, fresh, tensor_method
+from tilework.layout import MemoryFormat, check_format, entering, preserve_format
+from tilework.tensor import Tensor, fresh, tensor_method
 
 
 def finish(array: Any, requires_grad: bool, device: str | None, op: str) -> Tensor:

@@ -13,12 +13,14 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import axes, axis, numpy_names, operand, sizes
 from tilework.layout import (
+    MOVING,
     NATURAL,
     MemoryFormat,
     can_view,
     channels_last,
     check_format,
     contiguous_format,
+    layout_of,
     preserve_format,
     resolved,
 )
@@ -119,24 +121,34 @@ def _reshaped(op: str, x: Tensor, wanted: tuple[int, ...]) -> Tensor:
 def _shown_in(x: Tensor, wanted: tuple[int, ...]) -> Array | None:
     """The memory of `x`, which the engine laid, in another shape: None where the strides that it
     shows allow none. Memory that lies too differently goes over to C order."""
-    array, storage = x._array, x._storage
-    if storage.layout is None:  # x alone is here, and shows C order: a copy may take its place
-        found = array.reshape(wanted)
+    with MOVING:
+        array, storage = x._array, x._storage
+        if storage.layout is None:  # x alone is here, and shows C order: a copy may take its place
+            found = array.reshape(wanted)
+            if not np.may_share_memory(found, array):
+                found.flags.writeable = array.flags.writeable or not storage.frozen
+                _replace(x, found.reshape(array.shape))
+            return found
+        shape = resolved(wanted, array.size)
+        if shape is None:
+            raise ValueError(wanted)
+        if not can_view(array.shape, x._strides(), shape):
+            return None
+        found = array.reshape(shape)
         if not np.may_share_memory(found, array):
-            found.flags.writeable = array.flags.writeable or not storage.frozen
-            x._array = found.reshape(array.shape)
-            storage.packed = None
+            x._lay_naturally()
+            found = x._array.reshape(shape)
         return found
-    shape = resolved(wanted, array.size)
-    if shape is None:
-        raise ValueError(wanted)
-    if not can_view(array.shape, x._strides(), shape):
-        return None
-    found = array.reshape(shape)
-    if not np.may_share_memory(found, array):
-        x._lay_naturally()
-        found = x._array.reshape(shape)
-    return found
+
+
+def _replace(x: Tensor, array: Array) -> None:
+    """Puts a copy in C order in the place of the memory of `x`, which is alone on it."""
+    layout, storage = layout_of(x._array), x._storage
+    if layout is not NATURAL:
+        layout.move(array)
+        storage.moved = layout  # for a twin that another thread is about to make
+    x._array = array
+    storage.packed = None
 
 
 @tensor_method()
