@@ -178,3 +178,32 @@ def test_masked_fill_is_in_c_order():
     assert y.view(-1).tolist() == [0, 3, 1, 4, 2, 9]
     y.view(-1)[1:].sum().backward()
     assert x.grad.tolist() == [[0, 1], [1, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1)])
+def test_one_value_with_axes_is_written_to_one_element(shape):
+    x = tw.tensor(3.0, requires_grad=True)
+    out = tw.zeros(3, 2)
+    out[0, 1] = (x * 2).view(shape)
+    row = tw.zeros(3)
+    row[1] = (x * x).view(shape)
+    row[2] = row[1].view(shape) + 1
+    assert out.tolist() == [[0, 6], [0, 0], [0, 0]]
+    assert row.tolist() == [0, 9, 10]
+    (out.sum() + row.sum()).backward()
+    assert x.grad.item() == 2 + 2 * 6
+    with pytest.raises(ValueError, match=r"\[setitem\]"):
+        out[0, 1] = tw.ones(2)
+
+
+def test_a_gradient_can_be_deleted():
+    x = tw.ones(2, requires_grad=True)
+    x.sum().backward()
+    del x.grad
+    assert x.grad is None
+
+
+def test_set_grad_enabled_takes_its_mode_by_name():
+    with tw.set_grad_enabled(mode=False):
+        assert not tw.is_grad_enabled()
+    assert tw.is_grad_enabled()

@@ -32,7 +32,7 @@ class _Mode(threading.local):
     enabled = True
 
 
-mode = _Mode()
+mode = _mode = _Mode()  # two names: PyTorch calls an argument `mode`
 
 
 def is_grad_enabled() -> bool:
@@ -49,9 +49,9 @@ class set_grad_enabled:
     False
     """
 
-    def __init__(self, enabled: bool) -> None:
-        self._before = mode.enabled
-        mode.enabled = bool(enabled)
+    def __init__(self, mode: bool) -> None:
+        self._before = _mode.enabled
+        _mode.enabled = bool(mode)
 
     def __enter__(self) -> None:
         pass

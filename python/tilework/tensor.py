@@ -322,6 +322,10 @@ class Tensor:
                 )  # fmt: skip
         self._grad = value
 
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
     def retain_grad(self) -> None:
         """Keeps this tensor's gradient in `grad` though it is no leaf."""
         if not self._requires_grad:

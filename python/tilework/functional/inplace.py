@@ -283,6 +283,8 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     if isinstance(value, Tensor) and _is_part(value, self, plain):
         return  # the end of `x[key] += y`, which has written to the view x[key] by now
     source = value if isinstance(value, Tensor) else fresh(values_of("setitem", self.dtype, value))
+    if source._array.size == 1 and source._array.ndim:
+        source = source.reshape(())  # NumPy puts nothing with axes into one element
     taped = check_writable("setitem", self, source)
     write = Write(self, kept(plain)) if taped else None
     try:
