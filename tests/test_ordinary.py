@@ -207,3 +207,14 @@ def test_set_grad_enabled_takes_its_mode_by_name():
     with tw.set_grad_enabled(mode=False):
         assert not tw.is_grad_enabled()
     assert tw.is_grad_enabled()
+
+
+def test_lengths_and_axes_by_name():
+    x = tw.arange(6).view(size=(2, 3))
+    assert tw.permute(x, dims=(1, 0)).tolist() == x.permute(dims=[1, 0]).tolist() == x.t().tolist()
+    assert tw.reshape(x, shape=(3, 2)).shape == x.reshape(shape=(-1, 2)).shape == (3, 2)
+    assert x.expand(size=(2, 2, 3)).shape == (2, 2, 3)
+    with pytest.raises(TypeError, match=r"\[permute\]"):
+        x.permute(axes=(1, 0))
+    with pytest.raises(ValueError, match=r"\[permute\]"):
+        x.permute(dims=(0, 0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
+from inspect import CO_VARARGS
 from typing import Any, TypeVar
 
 import ml_dtypes
@@ -106,12 +107,26 @@ def bordered(op: str, function: F) -> F:
         try:
             return function(*args, **options)
         except Exception as reason:
-            found = restated(op, _innermost(function), reason, args, options)
+            inner = _innermost(function)
+            spread = options and _spread(inner)
+            if spread and spread in options:
+                args = (*args, options.pop(spread))
+                return called(*args, **options)
+            found = restated(op, inner, reason, args, options)
             if found is None:
                 raise
             raise found from reason
 
     return marked(called)  # type: ignore[return-value]
+
+
+def _spread(function: Any) -> str | None:
+    """The name of a function's `*dims`, which PyTorch takes as a keyword too: permute(dims=...)."""
+    code = function.__code__
+    if not code.co_flags & CO_VARARGS:
+        return None
+    name: str = code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
+    return name
 
 
 def _innermost(function: Any) -> Any:

@@ -69,13 +69,13 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
 
 
 @tensor_method()
-def view(self: Tensor, *shape: Any) -> Tensor:
+def view(self: Tensor, *size: Any) -> Tensor:
     """`reshape` that never copies: ValueError where the strides do not allow a view.
 
     >>> tw.arange(4).view(2, 2).shape
     (2, 2)
     """
-    return _reshaped("view", operand(self, "view"), sizes("view", shape))
+    return _reshaped("view", operand(self, "view"), sizes("view", size))
 
 
 def _seen_or_copied(array: Array, shape: tuple[int, ...]) -> Array:
