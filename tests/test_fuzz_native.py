@@ -106,6 +106,13 @@ WRONG = {
         ),
     ),
     "another convolution's weight": (ValueError, lambda: packed_conv()[0](packed_conv()[1])),
+    "an image that no memory holds": (
+        ValueError,
+        lambda: native.conv_transpose_backward(
+            x(1, 2, 5, 3), np.broadcast_to(x(1, 2, 1, 1), (1, 2, 1, 2**48)), x(2, 2, 2, 3), None,
+            (3, 2), (0, 0), (2, 1), 1, "none", False, True, False,
+        ),
+    ),
     "an axis beyond 64 bits": (ValueError, lambda: native.sum(x(2, 3), (2**70,), False)),
     "an axis in text": (TypeError, lambda: native.sum(x(2, 3), ("a",), False)),
     "a shape of 65 axes": (ValueError, lambda: native.random_bits((1,) * 65, 0, 0)),

@@ -74,12 +74,28 @@ void require_reach(const char* op, int64_t windows, int64_t stride, int64_t padd
                    std::to_string(dilation) + ": make them smaller");
 }
 
+// No memory holds more, however its strides repeat what is there.
+constexpr int64_t kMostElements = int64_t{1} << 40;
+
+void require_countable(const char* op, const npy_intp* image) {
+  int64_t count = 1;
+  for (int i = 0; i < 4; ++i)
+    if (__builtin_mul_overflow(count, std::max<int64_t>(image[i], 1), &count) ||
+        count > kMostElements)
+      refuse(op, "expected images of at most 2**40 elements; got one of (" +
+                     std::to_string(image[0]) + ", " + std::to_string(image[1]) + ", " +
+                     std::to_string(image[2]) + ", " + std::to_string(image[3]) +
+                     "): cut it, or make the padding and the stride smaller");
+}
+
 // The convolution with this weight that leads from `large` (N, C, H, W) to `small` (N, O, OH, OW).
 ConvShape shape_of(const char* op, const npy_intp* large, const npy_intp* small,
                    const ArrayView& weight, const ConvWindow& w) {
   if (w.groups < 1 || w.stride.first < 1 || w.stride.second < 1 || w.dilation.first < 1 ||
       w.dilation.second < 1)
     refuse(op, "expected stride, dilation and groups of at least 1");
+  require_countable(op, large);
+  require_countable(op, small);
   require_reach(op, small[2], w.stride.first, w.padding.first, weight.shape[2], w.dilation.first);
   require_reach(op, small[3], w.stride.second, w.padding.second, weight.shape[3],
                 w.dilation.second);

@@ -2,7 +2,8 @@
 //
 // Built once, for the baseline: what these wait for is memory, or a branch. Arrays are dense in C
 // order. Order is PyTorch's: NaN above every number, zeros equal, and of equal elements the one
-// with the smaller index first. Sums are taken in float64, in an order that shape alone decides.
+// with the smaller index first. Sums go in the order of the source: in T itself where no element
+// gets more than a short chain of them, else in float64; which it is, shape and indices decide.
 // Indices are within their axis, as first_outside says. Nothing overlaps.
 #pragma once
 
