@@ -146,10 +146,15 @@ const Unary kUnary[] = {
      [](double x) { return x > 0 ? 1.0 : -1.0; }},
     {UnaryOp::neg, -2, false, [](double x) { return -x; }, [](double) { return -1.0; }},
     {UnaryOp::square, -2, false, [](double x) { return x * x; }, [](double x) { return 2 * x; }},
+    {UnaryOp::cube, -2, false, [](double x) { return x * x * x; },
+     [](double x) { return 3 * x * x; }},
+    {UnaryOp::inverse_square, 0.5, false, [](double x) { return 1 / (x * x); },
+     [](double x) { return -2 / (x * x * x); }},
     {UnaryOp::reciprocal, 0.1, true, [](double x) { return 1 / x; },
      [](double x) { return -1 / (x * x); }},
     {UnaryOp::erf, -2, false, [](double x) { return std::erf(x); },
      [](double x) { return 2 / std::sqrt(M_PI) * std::exp(-x * x); }},
+    {UnaryOp::softplus, -2, false, [](double x) { return std::log1p(std::exp(x)); }, sigmoid},
 };
 static_assert(std::size(kUnary) == static_cast<size_t>(UnaryOp::count));
 

@@ -30,37 +30,40 @@ inline void stage_tile(const char* from, int64_t row, T (*stage)[kSide<T>]) {
     for (int64_t j = 0; j < kSide<T>; ++j) stage[j][i] = line[j];
   }
 }
+#if defined(__SSE2__)
+inline __m128i load_piece(const char* from) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+}
+inline void store_piece(void* to, __m128i piece) {
+  _mm_storeu_si128(static_cast<__m128i*>(to), piece);
+}
 // Four lines at a time, as squares of four elements.
 template <>
 inline void stage_tile<uint32_t>(const char* from, int64_t row, uint32_t (*stage)[16]) {
-  typedef uint32_t Four __attribute__((vector_size(16)));
   for (int64_t i = 0; i < 16; i += 4)
     for (int64_t j = 0; j < 16; j += 4) {
-      Four a, b, c, d;
       const char* at = from + i * row + j * 4;
-      memcpy(&a, at, 16), memcpy(&b, at + row, 16);
-      memcpy(&c, at + 2 * row, 16), memcpy(&d, at + 3 * row, 16);
-      const Four low = {0, 4, 1, 5}, high = {2, 6, 3, 7};
-      const Four ab = __builtin_shuffle(a, b, low), cd = __builtin_shuffle(c, d, low);
-      const Four ef = __builtin_shuffle(a, b, high), gh = __builtin_shuffle(c, d, high);
-      const Four first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
-      const Four rows[] = {__builtin_shuffle(ab, cd, first), __builtin_shuffle(ab, cd, second),
-                           __builtin_shuffle(ef, gh, first), __builtin_shuffle(ef, gh, second)};
-      for (int k = 0; k < 4; ++k) memcpy(&stage[j + k][i], &rows[k], 16);
+      const __m128i a = load_piece(at), b = load_piece(at + row);
+      const __m128i c = load_piece(at + 2 * row), d = load_piece(at + 3 * row);
+      const __m128i ab = _mm_unpacklo_epi32(a, b), cd = _mm_unpacklo_epi32(c, d);
+      const __m128i ef = _mm_unpackhi_epi32(a, b), gh = _mm_unpackhi_epi32(c, d);
+      store_piece(&stage[j][i], _mm_unpacklo_epi64(ab, cd));
+      store_piece(&stage[j + 1][i], _mm_unpackhi_epi64(ab, cd));
+      store_piece(&stage[j + 2][i], _mm_unpacklo_epi64(ef, gh));
+      store_piece(&stage[j + 3][i], _mm_unpackhi_epi64(ef, gh));
     }
 }
 template <>
 inline void stage_tile<uint64_t>(const char* from, int64_t row, uint64_t (*stage)[8]) {
-  typedef uint64_t Two __attribute__((vector_size(16)));
   for (int64_t i = 0; i < 8; i += 2)
     for (int64_t j = 0; j < 8; j += 2) {
-      Two a, b;
-      memcpy(&a, from + i * row + j * 8, 16), memcpy(&b, from + (i + 1) * row + j * 8, 16);
-      const Two low = {0, 2}, high = {1, 3};
-      const Two rows[] = {__builtin_shuffle(a, b, low), __builtin_shuffle(a, b, high)};
-      for (int k = 0; k < 2; ++k) memcpy(&stage[j + k][i], &rows[k], 16);
+      const __m128i a = load_piece(from + i * row + j * 8);
+      const __m128i b = load_piece(from + (i + 1) * row + j * 8);
+      store_piece(&stage[j][i], _mm_unpacklo_epi64(a, b));
+      store_piece(&stage[j + 1][i], _mm_unpackhi_epi64(a, b));
     }
 }
+#endif
 
 // Around the cache where kStream says so; `to` is then aligned to a line.
 template <bool kStream>
