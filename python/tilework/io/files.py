@@ -69,20 +69,24 @@ def _create(target: Path) -> tuple[BinaryIO, Path]:
     while True:
         beside = target.with_name(f"{_prefix(target)}{uuid.uuid4().hex}.tmp")
         file = open(beside, "xb")  # noqa: SIM115 (the caller closes it)
-        _lock(file.fileno())
+        try:
+            ours = _lock(file.fileno())
+        except OSError:  # a file system without locks, where nobody sweeps
+            ours = True
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(beside), os.fstat(file.fileno())):
+            if ours and os.path.samestat(os.stat(beside), os.fstat(file.fileno())):
                 return file, beside
-        file.close()  # another writer's _sweep was quicker than the lock
+        file.close()  # another writer's _sweep was quicker, and has removed it or is about to
 
 
 def _lock(handle: int) -> bool:
-    """Whether this is the only holder of a file, which nobody else can then be until it closes."""
+    """Whether this is the only holder of a file, which nobody else can then be until it closes.
+    OSError on a file system without locks."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held; or a file system without locks
+    except BlockingIOError:
         return False
     return True
 
