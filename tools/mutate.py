@@ -8,14 +8,15 @@ Each bug is one line of the sources, changed in a copy of the tree (--work, kept
 builds what changed alone), whose extension is built at -O1. First its likeliest test files run; a
 bug that these let live meets the whole default selection. It is caught by a test that fails, by a
 crash, and by a run without end. What lives is named; the exit says whether fewer than 95 % are
-caught.
+caught. An interrupted run goes on where it was while the sources are the same.
 
 CMake, Ninja, pybind11 and the tests' own needs must be installed (CONTRIBUTING.md, Set-up).
 """
 
 import argparse
+import hashlib
+import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -28,8 +29,12 @@ NEEDED = 0.95
 LIMIT_SECONDS = 1800.0  # of one run of tests
 
 
-def copy_tree(work: Path) -> None:
-    """The sources, where they differ from what is there: an untouched file keeps its time."""
+def copy_tree(work: Path) -> str:
+    """The sources, where they differ from what is there: an untouched file keeps its time.
+
+    What they hold, as a digest.
+    """
+    digest = hashlib.sha256()
     for part in (
         "CMakeLists.txt",
         "CMakePresets.json",
@@ -41,18 +46,43 @@ def copy_tree(work: Path) -> None:
     ):
         source = ROOT / part
         files = [source] if source.is_file() else [p for p in source.rglob("*") if p.is_file()]
-        for file in files:
+        for file in sorted(files):
             name = file.relative_to(ROOT)
             if file.suffix in (".so", ".pyc") or file.is_symlink() or part_of_link(file):
                 continue
+            content = file.read_bytes()
+            digest.update(f"{name} {len(content)}\n".encode() + content)
             target = work / name
-            if not target.exists() or target.read_bytes() != file.read_bytes():
+            if not target.exists() or target.read_bytes() != content:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
+                target.write_bytes(content)
     for name in ("tests", "benchmarks"):
         link = work / "python/tilework" / name
         if not link.exists():
             link.symlink_to(work / name)
+    return digest.hexdigest()
+
+
+class Verdicts:
+    """What was found for these sources so far, kept in a file beside them.
+
+    "" is the verdict of a bug that lives; the sound tree's is kept under the name "".
+    """
+
+    def __init__(self, file: Path, sources: str) -> None:
+        self.file = file
+        self.found: dict[str, str] = {}
+        self.sources = sources
+        if file.exists():
+            kept = json.loads(file.read_text())
+            if kept["sources"] == sources:
+                self.found = kept["found"]
+
+    def put(self, name: str, verdict: str) -> None:
+        self.found[name] = verdict
+        beside = self.file.with_suffix(".new")
+        beside.write_text(json.dumps({"sources": self.sources, "found": self.found}, indent=1))
+        beside.replace(self.file)
 
 
 def part_of_link(file: Path) -> bool:
@@ -148,16 +178,20 @@ def main() -> int:
     if options.list:
         print(*(f"{m.name:<52} {m.file}" for m in chosen), sep="\n")
         return 0
-    copy_tree(options.work)
-    complaint = build(options.work)
-    if complaint:
-        sys.exit(complaint)
-    if failing := verdict(options.work, ()):
-        sys.exit(f"{failing} without any bug: it would seem to catch all of them")
+    verdicts = Verdicts(options.work / "verdicts.json", copy_tree(options.work))
+    if "" not in verdicts.found:
+        complaint = build(options.work)
+        if complaint:
+            sys.exit(complaint)
+        if failing := verdict(options.work, ()):
+            sys.exit(f"{failing} without any bug: it would seem to catch all of them")
+        verdicts.put("", "")
     alive = []
     for i, mutation in enumerate(chosen, 1):
         start = time.monotonic()
-        caught = tried(mutation, options.work)
+        if mutation.name not in verdicts.found:
+            verdicts.put(mutation.name, tried(mutation, options.work))
+        caught = verdicts.found[mutation.name]
         if not caught:
             alive.append(mutation.name)
         took = f"{time.monotonic() - start:6.0f} s"
