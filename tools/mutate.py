@@ -108,7 +108,7 @@ def build(work: Path) -> str:
     if not (folder / "build.ninja").exists():
         run_or_die([
             "cmake", "-S", str(work), "-B", str(folder), "-G", "Ninja",
-            "-DCMAKE_BUILD_TYPE=Mutate", "-DCMAKE_CXX_FLAGS_MUTATE=-O1 -DNDEBUG",
+            "-DCMAKE_BUILD_TYPE=Mutate", "-DCMAKE_CXX_FLAGS_MUTATE=-O1 -DNDEBUG -w",
         ])  # fmt: skip
     steps = (
         ["cmake", "--build", str(folder)],
