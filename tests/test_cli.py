@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import tilework as tw
-from tilework import cli, hardware, io
+from tilework import cli, engines, hardware, info, io
 
 
 def tilework(*arguments, cwd=None, env=None):
@@ -51,6 +51,19 @@ def test_info_is_a_table_for_people():
     assert "GPU" in text
     assert "variant" in text
     assert "TILEWORK_ISA" in text
+
+
+@pytest.mark.skipif(engines.current_engine() != "native", reason="numba has no variants")
+def test_info_says_no_reason_twice():
+    tw.set_isa("generic")  # so that every family has higher variants that do not serve
+    served = hardware.variants()
+    tw.set_isa("auto")
+    groups = info.by_reason((family, tuple(row.values())) for family, row in served.items())
+    assert sorted(f for families in groups.values() for f in families) == sorted(served)
+    assert len(groups) < len(served) / 2
+    for _, why in groups:
+        reasons = [part.split(": ")[-1] for part in why.split("; ")]
+        assert len(reasons) == len(set(reasons)), why
 
 
 def test_info_explains_one_convolution():

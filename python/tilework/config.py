@@ -26,6 +26,7 @@ ENVIRONMENT: dict[str, str] = {
     "TILEWORK_PRECISION": "set_float32_matmul_precision",
     "TILEWORK_CONV_ROUTINE": "set_conv_routine",
 }
+NOT_SET = "(not set)"  # what settings() says of such a variable
 PRECISIONS = ("highest", "high", "medium")
 
 _precision = "highest"
@@ -164,7 +165,7 @@ def settings() -> dict[str, Any]:
         "threads": get_num_threads(),
         "float32 matmul precision": get_float32_matmul_precision(),
         "convolution routine": get_conv_routine() or "by shape",
-        **{name: os.environ.get(name, "(not set)") for name in ENVIRONMENT},
+        **{name: os.environ.get(name, NOT_SET) for name in ENVIRONMENT},
     }
 
 

@@ -76,7 +76,10 @@ def variants() -> dict[str, dict[str, str]]:
     served = {}
     for family, rows in module.variants().items():
         at = next(i for i, row in enumerate(rows) if row["serves"])
-        why = [rows[at]["reason"], *(f"{row['name']}: {row['reason']}" for row in rows[at + 1 :])]
+        higher: dict[str, list[str]] = {}
+        for row in rows[at + 1 :]:
+            higher.setdefault(row["reason"], []).append(row["name"])
+        why = [rows[at]["reason"], *(f"{', '.join(n)}: {reason}" for reason, n in higher.items())]
         served[family] = {"variant": rows[at]["name"], "why": "; ".join(why)}
     return served
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from typing import Any
+
+from tilework.config import NOT_SET
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -60,33 +63,67 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found, indent=1))
         return 0
     from rich.console import Console
-    from rich.table import Table
-
-    from tilework import explain
 
     console = Console()
-    gpu = found["gpu"]
-    about = Table(show_header=False, title="tilework")
-    about.add_row("GPU", gpu["name"] or f"none: {gpu['reason']}")
-    for part in ("settings", "cpu", "threads", "memory pool"):
-        for name, value in found[part].items():
-            if value == "":
-                continue
-            shown = name if name.isupper() else name.replace("_", " ")  # variables by their names
-            about.add_row(f"{part}: {shown}", _text(name, value))
-    console.print(about)
-    served = Table("ops", "variant", "why", title="Who serves each family of ops")
-    for family, row in found["variants"].items():
-        served.add_row(family, row["variant"], row["why"])
-    console.print(served)
-    typical = Table(
-        "convolution", *explain.PASSES, title="Which routine serves typical convolutions"
-    )
-    for name, rows in found["convolutions"].items():
-        by_pass = {p: [r["routine"] for r in rows if r["pass"] == p] for p in explain.PASSES}
-        typical.add_row(name, *(", ".join(dict.fromkeys(by_pass[p])) for p in explain.PASSES))
-    console.print(typical)
+    for table in (_machine(found), _served(found["variants"]), _typical(found["convolutions"])):
+        console.print(table)
     return 0
+
+
+def _machine(found: dict[str, Any]) -> Any:
+    """The settings and what they run on, a section a part; what is not set shares a line."""
+    from rich.table import Table
+
+    table = Table(show_header=False, title=f"tilework {found['settings']['version']}")
+    gpu = found["gpu"]
+    parts = {name: found[name] for name in ("settings", "cpu", "threads", "memory pool")}
+    for part, values in {**parts, "GPU": {"": gpu["name"] or f"none: {gpu['reason']}"}}.items():
+        shown = {k: v for k, v in values.items() if v not in ("", NOT_SET) and k != "version"}
+        if part == "memory pool":  # counters say nothing before the first allocation
+            shown = {k: v for k, v in shown.items() if v}
+        unset = [name for name, value in values.items() if value == NOT_SET]
+        rows = [(k if k.isupper() else k.replace("_", " "), _text(k, v)) for k, v in shown.items()]
+        rows += [("not set", ", ".join(unset))] if unset else []
+        for i, row in enumerate(rows):
+            table.add_row("" if i else part, *row, end_section=i == len(rows) - 1)
+    return table
+
+
+def _served(variants: dict[str, dict[str, str]]) -> Any:
+    """A row for all families that one variant serves for one reason."""
+    from rich.table import Table
+
+    table = Table("ops", "variant", "why", title="Who serves each family of ops", show_lines=True)
+    found = ((family, tuple(row.values())) for family, row in sorted(variants.items()))
+    for row, families in by_reason(found).items():
+        table.add_row(", ".join(families), *row)
+    return table
+
+
+def by_reason(found: Iterable[tuple[str, tuple[str, ...]]]) -> dict[tuple[str, ...], list[str]]:
+    """What is served by the names of what it serves: who serves them for one reason share a row.
+
+    >>> from tilework.info import by_reason
+    >>> by_reason([("pool", ("avx2", "the best")), ("norm", ("avx2", "the best"))])
+    {('avx2', 'the best'): ['pool', 'norm']}
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, row in found:
+        groups.setdefault(row, []).append(name)
+    return groups
+
+
+def _typical(convolutions: dict[str, list[dict[str, str]]]) -> Any:
+    """Which routine serves each pass of some convolutions."""
+    from rich.table import Table
+
+    from tilework.explain import PASSES
+
+    table = Table("convolution", *PASSES, title="Which routine serves typical convolutions")
+    for name, rows in convolutions.items():
+        by_pass = {p: [r["routine"] for r in rows if r["pass"] == p] for p in PASSES}
+        table.add_row(name, *(", ".join(dict.fromkeys(by_pass[p])) for p in PASSES))
+    return table
 
 
 def _about_conv2d(args: argparse.Namespace) -> int:
@@ -101,9 +138,10 @@ def _about_conv2d(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("pass", "variant", "routine", "why")
-    for row in rows:
-        table.add_row(*row.values())
+    table = Table("pass", "variant", "routine", "why", show_lines=True)
+    found = ((row["pass"], tuple(row.values())[1:]) for row in rows)
+    for row, passes in by_reason(found).items():
+        table.add_row("\n".join(passes), *row)
     Console().print(table)
     return 0
 
