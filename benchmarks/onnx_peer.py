@@ -17,11 +17,13 @@ from tilework.testing.case import Case
 from tilework.testing.cases.networks import RESNET18
 
 _LIBRARY = SimpleNamespace(nn=SimpleNamespace(functional=F))
-# What is played, and in which modes. Weights are constants here: products are compared where ours
-# hold theirs ready too, convolutions in both modes.
-_MODES = {"gemm": ("frozen",), "conv": ("forward", "frozen")} | dict.fromkeys(
-    ("pool", "interpolate", "norm", "softmax", "pointwise", "networks"), ("forward",)
-)
+# What is played, and in which modes. Weights are constants here: products and networks are compared
+# where ours hold theirs ready too, convolutions in both modes.
+_MODES = {
+    **dict.fromkeys(("gemm", "networks"), ("frozen",)),
+    **dict.fromkeys(("pool", "interpolate", "norm", "softmax", "pointwise"), ("forward",)),
+    "conv": ("forward", "frozen"),
+}
 
 
 class OnnxRuntime(Contestant):

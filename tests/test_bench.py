@@ -11,6 +11,7 @@ from tilework import cli
 from tilework.benchmarks import check, conv_accuracy, environment, footprint, report, session
 from tilework.benchmarks.contestants import NumPy, Tilework, make
 from tilework.benchmarks.worker import Worker
+from tilework.functional.packed import packed_weight
 from tilework.testing import cases
 
 CASES = {c.bench.label: c for c in cases.benchmarks()}
@@ -20,6 +21,44 @@ SMALL = CASES["gemm 64x64x64"]
 def test_labels_are_unique_and_quick_is_a_part():
     assert len(CASES) == len(cases.benchmarks())
     assert 5 <= sum(c.bench.quick for c in CASES.values()) < len(CASES)
+
+
+def test_labels_say_what_is_frozen():
+    for label, case in CASES.items():
+        assert ("frozen" in label.split()) == (case.bench.mode == "frozen"), label
+
+
+HELD = [
+    case
+    for case in CASES.values()
+    if case.family in ("gemm", "conv", "step", "networks")
+    and case.bench.mode != "backward"  # which is on the tape, and packs nothing
+    and (case.bench.flops < 1e9 or (case.family == "networks" and case.bench.mode == "frozen"))
+]
+
+
+@pytest.mark.parametrize("kind", ["tilework", "tilework-channels-last"])
+def test_packed_weights_outlive_a_call_only_where_the_row_says_frozen(kind, monkeypatch):
+    seen = []
+
+    def spy(*arguments):
+        packed = packed_weight(*arguments)
+        seen.append(packed is not None)
+        return packed
+
+    for module in ("gemm", "conv"):
+        monkeypatch.setattr(f"tilework.functional.{module}.packed_weight", spy)
+    contestant = make(f"{kind}:{tw.engines.current_engine()}", 1)
+    for case in HELD:
+        inputs = case.make_inputs(case.bench.dtype)
+        prepared = contestant.prepare(case, inputs, np.zeros(1, "f"))
+        if prepared is None:
+            continue
+        seen.clear()
+        with contestant.running(case):
+            for _ in range(2):  # a weight is packed once it is seen again
+                prepared.call()
+        assert any(seen) == (case.bench.mode == "frozen"), case.bench.label
 
 
 def test_a_run_writes_table_json_and_plot(tmp_path, capsys):
@@ -141,7 +180,7 @@ ONNX_PLAYS = (
     "bias+relu 4096x3072",
     "add 4096x3072",
     "linear+gelu 32@768x3072 frozen",
-    "ResNet-18 inference at 224, batch 1",
+    "ResNet-18 inference at 224, batch 1 frozen",
 )
 ONNX_LEAVES = (
     "conv 3x3 64@56 N=1 backward",

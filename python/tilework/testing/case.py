@@ -27,8 +27,9 @@ class Bench:
         label: The row's name.
         flops: Floating-point operations of one call; 0 for what memory alone bounds.
         bytes: What must be read and written at least once.
-        mode: "forward"; "frozen", forward with weights that nn.utils.freeze has made read-only; or
-            "backward", forward and the gradients of the case's differentiable inputs.
+        mode: "forward"; "frozen", forward with weights that nn.utils.freeze has made read-only, of
+            which the label tells; or "backward", forward and the gradients of the case's
+            differentiable inputs. Of frozen weights alone a packed copy outlives a call.
         dtype: Of the arrays.
         quick: Whether `tilework bench --quick` runs it.
     """

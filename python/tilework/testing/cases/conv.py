@@ -540,7 +540,9 @@ def _as_layers_hold(op: str, settings: Settings) -> Callable[..., Callable[[], A
     def setup(tw: Any, F: Any, x: Any, weight: Any, bias: Any) -> Callable[[], Any]:
         order = (*range(2, weight.ndim), 1, 0)
         back = tuple(int(i) for i in np.argsort(order))
-        weight.data = weight.detach().permute(order).contiguous().permute(back)
+        laid = weight.detach().permute(order).contiguous()
+        laid.numpy()  # of memory that others may write, no call remembers a packed copy
+        weight.data = laid.permute(back)
         return lambda: getattr(F, op)(x, weight, bias, **settings)
 
     return setup
@@ -625,6 +627,11 @@ def _timed() -> Iterator[Case]:
     yield from _timed_case(
         "conv transposed 4x4 s2 256->128@16 N=16", (16, 256, 16, 16), (256, 128, 4, 4),
         "conv_transpose2d", stride=2, padding=1,
+    )  # fmt: skip
+    # The last layer of a decoder of sound: one channel, of overlapping windows.
+    yield from _timed_case(
+        "conv transposed 16 s8 256->1@4000 N=1", (1, 256, 4000), (256, 1, 16),
+        "conv_transpose1d", stride=8,
     )  # fmt: skip
     yield from _timed_case(
         "conv dilated 3x3 256@28 N=16", (16, 256, 28, 28), (256, 256, 3, 3), padding=2, dilation=2

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.case import Array, Bench, Case, Generator, Mode
 from tilework.testing.cases.gemm import ITEM_BYTES
 from tilework.testing.convolution import conv
 from tilework.testing.reference import log_softmax
@@ -252,6 +252,7 @@ def _tolerance(network: Network) -> Callable[..., Array]:
 def _case(
     op: str, network: Network, batch: int, train: bool, label: str, dtype: str = "float32"
 ) -> Case:
+    mode: Mode = "forward" if train else "frozen"
     weights = sum(math.prod(shape) for shape in network.state().values())
     passes, moved = (3, 5) if train else (1, 1)  # a step reads and writes gradients and momentum
     return Case(
@@ -268,6 +269,7 @@ def _case(
             label,
             flops=2.0 * passes * batch * network.multiply_adds,
             bytes=ITEM_BYTES[dtype] * moved * weights,
+            mode=mode,
             dtype=dtype,
             quick=network is LENET,
         ),
@@ -278,8 +280,8 @@ def _cases() -> Iterator[Case]:
     yield _case("lenet", LENET, 64, True, "LeNet-5 step, batch 64")
     yield _case("resnet18", CIFAR_RESNET18, 32, True, "ResNet-18 CIFAR step, batch 32")
     label = "ResNet-18 inference at 224, batch 1"
-    yield _case("resnet18_eval", RESNET18, 1, False, label)
-    yield _case("resnet18_eval", RESNET18, 1, False, f"{label} bfloat16", "bfloat16")
+    yield _case("resnet18_eval", RESNET18, 1, False, f"{label} frozen")
+    yield _case("resnet18_eval", RESNET18, 1, False, f"{label} bfloat16 frozen", "bfloat16")
 
 
 CASES: tuple[Case, ...] = tuple(_cases())

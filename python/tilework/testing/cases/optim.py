@@ -1,15 +1,17 @@
-"""Cases of the optimisers: a few steps from given gradients."""
+"""Cases of the optimisers: a few steps from given gradients; and of clipping their norm."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tilework.testing.case import Array, Case
+from tilework.testing.case import Array, Bench, Case
 from tilework.testing.inputs import LAYOUTS, TAILS, Inputs, Shape, arrays
-from tilework.testing.tolerance import eps
+from tilework.testing.tolerance import eps, growth, tiny
 
 Options = dict[str, Any]
 STEPS = 3
@@ -144,4 +146,90 @@ def _cases() -> Iterator[Case]:
             yield _steps(op, f"{layout} gradients", strided, every[-1])
 
 
-CASES: tuple[Case, ...] = tuple(_cases())
+# --- the norm of all gradients together ---
+
+
+def _norm(grads: tuple[Array, ...], order: float) -> Any:
+    whole = np.abs(np.concatenate([np.ravel(g) for g in grads]))
+    return whole.max(initial=0.0) if order == math.inf else (whole**order).sum() ** (1.0 / order)
+
+
+def _clipped(limit: float, order: float, *grads: Array) -> Array:
+    """The norm, and behind it the gradients as they are left."""
+    norm = _norm(grads, order)
+    scale = min(1.0, limit / (norm + 1e-6))
+    return np.concatenate([[norm], *(np.ravel(g) * scale for g in grads)])
+
+
+def _clipped_bound(dtype: str, expected: Array, *grads: Array) -> Array:
+    """A sum of terms of one sign, its root, and a product each."""
+    error = (growth(sum(g.size for g in grads)) + 8.0) * eps(dtype) * np.abs(expected)
+    return np.asarray(error + tiny(dtype))
+
+
+def _clip(label: str, inputs: Inputs, count: int, limit: float, order: float) -> Case:
+    def call(tw: Any, F: Any, *grads: Any) -> Any:
+        params = [tw.nn.Parameter(tw.zeros_like(g)) for g in grads]
+        for p, g in zip(params, grads, strict=True):
+            p.grad = g
+        norm = tw.nn.utils.clip_grad_norm_(params, limit, order)
+        return tw.cat([norm.reshape(1), *(p.grad.reshape(-1) for p in params)])
+
+    return Case(
+        family="optim",
+        op="clip_grad_norm_",
+        label=label,
+        inputs=inputs,
+        call=call,
+        reference=partial(_clipped, limit, order),
+        tolerance=_clipped_bound,
+        writes=tuple(range(count)),
+    )
+
+
+def _clip_cases() -> Iterator[Case]:
+    for order, limit in ((2.0, 1.5), (2.0, 1e3), (1.0, 2.0), (3.0, 0.5), (math.inf, 0.25)):
+        label = f"norm of order {order} to {limit}"
+        # PyTorch has no largest element of an empty gradient beside others.
+        shapes: tuple[Shape, ...] = ((5, 7), (), (33,), (3, 4, 5), *[(2, 0)] * (order < math.inf))
+        yield _clip(label, arrays(*shapes), len(shapes), limit, order)
+    for n in TAILS:
+        yield _clip(f"{n}", arrays((n,), (3,)), 2, 0.5, 2.0)
+    for layout in LAYOUTS[:-1]:
+        strided = arrays((2, 5, 3, 7), (4,), layouts=(layout, "contiguous"))
+        yield _clip(f"{layout} gradient", strided, 2, 0.5, 2.0)
+
+
+def _clipping(tw: Any, F: Any, *grads: Any) -> Callable[[], Any]:
+    """Calls that find a norm above their limit each time: it falls from one to the next."""
+    params = [tw.nn.Parameter(tw.zeros_like(g)) for g in grads]
+    for p, g in zip(params, grads, strict=True):
+        p.grad = g.clone()
+    limit = 1.0
+
+    def clip() -> Any:
+        nonlocal limit
+        limit *= 1.0 - 2.0**-16  # far above a norm's rounding, and far from 0 after 10^5 calls
+        return tw.nn.utils.clip_grad_norm_(params, limit)
+
+    return clip
+
+
+def _timed() -> Iterator[Case]:
+    for n in (10**3, 10**5, 10**7):
+        label = f"clip_grad_norm_ {n} in 10 tensors"
+        yield Case(
+            family="optim",
+            op="clip_grad_norm_",
+            label=label,
+            inputs=arrays(*[(n // 10,)] * 10),
+            setup=_clipping,
+            reference=lambda *grads: np.asarray(_norm(grads, 2.0)),
+            tolerance=_clipped_bound,
+            dtypes=("float32",),
+            quick=False,
+            bench=Bench(label, flops=0.0, bytes=12.0 * n),
+        )
+
+
+CASES: tuple[Case, ...] = (*_cases(), *_clip_cases(), *_timed())
