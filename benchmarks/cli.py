@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from tilework.benchmarks.environment import ISAS
 from tilework.errors import error
 from tilework.testing.case import Case
 
-# The budget of --quick, a minute, less what start-up, checks and JIT take.
-_QUICK_SECONDS, _CASE_SECONDS = 15.0, 3.0
+if TYPE_CHECKING:
+    from tilework.benchmarks.results import Row, Run
+    from tilework.benchmarks.selection import Budget
+    from tilework.benchmarks.session import Session
+
+# A minute and three, less what starts the libraries and ends the last case.
+_QUICK_SECONDS, _USUAL_SECONDS = 48.0, 160.0
+_CASE_SECONDS = 3.0  # where the cases were asked for
+
+_EPILOG = """exit status: 1 where an answer of ours is wrong or no case fits, 2 for wrong options,
+3 where --compare finds a case slower beyond noise (on one machine), else 0"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="the main cases, within a minute")
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    many = parser.add_mutually_exclusive_group()
+    many.add_argument("--quick", action="store_true", help="the main cases, within a minute")
+    many.add_argument(
+        "--all", action="store_true", help="all cases, not the usual ones within three minutes"
+    )
     parser.add_argument(
         "--filter",
         nargs="+",
         default=[],
         metavar="TEXT",
-        help="only cases whose name has one of these",
+        help="of all cases those whose name has one of these",
     )
     parser.add_argument(
         "--without",
@@ -59,7 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="PyTorch once more, with an allocator that keeps its memory",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write it as a page to look at")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (needs matplotlib)")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        type=Path,
+        metavar=("OLD", "NEW"),
+        help="hold this run against that of a file of --json; or one file against another",
+    )
     parser.add_argument("--list", action="store_true", help="name the cases and end")
     parser.add_argument(
         "--accuracy",
@@ -72,8 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the benchmarks; 1 where one of our answers is wrong, or no case fits."""
+    """Runs the benchmarks; the exit status is _EPILOG's."""
     _check(args)
+    from tilework.benchmarks import results, selection
     from tilework.testing import cases
 
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -83,16 +111,23 @@ def run(args: argparse.Namespace) -> int:
         from tilework.benchmarks import footprint
 
         return footprint.run(console)
-    chosen = [c for c in cases.benchmarks() if _wanted(c, args)]
+    files = [results.read(path) for path in args.compare or ()]
+    old = files[0] if files else None
+    if len(files) == 2:
+        return _told(files[1], 0, old, args, console)
+    how = "quick" if args.quick else "all" if args.all else "usual"
+    chosen = selection.chosen(cases.benchmarks(), how, args.filter, args.without)
     if args.list:
         for case in chosen:
-            console.print(case.bench.label if case.bench else "", highlight=False)
+            label = case.bench.label if case.bench else ""
+            console.print(label, highlight=False, markup=False)
         return 0
     if not chosen:
         asked = " or ".join(map(repr, args.filter)) or "what is left"
-        console.print(f"no case has {asked} in its name; see tilework bench --list")
+        console.print(f"no case has {asked} in its name; see tilework bench --list --all")
         return 1
-    return _measure(chosen, args, console)
+    measured, left_out = _measure(chosen, args, console)
+    return _told(measured, left_out, old, args, console)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -108,6 +143,10 @@ def _check(args: argparse.Namespace) -> None:
         raise error(ValueError, "bench", "--threads from 1", args.threads, "raise it")
     if args.seconds is not None and args.seconds <= 0:
         raise error(ValueError, "bench", "--seconds above 0", args.seconds, "raise it")
+    if len(args.compare or ()) > 2:
+        raise error(
+            ValueError, "bench", "--compare of one file or two", len(args.compare), "drop some"
+        )
 
 
 def _accuracy(args: argparse.Namespace, console: Console) -> int:
@@ -123,45 +162,78 @@ def _accuracy(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _wanted(case: Case, args: argparse.Namespace) -> bool:
-    assert case.bench is not None
-    if args.quick and not args.filter and not case.bench.quick:
-        return False
-    label = case.bench.label.lower()
-    named = not args.filter or any(text.lower() in label for text in args.filter)
-    return named and not any(text.lower() in label for text in args.without)
-
-
-def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> int:
-    from rich.progress import Progress
-
+def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> tuple[Run, int]:
+    """What was measured, and how many cases there was no time for."""
     import tilework as tw
-    from tilework.benchmarks import report
+    from tilework.benchmarks import noise
     from tilework.benchmarks.contestants import PEERS, TILEWORK, installed
+    from tilework.benchmarks.machine import machine
+    from tilework.benchmarks.results import Run
+    from tilework.benchmarks.selection import Budget
     from tilework.benchmarks.session import Session
 
+    budget = None
+    if args.seconds is None and not (args.all or args.filter):
+        budget = Budget(_QUICK_SECONDS if args.quick else _USUAL_SECONDS, len(chosen))
     engines = args.engines or [tw.engines.current_engine()]
-    peers = installed(PEERS if args.peers is None else args.peers)
-    ours = [f"{kind}:{engine}" for engine in engines for kind in TILEWORK]
-    kinds = [*ours, *peers]
-    seconds = args.seconds or (_QUICK_SECONDS / len(chosen) if args.quick else _CASE_SECONDS)
-    rows = []
-    about = report.machine(args.threads, args.isa, args.precision)
-    session = Session(kinds, args.threads, args.isa, args.precision, args.keep_memory_allocator)
-    with session, Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    kinds = [f"{kind}:{engine}" for engine in engines for kind in TILEWORK]
+    kinds += installed(PEERS if args.peers is None else args.peers)
+    about = machine(args.threads, args.isa, args.precision)
+    before = noise.read()
+    with Session(
+        kinds, args.threads, args.isa, args.precision, args.keep_memory_allocator
+    ) as session:
         for kind, why in session.absent.items():
             console.print(f"{kind} takes no part: {why}", markup=False)
+        rows = _rows(session, chosen, budget, args.seconds or _CASE_SECONDS, console)
+    cpus = len(os.sched_getaffinity(0))
+    found = noise.verdict(before, noise.read(), rows, args.threads, cpus)
+    when = datetime.datetime.now().astimezone().isoformat(" ", "minutes")
+    command = shlex.join(["tilework", *sys.argv[1:]])
+    return Run(rows, about, found, command, when), len(chosen) - len(rows)
+
+
+def _rows(
+    session: Session, chosen: list[Case], budget: Budget | None, seconds: float, console: Console
+) -> list[Row]:
+    """The cases' rows: the main ones are measured first, in case that the time is up."""
+    from rich.progress import Progress
+
+    rows: dict[Case, Row] = {}
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(chosen))
-        for case in chosen:
-            bar.update(task, description=str(case))
-            rows.append(session.measure(case, seconds))
+        for case in sorted(chosen, key=lambda c: not (c.bench and c.bench.quick)):
+            share = seconds if budget is None else budget.share()
+            if share is None:
+                break
+            bar.update(task, description=escape(str(case)))
+            rows[case] = session.measure(case, share)
             bar.advance(task)
-    report.show_table(rows, about, console)
+    return [rows[case] for case in chosen if case in rows]
+
+
+def _told(
+    measured: Run, left_out: int, old: Run | None, args: argparse.Namespace, console: Console
+) -> int:
+    """Prints and writes a run, and how it compares with an older one; the exit status."""
+    from tilework.benchmarks import compare, report
+
+    report.show_table(measured, console)
+    found = None
+    if old is not None:
+        found = compare.compare(old, measured)
+        compare.show(found, old, measured, console)
+    report.show_summary(measured, left_out, console)
     if args.json:
-        report.write_json(args.json, rows, about, shlex.join(["tilework", *sys.argv[1:]]))
+        measured.write(args.json)
+    if args.html:
+        from tilework.benchmarks.page import write_page
+
+        write_page(args.html, measured, (found, old) if found and old else None)
     if args.plot:
         from tilework.benchmarks.plot import write_plot
 
-        write_plot(args.plot, rows, about)
-    bad = [t for row in rows for t in row.times if t.ours and t.state in ("wrong", "failed")]
-    return 1 if bad else 0
+        write_plot(args.plot, measured)
+    if any(t.ours and t.state in ("wrong", "failed") for row in measured.rows for t in row.times):
+        return 1
+    return found.status if found else 0

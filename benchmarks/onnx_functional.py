@@ -71,14 +71,18 @@ class Symbol:
     def __add__(self, other: Any) -> Symbol:
         return self.graph.node("Add", self, other)
 
+    def __pow__(self, exponent: float) -> Symbol:
+        return self.graph.node("Pow", self, np.array(exponent, np.float32))
 
-def _pair(value: Any) -> list[int]:
-    return [value, value] if isinstance(value, int) else [*value]
+
+def _each(value: Any, axes: int) -> list[int]:
+    return [value] * axes if isinstance(value, int) else [*value]
 
 
-def _window(stride: Any, padding: Any, **more: Any) -> dict[str, list[int]]:
-    pads = [*_pair(padding), *_pair(padding)]
-    return {"strides": _pair(stride), "pads": pads, **{k: _pair(v) for k, v in more.items()}}
+def _window(stride: Any, padding: Any, axes: int = 2, **more: Any) -> dict[str, list[int]]:
+    pads = 2 * _each(padding, axes)
+    sizes = {"strides": stride, **more}
+    return {"pads": pads, **{name: _each(size, axes) for name, size in sizes.items()}}
 
 
 # --- convolution and what is linear ---
@@ -96,6 +100,10 @@ def conv_transpose2d(
     x: Symbol, weight: Array, bias: Any = None, stride: Any = 1, padding: Any = 0
 ) -> Symbol:
     return x.graph.node("ConvTranspose", x, weight, bias, **_window(stride, padding))
+
+
+def conv_transpose1d(x: Symbol, weight: Array, bias: Any = None, stride: Any = 1) -> Symbol:
+    return x.graph.node("ConvTranspose", x, weight, bias, **_window(stride, 0, axes=1))
 
 
 def linear(x: Symbol, weight: Array, bias: Array) -> Symbol:
@@ -123,6 +131,11 @@ def pixel_shuffle(x: Symbol, upscale_factor: int) -> Symbol:
 
 def max_pool2d(x: Symbol, kernel_size: Any, stride: Any = None, padding: Any = 0) -> Symbol:
     window = _window(stride or kernel_size, padding, kernel_shape=kernel_size)
+    return x.graph.node("MaxPool", x, **window)
+
+
+def max_pool1d(x: Symbol, kernel_size: Any, stride: Any = None) -> Symbol:
+    window = _window(stride or kernel_size, 0, axes=1, kernel_shape=kernel_size)
     return x.graph.node("MaxPool", x, **window)
 
 

@@ -16,7 +16,7 @@ from tilework.benchmarks.contestants import Contestant, Inputs, Prepared
 from tilework.testing.case import Case
 from tilework.testing.cases.networks import RESNET18
 
-_LIBRARY = SimpleNamespace(nn=SimpleNamespace(functional=F))
+_LIBRARY = SimpleNamespace(nn=SimpleNamespace(functional=F), pow=pow)
 # What is played, and in which modes. Weights are constants here: products and networks are compared
 # where ours hold theirs ready too, convolutions in both modes.
 _MODES = {
@@ -47,7 +47,7 @@ class OnnxRuntime(Contestant):
             return None
         graph = F.Graph(self.onnx)
         # A second operand of the first one's shape is no weight.
-        at_run_time = [x for x in inputs if x.shape == inputs[0].shape]
+        at_run_time = [x for x in inputs if np.shape(x) == inputs[0].shape]
         symbols = [graph.given(x) for x in at_run_time]
         result = _noted(case, (*symbols, *inputs[len(symbols) :]))
         if result is None:
@@ -75,7 +75,7 @@ def _noted(case: Case, inputs: Inputs) -> F.Symbol | None:
         return resnet18(*inputs) if is_known else None
     try:
         result: F.Symbol = case.bind_peer(_LIBRARY, inputs)()
-    except NotImplementedError:
+    except (AttributeError, NotImplementedError):  # of a symbol that lacks a method, of F's own
         return None
     return result
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
-from tilework.benchmarks.report import heading
-from tilework.benchmarks.session import Row
+from tilework.benchmarks.machine import heading
+from tilework.benchmarks.results import Run
 
 
-def write_plot(path: Path, rows: list[Row], about: dict[str, Any]) -> None:
+def write_plot(path: Path, run: Run) -> None:
     """Writes every peer's time over ours to an image file; needs matplotlib."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    bests = [(row, best) for row in rows if (best := row.best(ours=True)) and row.ready(ours=False)]
+    bests = [
+        (row, best) for row in run.rows if (best := row.best(ours=True)) and row.ready(ours=False)
+    ]
     rows = [row for row, _ in bests]
     peers = list(dict.fromkeys(t.name for row in rows for t in row.ready(ours=False)))
     figure, axes = plt.subplots(figsize=(9, 1.6 + 0.28 * len(rows)))
@@ -36,7 +37,7 @@ def write_plot(path: Path, rows: list[Row], about: dict[str, Any]) -> None:
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("time over tilework's: right of the line, tilework is faster")
-    axes.set_title(heading(about), fontsize=10)
+    axes.set_title(heading(run.machine), fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     figure.tight_layout()

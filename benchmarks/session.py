@@ -9,54 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tilework.benchmarks import environment
+from tilework.benchmarks.results import Row, Times
 from tilework.testing.case import Case
 
 INPUT_SETS = 3  # rotated, so that no answer comes from the inputs of the call before
 SAMPLE_SECONDS = 0.004  # long beside the clock and the pipe, short beside the machine's drifts
 MIN_ROUNDS, MAX_ROUNDS = 5, 200
-
-
-@dataclass
-class Times:
-    """One contestant at one case. Seconds a call: the median of the rounds and its quartiles."""
-
-    name: str
-    ours: bool
-    device: str
-    state: str  # "ready", "absent", "wrong" or "failed"
-    why: str = ""
-    seconds: float = 0.0
-    low: float = 0.0
-    high: float = 0.0
-    rounds: int = 0
-
-
-@dataclass
-class Row:
-    """One case, and everybody's times."""
-
-    label: str
-    family: str
-    op: str
-    mode: str
-    dtype: str
-    flops: float
-    bytes: float
-    times: list[Times] = field(default_factory=list)
-
-    def ready(self, ours: bool) -> list[Times]:
-        return [t for t in self.times if t.state == "ready" and t.ours == ours]
-
-    def best(self, ours: bool) -> Times | None:
-        """The fastest of ours, or of the peers."""
-        return min(self.ready(ours), key=lambda t: t.seconds, default=None)
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class WorkerProcess:

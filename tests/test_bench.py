@@ -2,13 +2,27 @@
 
 import dataclasses
 import json
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import tilework as tw
 from tilework import cli
-from tilework.benchmarks import check, conv_accuracy, environment, footprint, report, session
+from tilework.benchmarks import (
+    check,
+    compare,
+    conv_accuracy,
+    environment,
+    footprint,
+    noise,
+    page,
+    report,
+    results,
+    selection,
+    session,
+)  # fmt: skip
 from tilework.benchmarks.contestants import NumPy, Tilework, make
 from tilework.benchmarks.worker import Worker
 from tilework.functional.packed import packed_weight
@@ -21,6 +35,15 @@ SMALL = CASES["gemm 64x64x64"]
 def test_labels_are_unique_and_quick_is_a_part():
     assert len(CASES) == len(cases.benchmarks())
     assert 5 <= sum(c.bench.quick for c in CASES.values()) < len(CASES)
+
+
+def test_the_usual_cases_are_of_every_family():
+    usual = selection.chosen(CASES.values(), "usual")
+    quick = selection.chosen(CASES.values(), "quick")
+    assert len(selection.chosen(CASES.values(), "all")) == len(CASES)
+    assert set(quick) < set(usual) < set(CASES.values())
+    assert len(usual) == len(quick) + len(selection.USUAL)  # each name is a case's, and once
+    assert {c.family for c in usual} == {c.family for c in CASES.values()}
 
 
 def test_labels_say_what_is_frozen():
@@ -65,10 +88,14 @@ def test_a_run_writes_table_json_and_plot(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     arguments = ["bench", "--filter", "gemm 64x64x64", "--peers", "numpy", "--seconds", "0.05"]
     arguments += ["--json", str(tmp_path / "b.json"), "--plot", str(tmp_path / "b.png")]
-    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, "--html", str(tmp_path / "b.html")]) == 0
     text = capsys.readouterr().out
     assert "gemm 64x64x64" in text
     assert "GPU: " in text
+    assert "the geometric mean of 1 cases" in text
+    assert "quiet" in text or "TOO NOISY TO TRUST" in text
+    assert "absent" not in text.lower()
+    assert "gemm 64x64x64" in (tmp_path / "b.html").read_text()
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["machine"]["threads"] == 1
     (row,) = found["rows"]
@@ -78,6 +105,11 @@ def test_a_run_writes_table_json_and_plot(tmp_path, capsys):
         assert 0 < times["low"] <= times["seconds"] <= times["high"] < 1
         assert times["rounds"] >= session.MIN_ROUNDS
     assert (tmp_path / "b.png").read_bytes()[:4] == b"\x89PNG"
+    two = [str(tmp_path / "b.json")] * 2
+    assert cli.main(["bench", "--compare", *two]) == 0  # of a run with itself
+    text = capsys.readouterr().out
+    assert "1.000x: the geometric mean of 1 cases" in text
+    assert "Slower beyond noise: none" in text
 
 
 def test_two_threads_put_each_library_in_its_own_process():
@@ -161,6 +193,7 @@ def test_pytorch_plays_in_both_layouts():
 ONNX_PLAYS = (
     "conv stem 7x7 s2 3->64@224 N=16 forward",
     "conv transposed 4x4 s2 256->128@16 N=16 forward",
+    "conv transposed 16 s8 256->1@4000 N=1 forward",
     "conv grouped 3x3 g32 128@28 N=16 forward",
     "conv dilated 3x3 256@28 N=16 forward",
     "max 3x3 s2 64@112 N=16 forward",
@@ -179,6 +212,7 @@ ONNX_PLAYS = (
     "gelu 4096x3072",
     "bias+relu 4096x3072",
     "add 4096x3072",
+    "pow 3 of 1000",
     "linear+gelu 32@768x3072 frozen",
     "ResNet-18 inference at 224, batch 1 frozen",
 )
@@ -188,6 +222,7 @@ ONNX_LEAVES = (
     "linear+gelu 32@768x3072 forward",
     "linear+gelu 32@768x3072 bfloat16 frozen",
     "LeNet-5 step, batch 64",
+    "float32 to bfloat16 4096x3072",
     "cross_entropy 4096x1000 backward",
 )
 
@@ -232,13 +267,13 @@ def test_environment_holds_everybody_to_the_same(monkeypatch):
 
 
 def test_rates_and_shares():
-    row = session.Row("x", "gemm", "matmul", "forward", "float32", flops=2e9, bytes=1e6)
-    times = session.Times("tilework", True, "CPU", "ready", seconds=0.01)
+    row = results.Row("x", "gemm", "matmul", "forward", "float32", flops=2e9, bytes=1e6)
+    times = results.Times("tilework", True, "CPU", "ready", seconds=0.01)
     roof = {"float32": 400e9, "bandwidth": 1e9}
-    assert report.rate(row, times, roof) == (pytest.approx(200.0), "GFLOP/s", pytest.approx(0.5))
-    assert report.rate(row, times, None) == (pytest.approx(200.0), "GFLOP/s", None)
+    assert results.rate(row, times, roof) == (pytest.approx(200.0), "GFLOP/s", pytest.approx(0.5))
+    assert results.rate(row, times, None) == (pytest.approx(200.0), "GFLOP/s", None)
     row.bytes = 8e6
-    assert report.rate(row, times, roof) == (pytest.approx(0.8), "GB/s", pytest.approx(0.8))
+    assert results.rate(row, times, roof) == (pytest.approx(0.8), "GB/s", pytest.approx(0.8))
 
 
 def test_footprint_of_our_own():
@@ -247,3 +282,241 @@ def test_footprint_of_our_own():
     assert 1e5 < found.disk_bytes < 100e6
     # At the least the weights, their gradients and Adam's two averages, in float32.
     assert found.step_bytes > 4 * 4 * (784 * 2048 + 2048 * 2048)
+
+
+# --- what a run comes to ---
+
+MACHINE = {
+    "cpu": {"model": "A <CPU>"}, "isa": "avx2", "threads": 1, "precision": "highest",
+    "roof": {"float32": 1e11, "float64": 5e10, "bandwidth": 2e10}, "python": "3.11",
+    "gpu": {"name": "", "reason": "none is here"}, "libraries": {"tilework": "1", "torch": "2"},
+}  # fmt: skip
+QUIET = {"reasons": [], "text": "The machine was quiet"}
+
+
+def a_row(label, spread=0.01, **seconds):
+    """A case by what each took; None for who had nothing to do."""
+    times = [
+        results.Times(name, name == "tilework", "CPU", "absent")
+        if t is None
+        else results.Times(
+            name, name == "tilework", "CPU", "ready", "", t, t * (1 - spread), t * (1 + spread), 9
+        )
+        for name, t in seconds.items()
+    ]
+    return results.Row(label, "gemm", "matmul", "forward", "float32", 1e6, 1e6, times)
+
+
+def a_run(rows, **machine):
+    return results.Run(rows, {**MACHINE, **machine}, QUIET)
+
+
+def test_the_headline_is_a_geometric_mean():
+    rows = [
+        a_row("a", tilework=1.0, torch=2.0, numpy=3.0),
+        a_row("b", tilework=1.0, torch=8.0),
+        a_row("c", tilework=4.0, torch=1.0),
+        a_row("d", tilework=1.0, torch=1.001),
+        a_row("e", tilework=1.0),
+    ]
+    found = results.headline(rows)
+    assert found.ratio == pytest.approx((2 * 8 * 0.25 * 1.001) ** 0.25)
+    assert found[1:] == (4, 2, 1, 1, 1)
+    assert "1.41x the speed of the best peer: the geometric mean of 4 cases" in str(found)
+    assert str(results.headline(rows[4:])) == "no case of 1 has a peer"
+
+
+def test_who_is_absent_everywhere_has_no_column():
+    rows = [
+        a_row("x[i]", tilework=1.0, torch=2.0, jax=None, numpy=None),
+        a_row("b", tilework=1.0, torch=None, jax=None, numpy=3.0),
+    ]
+    rows[0].times[1].state = "wrong"
+    console = Console(record=True, width=150)
+    report.show_table(a_run(rows), console)
+    text = console.export_text()
+    assert "jax" not in text
+    assert "absent" not in text.lower()
+    assert "numpy" in text
+    assert "wrong" in text
+    assert "x[i]" in text  # which is no style
+
+
+def pairs(old, new, peer=1.0, spread=0.001):
+    """Two runs of twelve cases, with a peer as control; the first case takes old, then new."""
+    others = [f"case {i}" for i in range(11)]
+    before = [a_row("first", spread, tilework=old, torch=1.0)]
+    before += [a_row(name, spread, tilework=1.0, torch=1.0) for name in others]
+    after = [a_row("first", spread, tilework=new, torch=peer)]
+    after += [a_row(name, spread, tilework=peer, torch=peer) for name in others]
+    return a_run(before), a_run(after)
+
+
+@pytest.mark.parametrize(
+    ("how", "verdict"),
+    [
+        ({"old": 1.0, "new": 1.3}, "slower"),
+        ({"old": 1.3, "new": 1.0}, "faster"),
+        ({"old": 1.0, "new": 1.0005}, "noise"),
+        ({"old": 1.0, "new": 1.3, "spread": 0.2}, "noise"),  # its quartiles overlap
+        ({"old": 1.0, "new": 1.3, "peer": 1.3}, "noise"),  # the machine's own change
+        ({"old": 1.0, "new": 1.0, "peer": 0.8}, "slower"),  # which hides a loss
+    ],
+)
+def test_compare_sees_what_is_more_than_noise(how, verdict):
+    found = compare.compare(*pairs(**how))
+    assert found.changes[0].verdict == verdict
+    assert all(c.verdict == "noise" for c in found.changes[1:])
+    assert found.status == (compare.SLOWER if verdict == "slower" else 0)
+    first = found.changes[0]
+    assert first.ratio == pytest.approx(how["old"] / how["new"])
+    assert first.low < first.ratio < first.high
+
+
+def test_compare_asks_as_much_as_the_peers_moved():
+    old, new = pairs(1.0, 1.1)
+    for i, row in enumerate(new.rows):
+        row.times[1].seconds *= 1.2 if i % 2 else 1 / 1.2
+    assert compare.compare(old, new).changes[0].verdict == "noise"
+
+
+def test_compare_tells_other_machines_libraries_and_cases():
+    old, new = pairs(1.0, 1.5)
+    new.machine["cpu"] = {"model": "B"}
+    found = compare.compare(old, new)
+    assert found.status == 0
+    assert any("CPU A <CPU>, now B" in line for line in compare.lines(found, old, new))
+
+    old, new = pairs(1.0, 1.5)
+    new.machine["libraries"] = {"tilework": "2", "torch": "3"}
+    new.rows.append(a_row("fresh", tilework=1.0))
+    old.noise = {"reasons": ["a storm"], "text": ""}
+    found = compare.compare(old, new)
+    assert found.controls == 0
+    assert found.fresh == ["fresh"]
+    assert found.status == compare.SLOWER
+    said = "\n".join(compare.lines(found, old, new))
+    for words in ("other versions of torch", "fresh (new)", "old run was noisy: a storm", "0.67x"):
+        assert words in said
+
+
+def test_a_run_comes_back_from_its_file(tmp_path, capsys):
+    old, new = pairs(1.0, 1.5)
+    old.write(tmp_path / "old.json")
+    new.write(tmp_path / "new.json")
+    assert results.read(tmp_path / "old.json") == old
+    files = [str(tmp_path / name) for name in ("old.json", "new.json")]
+    assert cli.main(["bench", "--compare", *files]) == compare.SLOWER
+    assert "Slower beyond noise: first (0.67x)" in capsys.readouterr().out
+    (tmp_path / "bad.json").write_text('{"rows": [{}]}')
+    assert cli.main(["bench", "--compare", str(tmp_path / "bad.json")]) == 2
+    assert "[bench] expected a file that tilework bench --json wrote" in capsys.readouterr().err
+
+
+class Reader(HTMLParser):
+    """Holds a page to closing what it opens and to asking for nothing."""
+
+    VOID = ("meta",)
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.text = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        assert not {"src", "href", "action"} & dict(attributes).keys()
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_is_well_formed_and_has_every_row():
+    old, new = pairs(1.0, 1.5)
+    for run in old, new:
+        run.rows[1].label = '<b> & "c"'
+        run.rows.append(a_row("alone", tilework=1.0))
+    text = page.page(new, (compare.compare(old, new), old))
+    assert "http" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    found = Reader(text)
+    said = " ".join(found.text)
+    for words in ("A <CPU>", '<b> & "c"', "first", "alone", "0.67x", "the geometric mean of 12"):
+        assert words in said
+    rows = [attributes for tag, attributes in found.seen if tag == "tr"]
+    assert len(rows) == 2 * (1 + len(new.rows))
+    assert sum(row.get("class") == "slower" for row in rows) == 1
+    bars = [attributes for tag, attributes in found.seen if attributes.get("class") == "bar"]
+    assert [bar.get("data-v") for bar in bars][:2] == ["0.666667", "1"]
+    assert "data-v" not in bars[-1]  # without a peer
+    assert sum(tag == "button" for tag, _ in found.seen) == 6 + 7
+    assert "prefers-color-scheme: dark" in text
+
+
+# --- whether it may be trusted ---
+
+
+def reading(at, loop=1.0, apart=0.01, load=1.0, busy=1.0, stolen=0.0, own=1.0):
+    """After `at` seconds of two CPUs, as they go by."""
+    spread = (loop * (1 - apart / 2), loop, loop * (1 + apart / 2))
+    return noise.Reading(spread, load, noise.Cpus(busy * at, stolen * at, 2.0 * at), own * at)
+
+
+@pytest.mark.parametrize(
+    ("after", "spread", "reason"),
+    [
+        ({}, 0.01, None),
+        ({"loop": 1.2}, 0.01, "a fixed loop took 1.20x as long at the end"),
+        ({"loop": 0.8}, 0.01, "a fixed loop took 0.80x as long at the end"),
+        ({"apart": 0.3}, 0.01, "the rounds of a fixed loop lie 30% apart"),
+        ({"load": 3.0}, 0.01, "a load average of 3.0 on 2 CPU"),
+        ({"stolen": 0.1}, 0.01, "other machines took 5% of the CPUs' time"),
+        ({"busy": 1.5}, 0.01, "other processes took 25% of the CPUs' time"),
+        ({}, 0.2, "the rounds of a case lie 40% apart"),
+    ],
+)
+def test_noise_is_told(after, spread, reason):
+    rows = [a_row("a", spread, tilework=1.0, torch=2.0)]
+    found = noise.verdict(reading(0), reading(100, **after), rows, threads=1, cpus=2)
+    if reason is None:
+        assert found["reasons"] == []
+        assert "quiet" in found["text"]
+    else:
+        assert [reason in r for r in found["reasons"]] == [True]
+        assert found["text"].startswith("TOO NOISY TO TRUST: ")
+
+
+def test_a_system_that_tells_nothing_is_judged_by_its_times(tmp_path):
+    assert noise.read(tmp_path / "none").cpus is None
+    dumb = dataclasses.replace(reading(0), load=None, cpus=None)
+    rows = [a_row("a", 0.2, tilework=1.0)]
+    assert len(noise.verdict(dumb, dumb, rows, 1, 2)["reasons"]) == 1
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 0 100 500 100 50 50 100 0 0\ncpu0 1\n")
+    found = noise.read(stat).cpus
+    assert found.stolen / found.total == pytest.approx(0.1)
+    assert found.busy / found.total == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("besides", [0.1, 1.0, 5.0])
+def test_a_budget_is_kept_whatever_cases_take_besides(besides):
+    now = 0.0
+    budget = selection.Budget(160.0, 60, lambda: now)
+    played = 0
+    for _ in range(60):
+        share = budget.share()
+        if share is None:
+            break
+        played += 1
+        now += share + besides
+    assert now <= 160.0 + besides
+    assert played == 60 or besides > 2
+    assert now > 140.0
