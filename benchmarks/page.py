@@ -23,7 +23,7 @@ _FULL = 8.0
 _LEGEND = (
     "A peer's column is its time over our best: above 1 tilework is faster. The bar is the best "
     "peer's, to the right where tilework is faster. Times are medians taken in turns; a click on a "
-    "heading sorts."
+    "heading sorts. Soft figures are even: the quartiles of both overlap."
 )
 
 _STYLE = """
@@ -55,12 +55,12 @@ dt { color: var(--soft) }
 dd { margin: 0; overflow-wrap: anywhere }
 .scroll { overflow-x: auto; margin-top: .5rem; border: 1px solid var(--line); border-radius: 6px }
 table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: 14px }
-th, td { padding: .28rem .7rem; white-space: nowrap; border-bottom: 1px solid var(--line) }
+th, td { padding: .28rem .6rem; white-space: nowrap; border-bottom: 1px solid var(--line) }
 tbody tr:last-child > * { border-bottom: 0 }
 thead th { background: var(--band); font-weight: 600; vertical-align: bottom; padding: 0 }
 thead button {
-  all: unset; box-sizing: border-box; display: block; width: 100%; padding: .45rem .7rem;
-  cursor: pointer; text-align: inherit; white-space: normal; min-width: 4.5rem;
+  all: unset; box-sizing: border-box; display: block; width: 100%; padding: .45rem .6rem;
+  cursor: pointer; text-align: inherit; white-space: normal; min-width: 4.2rem;
 }
 thead button:focus-visible { outline: 2px solid var(--good); outline-offset: -2px }
 th[aria-sort] button::after { content: " \\2193" }
@@ -71,14 +71,15 @@ th:first-child {
 }
 thead th:first-child { background: var(--band); font-weight: 600 }
 tbody tr:hover > * { background: var(--band) }
-.bar { min-width: 13rem }
-.bar div { display: grid; grid-template-columns: 1fr 1fr 3.6rem; align-items: center }
+.bar { min-width: 11.5rem }
+.bar div { display: grid; grid-template-columns: 1fr 1fr 4rem; align-items: center }
 .bar i { height: .8rem; border-radius: 0 3px 3px 0; background: var(--good); grid-column: 2 }
 .bar i.bad {
   border-radius: 3px 0 0 3px; background: var(--bad); grid-column: 1; justify-self: end;
 }
 .bar i, .bar b { grid-row: 1 }
 .bar b { grid-column: 3; font-weight: 600 }
+.bar .even { color: var(--soft); font-weight: 400 }
 .bar div::before {
   content: ""; grid-column: 2; grid-row: 1; height: 1.25rem; border-left: 1px solid var(--soft);
 }
@@ -89,9 +90,9 @@ tbody tr:hover > * { background: var(--band) }
   body { font-size: 14px }
   table { font-size: 12.5px }
   th, td { padding: .25rem .45rem }
-  th:first-child { white-space: normal; min-width: 8.5rem; max-width: 9.5rem }
+  th:first-child { white-space: normal; min-width: 9.5rem; max-width: 10.5rem }
   thead button { padding: .4rem .45rem }
-  .bar { min-width: 9.5rem }
+  .bar { min-width: 8.5rem }
   dl { grid-template-columns: 1fr }
   dd { margin-bottom: .3rem }
 }
@@ -201,7 +202,7 @@ def _row(row: Row, ours: list[str], peers: list[str], roof: dict[str, float] | N
     figures = rate(row, mine, roof) if mine else (None, "", None)
     cells = [
         f'<th scope="row" data-v="{escape(row.label)}">{escape(row.label)}</th>',
-        _bar(peer.seconds / mine.seconds if mine and peer else None),
+        _bar(mine, peer),
         *(_cell(cell(t), _seconds(t), _spread(t)) for t in map(row.named, ours)),
         _cell(speed, figures[0]),
         _cell(share, figures[2]),
@@ -233,15 +234,18 @@ def _spread(times: Times | None) -> str:
     return f"quartiles {low} and {high} of {times.seconds * 1e6:.4g} us, {times.rounds} rounds"
 
 
-def _bar(times_as_fast: float | None) -> str:
-    """From the middle to the right where tilework is faster, to the left where it is slower."""
-    if times_as_fast is None:
+def _bar(mine: Times | None, peer: Times | None) -> str:
+    """From the middle to the right where tilework is faster, to the left where it is slower; its
+    figure is quiet where the quartiles of both overlap."""
+    if not mine or not peer:
         return '<td class="bar"></td>'
+    times_as_fast = peer.seconds / mine.seconds
     width = min(abs(math.log(times_as_fast)) / math.log(_FULL), 1.0)
     bad = ' class="bad"' if times_as_fast < 1.0 else ""
+    even = "" if mine.high < peer.low or peer.high < mine.low else ' class="even"'
     return (
         f'<td class="bar" data-v="{times_as_fast:.6g}"><div><i{bad} style="width:{width:.1%}"></i>'
-        f"<b>{times_as_fast:.2f}x</b></div></td>"
+        f"<b{even}>{times_as_fast:.2f}x</b></div></td>"
     )
 
 
