@@ -408,6 +408,8 @@ def test_a_run_comes_back_from_its_file(tmp_path, capsys):
     files = [str(tmp_path / name) for name in ("old.json", "new.json")]
     assert cli.main(["bench", "--compare", *files]) == compare.SLOWER
     assert "Slower beyond noise: first (0.67x)" in capsys.readouterr().out
+    assert cli.main(["bench", "--compare", *files, files[0]]) == 2
+    assert "[bench] expected --compare of one file or two; got 3" in capsys.readouterr().err
     (tmp_path / "bad.json").write_text('{"rows": [{}]}')
     assert cli.main(["bench", "--compare", str(tmp_path / "bad.json")]) == 2
     assert "[bench] expected a file that tilework bench --json wrote" in capsys.readouterr().err
