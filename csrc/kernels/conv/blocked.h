@@ -13,7 +13,7 @@ namespace tilework::TW_ISA {
 
 inline constexpr int64_t kBlock = 512;
 // A sum's error grows with the length of its chains and with their number.
-inline constexpr int64_t kChain = 128, kChainOfMany = 96, kMany = 4096;
+inline constexpr int64_t kChainOfMany = 96, kMany = 4096;  // else kChain
 
 // What the rows [begin, begin + size) of a tile lose to x's borders under one tap.
 enum class Clip : int { none, first, last, all, other };

@@ -89,22 +89,12 @@ class WinogradCorrelation {
           multiply_tile(point, {k, least(kBlock, g_.channels - k)}, part(count_, tiles, t),
                         weights);
   }
-  // In whole chains, and what is left of the channels.
   void multiply_tile(int point, const Part& channels, const Part& rows, const T* weights) const {
-    constexpr int64_t chain = F::longest_chain;
     const T* a = points_ + point * point_ + rows.begin * row_ + channels.begin;
     const T* w = weights + point * weight_point(g_) + channels.begin * nr;
     T* c = sums_ + point * kSumsOfPoint + rows.begin * nr;
-    const auto kernel = tile_kernel<T>(static_cast<int>(rows.size), nr, false);
-    const int64_t chains = channels.size / chain, whole = chains * chain;
-    TileB<T> b{w, nr};
-    b.panel = chain * nr;
-    if (chains > 0)
-      kernel(chain, {a, row_, 1}, b,
-             {c, nr, nr, channels.begin > 0, static_cast<int>(chains), true});
-    if (whole < channels.size)
-      kernel(channels.size - whole, {a + whole, row_, 1}, {w + whole * nr, nr},
-             {c, nr, nr, channels.begin + chains > 0});
+    tile_kernel<T>(static_cast<int>(rows.size), nr, false)(
+        channels.size, {a, row_, 1}, {w, nr}, {c, nr, nr, channels.begin > 0, 1, F::longest_chain});
   }
 
   // The pixels that the sums give for outs from `col` on.

@@ -2,8 +2,8 @@
 // ACM TOMS 34, 2008): K in blocks, so that a panel of B stays in L1; M in blocks, so that a block
 // of packed A stays in L2; the tile's kernel inside.
 //
-// Each K block starts from zeroed registers and is added to C. That bounds the chain of roundings
-// by the block, and is why long products keep their accuracy.
+// Each K block starts from zeroed registers and is added to C; within it, chains of roundings end
+// after kChain products. Both are why long products keep their accuracy.
 #pragma once
 
 #include "kernels/gemm/epilogue.h"
@@ -28,6 +28,10 @@ TW_INLINE Part part(int64_t whole, int64_t parts, int64_t i) {
   return {begin, whole * (i + 1) / parts - begin};
 }
 
+// A sum's error grows with the length of its chains and with their number: the sums of a K block's
+// chains are summed before they meet C. To end a chain takes as long as two or three of its steps.
+inline constexpr int64_t kChain = 128;
+
 template <class T>
 struct Blocks {
   using Shape = Tile<T>;
@@ -44,6 +48,12 @@ struct Blocks {
     n_blocks = ceil_div(n, b_most / (kc > 0 ? kc : 1));
     nc = ceil_div(ceil_div(n, n_blocks), Shape::nr) * Shape::nr;
     m_panels = ceil_div(m, Shape::mr);
+  }
+  // Of a block of so many steps.
+  static constexpr int64_t chain(int64_t steps) {
+    if (steps <= kChain) return kChain;
+    const int64_t each = ceil_div(steps, ceil_div(steps, kChain));
+    return each + each % kStepsPerTurn;
   }
   static constexpr int64_t a_elements(int64_t kc) { return Shape::mr * kc + Vec<T>::width; }
 };
@@ -158,7 +168,8 @@ class BlockedProduct {
                          const TileB<T>& b) {
     const int height = static_cast<int>(rows.size);
     T* c = g_.c + rows.begin * g_.c_row + j;
-    tile_kernel<T>(height, cols, rows_adjacent_)(kc_, a, b, {c, g_.c_row, cols, add_, tiles});
+    tile_kernel<T>(height, cols, rows_adjacent_)(
+        kc_, a, b, {c, g_.c_row, cols, add_, tiles, blocks_.chain(kc_)});
     if (last_ && g_.epilogue.changes_result())
       finish(height, int64_t{cols} * tiles, c, g_.c_row, epilogue_at(g_.epilogue, rows.begin, j));
   }

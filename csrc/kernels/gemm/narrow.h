@@ -56,10 +56,13 @@ void narrow_run(const GemmArgs<T>& g, void* workspace) {
     for (int64_t i = 0; i < g.m; i += Shape::nr) {
       const int width = static_cast<int>(least<int64_t>(Shape::nr, g.m - i));
       const int whole = width > Shape::width ? Shape::nr : Shape::width;  // in full vectors
-      for (int64_t k = 0; k < g.k; k += blocks.kc)
+      for (int64_t k = 0; k < g.k; k += blocks.kc) {
+        const int64_t steps = least(blocks.kc, g.k - k);
         tile_kernel<T>(height, whole, false)(
-            least(blocks.kc, g.k - k), {g.b + rows.begin * g.b_col + k, g.b_col, 1},
-            {batch + i * g.k + k * Shape::nr, Shape::nr}, {tile, Shape::nr, whole, k > 0});
+            steps, {g.b + rows.begin * g.b_col + k, g.b_col, 1},
+            {batch + i * g.k + k * Shape::nr, Shape::nr},
+            {tile, Shape::nr, whole, k > 0, 1, blocks.chain(steps)});
+      }
       put_transposed(g, tile, height, width, g.c + i * g.c_row + rows.begin);
     }
     const int64_t end = rows.begin + rows.size;

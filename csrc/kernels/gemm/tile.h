@@ -3,9 +3,11 @@
 //
 // The tile is two vectors wide and as high as the register file allows: each step of k loads two
 // vectors of B and one scalar of A a row, for two FMAs a row. Each element of C is one chain of
-// FMAs in the order of k, whatever the tile's height, A's order or the tail: this is what makes
-// results independent of how C is cut.
+// FMAs in the order of k, or several that follow one another, whatever the tile's height, A's order
+// or the tail: this is what makes results independent of how C is cut.
 #pragma once
+
+#include <stdint.h>
 
 #include "simd/sweep.h"
 
@@ -52,9 +54,8 @@ struct TileC {
   int cols;       // of the tile; each tile of a row has them all
   bool add;       // to what is there, else overwrite
   int tiles = 1;  // in the row
-  // Whether they are one tile all, to which each adds the sum of its own k: `k` steps further in A,
-  // B's `panel` further. So many chains err less than one.
-  bool chains = false;
+  // Steps of k in a chain of roundings. A sum of several chains errs less than one long chain does.
+  int64_t chain = INT64_MAX;
 };
 
 inline constexpr int kPrefetchSteps = 64;
@@ -100,6 +101,25 @@ TW_INLINE void load_step(const T* pb, int64_t ahead, Vec<T> (&vb)[Vectors]) {
   for (int j = 0; j < Vectors * V::width; j += kLine) __builtin_prefetch(pb + ahead + j, 0, 3);
 }
 
+// What the chains of a tile have come to waits in memory: registers hold the sums of one.
+template <int Rows, int Vectors, class T>
+TW_INLINE void put_chains(const Vec<T> (&sum)[Rows][Vectors], T* to) {
+  __asm__("" : "+r"(to));  // or the compiler looks for registers after all, and spills in the loop
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) sum[i][j].store(to + (i * Vectors + j) * Vec<T>::width);
+}
+template <int Rows, int Vectors, class T>
+TW_INLINE void add_chains(Vec<T> (&sum)[Rows][Vectors], const T* from) {
+  __asm__("" : "+r"(from));
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j)
+      sum[i][j] = Vec<T>::load(from + (i * Vectors + j) * Vec<T>::width) + sum[i][j];
+}
+
 // What a step adds to a sum of the product of a lane of A and one of B.
 template <class T>
 struct MultiplyAdd {
@@ -116,33 +136,19 @@ void tile(int64_t k, const TileA<T>& a, const TileB<T>& b, const TileC<T>& c) {
   // A's panel lies in L1.
   const int64_t ahead = kPrefetchSteps * b.row;
   const int64_t a_step = a.col;  // packed only
-  const T *a_data = a.data, *b_data = b.data;
+  const T* b_data = b.data;
   T* out = c.data;
-  bool add = c.add;
-  const auto next = [&]() TW_INLINE_LAMBDA {
-    b_data += b.panel;
-    if (!c.chains) {
-      out += Vectors * V::width;
-    } else {
-      a_data += PackedA ? k * a_step : k;
-      add = true;
-    }
-  };
-  for (int left = c.tiles;; next()) {
+  alignas(64) T chains_before[Rows * Vectors * V::width];  // their sums
+  for (int left = c.tiles;; b_data += b.panel, out += Vectors * V::width) {
     ask_for_tile<Rows>(out, c.row);
     V sum[Rows][Vectors];
-#pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) sum[i][j] = V::zero();
-
     // Three rows share a base pointer: base, base + row, base + 2 * row are all x86 addressing
     // modes, so that fourteen rows need five pointers.
     constexpr int kBases = (Rows + 2) / 3;
     const T* base[kBases];
 #pragma GCC unroll 8
-    for (int i = 0; i < kBases; ++i) base[i] = a_data + 3 * i * a.row;
-    const T* packed = a_data;
+    for (int i = 0; i < kBases; ++i) base[i] = a.data + 3 * i * a.row;
+    const T* packed = a.data;
     const T *pb = b_data, *later = b.later;
     const auto steps = [&]<int count, bool ask_later>() TW_INLINE_LAMBDA {
 #pragma GCC unroll 2
@@ -167,17 +173,28 @@ void tile(int64_t k, const TileA<T>& a, const TileB<T>& b, const TileC<T>& c) {
         for (int i = 0; i < kBases; ++i) base[i] += count;
       }
     };
-    int64_t step = 0;
+    int64_t step = 0, end = 0;
     const auto whole_turns = [&]<bool ask_later>() TW_INLINE_LAMBDA {
-      for (; step + kStepsPerTurn <= k; step += kStepsPerTurn)
+      for (; step + kStepsPerTurn <= end; step += kStepsPerTurn)
         steps.template operator()<kStepsPerTurn, ask_later>();
     };
-    // A request for nothing new would still take one of the slots that loads compete for.
-    if (b.later)
-      whole_turns.template operator()<true>();
-    else
-      whole_turns.template operator()<false>();
-    for (; step < k; ++step) steps.template operator()<1, false>();
+    for (;;) {
+#pragma GCC unroll 16
+      for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+        for (int j = 0; j < Vectors; ++j) sum[i][j] = V::zero();
+      const bool first = step == 0;
+      end = k - step > c.chain ? step + c.chain : k;
+      // A request for nothing new would still take one of the slots that loads compete for.
+      if (b.later)
+        whole_turns.template operator()<true>();
+      else
+        whole_turns.template operator()<false>();
+      for (; step < end; ++step) steps.template operator()<1, false>();
+      if (!first) add_chains<Rows, Vectors>(sum, chains_before);
+      if (step == k) break;
+      put_chains<Rows, Vectors>(sum, chains_before);
+    }
 
     int cols = c.cols;
     // Or the compiler makes the last vector's mask ahead of the loop and holds it in a register
@@ -185,8 +202,8 @@ void tile(int64_t k, const TileA<T>& a, const TileB<T>& b, const TileC<T>& c) {
     __asm__ volatile("" : "+r"(cols));
     const PartVector<T> last{cols - (Vectors - 1) * V::width};
     if (last.n < V::width)
-      add ? put_tile<true>(sum, out, c.row, last) : put_tile<false>(sum, out, c.row, last);
-    else if (add)
+      c.add ? put_tile<true>(sum, out, c.row, last) : put_tile<false>(sum, out, c.row, last);
+    else if (c.add)
       put_tile<true>(sum, out, c.row, WholeVector<T>{});
     else
       put_tile<false>(sum, out, c.row, WholeVector<T>{});
