@@ -185,9 +185,11 @@ def as_at(x: Tensor, time: float) -> Tensor:
 
 
 def _aside(x: Tensor) -> Aside:
-    if not hasattr(x, "_aside"):
-        x._aside = Aside()
-    found: Aside = x._aside
+    found: Aside = getattr(x, "_aside", NOTHING)
+    if found.common:
+        x._aside, barred = Aside(), found.barred
+        x._aside.barred = barred
+        found = x._aside
     return found
 
 

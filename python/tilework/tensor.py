@@ -62,8 +62,10 @@ class Storage:
 
 
 class Aside:
-    """What few tensors have to say besides, for states.py."""
+    """What few tensors have to say besides, for states.py. Views made at once hold one in common:
+    `common` says so, and who has more to say takes a copy."""
 
+    common: bool = False
     barred: str = ""  # why this view may not be written while ops are recorded
     past: Any = None  # of a root, what it was before each recorded write, oldest first
     states: Any = None  # of a view, the part that it is of the root, by the time of the write
@@ -71,6 +73,7 @@ class Aside:
 
 
 NOTHING = Aside()
+NOTHING.common = True
 
 
 class Tensor:
@@ -363,13 +366,16 @@ class Tensor:
         else:
             view = _new(PlainView)
         view._array = array
-        view._storage = self._storage
+        view._storage = storage = self._storage
         view._base = self
         view._retain = False
         view._node = None
         view._seq = 0
         view._grad = None
-        self._share(view)
+        if storage.layout is NATURAL and storage.moved is None:  # as mostly: _share() in short
+            storage.shared = True
+        else:
+            self._share(view)
         return view
 
     # --- how its memory lies ---

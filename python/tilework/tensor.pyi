@@ -21,6 +21,7 @@ class Storage:
     taped: Any
 
 class Aside:
+    common: bool
     barred: str
     past: Any
     states: Any

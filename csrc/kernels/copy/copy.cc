@@ -153,7 +153,46 @@ void copy_of(const CopyShape& s, const char* from, char* to) {
   });
 }
 
+template <int64_t kBytes>
+void copy_rows(const char* from, int64_t step, int64_t rows, char* to, int64_t to_step) {
+  for (int64_t r = 0; r < rows; ++r) std::memcpy(to + r * to_step, from + r * step, kBytes);
+}
+
+void copy_rows(const JoinedRows& part, const char* from, int64_t rows, char* to, int64_t to_step) {
+  switch (part.bytes) {
+    case 1:
+      return copy_rows<1>(from, part.step, rows, to, to_step);
+    case 2:
+      return copy_rows<2>(from, part.step, rows, to, to_step);
+    case 4:
+      return copy_rows<4>(from, part.step, rows, to, to_step);
+    case 8:
+      return copy_rows<8>(from, part.step, rows, to, to_step);
+    case 16:
+      return copy_rows<16>(from, part.step, rows, to, to_step);
+    default:
+      for (int64_t r = 0; r < rows; ++r)
+        copy_run(from + r * part.step, to + r * to_step, part.bytes);
+  }
+}
+
 }  // namespace
+
+void join_rows(const JoinedRows* parts, int64_t count, int64_t rows, char* to) {
+  // L1 holds a block of the result, and of narrow parts, until all of its lines are whole.
+  constexpr int64_t kBlockBytes = 16 << 10;
+  int64_t width = 0;
+  for (int64_t i = 0; i < count; ++i) width += parts[i].bytes;
+  if (width == 0 || rows == 0) return;
+  const int64_t block = std::max<int64_t>(1, kBlockBytes / width);
+  parallel_for((rows + block - 1) / block, copy_cost_ns(rows * width), [&](int64_t task) {
+    const int64_t first = task * block, some = std::min(block, rows - first);
+    char* at = to + first * width;
+    for (int64_t i = 0; i < count; at += parts[i++].bytes)
+      if (parts[i].bytes > 0)
+        copy_rows(parts[i], parts[i].from + first * parts[i].step, some, at, width);
+  });
+}
 
 void strided_copy(size_t itemsize, const CopyShape& shape, const void* from, void* to) {
   for (int i = 0; i < shape.axes; ++i)

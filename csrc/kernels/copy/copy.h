@@ -25,6 +25,15 @@ void transpose(const T* from, int64_t rows, int64_t cols, T* to) {
   strided_copy(size, {2, {cols, rows}, {rows * size, size}, {size, cols * size}}, from, to);
 }
 
+// A part of what is joined: rows of `bytes`, `step` apart.
+struct JoinedRows {
+  const char* from;
+  int64_t step, bytes;
+};
+
+// `rows` rows, dense: each is that of all parts, one after the other.
+void join_rows(const JoinedRows* parts, int64_t count, int64_t rows, char* to);
+
 // For the driver and the GIL: nanoseconds on one thread.
 inline double copy_cost_ns(int64_t bytes) { return 0.15 * static_cast<double>(bytes); }
 

@@ -154,13 +154,20 @@ void for_each_run(const GatherShape& s, int64_t begin, int64_t end, Row row) {
     place[i] = rest % s.index_size[i];
     base += place[i] * stride[i];
   }
-  for (int64_t r = begin; r < end; ++r) {
-    row(r * s.index_size[last], base);
-    for (int i = last - 1; i >= 0; --i) {
-      base += stride[i];
-      if (++place[i] < s.index_size[i]) break;
+  for (int64_t r = begin; r < end;) {
+    // As far as the innermost of the outer axes goes: short runs take less time than a carry.
+    const int64_t run = last == 0 ? 1 : std::min(end - r, s.index_size[last - 1] - place[last - 1]);
+    const int64_t step = last == 0 ? 0 : stride[last - 1];
+    for (const int64_t stop = r + run; r < stop; ++r, base += step)
+      row(r * s.index_size[last], base);
+    if (last > 0) place[last - 1] += run;
+    for (int i = last - 1; i >= 0 && place[i] == s.index_size[i]; --i) {
       base -= place[i] * stride[i];
       place[i] = 0;
+      if (i > 0) {
+        base += stride[i - 1];
+        ++place[i - 1];
+      }
     }
   }
 }
@@ -248,9 +255,15 @@ int64_t first_outside(const int64_t* index, int64_t count, int64_t n) {
   const auto outside = [=](int64_t i) {
     return static_cast<uint64_t>(i) >= static_cast<uint64_t>(n);
   };
-  bool any = false;  // without a way out, so that it compiles to vectors
-  for (int64_t i = 0; i < count; ++i) any |= outside(index[i]);
-  return any ? std::find_if(index, index + count, outside) - index : -1;
+  // The sign of i, or of n - 1 - i where i has none: vectors of 64 bits have no unsigned order, and
+  // a way out would leave no vectors.
+  uint64_t signs = 0;
+  const auto most = static_cast<uint64_t>(n) - 1;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto at = static_cast<uint64_t>(index[i]);
+    signs |= at | (most - at);
+  }
+  return signs >> 63 ? std::find_if(index, index + count, outside) - index : -1;
 }
 
 bool gather(const GatherShape& shape, size_t itemsize, const void* x, const int64_t* index,

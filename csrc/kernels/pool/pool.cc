@@ -196,7 +196,10 @@ void forward_runs(const PoolShape& s, const Passage<T>& pass, Kernel kernel) {
   int64_t done = 0;
   for (int64_t r = 0; r < s.col_run_count; ++r) {
     const WindowRun& run = s.col_runs[r];
-    std::vector<Window> windows(static_cast<size_t>(std::min(run.count, kSegment)), run.first);
+    // Of a regular run, the kernel asks for the first alone; a last segment may be too short for it.
+    const bool regular = run_of(kFewest, run.stride, run.first.taps).stride < kNone;
+    std::vector<Window> windows(
+        static_cast<size_t>(std::min(run.count, regular ? kFewest : kSegment)), run.first);
     for (size_t i = 0; i < windows.size(); ++i)
       windows[i].start = static_cast<int64_t>(i) * run.stride;
     const int64_t segments = (run.count + kSegment - 1) / kSegment;

@@ -41,7 +41,7 @@ CONTRACT: tuple[str, ...] = (
     "pool_max_forward", "pool_max_backward", "pool_average_forward", "pool_average_backward",
     "interpolate_forward", "interpolate_backward",
     "sgd_step", "adam_step", "squares_of", "scale_", "random_bits", "uniform", "normal",
-    "sort", "topk", "gather", "scatter_add", "index_add", "copy", "concatenate",
+    "sort", "topk", "gather", "scatter_add", "index_add", "copy", "concatenate", "stack",
 )  # fmt: skip
 
 _MODULES: dict[str, str] = {

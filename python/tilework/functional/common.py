@@ -83,13 +83,13 @@ def side(value: Any, op: str, name: str = "other") -> Tensor:
     return operand(value, op, name)
 
 
-def one_of_many(piece: Tensor, op: str) -> Tensor:
-    """A view that a function returns beside others: PyTorch lets nobody write to it under the
-    tape."""
-    if not hasattr(piece, "_aside"):  # what one made under no_grad has bars more
-        piece._aside = Aside()
-        piece._aside.barred = f"one of the views that {op} gave"
-    return piece
+def one_of_many(op: str) -> Aside:
+    """What is told of views that a function returns together: PyTorch lets nobody write to them
+    under the tape."""
+    aside = Aside()
+    aside.common = True
+    aside.barred = f"one of the views that {op} gave"
+    return aside
 
 
 def broadcasts(*shapes: tuple[int, ...]) -> bool:
@@ -168,8 +168,10 @@ def need_float(op: str, x: Tensor, name: str = "input") -> None:
 def sizes(op: str, size: Any) -> tuple[int, ...]:
     """A shape given as f(2, 3), f((2, 3)) or f(np.array([2, 3])). TypeError on what is no whole
     number."""
-    if len(size) == 1 and isinstance(size[0], (tuple, list, np.ndarray)) and np.ndim(size[0]) == 1:
-        size = tuple(size[0])
+    if len(size) == 1:
+        only = size[0]
+        if isinstance(only, (tuple, list)) or (isinstance(only, np.ndarray) and only.ndim == 1):
+            size = only
     try:
         return tuple(map(index, size))
     except TypeError:

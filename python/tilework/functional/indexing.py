@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from tilework.functional.common import (
     wrapped_number,
 )
 from tilework.functional.pointwise import full_like_number, sum_to, zero_where
-from tilework.tensor import Storage, Tensor, fresh, tensor_method
+from tilework.tape import UNRECORDED, plain_views
+from tilework.tensor import Aside, Storage, Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -161,6 +163,26 @@ def sliced(x: Tensor, part: Array, key: Any) -> Tensor:
     return y
 
 
+def sliced_apart(x: Tensor, keys: Sequence[Any], aside: Aside) -> tuple[Tensor, ...]:
+    """The views of x at each key, of numbers and slices, which are returned together."""
+    array = x._array
+    arrays = [array[key] for key in keys]
+    if not mode.enabled:
+        return plain_views(x, arrays, UNRECORDED)
+    if not x._requires_grad:
+        return plain_views(x, arrays, aside)
+    pieces = tuple(map(sliced, repeat(x), arrays, keys))
+    for piece in pieces:
+        piece._aside = aside
+    return pieces
+
+
+def along(at: int, places: Iterable[Any]) -> list[Any]:
+    """Indices that choose each place along the axis `at`: views, whatever is left of the axes."""
+    before = (slice(None),) * at
+    return [(*before, place, ...) for place in places]
+
+
 def _index(x: Tensor, key: Any, reads: tuple[Storage, ...] = ()) -> Tensor:
     """x[key], a key of NumPy's; `reads` are the storages of the tensors whose arrays it holds."""
     try:
@@ -212,11 +234,14 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
     return _index(self, key, reads) if two is None else _index(_index(self, two[0]), two[1], reads)
 
 
+_ITERATED = one_of_many("iteration")
+
+
 @tensor_method("__iter__")
 def _iterate(self: Tensor) -> Iterator[Tensor]:
     if not self.ndim:
         raise error(TypeError, "iter", "a tensor with an axis", "a 0-d tensor", "use x.item()")
-    return (one_of_many(self[i], "iteration") for i in range(len(self)))
+    return iter(sliced_apart(self, along(0, range(len(self))), _ITERATED))
 
 
 @tensor_method("__contains__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,7 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import axis, numpy_names, one_of_many, operand, sizes, whole
-from tilework.functional.indexing import sliced
-from tilework.functional.shape import squeeze
+from tilework.functional.indexing import along, sliced, sliced_apart
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
@@ -109,8 +109,7 @@ concat = concatenate = cat
 
 
 def _stack_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    rows = np.moveaxis(grad, saved, 0)
-    return [rows[i, ...] for i in range(len(rows))]  # arrays, where list() gives numbers
+    return [grad[key] for key in along(saved, range(len(inputs)))]
 
 
 def _stack_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -130,6 +129,21 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([[1., 1.],
             [0., 0.]])
     """
+    parts = tensors if isinstance(tensors, (list, tuple)) else _listed("stack", tensors)
+    try:
+        arrays = [p._array for p in parts]
+        rank = arrays[0].ndim + 1
+        at = dim % rank if -rank <= dim < rank else -1
+        y = fresh(ops.stack(arrays, at))
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return _stack_of_unlike(parts, dim)
+    if _on_tape(parts):
+        record(y, _STACK, tuple(parts), at)
+    return y
+
+
+def _stack_of_unlike(tensors: Any, dim: Any) -> Tensor:
+    """Dtypes differ, or something is wrong."""
     parts = _of_one_dtype("stack", tensors)
     shape = parts[0].shape
     if any(p.shape != shape for p in parts):
@@ -138,17 +152,20 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             "use cat, or reshape them",
         )  # fmt: skip
     at = axis("stack", dim, parts[0].ndim + 1)
-    key = (*(slice(None),) * at, None)
-    y = fresh(np.concatenate([p._array[key] for p in parts], at))
+    y = fresh(ops.stack([p._array for p in parts], at))
     if _on_tape(parts):
         record(y, _STACK, tuple(parts), at)
     return y
 
 
 def _axis_to_cut(op: str, x: Tensor, dim: int) -> int:
-    if not x.ndim:
+    rank = x._array.ndim
+    if not rank:
         raise error(ValueError, op, "a tensor with an axis", "a 0-d tensor", "x.reshape(1) has one")
-    return axis(op, dim, x.ndim)
+    return axis(op, dim, rank)
+
+
+_SPLIT, _UNBOUND = one_of_many("split"), one_of_many("unbind")
 
 
 @tensor_method()
@@ -162,26 +179,20 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
     """
     x = operand(input, "split")
     at = _axis_to_cut("split", x, dim)
-    total = x.shape[at]
-    lengths = split_size_or_sections
-    if not isinstance(lengths, (tuple, list)):
-        lengths = whole("split", "split_size", lengths)
-        if lengths <= 0:
-            raise error(ValueError, "split", "a positive length", lengths, "raise it")
-        step = lengths
-        lengths = [min(step, total - start) for start in range(0, total, step)] or [0]
-    lengths = sizes("split", (lengths,))
-    if sum(lengths) != total or min(lengths) < 0:
-        raise error(
-            ValueError, "split", f"lengths that add up to {total}", list(lengths), "adjust them"
-        )
-    array, before = x._array, (slice(None),) * at
-    pieces, start = [], 0
-    for length in lengths:
-        key = (*before, slice(start, start + length))
-        pieces.append(one_of_many(sliced(x, array[key], key), "split"))
-        start += length
-    return tuple(pieces)
+    total = x._array.shape[at]
+    if isinstance(split_size_or_sections, (tuple, list)):
+        lengths = sizes("split", (split_size_or_sections,))
+        if sum(lengths) != total or min(lengths) < 0:
+            raise error(
+                ValueError, "split", f"lengths that add up to {total}", list(lengths), "adjust them"
+            )
+        cuts = [slice(end - n, end) for n, end in zip(lengths, accumulate(lengths), strict=True)]
+    else:
+        step = whole("split", "split_size", split_size_or_sections)
+        if step <= 0:
+            raise error(ValueError, "split", "a positive length", step, "raise it")
+        cuts = [slice(i, i + step) for i in range(0, total, step)] or [slice(0, 0)]
+    return sliced_apart(x, along(at, cuts) if at else cuts, _SPLIT)
 
 
 @tensor_method()
@@ -196,7 +207,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     if chunks < 1:
         raise error(ValueError, "chunk", "at least one chunk", chunks, "raise it")
     x = operand(input, "chunk")
-    length = x.shape[_axis_to_cut("chunk", x, dim)]
+    length = x._array.shape[_axis_to_cut("chunk", x, dim)]
     return split(x, max(1, -(-length // chunks)), dim)
 
 
@@ -210,9 +221,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """
     x = operand(input, "unbind")
     at = _axis_to_cut("unbind", x, dim)
-    return tuple(
-        one_of_many(squeeze(narrow(x, at, i, 1), at), "unbind") for i in range(x.shape[at])
-    )
+    return sliced_apart(x, along(at, range(x._array.shape[at])), _UNBOUND)
 
 
 @tensor_method()

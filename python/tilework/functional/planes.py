@@ -10,6 +10,7 @@ from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float
+from tilework.layout import NATURAL
 from tilework.tensor import Tensor, fresh
 
 Array = Any
@@ -22,8 +23,13 @@ def planes(op: str, x: Tensor, dims: int, batched: bool = False) -> Array:
     ValueError on another rank (without N too, unless `batched`), or empty planes.
     """
     need_float(op, x)
-    array = x._array
-    shape = array.shape
+    return shaped(x._array, plane_shape(op, x._array.shape, dims, batched))
+
+
+def plane_shape(
+    op: str, shape: tuple[int, ...], dims: int, batched: bool = False
+) -> tuple[int, int, int, int]:
+    """The shape that planes() gives an array of this shape."""
     ranks = (dims + 2,) if batched else (dims + 1, dims + 2)
     if len(shape) not in ranks or 0 in shape[-dims:]:
         axes = "H, W" if dims == 2 else "L"
@@ -32,9 +38,8 @@ def planes(op: str, x: Tensor, dims: int, batched: bool = False) -> Array:
             ValueError, op, f"input (N, C, {axes}){unbatched}, none of {axes} zero", shape,
             "reshape it",
         )  # fmt: skip
-    if dims == 1:
-        array = array[..., None, :]
-    return array if len(shape) == dims + 2 else array[None]
+    n, c = shape[:-dims] if len(shape) == dims + 2 else (1, shape[0])
+    return (n, c, 1, shape[-1]) if dims == 1 else (n, c, shape[-2], shape[-1])
 
 
 def shaped(array: Array, shape: tuple[int, ...]) -> Array:
@@ -44,8 +49,15 @@ def shaped(array: Array, shape: tuple[int, ...]) -> Array:
 
 def unplaned(y: Array, x: Tensor, dims: int) -> Tensor:
     """A (N, C, H, W) result with the axes of the input `x`."""
-    made = fresh(shaped(y, x._array.shape[:-dims] + y.shape[-dims:]))
-    return made._keep_channels(x) if x._storage.layout else made
+    return shown(y, x._array.shape[:-dims] + y.shape[-dims:], x)
+
+
+def shown(y: Array, shape: tuple[int, ...], x: Tensor) -> Tensor:
+    """A result in the shape that it shows, in the memory format of the input `x`."""
+    made, layout = fresh(y if y.shape == shape else y.reshape(shape)), x._storage.layout
+    if layout is None or (layout is NATURAL and x._array.flags.c_contiguous):
+        return made
+    return made._keep_channels(x)
 
 
 def is_channels_last(x: Array) -> bool:

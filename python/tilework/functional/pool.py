@@ -6,10 +6,10 @@ input's. A one-dimensional pooling is the two-dimensional one of planes of heigh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import index
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,15 +18,16 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.engines.windows import Table, outputs
 from tilework.errors import error
-from tilework.functional.common import FARTHEST, operand, room_for, whole
+from tilework.functional.common import FARTHEST, need_float, operand, room_for, whole
 from tilework.functional.indexing import gather
 from tilework.functional.planes import (
     is_channels_last,
     linear_op,
     narrowed,
+    plane_shape,
     planes,
     shaped,
-    unplaned,
+    shown,
     widened,
 )
 from tilework.functional.windows import (
@@ -46,6 +47,30 @@ Windows = tuple[Table, Table]
 
 
 # --- shapes ---
+
+
+class _Plan(NamedTuple):
+    """What a pooling's shapes come to."""
+
+    shape: tuple[int, int, int, int]  # of the input as (N, C, H, W)
+    rows: Table
+    cols: Table
+    result: tuple[int, ...]
+
+
+def _plan(op: str, shape: tuple[int, ...], dims: int, windows: Callable[..., Windows]) -> _Plan:
+    """windows(size) gives those of a plane of this size."""
+    wide = plane_shape(op, shape, dims)
+    tables = windows(wide[2:])
+    return _Plan(wide, *tables, shape[:-dims] + tuple(map(outputs, tables))[-dims:])
+
+
+def _float_input(op: str, input: Any) -> tuple[Tensor, bool]:
+    """The input for the kernels, and whether it was of bfloat16. TypeError on integers."""
+    x, narrow = widened(operand(input, op))
+    if x._array.dtype.kind != "f":
+        need_float(op, x)
+    return x, narrow
 
 
 def pair(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, int]:
@@ -73,7 +98,7 @@ def pair(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, in
 
 def _regular(
     op: str,
-    size: tuple[int, int],
+    shape: tuple[int, ...],
     dims: int,
     kernel_size: Size,
     stride: Size | None,
@@ -81,18 +106,23 @@ def _regular(
     dilation: Size,
     ceil_mode: bool,
     include_pad: bool = False,
-) -> Windows:
+) -> _Plan:
     """The windows that a pooling's arguments ask for: looked up, where these are plain ints."""
-    how = (kernel_size, stride, padding, dilation)
-    plain = all(type(n) is int for n in how if n is not None)
+    # Not so lists, which have no hash, and floats, which have an int's.
+    plain = (
+        kernel_size.__class__ is padding.__class__ is dilation.__class__ is int
+        and (stride is None or stride.__class__ is int)
+    )  # fmt: skip
     find = _planned if plain else _planned.__wrapped__
-    return find(op, size, dims, *how, bool(ceil_mode), bool(include_pad))
+    return find(
+        op, shape, dims, kernel_size, stride, padding, dilation, bool(ceil_mode), bool(include_pad)
+    )
 
 
 @lru_cache(maxsize=512)
 def _planned(
     op: str,
-    size: tuple[int, int],
+    shape: tuple[int, ...],
     dims: int,
     kernel_size: Size,
     stride: Size | None,
@@ -100,45 +130,58 @@ def _planned(
     dilation: Size,
     ceil_mode: bool,
     include_pad: bool,
-) -> Windows:
+) -> _Plan:
     kernel = pair(op, "kernel_size", kernel_size, dims, 1)
     # PyTorch takes an empty list for the default, too.
     default = stride is None or (isinstance(stride, (tuple, list)) and not stride)
     apart = kernel if default else pair(op, "stride", stride, dims, 1)
     pad = pair(op, "padding", padding, dims, 0)
     spread = pair(op, "dilation", dilation, dims, 1)
-    tables = []
-    for n, k, s, p, d in zip(size, kernel, apart, pad, spread, strict=True):
-        if 2 * p > d * (k - 1) + 1:
-            raise error(
-                ValueError, op, "padding of at most half the kernel", f"{p} with kernel {k}",
-                "pad with F.pad first",
-            )  # fmt: skip
-        count = output_size(n, k, s, p, d, ceil_mode)
-        if count < 1:
-            raise error(
-                ValueError, op, f"an input that kernel {k} (dilation {d}, padding {p}) fits in",
-                f"length {n}", "take a smaller kernel, or pad",
-            )  # fmt: skip
-        room_for(op, (count,))
-        tables.append(regular(n, k, s, p, d, count, include_pad))
-    return tables[0], tables[1]
+
+    def windows(size: tuple[int, int]) -> Windows:
+        how = zip(size, kernel, apart, pad, spread, strict=True)
+        rows, cols = (_along_axis(op, *axis, ceil_mode, include_pad) for axis in how)
+        return rows, cols
+
+    return _plan(op, shape, dims, windows)
 
 
-def _adaptive(op: str, size: tuple[int, int], output_size: AdaptiveSize, dims: int) -> Windows:
+def _along_axis(
+    op: str, n: int, k: int, s: int, p: int, d: int, ceil_mode: bool, include_pad: bool
+) -> Table:
+    if 2 * p > d * (k - 1) + 1:
+        raise error(
+            ValueError, op, "padding of at most half the kernel", f"{p} with kernel {k}",
+            "pad with F.pad first",
+        )  # fmt: skip
+    count = output_size(n, k, s, p, d, ceil_mode)
+    if count < 1:
+        raise error(
+            ValueError, op, f"an input that kernel {k} (dilation {d}, padding {p}) fits in",
+            f"length {n}", "take a smaller kernel, or pad",
+        )  # fmt: skip
+    room_for(op, (count,))
+    return regular(n, k, s, p, d, count, include_pad)
+
+
+def _adaptive(op: str, shape: tuple[int, ...], output_size: AdaptiveSize, dims: int) -> _Plan:
     find = _parted if type(output_size) is int else _parted.__wrapped__
-    return find(op, size, output_size, dims)
+    return find(op, shape, output_size, dims)
 
 
 @lru_cache(maxsize=512)
-def _parted(op: str, size: tuple[int, int], output_size: AdaptiveSize, dims: int) -> Windows:
-    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * dims
-    kept = size[-dims:]
-    if len(given) == dims:
-        given = tuple(n if g is None else g for g, n in zip(given, kept, strict=True))
-    wanted = pair(op, "output_size", given, dims, 1)
-    room_for(op, wanted)
-    return adaptive(size[0], wanted[0]), adaptive(size[1], wanted[1])
+def _parted(op: str, shape: tuple[int, ...], output_size: AdaptiveSize, dims: int) -> _Plan:
+    def windows(size: tuple[int, int]) -> Windows:
+        asked = output_size
+        given = tuple(asked) if isinstance(asked, (tuple, list)) else (asked,) * dims
+        kept = size[-dims:]
+        if len(given) == dims:
+            given = tuple(n if g is None else g for g, n in zip(given, kept, strict=True))
+        wanted = pair(op, "output_size", given, dims, 1)
+        room_for(op, wanted)
+        return adaptive(size[0], wanted[0]), adaptive(size[1], wanted[1])
+
+    return _plan(op, shape, dims, windows)
 
 
 # --- maximum ---
@@ -157,20 +200,18 @@ _MAX = {
 }
 
 
-def _max_pool(
-    name: str, x: Tensor, array: Array, windows: Windows, dims: int, return_indices: bool
-) -> Any:
+def _max_pool(name: str, x: Tensor, plan: _Plan, return_indices: bool) -> Any:
+    shape, rows, cols, shape_of_result = plan
+    array = shaped(x._array, shape)
     recorded = mode.enabled and x._requires_grad
-    rows, cols = windows
     result, positions = ops.pool_max_forward(array, rows, cols, recorded or return_indices)
-    y = unplaned(result, x, dims)
+    y = shown(result, shape_of_result, x)
     if recorded:
-        saved = (positions, rows, cols, array.shape[2:], is_channels_last(array))
-        record(y, _MAX[name], (x,), saved)
+        record(y, _MAX[name], (x,), (positions, rows, cols, shape[2:], is_channels_last(array)))
     if not return_indices or positions is None:
         return y
-    found = flat_indices(positions, rows, cols, array.shape[3])
-    return y, unplaned(found, x, dims)
+    found = flat_indices(positions, rows, cols, shape[3])
+    return y, shown(found, shape_of_result, x)
 
 
 def _max_of(
@@ -184,12 +225,9 @@ def _max_of(
     ceil_mode: bool,
     return_indices: bool,
 ) -> Any:
-    x, narrow = widened(operand(input, name))
-    array = planes(name, x, dims)
-    windows = _regular(
-        name, array.shape[2:], dims, kernel_size, stride, padding, dilation, ceil_mode
-    )
-    return narrowed(_max_pool(name, x, array, windows, dims, return_indices), narrow)
+    x, narrow = _float_input(name, input)
+    plan = _regular(name, x._array.shape, dims, kernel_size, stride, padding, dilation, ceil_mode)
+    return narrowed(_max_pool(name, x, plan, return_indices), narrow)
 
 
 def max_pool1d(
@@ -239,10 +277,9 @@ def max_pool2d(
 def _adaptive_max(
     name: str, input: Any, output_size: AdaptiveSize, dims: int, return_indices: bool
 ) -> Any:
-    x, narrow = widened(operand(input, name))
-    array = planes(name, x, dims)
-    windows = _adaptive(name, array.shape[2:], output_size, dims)
-    return narrowed(_max_pool(name, x, array, windows, dims, return_indices), narrow)
+    x, narrow = _float_input(name, input)
+    plan = _adaptive(name, x._array.shape, output_size, dims)
+    return narrowed(_max_pool(name, x, plan, return_indices), narrow)
 
 
 def adaptive_max_pool1d(
@@ -301,11 +338,11 @@ _AVERAGE = {
 }
 
 
-def _average(name: str, x: Tensor, array: Array, windows: Windows, dims: int) -> Tensor:
-    result = ops.pool_average_forward(array, windows[0], windows[1])
-    y = unplaned(result, x, dims)
+def _average(name: str, x: Tensor, plan: _Plan) -> Tensor:
+    array = shaped(x._array, plan.shape)
+    y = shown(ops.pool_average_forward(array, plan.rows, plan.cols), plan.result, x)
     if mode.enabled and x._requires_grad:
-        record(y, _AVERAGE[name], (x,), _Average(array, windows))
+        record(y, _AVERAGE[name], (x,), _Average(array, (plan.rows, plan.cols)))
     return y
 
 
@@ -320,10 +357,9 @@ def _average_of(
     count_include_pad: bool,
     divisor: int | None = None,
 ) -> Tensor:
-    x, narrow = widened(operand(input, name))
-    array = planes(name, x, dims)
-    windows = _regular(
-        name, array.shape[2:], dims, kernel_size, stride, padding, 1, ceil_mode, count_include_pad
+    x, narrow = _float_input(name, input)
+    plan = _regular(
+        name, x._array.shape, dims, kernel_size, stride, padding, 1, ceil_mode, count_include_pad
     )
     if divisor is not None:
         divisor = whole(name, "divisor_override", divisor)
@@ -331,8 +367,9 @@ def _average_of(
             raise error(
                 ValueError, name, "divisor_override other than 0, or None", divisor, "give an int"
             )
-        windows = with_divisor(*windows, divisor)
-    result: Tensor = narrowed(_average(name, x, array, windows, dims), narrow)
+        rows, cols = with_divisor(plan.rows, plan.cols, divisor)
+        plan = plan._replace(rows=rows, cols=cols)
+    result: Tensor = narrowed(_average(name, x, plan), narrow)
     return result
 
 
@@ -381,10 +418,9 @@ def avg_pool2d(
 
 
 def _adaptive_average(name: str, input: Any, output_size: AdaptiveSize, dims: int) -> Tensor:
-    x, narrow = widened(operand(input, name))
-    array = planes(name, x, dims)
-    windows = _adaptive(name, array.shape[2:], output_size, dims)
-    result: Tensor = narrowed(_average(name, x, array, windows, dims), narrow)
+    x, narrow = _float_input(name, input)
+    plan = _adaptive(name, x._array.shape, output_size, dims)
+    result: Tensor = narrowed(_average(name, x, plan), narrow)
     return result
 
 

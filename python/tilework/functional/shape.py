@@ -65,7 +65,7 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
     tensor([[0, 1],
             [2, 3]])
     """
-    return _reshaped("reshape", operand(input, "reshape"), sizes("reshape", shape))
+    return _reshaped("reshape", operand(input, "reshape"), shape)
 
 
 @tensor_method()
@@ -75,12 +75,15 @@ def view(self: Tensor, *size: Any) -> Tensor:
     >>> tw.arange(4).view(2, 2).shape
     (2, 2)
     """
-    return _reshaped("view", operand(self, "view"), sizes("view", size))
+    return _reshaped("view", operand(self, "view"), size)
+
+
+_SMALL = 4096  # elements that NumPy copies sooner than it is asked whether it has to
 
 
 def _seen_or_copied(array: Array, shape: tuple[int, ...]) -> Array:
     """A view in another shape where strides can show it, else a copy. ValueError on its size."""
-    if array.flags.c_contiguous:
+    if array.flags.c_contiguous or array.size <= _SMALL:
         return array.reshape(shape)
     seen = array.view()
     try:
@@ -90,9 +93,20 @@ def _seen_or_copied(array: Array, shape: tuple[int, ...]) -> Array:
     return seen
 
 
-def _reshaped(op: str, x: Tensor, wanted: tuple[int, ...]) -> Tensor:
+def _reshaped(op: str, x: Tensor, size: tuple[Any, ...]) -> Tensor:
     layout, array = x._storage.layout, x._array
+    if (layout is NATURAL or layout is None) and array.flags.c_contiguous:  # as nearly always
+        wanted = size[0] if len(size) == 1 and size[0].__class__ is tuple else size
+        try:
+            found = array.reshape(wanted)
+            if found.shape == wanted or -1 in wanted:
+                return _viewed(x, found, _RESHAPE)
+        except (TypeError, ValueError):
+            pass  # lengths in another form, or wrong ones
+    wanted = sizes(op, size)
     try:
+        if min(wanted, default=0) < -1:  # NumPy takes any negative length for -1
+            raise ValueError
         if layout is NATURAL or (array.flags.c_contiguous and layout is None):
             found = _seen_or_copied(array, wanted)
             if array.flags.c_contiguous or np.may_share_memory(found, array):
@@ -206,9 +220,10 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     (3,)
     """
     x = operand(input, "squeeze")
-    among = () if isinstance(dim, (tuple, list)) and not dim else axes("squeeze", dim, x.ndim)
-    gone = tuple(i for i in among if x.shape[i] == 1)
-    return _viewed(x, x._array.squeeze(gone) if gone else x._array, _RESHAPE)
+    array = x._array
+    among = () if isinstance(dim, (tuple, list)) and not dim else axes("squeeze", dim, array.ndim)
+    gone = tuple([i for i in among if array.shape[i] == 1])
+    return _viewed(x, array.squeeze(gone) if gone else array, _RESHAPE)
 
 
 @tensor_method()
@@ -220,22 +235,31 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     (1, 3)
     """
     x = operand(input, "unsqueeze")
-    at = axis("unsqueeze", dim, x.ndim + 1)
-    return _viewed(x, np.expand_dims(x._array, at), _RESHAPE)
+    at = axis("unsqueeze", dim, x._array.ndim + 1)
+    return _viewed(x, x._array[(*(slice(None),) * at, None)], _RESHAPE)
 
 
 # --- permute ---
 
 
 def _permute_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return (grad.transpose(np.argsort(saved)),)
+    return (grad.transpose(_inverse(saved)),)
 
 
 def _permute_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return (permute(grad, tuple(np.argsort(saved).tolist())),)
+    return (permute(grad, *_inverse(saved)),)
+
+
+def _inverse(order: Sequence[int]) -> list[int]:
+    """The order of axes that undoes one, whose axes may count from the end."""
+    back = [0] * len(order)
+    for i, at in enumerate(order):
+        back[at] = i
+    return back
 
 
 _PERMUTE = Op("permute", _permute_backward, _permute_recorded)
+_INTS = frozenset((int,))
 
 
 @tensor_method()
@@ -248,10 +272,16 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     (4, 2, 3)
     """
     x = operand(input, "permute")
-    order = tuple(axis("permute", d, x.ndim) for d in sizes("permute", dims))
-    if sorted(order) != list(range(x.ndim)):
+    if _INTS.issuperset(map(type, dims)) and dims:
+        try:
+            return _viewed(x, x._array.transpose(dims), _PERMUTE, dims)
+        except ValueError:
+            pass
+    rank = x._array.ndim
+    order = tuple([axis("permute", d, rank) for d in sizes("permute", dims)])
+    if sorted(order) != list(range(rank)):
         raise error(
-            ValueError, "permute", f"each of {x.ndim} axes once", sizes("permute", dims),
+            ValueError, "permute", f"each of {rank} axes once", sizes("permute", dims),
             "name them all",
         )  # fmt: skip
     return _viewed(x, x._array.transpose(order), _PERMUTE, order)
@@ -265,10 +295,14 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     (3, 2)
     """
     x = operand(input, "transpose")
-    order = list(range(x.ndim))
-    a, b = axis("transpose", dim0, x.ndim), axis("transpose", dim1, x.ndim)
-    if order:
-        order[a], order[b] = order[b], order[a]
+    rank = x._array.ndim
+    a, b = axis("transpose", dim0, rank), axis("transpose", dim1, rank)
+    if rank == 2:
+        order = [0, 1] if a == b else [1, 0]
+    else:
+        order = list(range(rank))
+        if order:
+            order[a], order[b] = order[b], order[a]
     return _viewed(x, x._array.transpose(order), _PERMUTE, tuple(order))
 
 
@@ -280,9 +314,10 @@ def t(input: Tensor) -> Tensor:
     (3, 2)
     """
     x = operand(input, "t")
-    if x.ndim > 2:
+    rank = x._array.ndim
+    if rank > 2:
         raise error(ValueError, "t", "at most two axes", x.shape, "use transpose(dim0, dim1)")
-    return x if x.ndim < 2 else transpose(x, 0, 1)
+    return x if rank < 2 else _viewed(x, x._array.T, _PERMUTE, (1, 0))
 
 
 @tensor_method()

@@ -529,10 +529,10 @@ def _copy(rng: Generator) -> Arguments:
     return {"x": make.array(*_shape(make)), "keep_layout": make.flag()}
 
 
-def _concatenate(rng: Generator) -> Arguments:
+def _joined(rng: Generator, stacked: bool) -> Arguments:
     make = _ordered(rng)
     shape = _shape(make)
-    axis = make.one_of(*range(len(shape)))
+    axis = make.one_of(*range(len(shape) + stacked))
     return {"arrays": [make.array(*shape) for _ in range(make.size(4))], "axis": axis}
 
 
@@ -601,7 +601,8 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "scatter_add": _scatter_add,
     "index_add": _index_add,
     "copy": _copy,
-    "concatenate": _concatenate,
+    "concatenate": lambda rng: _joined(rng, False),
+    "stack": lambda rng: _joined(rng, True),
     "random_bits": lambda rng: _random(rng, False),
     "uniform": lambda rng: _random(rng, True),
     "normal": lambda rng: _random(rng, True),

@@ -12,7 +12,7 @@ from tilework.engines.numba.conv import (
     conv_transpose_forward,
     pack_conv_weight,
 )
-from tilework.engines.numba.copy import concatenate, copy
+from tilework.engines.numba.copy import concatenate, copy, stack
 from tilework.engines.numba.gemm import (
     PackedWeight,
     linear_backward,
@@ -112,6 +112,7 @@ __all__ = [
     "softmax_forward",
     "sort",
     "squares_of",
+    "stack",
     "sum",
     "sum_to_shape",
     "topk",

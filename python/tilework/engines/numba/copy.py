@@ -15,7 +15,18 @@ def copy(x: Array, keep_layout: bool) -> Array:
 
 
 def concatenate(arrays: Sequence[Array], axis: int) -> Array:
+    _check_dtypes("cat", arrays)
+    return np.concatenate(arrays, axis)
+
+
+def stack(arrays: Sequence[Array], axis: int) -> Array:
+    _check_dtypes("stack", arrays)
+    if not arrays or not 0 <= axis <= arrays[0].ndim:
+        raise error(ValueError, "stack", "arrays, and an axis", axis, "count it from the front")
+    return np.stack(arrays, axis)
+
+
+def _check_dtypes(op: str, arrays: Sequence[Array]) -> None:
     dtypes = {x.dtype for x in arrays}
     if len(dtypes) > 1:
-        raise error(TypeError, "cat", "arrays of one dtype", dtypes, "convert them")
-    return np.concatenate(arrays, axis)
+        raise error(TypeError, op, "arrays of one dtype", dtypes, "convert them")

@@ -88,6 +88,7 @@ CUTS: tuple[tuple[str, Shape, Callable[..., Any], Callable[[Array], Any]], ...] 
     ("chunk", (7, 3), lambda tw, F, x: tw.chunk(x, 3), lambda x: np.split(x, [3, 6])),
     ("chunk along 1", (3, 4), lambda tw, F, x: x.chunk(2, -1), lambda x: np.split(x, 2, 1)),
     ("unbind", (3, 4), lambda tw, F, x: tw.unbind(x), list),
+    ("unbind of numbers", (3,), lambda tw, F, x: tw.unbind(x), lambda x: [x[i] for i in range(3)]),
     ("unbind along 1", (3, 4), lambda tw, F, x: x.unbind(1), lambda x: list(x.T)),
 )
 
@@ -108,6 +109,12 @@ JOINS: tuple[tuple[str, tuple[Shape, ...], Callable[..., Any], Callable[..., Arr
         lambda *x: np.concatenate(x, 1),
     ),
     ("cat of many", ((2, 3),) * 9, lambda tw, F, *x: tw.cat(x, 1), lambda *x: np.concatenate(x, 1)),
+    (
+        "cat of columns, in blocks",
+        ((300, 1), (300, 2), (300, 3), (300, 4), (300, 30)),
+        lambda tw, F, *x: tw.cat(x, 1),
+        lambda *x: np.concatenate(x, 1),
+    ),
     ("stack", ((2, 3), (2, 3)), lambda tw, F, *x: tw.stack(x), lambda *x: np.stack(x)),
     ("stack last", ((2, 3),) * 3, lambda tw, F, *x: tw.stack(x, -1), lambda *x: np.stack(x, -1)),
 )
