@@ -179,8 +179,8 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
     """
     x = operand(input, "split")
     at = _axis_to_cut("split", x, dim)
-    total = x._array.shape[at]
     if isinstance(split_size_or_sections, (tuple, list)):
+        total = x._array.shape[at]
         lengths = sizes("split", (split_size_or_sections,))
         if sum(lengths) != total or min(lengths) < 0:
             raise error(
@@ -191,7 +191,12 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
         step = whole("split", "split_size", split_size_or_sections)
         if step <= 0:
             raise error(ValueError, "split", "a positive length", step, "raise it")
-        cuts = [slice(i, i + step) for i in range(0, total, step)] or [slice(0, 0)]
+        return _split_evenly(x, at, step)
+    return sliced_apart(x, along(at, cuts) if at else cuts, _SPLIT)
+
+
+def _split_evenly(x: Tensor, at: int, step: int) -> tuple[Tensor, ...]:
+    cuts = [slice(i, i + step) for i in range(0, x._array.shape[at], step)] or [slice(0, 0)]
     return sliced_apart(x, along(at, cuts) if at else cuts, _SPLIT)
 
 
@@ -207,8 +212,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     if chunks < 1:
         raise error(ValueError, "chunk", "at least one chunk", chunks, "raise it")
     x = operand(input, "chunk")
-    length = x._array.shape[_axis_to_cut("chunk", x, dim)]
-    return split(x, max(1, -(-length // chunks)), dim)
+    at = _axis_to_cut("chunk", x, dim)
+    return _split_evenly(x, at, -(-x._array.shape[at] // chunks) or 1)
 
 
 @tensor_method()

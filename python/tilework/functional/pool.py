@@ -67,10 +67,11 @@ def _plan(op: str, shape: tuple[int, ...], dims: int, windows: Callable[..., Win
 
 def _float_input(op: str, input: Any) -> tuple[Tensor, bool]:
     """The input for the kernels, and whether it was of bfloat16. TypeError on integers."""
-    x, narrow = widened(operand(input, op))
-    if x._array.dtype.kind != "f":
-        need_float(op, x)
-    return x, narrow
+    x = operand(input, op)
+    if x._array.dtype.kind == "f":
+        return x, False
+    need_float(op, x)
+    return widened(x)
 
 
 def pair(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, int]:
