@@ -238,3 +238,19 @@ def test_a_dropped_graph_needs_no_collector(name):
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "cut", [lambda t: t.split(2, 1), lambda t: t.chunk(2, 1), lambda t: t.unbind(1)]
+)
+def test_views_made_at_once_know_their_own_parts(cut):
+    """They have in common why they may not be written, and nothing else."""
+    x = tw.randn(3, 4, requires_grad=True)
+    out = tw.zeros(3, 4)
+    pieces = cut(out)
+    out.add_(x)
+    sum((i + 1.0) * piece.sum() for i, piece in enumerate(pieces)).backward()
+    expected = np.repeat(np.arange(1.0, len(pieces) + 1), 4 // len(pieces))
+    np.testing.assert_array_equal(x.grad.numpy(), np.broadcast_to(expected, (3, 4)))
+    with pytest.raises(RuntimeError, match="one of the views"):
+        pieces[0].zero_()
