@@ -29,7 +29,8 @@ ThreadInfo thread_info();
 // is the caller's, by shape alone, so that results do not depend on the number of threads. Calls
 // from inside a task run inline, and so does a call that finds the pool serving another thread.
 // The first exception of a body is rethrown here when all running tasks have ended; tasks not yet
-// begun are then left out. A body must not fork.
+// begun are then left out. A body must not fork but to become another program: in the child, the
+// caller gets std::logic_error, and a worker ends the process.
 void parallel_for(int64_t tasks, double cost_ns, FunctionRef<void(int64_t)> body);
 
 }  // namespace tilework
