@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/merge_axes.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
 #include "kernels/copy/tiles.h"
@@ -38,18 +39,10 @@ CopyShape merged(const CopyShape& s) {
     return std::abs(s.to_stride[a]) > std::abs(s.to_stride[b]);
   });
   CopyShape m{};
+  MergedAxes axes{m.axes, m.size, m.to_stride, m.from_stride};
   for (int k = 0; k < count; ++k) {
-    const int i = order[k], last = m.axes - 1;
-    if (last >= 0 && m.to_stride[last] == s.to_stride[i] * s.size[i] &&
-        m.from_stride[last] == s.from_stride[i] * s.size[i]) {
-      m.size[last] *= s.size[i];
-      m.to_stride[last] = s.to_stride[i];
-      m.from_stride[last] = s.from_stride[i];
-    } else {
-      m.size[m.axes] = s.size[i];
-      m.to_stride[m.axes] = s.to_stride[i];
-      m.from_stride[m.axes++] = s.from_stride[i];
-    }
+    const int i = order[k];
+    axes.append(s.size[i], s.to_stride[i], s.from_stride[i]);
   }
   return m;
 }

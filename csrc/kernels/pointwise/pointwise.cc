@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/memory_pool.h"
+#include "base/merge_axes.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
@@ -36,20 +37,9 @@ constexpr double kNsPerByte = 0.1;  // of one array, arithmetic included; a core
 // Drops axes of size 1 and merges neighbours that both operands walk as one.
 BinaryShape merged(const BinaryShape& s) {
   BinaryShape m{};
-  for (int i = 0; i < s.axes; ++i) {
-    if (s.size[i] == 1) continue;
-    const int last = m.axes - 1;
-    if (last >= 0 && m.a_stride[last] == s.a_stride[i] * s.size[i] &&
-        m.b_stride[last] == s.b_stride[i] * s.size[i]) {
-      m.size[last] *= s.size[i];
-      m.a_stride[last] = s.a_stride[i];
-      m.b_stride[last] = s.b_stride[i];
-    } else {
-      m.size[m.axes] = s.size[i];
-      m.a_stride[m.axes] = s.a_stride[i];
-      m.b_stride[m.axes++] = s.b_stride[i];
-    }
-  }
+  MergedAxes axes{m.axes, m.size, m.a_stride, m.b_stride};
+  for (int i = 0; i < s.axes; ++i)
+    if (s.size[i] != 1) axes.append(s.size[i], s.a_stride[i], s.b_stride[i]);
   if (m.axes == 0) {
     m.axes = 1;
     m.size[0] = 1;

@@ -7,26 +7,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
-#include "base/memory_pool.h"
-#include "base/types.h"
+#include "base/widen.h"
 
 namespace tilework {
 namespace running {
-
-inline double widened(bfloat16 x) { return static_cast<double>(to_float(x)); }
-template <class T>
-double widened(T x) {
-  return static_cast<double>(x);
-}
-template <class T>
-T rounded(double x) {
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return to_bfloat16(static_cast<float>(x));
-  else
-    return static_cast<T>(x);
-}
 
 // n elements, `step` apart: -1 from the last to the first.
 template <int step, class T>
