@@ -93,18 +93,13 @@ py::object as_index(const ArrayView& given, const char* op) {
   return as_contiguous(given);
 }
 
-// IndexError where an index is not in [0, n).
-void check_index(const ArrayView& index, int64_t n, const char* op) {
+// Of an index that the kernel found one in which is not in [0, n).
+[[noreturn]] void refuse_index(const ArrayView& index, int64_t n, const char* op) {
   const int64_t bad = first_outside(index.as<int64_t>(), index.size(), n);
-  if (bad >= 0)
-    throw py::index_error(std::string("[") + op + "] expected indices in [0, " + std::to_string(n) +
-                          "); got " + std::to_string(index.as<int64_t>()[bad]) +
-                          ": check the index");
-}
-py::object checked_index(const ArrayView& given, int64_t n, const char* op) {
-  py::object held = as_index(given, op);
-  check_index(view_own(held), n, op);
-  return held;
+  throw py::index_error(
+      std::string("[") + op + "] expected indices in [0, " + std::to_string(n) + "); got " +
+      (bad >= 0 ? std::to_string(index.as<int64_t>()[bad]) + ": check the index"
+                : "another, which a thread has overwritten since: let it write a copy"));
 }
 
 GatherShape gather_shape(int ndim, const npy_intp* size, const ArrayView& index, int64_t axis,
@@ -138,7 +133,7 @@ py::object gathered(py::handle array, int64_t axis, py::handle index_array) {
     GilRelease unlocked(2.0 * static_cast<double>(i.size()));
     inside = gather(shape, static_cast<size_t>(x.itemsize()), x.data, i.as<int64_t>(), y.data);
   }
-  if (!inside) check_index(i, given.shape[axis], op);
+  if (!inside) refuse_index(i, given.shape[axis], op);
   return result;
 }
 
@@ -165,15 +160,19 @@ py::object scattered(py::handle array, int64_t axis, py::handle index_array,
     if (size[i] < 0) refuse(op, "expected lengths of 0 and more in the shape");
   }
   const GatherShape shape = gather_shape(ndim, size, wanted, axis, op);
-  const int64_t length = size[axis];
-  const py::object held = as_contiguous(given), index = checked_index(wanted, length, op);
+  const py::object held = as_contiguous(given), index = as_index(wanted, op);
   py::object result = new_array(given.dtype, wanted.ndim, size);
   const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
-  if (y.size() == 0) return result;  // however long its other axes are
+  if (y.size() == 0) {  // however long its other axes are
+    if (first_outside(i.as<int64_t>(), i.size(), size[axis]) >= 0) refuse_index(i, size[axis], op);
+    return result;
+  }
+  bool inside = true;
   dispatch_gradient(x, op, [&]<class T>() {
     GilRelease unlocked(4.0 * static_cast<double>(i.size() + y.size()));
-    scatter_add(shape, x.as<T>(), i.as<int64_t>(), y.as<T>());
+    inside = scatter_add(shape, x.as<T>(), i.as<int64_t>(), y.as<T>());
   });
+  if (!inside) refuse_index(i, size[axis], op);
   return result;
 }
 
@@ -184,19 +183,24 @@ py::object rows_added(py::handle array, py::handle index_array, int64_t rows) {
       given.shape[0] != wanted.shape[0] || rows < 0)
     refuse(op, "expected an index (N,) for `x` of N rows; got " + shape_text(wanted) + " and " +
                    shape_text(given));
-  const py::object held = as_contiguous(given), index = checked_index(wanted, rows, op);
+  const py::object held = as_contiguous(given), index = as_index(wanted, op);
   npy_intp size[kMaxDims];
   std::copy_n(given.shape, given.ndim, size);
   size[0] = rows;
   py::object result = new_array(given.dtype, given.ndim, size);
   const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
-  if (y.size() == 0) return result;  // however long its other axes are
+  if (y.size() == 0) {  // however long its other axes are
+    if (first_outside(i.as<int64_t>(), i.size(), rows) >= 0) refuse_index(i, rows, op);
+    return result;
+  }
   int64_t cols = 1;
   for (int a = 1; a < given.ndim; ++a) cols *= given.shape[a];
+  bool inside = true;
   dispatch_gradient(x, op, [&]<class T>() {
     GilRelease unlocked(4.0 * static_cast<double>(x.size() + y.size()));
-    index_add(rows, cols, i.size(), x.as<T>(), i.as<int64_t>(), y.as<T>());
+    inside = index_add(rows, cols, i.size(), x.as<T>(), i.as<int64_t>(), y.as<T>());
   });
+  if (!inside) refuse_index(i, rows, op);
   return result;
 }
 

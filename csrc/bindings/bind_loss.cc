@@ -1,3 +1,4 @@
+#include <cstring>
 #include <string>
 
 #include "bindings/checks.h"
@@ -83,8 +84,12 @@ class CrossEntropyInput {
     if (t.ndim != 1 || t.shape[0] != rows())
       throw py::value_error(say() + "`target` of shape (" + std::to_string(rows()) +
                             ",), one a row of `input`; got " + shape_text(t));
-    target_held_ = as_contiguous(t);
+    // A copy, so that what is checked here is what the kernels read: another thread may write the
+    // user's array once the GIL is released.
+    target_held_ = new_array(t.dtype, 1, t.shape);
     target_ = view_own(target_held_);
+    for (int64_t i = 0; i < rows(); ++i)
+      std::memcpy(target_.data + i * 8, t.data + i * t.strides[0], 8);
     const int64_t bad = first_bad_target(target_.as<int64_t>(), rows(), classes(), ignore_index_);
     if (bad >= 0)
       throw py::index_error(say() + "`target` in [0, " + std::to_string(classes()) +

@@ -7,6 +7,7 @@
 
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
+#include "base/widen.h"
 #include "kernels/index/order.h"
 
 namespace tilework {
@@ -61,21 +62,33 @@ void make_keys(const T* x, int64_t stride, int64_t count, bool descending, K* ke
     for (int64_t j = 0; j < count; ++j) keys[j] = order::key_of(x[j * stride]) ^ turn;
 }
 
+// --- indices ---
+
+// Another thread may write indices while they are read, so those that were checked must be the very
+// ones that are used: each is read once, or a task works from a copy.
+// Gives indices one by one, each read once, and says whether one was outside.
+class Reader {
+ public:
+  Reader(const int64_t* index, int64_t n) : index_(index), n_(static_cast<uint64_t>(n)) {}
+  // -1 for one outside.
+  int64_t operator[](int64_t i) {
+    const int64_t at = __atomic_load_n(index_ + i, __ATOMIC_RELAXED);
+    if (static_cast<uint64_t>(at) < n_) return at;
+    all_inside_ = false;
+    return -1;
+  }
+  bool all_inside() const { return all_inside_; }
+
+ private:
+  const int64_t* index_;
+  const uint64_t n_;
+  bool all_inside_ = true;
+};
+
 // --- sums ---
 
 // Sums that no chain of more than this many additions makes are taken in T itself.
 constexpr int64_t kShortChain = 32;
-
-template <class T>
-T rounded(double x) {
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return to_bfloat16(static_cast<float>(x));
-  else
-    return static_cast<T>(x);
-}
-inline double widened(bfloat16 x) { return static_cast<double>(to_float(x)); }
-inline double widened(float x) { return static_cast<double>(x); }
-inline double widened(double x) { return x; }
 
 inline void add_to(bfloat16& to, bfloat16 x) { to = to_bfloat16(to_float(to) + to_float(x)); }
 template <class T>
@@ -116,18 +129,19 @@ void add_directly(const T* x, int64_t size, T* y, Visit visit) {
 
 // Few rows beside those of y: each destination's own are found by sorting, and summed together.
 template <class T>
-void index_add_sorted(int64_t rows, int64_t cols, int64_t count, const T* x, const int64_t* index,
-                      T* y) {
+void index_add_sorted(int64_t rows, int64_t cols, int64_t count, const T* x, Reader& read, T* y) {
   std::memset(static_cast<void*>(y), 0, static_cast<size_t>(rows * cols) * sizeof(T));
   Scratch<order::Wide> room(static_cast<size_t>(2 * count));
   Scratch<double> sums(static_cast<size_t>(cols));
   order::Wide* items = room.get();
-  for (int64_t i = 0; i < count; ++i) items[i] = {static_cast<uint64_t>(index[i]), i};
-  order::sort_items(items, items + count, count);
-  for (int64_t i = 0; i < count;) {
+  int64_t inside = 0;
+  for (int64_t i = 0; i < count; ++i)
+    if (const int64_t row = read[i]; row >= 0) items[inside++] = {static_cast<uint64_t>(row), i};
+  order::sort_items(items, items + count, inside);
+  for (int64_t i = 0; i < inside;) {
     const uint64_t row = items[i].key();
     std::fill_n(sums.get(), cols, 0.0);
-    for (; i < count && items[i].key() == row; ++i)
+    for (; i < inside && items[i].key() == row; ++i)
       for (int64_t j = 0; j < cols; ++j) sums.get()[j] += widened(x[items[i].index() * cols + j]);
     T* to = y + static_cast<int64_t>(row) * cols;
     for (int64_t j = 0; j < cols; ++j) to[j] = rounded<T>(sums.get()[j]);
@@ -179,29 +193,36 @@ struct Steps {
       : along(product(s.size, s.axis + 1, s.axes)), run(s.axis == s.axes - 1 ? 0 : 1) {}
 };
 
+constexpr int64_t kChecked = 2048;  // indices of a task: L1 keeps them
+
 template <class T>
 bool gather_of(const GatherShape& s, const T* x, const int64_t* index, T* y) {
   const int last = s.axes - 1;
   const int64_t runs = product(s.index_size, 0, last), n = s.index_size[last];
-  constexpr int64_t kChecked = 2048;  // indices that L1 keeps until they are used
-  const int64_t block = std::max<int64_t>(1, kChecked / std::max<int64_t>(1, n));
+  if (n == 0) return true;
+  const int64_t block = std::max<int64_t>(1, kChecked / n);  // runs a task, or
+  const int64_t pieces = (n + kChecked - 1) / kChecked;      // tasks a run
   const Steps step(s);
   std::atomic<bool> outside{false};
-  parallel_for((runs + block - 1) / block, 2.0 * static_cast<double>(runs * n), [&](int64_t task) {
-    const int64_t begin = task * block, end = std::min(runs, begin + block);
-    if (first_outside(index + begin * n, (end - begin) * n, s.size[s.axis]) >= 0) {
+  const int64_t tasks = (runs + block - 1) / block * pieces;
+  parallel_for(tasks, 2.0 * static_cast<double>(runs * n), [&](int64_t task) {
+    const int64_t begin = task / pieces * block, end = std::min(runs, begin + block);
+    const int64_t from = task % pieces * kChecked, count = std::min(kChecked, n - from);
+    int64_t checked[kChecked];
+    std::copy_n(index + begin * n + from, (end - begin) * count, checked);
+    if (first_outside(checked, (end - begin) * count, s.size[s.axis]) >= 0) {
       outside.store(true, std::memory_order_relaxed);
       return;
     }
     for_each_run(s, begin, end, [&](int64_t first, int64_t base) {
-      const int64_t* at = index + first;
-      T* to = y + first;
+      const int64_t* at = checked + (first - begin * n);
+      T* to = y + first + from;
       if (step.along == 1)
-        for (int64_t j = 0; j < n; ++j) to[j] = x[base + at[j]];
+        for (int64_t j = 0; j < count; ++j) to[j] = x[base + at[j]];
       else if (step.run == 0)
-        for (int64_t j = 0; j < n; ++j) to[j] = x[base + at[j] * step.along];
+        for (int64_t j = 0; j < count; ++j) to[j] = x[base + at[j] * step.along];
       else
-        for (int64_t j = 0; j < n; ++j) to[j] = x[base + at[j] * step.along + j];
+        for (int64_t j = 0; j < count; ++j) to[j] = x[base + at[j] * step.along + from + j];
     });
   });
   return !outside.load();
@@ -284,14 +305,16 @@ bool gather(const GatherShape& shape, size_t itemsize, const void* x, const int6
 }
 
 template <class T>
-void scatter_add(const GatherShape& s, const T* x, const int64_t* index, T* y) {
+bool scatter_add(const GatherShape& s, const T* x, const int64_t* index, T* y) {
   const int last = s.axes - 1;
   const int64_t runs = product(s.index_size, 0, last), n = s.index_size[last];
   const Steps step(s);
+  Reader read(index, s.size[s.axis]);
   const auto visit = [&](auto add) {
     for_each_run(s, 0, runs, [&](int64_t first, int64_t base) {
       for (int64_t j = 0; j < n; ++j)
-        add(first + j, base + index[first + j] * step.along + j * step.run);
+        if (const int64_t to = read[first + j]; to >= 0)
+          add(first + j, base + to * step.along + j * step.run);
     });
   };
   const int64_t size = product(s.size, 0, s.axes);
@@ -301,16 +324,20 @@ void scatter_add(const GatherShape& s, const T* x, const int64_t* index, T* y) {
     add_directly(x, size, y, visit);
   else
     add_in_double(x, size, y, visit);
+  return read.all_inside();
 }
 
 template <class T>
-void index_add(int64_t rows, int64_t cols, int64_t count, const T* x, const int64_t* index, T* y) {
+bool index_add(int64_t rows, int64_t cols, int64_t count, const T* x, const int64_t* index, T* y) {
+  Reader read(index, rows);
   const auto visit = [&](auto add) {
     for (int64_t i = 0; i < count; ++i)
-      for (int64_t j = 0; j < cols; ++j) add(i * cols + j, index[i] * cols + j);
+      if (const int64_t row = read[i]; row >= 0)
+        for (int64_t j = 0; j < cols; ++j) add(i * cols + j, row * cols + j);
   };
   const auto meets = [&](auto meet) {
-    for (int64_t i = 0; i < count; ++i) meet(index[i]);
+    for (int64_t i = 0; i < count; ++i)
+      if (const int64_t row = read[i]; row >= 0) meet(row);
   };
   if (std::is_same_v<T, double> || count <= kLongestChain<T> ||
       chains_are_short(rows, kLongestChain<T>, meets))
@@ -318,7 +345,8 @@ void index_add(int64_t rows, int64_t cols, int64_t count, const T* x, const int6
   else if (count >= rows / 4)
     add_in_double(x, rows * cols, y, visit);
   else
-    index_add_sorted(rows, cols, count, x, index, y);
+    index_add_sorted(rows, cols, count, x, read, y);
+  return read.all_inside();
 }
 
 #define TW_ORDERED(T)                                                      \
@@ -334,8 +362,8 @@ TW_ORDERED(uint8_t)
 #undef TW_ORDERED
 
 #define TW_ADDED(T)                                                            \
-  template void scatter_add(const GatherShape&, const T*, const int64_t*, T*); \
-  template void index_add(int64_t, int64_t, int64_t, const T*, const int64_t*, T*);
+  template bool scatter_add(const GatherShape&, const T*, const int64_t*, T*); \
+  template bool index_add(int64_t, int64_t, int64_t, const T*, const int64_t*, T*);
 TW_ADDED(float)
 TW_ADDED(double)
 TW_ADDED(bfloat16)

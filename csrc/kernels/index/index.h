@@ -4,7 +4,8 @@
 // order. Order is PyTorch's: NaN above every number, zeros equal, and of equal elements the one
 // with the smaller index first. Sums go in the order of the source: in T itself where no element
 // gets more than a short chain of them, else in float64; which it is, shape and indices decide.
-// Indices are within their axis, as first_outside says. Nothing overlaps.
+// Nothing overlaps. Indices are checked on the way, since another thread may write them meanwhile:
+// true where all were within their axis, else the result means nothing.
 #pragma once
 
 #include <stddef.h>
@@ -37,17 +38,16 @@ struct GatherShape {
   int64_t size[kMaxAxes], index_size[kMaxAxes];
 };
 
-// y[i][j] = x[index[i][j]][j] for axis 0, and so for any. Indices are checked on the way, while
-// they are in the cache: true where all are within the axis, else y means nothing.
+// y[i][j] = x[index[i][j]][j] for axis 0, and so for any.
 bool gather(const GatherShape& shape, size_t itemsize, const void* x, const int64_t* index,
             void* y);
 // y = 0, and then y[index[i][j]][j] += x[i][j]. T: float, double, bfloat16.
 template <class T>
-void scatter_add(const GatherShape& shape, const T* x, const int64_t* index, T* y);
+bool scatter_add(const GatherShape& shape, const T* x, const int64_t* index, T* y);
 
 // y, of `rows` rows of `cols`, = 0, and then y[index[i]] += x[i] for each of `count` rows.
 template <class T>
-void index_add(int64_t rows, int64_t cols, int64_t count, const T* x, const int64_t* index, T* y);
+bool index_add(int64_t rows, int64_t cols, int64_t count, const T* x, const int64_t* index, T* y);
 
 // For the GIL: nanoseconds on one thread.
 double sort_cost_ns(const AxisShape& shape);
