@@ -58,7 +58,7 @@ def test_a_call_is_told_by_seed_and_number(fences):
 
 def test_a_fence_tells_what_was_written():
     fence = Fence()
-    array = fence.put(np.ones((2, 3), np.float32), at_end=True)
+    array = fence.put(np.ones((2, 3), np.float32), side="end")
     fence.remember()
     array[0] = 2
     assert not fence.written_outside(array)

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from tilework.testing.guarded import Room, crashes
+from tilework.testing.fenced import Fence
+from tilework.testing.guarded import crashes
 from tilework.testing.runner import TARGETS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX's")
@@ -23,20 +24,20 @@ def test_nothing_is_read_beyond_an_operand(target):
 
 @pytest.mark.parametrize("side", ["end", "start"])
 @pytest.mark.parametrize("strides", [(32, 8), (8, 24), (-32, 8), (0, 8), (64, -16)])
-def test_a_room_keeps_numbers_and_strides(side, strides):
+def test_a_fence_keeps_numbers_and_strides(side, strides):
     base = np.arange(64.0)
     x = np.lib.stride_tricks.as_strided(base[32:], (3, 4), strides)
-    out = Room(1000).put(x, side)
+    out = Fence(1000).put(x, side)
     assert out.strides == strides
     assert np.array_equal(out, x)
 
 
 @pytest.mark.parametrize(("side", "step"), [("end", 1), ("start", -1)])
-def test_an_element_beyond_a_room_ends_the_process(side, step):
+def test_an_element_beyond_a_fence_ends_the_process(side, step):
     program = (
         "import ctypes, numpy as np\n"
-        "from tilework.testing.guarded import Room\n"
-        f"x = Room(100).put(np.ones(5, np.float32), {side!r})\n"
+        "from tilework.testing.fenced import Fence\n"
+        f"x = Fence(100).put(np.ones(5, np.float32), {side!r})\n"
         f"at = x.ctypes.data + (16 if {step} > 0 else 0)\n"
         "ctypes.c_float.from_address(at).value\n"
         "print('within', flush=True)\n"

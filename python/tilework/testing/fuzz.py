@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilework import _native
-from tilework.testing.fenced import Fence
+from tilework.testing.fenced import Fence, Side
 from tilework.testing.native_calls import CALLS, Given, Packed
 
 Array = NDArray[Any]
@@ -82,7 +82,8 @@ class Arguments:
     def place(self, given: Given, shape: Callable[[Array], Array] = lambda x: x) -> Array:
         """given's values in a fence, seen through `shape`."""
         fence = self._free.pop() if self._free else None
-        base = fence.put(given.values, bool(self._rng.integers(2))) if fence else None
+        side: Side = "end" if self._rng.integers(2) else "start"
+        base = fence.put(given.values.copy(order="C"), side) if fence else None
         array = shape(given.values.copy() if base is None else base)
         if fence is not None and base is not None:
             self._used.append((fence, array, given.written))

@@ -10,87 +10,58 @@ runs the target's cases from number START on.
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 import tilework as tw
 from tilework import functional as F
-from tilework.testing.case import Array, Case
+from tilework.testing.case import Case
 from tilework.testing.cases import all_cases
+from tilework.testing.fenced import Fence, Side, reach
 from tilework.testing.runner import TARGETS, Target, cotangent, running_on, to_tensors
 
-Side = Literal["end", "start"]
 LARGEST = 1 << 19  # elements of a case's arrays
 MOST_CRASHES = 5  # that one run looks for: each takes a process
 _NOTE_BYTES = 200
 
 
-class Room:
-    """Memory between two pages that cannot be read, for one array at a time."""
-
-    def __init__(self, nbytes: int) -> None:
-        page = mmap.PAGESIZE
-        self.begin, self.end = page, page * (1 - (-nbytes // page))
-        self._map = mmap.mmap(-1, self.end + page)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        protect = ctypes.CDLL(None, use_errno=True).mprotect
-        for wall in (0, self.end):
-            if protect(ctypes.c_void_p(address + wall), ctypes.c_size_t(page), 0) != 0:
-                raise OSError(ctypes.get_errno(), "mprotect")
-
-    def put(self, x: Array, side: Side) -> Array:
-        """`x`, strides and all, with its last element before the wall behind, or its first after
-        the wall in front. The room's former array is overwritten."""
-        spans = [(n - 1) * s for n, s in zip(x.shape, x.strides, strict=True) if n > 1]
-        low, high = (sum(s for s in spans if sign * s > 0) for sign in (-1, 1))
-        if not x.size:
-            low = high = 0
-        used = high - low + x.itemsize
-        start = self.end - used if side == "end" else self.begin
-        out = np.ndarray(x.shape, x.dtype, self._map, start - low, x.strides)
-        out[...] = x
-        return out
-
-
-class Rooms:
-    """A room for each operand of a call."""
+class Fences:
+    """A fence for each operand of a call."""
 
     def __init__(self) -> None:
-        self._rooms: dict[Any, Room] = {}
+        self._fences: dict[Any, Fence] = {}
 
     def put(self, place: Any, x: Any, side: Side) -> Any:
-        """An array against a wall; other values as they are."""
+        """An array at an end of its fence; other values as they are."""
         if not isinstance(x, np.ndarray):
             return x
-        reach = x.itemsize + sum((n - 1) * abs(s) for n, s in zip(x.shape, x.strides, strict=True))
-        room = self._rooms.get(place)
-        if room is None or room.end - room.begin < reach:
-            room = self._rooms[place] = Room(max(reach, 1 << 16))
-        return room.put(x, side)
+        low, high = reach(x)
+        fence = self._fences.get(place)
+        if fence is None or fence.room < high - low:
+            fence = self._fences[place] = Fence(max(high - low, 1 << 16))
+        return fence.put(x, side)
 
 
-def run_case(case: Case, dtype: str, rooms: Rooms, side: Side) -> None:
-    """The call, and its gradients, with every array against a wall."""
+def run_case(case: Case, dtype: str, fences: Fences, side: Side) -> None:
+    """The call, and its gradients, with every array at an end of its fence."""
     inputs = case.make_inputs(dtype)
-    inputs = tuple(rooms.put(place, x, side) for place, x in enumerate(inputs))
+    inputs = tuple(fences.put(place, x, side) for place, x in enumerate(inputs))
     tensors = to_tensors(inputs, case.differentiable)
     with np.errstate(all="ignore"):
         out = case.bind(tw, F, tensors)()
         if case.differentiable:
-            grad = rooms.put("grad", cotangent(case, out.detach().numpy()), side)
+            grad = fences.put("grad", cotangent(case, out.detach().numpy()), side)
             out.backward(tw.from_numpy(grad))
 
 
 def jobs(target: Target) -> Iterator[tuple[Case, str, Side]]:
-    """What a target runs: small cases at every dtype, against the wall behind, and every third
+    """What a target runs: small cases at every dtype, against the page behind, and every third
     against the one in front."""
     for number, case in enumerate(c for c in all_cases() if c.quick and target.serves(c.family)):
         arrays = (x for x in case.make_inputs(case.dtypes[0]) if isinstance(x, np.ndarray))
@@ -129,14 +100,14 @@ def main(name: str, notes: str, start: int) -> None:
     faulthandler.enable()
     target = next(t for t in TARGETS if str(t) == name)
     file = os.open(notes, os.O_WRONLY)
-    rooms = Rooms()
+    fences = Fences()
     with running_on(target):
         for number, (case, dtype, side) in enumerate(jobs(target)):
             if number < start:
                 continue
             note = f"{number} {case} {dtype}, {side}".encode()[:_NOTE_BYTES]
             os.pwrite(file, note.ljust(_NOTE_BYTES), 0)
-            run_case(case, dtype, rooms, side)
+            run_case(case, dtype, fences, side)
 
 
 if __name__ == "__main__":
