@@ -520,6 +520,44 @@ def test_a_state_as_pytorch_has_it_is_loaded():
         optimiser.load_state_dict({"state": {7: {}}, "param_groups": groups})
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda p: optim.Adam(p, lr=0.1), lambda p: optim.SGD(p, lr=0.1, momentum=0.9)],
+    ids=["Adam", "SGD"],
+)
+@pytest.mark.parametrize("in_groups", [False, True])
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32"),
+                                    ("bfloat16", "float32"), ("float32", "bfloat16"),
+                                    ("bfloat16", "bfloat16"), ("float32", "float32")])  # fmt: skip
+def test_a_step_with_a_frozen_parameter_writes_nothing(make, in_groups, dtypes):
+    """The last one, whatever comes before it."""
+    params = [nn.Parameter(tw.ones(3, dtype=dtype)) for dtype in dtypes]
+    optimizer = make([{"params": [p]} for p in params] if in_groups else params)
+
+    def give_gradients():
+        for p in params:
+            p.grad = tw.ones(3, dtype=p.dtype)
+
+    give_gradients()
+    optimizer.step()
+    params[-1]._array.flags.writeable = False
+
+    def everything():
+        state = [v for p in params for v in optimizer.state[p].values()]
+        return [(v.numpy().astype(float) if isinstance(v, tw.Tensor) else v)
+                for v in (*(p.detach() for p in params), *state)]  # fmt: skip
+
+    before = copy.deepcopy(everything())
+    give_gradients()
+    with pytest.raises(ValueError, match="leave frozen parameters out"):
+        optimizer.step()
+    for was, now in zip(before, everything(), strict=True):
+        assert np.array_equal(was, now)
+    params[-1]._array.flags.writeable = True
+    optimizer.step()
+    assert all((p.detach().float().numpy() < 1).all() for p in params)
+
+
 def test_groups_added_and_taken_away_between_steps():
     p, q = nn.Parameter(tw.zeros(1)), nn.Parameter(tw.zeros(1, dtype=tw.bfloat16))
     optimiser = optim.Adam([{"params": [p]}, {"params": []}], lr=1.0)

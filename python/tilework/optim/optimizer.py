@@ -19,6 +19,18 @@ Group = dict[str, Any]
 Array = Any
 
 
+def _refuse_frozen(params: Iterable[Tensor]) -> None:
+    """ValueError on a read-only one: before a step of several engine calls begins, since one that
+    fails on the way would leave the model half updated."""
+    for p in params:
+        if not p._array.flags.writeable:
+            raise error(
+                ValueError, "step", "writable parameters",
+                f"a read-only one of shape {p._array.shape}",
+                "leave frozen parameters out of the optimiser",
+            )  # fmt: skip
+
+
 class Batch:
     """Parameters that one engine call updates: of one dtype, and after as many steps."""
 
@@ -103,6 +115,9 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if len(self.param_groups) > 1:  # a group's engine call checks its own
+            for group in self.param_groups:
+                _refuse_frozen(p for p in group["params"] if p._grad is not None)
         for group in self.param_groups:
             grads: list[Array] = []
             for p in group["params"]:
@@ -164,6 +179,8 @@ class Optimizer:
             batch.made.append(made)
             for slot, array in zip(batch.slots, arrays, strict=True):
                 slot.append(array)
+        for batch in batches.values():
+            _refuse_frozen(batch.params)
         for batch in batches.values():
             self._run_batch(batch, group)
 
