@@ -56,6 +56,25 @@ def test_a_call_is_told_by_seed_and_number(fences):
         assert fuzz.shown(5, number, fences) == fuzz.shown(5, number, fences)
 
 
+def test_text_and_dates_as_a_packed_weight_are_calls(fences):
+    assert "<M8[s]" in str([a.dtype for a in fuzz.arguments(1, 119194, fences)[2].arrays])
+
+
+def test_a_huge_size_is_refused_and_not_worked_through():
+    program = """
+from tilework import _native
+from tilework.testing import fuzz
+fuzz.limit_memory()
+_native.random_bits((2**20,), 0, 0)
+try:
+    _native.random_bits((2**28,), 0, 0)
+except MemoryError:
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "refused\n", done.stderr
+
+
 def test_a_fence_tells_what_was_written():
     fence = Fence()
     array = fence.put(np.ones((2, 3), np.float32), side="end")
@@ -114,6 +133,7 @@ WRONG = {
         ),
     ),
     "an axis beyond 64 bits": (ValueError, lambda: native.sum(x(2, 3), (2**70,), False)),
+    "a dtype that is not here": (TypeError, lambda: native.sort(x(2, 3).astype("f2"), 0, False)),
     "an axis in text": (TypeError, lambda: native.sum(x(2, 3), ("a",), False)),
     "a shape of 65 axes": (ValueError, lambda: native.random_bits((1,) * 65, 0, 0)),
     "a negative plane": (
@@ -137,6 +157,16 @@ def test_refuses(name):
     kind, call = WRONG[name]
     with pytest.raises(kind, match=r"^\[\w+\] expected "):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["f2", "i2", "M8[s]", "c8"])
+@pytest.mark.parametrize("name", ["sort", "topk", "gather", "cumsum", "copy"])
+def test_a_dtype_that_is_not_here_is_refused_by_the_ops_name(name, dtype):
+    array, index = np.ones((2, 3)).astype(dtype), np.zeros((2, 3), np.int64)
+    rest = {"sort": (0, False), "topk": (1, 0, True), "gather": (0, index),
+            "cumsum": (0, False), "copy": (False,)}  # fmt: skip
+    with pytest.raises(TypeError, match=rf"^\[{name}\] expected "):
+        getattr(native, name)(array, *rest[name])
 
 
 def test_statistics_of_nothing_are_nan_and_the_running_ones_stay():

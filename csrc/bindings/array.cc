@@ -105,8 +105,8 @@ npy_intp bytes_of(DType dtype, int ndim, const npy_intp* shape) {
 }
 
 py::object wrap_block(DType dtype, int ndim, const npy_intp* shape, const npy_intp* strides) {
+  const npy_intp bytes = bytes_of(dtype, ndim, shape);  // which refuses a dtype without a descr
   PyArray_Descr* descr = g_descr[static_cast<int>(dtype)];
-  const npy_intp bytes = bytes_of(dtype, ndim, shape);
   // NumPy gives back one byte, or one element, for an array without elements: the same size class.
   const auto block_bytes = static_cast<std::size_t>(std::max<npy_intp>(bytes, 1));
   void* block = pool_allocate(block_bytes);

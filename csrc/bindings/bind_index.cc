@@ -12,7 +12,7 @@ namespace {
 
 // Calls body<T>() for the dtypes that have an order; bools are bytes.
 template <class Body>
-void dispatch_ordered(DType dtype, const char* op, Body&& body) {
+void dispatch_ordered(DType dtype, Body&& body) {
   switch (dtype) {
     case DType::float32:
       return body.template operator()<float>();
@@ -30,10 +30,8 @@ void dispatch_ordered(DType dtype, const char* op, Body&& body) {
     case DType::boolean:
       return body.template operator()<uint8_t>();
     case DType::other:
-      break;
+      break;  // refused by AxisInput
   }
-  throw py::type_error(std::string("[") + op +
-                       "] expected `x` of a dtype that tilework has; got another: convert it");
 }
 
 // An array in C order, and what one of its axes is.
@@ -44,6 +42,9 @@ struct AxisInput {
 
   AxisInput(py::handle array, int64_t axis, const char* op) {
     const ArrayView given = view(array, op, "x");
+    if (given.dtype == DType::other)
+      throw py::type_error(std::string("[") + op +
+                           "] expected `x` of a dtype that tilework has; got another: convert it");
     if (given.ndim > kMaxDims || axis < 0 || axis >= given.ndim)
       refuse(op, "expected an axis of at most 32; got axis " + std::to_string(axis) +
                      " for shape " + shape_text(given));
@@ -60,7 +61,7 @@ py::tuple sorted(py::handle array, int64_t axis, bool descending) {
   py::object values = new_array(in.x.dtype, in.x.ndim, in.x.shape);
   py::object indices = new_array(DType::int64, in.x.ndim, in.x.shape);
   const ArrayView v = view_own(values), i = view_own(indices);
-  dispatch_ordered(in.x.dtype, "sort", [&]<class T>() {
+  dispatch_ordered(in.x.dtype, [&]<class T>() {
     GilRelease unlocked(sort_cost_ns(in.shape));
     sort_axis(in.shape, descending, in.x.as<T>(), v.as<T>(), i.as<int64_t>());
   });
@@ -78,7 +79,7 @@ py::tuple first_few(py::handle array, int64_t k, int64_t axis, bool largest) {
   py::object values = new_array(in.x.dtype, in.x.ndim, shape);
   py::object indices = new_array(DType::int64, in.x.ndim, shape);
   const ArrayView v = view_own(values), i = view_own(indices);
-  dispatch_ordered(in.x.dtype, "topk", [&]<class T>() {
+  dispatch_ordered(in.x.dtype, [&]<class T>() {
     GilRelease unlocked(sort_cost_ns(in.shape));
     topk_axis(in.shape, k, largest, in.x.as<T>(), v.as<T>(), i.as<int64_t>());
   });

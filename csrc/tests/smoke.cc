@@ -269,6 +269,10 @@ void check_reduce(int64_t rows, int64_t cols) {
       CHECK(tops[i] == most[i] && bottoms[i] == least[i]);
     }
   }
+  std::vector<T> untouched(rows, T(7));
+  for (const bool reverse : {false, true})  // of (1, rows, 0), which has no elements
+    running_sums(1, rows, 0, reverse, x.data(), untouched.data());
+  CHECK(untouched == std::vector<T>(rows, T(7)));
 }
 
 // --- conv: 3x3 windows that reach over every border, either layout, all three directions ---

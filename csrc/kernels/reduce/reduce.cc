@@ -125,7 +125,8 @@ void reduce_mean(const ReduceShape& shape, const T* x, T* y) {
 
 template <class T>
 void running_sums(int64_t outer, int64_t n, int64_t inner, bool reverse, const T* x, T* y) {
-  const int64_t block = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, n * inner));
+  if (outer == 0 || n == 0 || inner == 0) return;  // however long the other two are
+  const int64_t block = std::max<int64_t>(1, kTaskElements / (n * inner));
   parallel_for((outer + block - 1) / block, 1.0 * static_cast<double>(outer * n * inner),
                [&](int64_t task) {
                  for (int64_t o = task * block; o < std::min(outer, (task + 1) * block); ++o) {

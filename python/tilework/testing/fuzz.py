@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import mmap
-import os
 import re
 import resource
 import subprocess
@@ -42,7 +41,9 @@ ERRORS = (TypeError, ValueError, IndexError, MemoryError, BufferError)
 NAMES = sorted(CALLS)
 BATCH = 2000
 STALL_SECONDS = 30.0  # more than any call of these takes, on a machine that does much else
-MEMORY_BYTES = 4 << 30  # so that a size which could be had is not
+# What a batch may map beyond what it starts with (AddressSanitizer's shadow is terabytes): a size
+# that a machine with much memory would work through for minutes is a MemoryError.
+MEMORY_BYTES = 1 << 30
 DTYPES = (
     "f4", "f8", ml_dtypes.bfloat16, "i8", "i4", "u1", "u4", "?", "f2", "c8", ">f4", "M8[s]", "U1",
 )  # fmt: skip
@@ -269,7 +270,8 @@ def arguments(seed: int, number: int, fences: list[Fence]) -> tuple[str, dict[st
         weight = given[value.of]
         if key in bent:  # of another weight, or no packed weight at all
             small = isinstance(weight, np.ndarray) and weight.size < 10_000
-            weight = 2 * weight + 1 if small and rng.integers(2) else _one_of(rng, STRANGERS)
+            numbers = small and weight.dtype.kind not in "MU"  # no dates, no text
+            weight = 2 * weight + 1 if numbers and rng.integers(2) else _one_of(rng, STRANGERS)
         pack = getattr(_native, value.function)
         given[key] = weight
         if isinstance(weight, np.ndarray):
@@ -361,13 +363,19 @@ def shown(seed: int, number: int, fences: list[Fence]) -> str:
 # --- many calls ---
 
 
+def limit_memory() -> None:
+    """Lets this process map MEMORY_BYTES more, and no further."""
+    with open("/proc/self/statm") as file:
+        limit = int(file.read().split()[0]) * mmap.PAGESIZE + MEMORY_BYTES
+    with contextlib.suppress(ValueError):  # where a lower limit is set
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 def _work(seed: int, first: int, count: int, place: str) -> None:
     """A batch: the number of the call that runs stands in the file `place`, faults are printed."""
-    with contextlib.suppress(ValueError):
-        if not os.environ.get("LD_PRELOAD"):  # AddressSanitizer maps terabytes of shadow
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     fences = [Fence() for _ in range(24)]
+    limit_memory()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with open(place, "r+b") as file:
         at = np.frombuffer(mmap.mmap(file.fileno(), 8), np.int64)
         for number in range(first, first + count):
@@ -401,7 +409,8 @@ def _batch(seed: int, first: int, count: int) -> Iterator[tuple[int, str]]:
                 return
             at = int(np.fromfile(place.name, np.int64)[0])
             errors.seek(0)
-            told = [x for x in errors.read().splitlines() if "ERROR" in x or "runtime error" in x]
+            lines = errors.read().splitlines()
+            told = [x for x in lines if "ERROR" in x or "runtime error" in x] or lines
             yield at, "no end" if stalled else f"died of {process.returncode}: {told[-1:]}"
             first = at + 1
 

@@ -364,6 +364,12 @@ def _rest() -> Iterator[Row]:
                 slope,
             )
     yield (
+        "cumsum of nothing",
+        arrays((3, 4, 0)),
+        lambda tw, F, x: x.cumsum(1),
+        lambda x: x,
+    )
+    yield (
         "cumsum of integers",
         given(integers(-9, 9, 3, 4)),
         lambda tw, F, x: x.cumsum(1),
