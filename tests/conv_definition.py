@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -84,6 +85,29 @@ class Conv:
         return (normal(rng, dtype, *s) for s in (self.x_shape, self.w_shape, self.y_shape))
 
 
+class Expected(NamedTuple):
+    """The results of a convolution's own tensors, and their sums of absolute products."""
+
+    y: np.ndarray
+    dx: np.ndarray
+    dweight: np.ndarray
+    y_size: np.ndarray
+    dx_size: np.ndarray
+    dweight_size: np.ndarray
+
+
+# Kept, since every ISA, layout and precision is compared with the same.
+@functools.lru_cache(maxsize=64)
+def expected(conv, dtype):
+    tensors = [a.astype(np.float64) for a in conv.tensors(dtype)]
+    found = []
+    for x, w, dy in (tensors, map(abs, tensors)):
+        found += [conv.forward(x, w), conv.input_gradient(dy, w), conv.weight_gradient(dy, x)]
+    for array in found:
+        array.flags.writeable = False
+    return Expected(*found)
+
+
 def weight_as(w, layout):
     if layout == "oihw":
         return np.ascontiguousarray(w)
@@ -104,7 +128,8 @@ def check_everything(conv, dtype, x_layout="contiguous", w_layout="oihw", around
     `around` makes of each pixel's sum of absolute products the magnitude that its error goes by.
     """
     x, w, dy = conv.tensors(dtype)
-    x64, w64, dy64 = (a.astype(np.float64) for a in (x, w, dy))
+    want = expected(conv, dtype)
+    x64, dy64 = x.astype(np.float64), dy.astype(np.float64)
     terms = conv.w_shape[1] * len(conv.taps)
     back_terms = conv.w_shape[0] // conv.groups * len(conv.taps)
     pixels = conv.y_shape[0] * conv.y_shape[2] * conv.y_shape[3]
@@ -114,15 +139,13 @@ def check_everything(conv, dtype, x_layout="contiguous", w_layout="oihw", around
         x, w, None, None, *conv.window, conv.out_size, "none", True
     )  # fmt: skip
     assert saved is None
-    assert_sum(y, conv.forward(x64, w64), around(conv.forward(abs(x64), abs(w64))), terms, "y")
+    assert_sum(y, want.y, around(want.y_size), terms, "y")
 
     dx, dw, db, dz = native.conv_backward(
         dy, x, w, None, *conv.window, "none", True, True, True, True
     )
-    wide, size = conv.input_gradient(dy64, w64), around(conv.input_gradient(abs(dy64), abs(w64)))
-    assert_sum(dx, wide, size, back_terms, "dx")
-    wide_dw, size_dw = conv.weight_gradient(dy64, x64), conv.weight_gradient(abs(dy64), abs(x64))
-    assert_sum(dw, wide_dw, size_dw, pixels, "dweight")
+    assert_sum(dx, want.dx, around(want.dx_size), back_terms, "dx")
+    assert_sum(dw, want.dweight, want.dweight_size, pixels, "dweight")
     assert_sum(db, dy64.sum((0, 2, 3)), abs(dy64).sum((0, 2, 3)), pixels, "dbias")
     assert dz is dy
     if w_layout != "gaps":
@@ -139,5 +162,5 @@ def check_everything(conv, dtype, x_layout="contiguous", w_layout="oihw", around
         x, dy, w, None, *conv.window, "none", True, True, True
     )  # fmt: skip
     np.testing.assert_array_equal(ddy, y)
-    assert_sum(dw_up, wide_dw, size_dw, pixels, "transposed dweight")
+    assert_sum(dw_up, want.dweight, want.dweight_size, pixels, "transposed dweight")
     assert_sum(db_up, x64.sum((0, 2, 3)), abs(x64).sum((0, 2, 3)), x64[:, 0].size, "dbias")

@@ -1,7 +1,7 @@
 """PyTorch's own databases of calls, OpInfo and ModuleInfo, over all that exists here.
 
 torch_disagreements.txt names what differs, each with the reason. It only shrinks: a line in it that
-agrees fails the suite until it is taken out. A minute and a half on one core.
+agrees fails the suite until it is taken out.
 """
 
 from pathlib import Path
@@ -10,8 +10,20 @@ import pytest
 
 from tilework.testing import torch_judge
 
-for _needed in ("torch", "expecttest"):
-    pytest.importorskip(_needed, reason=f"{_needed}, of PyTorch's own tests, is not installed")
+torch, _ = (
+    pytest.importorskip(name, reason=f"{name}, of PyTorch's own tests, is not installed")
+    for name in ("torch", "expecttest")
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Its threads wait for each other at every call, which takes ten times what the calls do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 LINES = Path(__file__).with_name("torch_disagreements.txt").read_text().splitlines()
 KNOWN = dict(line.split(" -> ", 1) for line in LINES if line and not line.startswith("#"))
