@@ -1,5 +1,6 @@
-"""The tests' own options: without --full, what is marked `full` is left out."""
+"""The tests' own options and marks: without --full, what is marked `full` is left out."""
 
+import random
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -9,6 +10,14 @@ import tilework as tw
 from tilework.testing.isas import runnable
 from tilework.testing.plugin import add_options
 
+# What measures time, or waits until another thread has run: the gate runs it beside nothing else.
+ALONE = (
+    "test_bench.py", "test_benchmarks.py", "test_cliffs.py", "test_import.py",
+    "::test_packing_lets_other_threads_run",
+)  # fmt: skip
+SAMPLED = 50  # one in so many of what --full adds is what --full-sample adds
+NEIGHBOURS = 16
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     with suppress(ValueError):  # the installed plugin has added it
@@ -17,15 +26,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: runs only with --full")
+    config.addinivalue_line("markers", "alone: wants the machine for itself")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m is heard
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(part in item.nodeid for part in ALONE):
+            item.add_marker("alone")
+    chosen = of_part(selected(items, config), config.getoption("--part", default="1/1"))
+    if len(chosen) < len(items):
+        kept = set(chosen)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = chosen
+
+
+def selected(items: list[pytest.Item], config: pytest.Config) -> list[pytest.Item]:
+    """What --full and --full-sample leave."""
     if config.getoption("--full", default=False):
-        return
-    left_out = [item for item in items if item.get_closest_marker("full")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("full")]
+        return items
+    full = [item for item in items if item.get_closest_marker("full")]
+    left_out = set(full)
+    if (seed := config.getoption("--full-sample", default=None)) is not None:
+        left_out -= set(random.Random(seed).sample(full, -(-len(full) // SAMPLED)))
+    return [item for item in items if item not in left_out]
+
+
+def of_part(items: list[pytest.Item], part: str) -> list[pytest.Item]:
+    """Part "2/3": the second of each three runs of neighbours, which share what they prepare."""
+    at, parts = map(int, part.split("/"))
+    return [item for i, item in enumerate(items) if i // NEIGHBOURS % parts == at - 1]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
