@@ -14,6 +14,7 @@ from tilework.testing.plugin import add_options
 ALONE = (
     "test_bench.py", "test_benchmarks.py", "test_cliffs.py", "test_import.py",
     "::test_packing_lets_other_threads_run",
+    "::test_import_takes_a_tenth_of_a_second_beyond_numpy",
 )  # fmt: skip
 SAMPLED = 50  # one in so many of what --full adds is what --full-sample adds
 NEIGHBOURS = 16

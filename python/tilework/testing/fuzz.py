@@ -40,6 +40,7 @@ Generator = np.random.Generator
 ERRORS = (TypeError, ValueError, IndexError, MemoryError, BufferError)
 NAMES = sorted(CALLS)
 BATCH = 2000
+LOOK_SECONDS = 0.2
 STALL_SECONDS = 30.0  # more than any call of these takes, on a machine that does much else
 # What a batch may map beyond what it starts with (AddressSanitizer's shadow is terabytes): a size
 # that a machine with much memory would work through for minutes is a MemoryError.
@@ -417,15 +418,15 @@ def _batch(seed: int, first: int, count: int) -> Iterator[tuple[int, str]]:
 
 def _wait(process: subprocess.Popen[bytes], place: str) -> bool:
     """Until the process ends; True where a call did not, and it was killed."""
-    seen, since = -1, time.monotonic()
+    seen, looks = -1, 0  # no clock: both processes may have been stopped meanwhile
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.2)
+            process.wait(LOOK_SECONDS)
             return False
         now = int(np.fromfile(place, np.int64)[0])
-        if now != seen:
-            seen, since = now, time.monotonic()
-        elif time.monotonic() - since > STALL_SECONDS:
+        looks = looks + 1 if now == seen else 0
+        seen = now
+        if looks * LOOK_SECONDS > STALL_SECONDS:
             process.kill()
             process.wait()
             return True
