@@ -16,6 +16,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "docs/performance.md",
     "docs/training.md",
+    "docs/building.md",
     "docs/environment.md",
     "docs/layout.md",
     "docs/inplace.md",
