@@ -10,8 +10,9 @@ native = pytest.importorskip("tilework._native", reason="the compiled engine is 
 
 from tilework.engines import CONTRACT  # noqa: E402
 from tilework.testing import fuzz  # noqa: E402
+from tilework.testing.call_parts import Given, Packed  # noqa: E402
 from tilework.testing.fenced import Fence  # noqa: E402
-from tilework.testing.native_calls import CALLS, Given, Packed  # noqa: E402
+from tilework.testing.native_calls import CALLS  # noqa: E402
 
 # A packed weight is no function, and what is no function is told by its use.
 FUNCTIONS = [name for name in CONTRACT if callable(getattr(native, name)) and name[0].islower()]

@@ -6,12 +6,15 @@ batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from tilework.testing.tolerance import growth, stored, tiny, working_eps
 
 Array = NDArray[Any]
 Size = int | Sequence[int]
@@ -110,3 +113,60 @@ def _over_windows(
         unrolled = image.transpose(order).reshape(groups, matrix.shape[2], int(np.prod(out)))
         result[...] = np.matmul(matrix, unrolled).reshape(result.shape)
     return y
+
+
+# --- what a result may be off by ---
+
+
+def reference(op: str) -> Callable[..., Array]:
+    return conv_transpose if "transpose" in op else conv
+
+
+def terms(op: str, weight: Array, groups: int) -> int:
+    """The longest sum: a window's products, and the bias."""
+    channels = weight.shape[0] // groups if "transpose" in op else weight.shape[1]
+    return int(channels * math.prod(weight.shape[2:])) + 1
+
+
+def magnitude(op: str, settings: dict[str, Any], x: Array, weight: Array, *bias: Array) -> Array:
+    return reference(op)(*map(np.abs, (x, weight, *bias)), **settings)
+
+
+def bound(op: str, settings: dict[str, Any], dtype: str, expected: Array, *inputs: Array) -> Array:
+    n = terms(op, inputs[1], settings.get("groups", 1))
+    size = magnitude(op, settings, *inputs)
+    error = growth(n) * working_eps(dtype) * size + (n + 1) * tiny(dtype)
+    return np.asarray(stored(dtype, expected, error))
+
+
+# --- unfold and fold: convolutions by the kernels that pick one element ---
+
+
+def _picking(channels: int, kernel: tuple[int, ...]) -> Array:
+    taps = channels * math.prod(kernel)
+    return np.eye(taps).reshape(taps, channels, *kernel)
+
+
+def unfolded(x: Array, kernel: tuple[int, ...], how: dict[str, Any]) -> Array:
+    batch = x if x.ndim == 4 else x[None]
+    seen = conv(batch, _picking(batch.shape[1], kernel), **how)
+    y = seen.reshape(*seen.shape[:2], math.prod(seen.shape[2:]))
+    return y if x.ndim == 4 else y[0]
+
+
+def folded(y: Array, size: tuple[int, ...], kernel: tuple[int, ...], how: dict[str, Any]) -> Array:
+    channels = y.shape[-2] // math.prod(kernel)
+    seen = conv(np.zeros((1, 1, *size)), np.zeros((1, 1, *kernel)), **how).shape[2:]
+    step, reach = (
+        _each(how.get("stride", 1), 2),
+        zip(kernel, _each(how.get("dilation", 1), 2), strict=True),
+    )
+    # What is left behind the last window belongs to the image too.
+    left = [
+        (n + 2 * p - d * (k - 1) - 1) % s
+        for n, p, s, (k, d) in zip(size, _each(how.get("padding", 0), 2), step, reach, strict=True)
+    ]
+    whole = conv_transpose(
+        y.reshape(-1, y.shape[-2], *seen), _picking(channels, kernel), **how, output_padding=left
+    )
+    return whole if y.ndim == 3 else whole[0]

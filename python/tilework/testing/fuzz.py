@@ -31,8 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilework import _native
+from tilework.testing.call_parts import Given, Packed
 from tilework.testing.fenced import Fence, Side
-from tilework.testing.native_calls import CALLS, Given, Packed
+from tilework.testing.native_calls import CALLS
 
 Array = NDArray[Any]
 Generator = np.random.Generator

@@ -23,7 +23,6 @@ from tilework.testing.tolerance import (
     growth,
     of_magnitude,
     stored,
-    tiny,
     working_eps,
 )
 
@@ -35,27 +34,6 @@ BASE: Shape = (4, 6, 3, 3)
 
 
 # --- one case ---
-
-
-def _reference(op: str) -> Callable[..., Array]:
-    return convolution.conv_transpose if "transpose" in op else convolution.conv
-
-
-def _terms(op: str, weight: Array, groups: int) -> int:
-    """The longest sum: a window's products, and the bias."""
-    channels = weight.shape[0] // groups if "transpose" in op else weight.shape[1]
-    return int(channels * math.prod(weight.shape[2:])) + 1
-
-
-def _magnitude(op: str, settings: Settings, x: Array, weight: Array, *bias: Array) -> Array:
-    return _reference(op)(*map(np.abs, (x, weight, *bias)), **settings)
-
-
-def _bound(op: str, settings: Settings, dtype: str, expected: Array, *inputs: Array) -> Array:
-    n = _terms(op, inputs[1], settings.get("groups", 1))
-    size = _magnitude(op, settings, *inputs)
-    error = growth(n) * working_eps(dtype) * size + (n + 1) * tiny(dtype)
-    return np.asarray(stored(dtype, expected, error))
 
 
 def kernel_order(weight: Array) -> Array:
@@ -108,8 +86,8 @@ def _case(
         family="conv",
         op=op,
         label=label or ", ".join(words),
-        reference=partial(_reference(op), **settings),
-        tolerance=partial(_bound, op, settings),
+        reference=partial(convolution.reference(op), **settings),
+        tolerance=partial(convolution.bound, op, settings),
         **{
             "inputs": _inputs(x, weight, outputs, *layouts),
             "call": None if "setup" in fields else _call(op, settings),
@@ -339,40 +317,6 @@ def _transposed() -> Iterator[Case]:
 # --- unfold and fold: convolutions by the kernels that pick one element ---
 
 
-def _picking(channels: int, kernel: Shape) -> Array:
-    taps = channels * math.prod(kernel)
-    return np.eye(taps).reshape(taps, channels, *kernel)
-
-
-def _each(value: Any) -> Shape:
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
-def _unfolded(x: Array, kernel: Shape, how: Settings) -> Array:
-    batch = x if x.ndim == 4 else x[None]
-    seen = convolution.conv(batch, _picking(batch.shape[1], kernel), **how)
-    y = seen.reshape(*seen.shape[:2], math.prod(seen.shape[2:]))
-    return y if x.ndim == 4 else y[0]
-
-
-def _folded(y: Array, size: Shape, kernel: Shape, how: Settings) -> Array:
-    channels = y.shape[-2] // math.prod(kernel)
-    seen = convolution.conv(np.zeros((1, 1, *size)), np.zeros((1, 1, *kernel)), **how).shape[2:]
-    step, reach = (
-        _each(how.get("stride", 1)),
-        zip(kernel, _each(how.get("dilation", 1)), strict=True),
-    )
-    # What is left behind the last window belongs to the image too.
-    left = [
-        (n + 2 * p - d * (k - 1) - 1) % s
-        for n, p, s, (k, d) in zip(size, _each(how.get("padding", 0)), step, reach, strict=True)
-    ]
-    whole = convolution.conv_transpose(
-        y.reshape(-1, y.shape[-2], *seen), _picking(channels, kernel), **how, output_padding=left
-    )
-    return whole if y.ndim == 3 else whole[0]
-
-
 def _windows() -> Iterator[Case]:
     kinds: tuple[tuple[Shape, Shape, Settings], ...] = (
         ((2, 3, 7, 8), (3, 3), {}),
@@ -392,11 +336,11 @@ def _windows() -> Iterator[Case]:
             label=label,
             inputs=arrays(x, layouts=["channels_last"]),
             call=lambda tw, F, x, kernel=kernel, how=how: F.unfold(x, kernel, **how),
-            reference=partial(_unfolded, kernel=kernel, how=how),
+            reference=partial(convolution.unfolded, kernel=kernel, how=how),
             tolerance=exact,
             differentiable=(0,),
         )
-        columns = _unfolded(np.zeros(x), kernel, how).shape
+        columns = convolution.unfolded(np.zeros(x), kernel, how).shape
         size = x[-2:]
         yield Case(
             family="conv",
@@ -404,9 +348,11 @@ def _windows() -> Iterator[Case]:
             label=label,
             inputs=arrays(columns),
             call=lambda tw, F, y, kernel=kernel, how=how, size=size: F.fold(y, size, kernel, **how),
-            reference=partial(_folded, size=size, kernel=kernel, how=how),
+            reference=partial(convolution.folded, size=size, kernel=kernel, how=how),
             tolerance=of_magnitude(
-                lambda y, kernel=kernel, how=how, size=size: _folded(np.abs(y), size, kernel, how),
+                lambda y, kernel=kernel, how=how, size=size: convolution.folded(
+                    np.abs(y), size, kernel, how
+                ),
                 math.prod(kernel),
             ),
             differentiable=(0,),
@@ -420,8 +366,8 @@ def _through(
     slope: float, settings: Settings, dtype: str, expected: Array, *inputs: Array
 ) -> Array:
     """The sum's error through an activation, and the activation's own rounding."""
-    size, e = _magnitude("conv2d", settings, *inputs), working_eps(dtype)
-    error = growth(_terms("conv2d", inputs[1], settings.get("groups", 1)) + 1) * e * size
+    size, e = convolution.magnitude("conv2d", settings, *inputs), working_eps(dtype)
+    error = growth(convolution.terms("conv2d", inputs[1], settings.get("groups", 1)) + 1) * e * size
     bound = slope * error + e * (4.0 * np.abs(expected) + np.minimum(size, 1.0))
     return np.asarray(stored(dtype, expected, bound))
 
@@ -484,8 +430,8 @@ def _residuals() -> Iterator[Case]:
         def tolerance(
             dtype: str, expected: Array, *inputs: Array, settings: Settings = settings
         ) -> Array:
-            size = _magnitude("conv2d", settings, *inputs[:3]) + np.abs(inputs[3])
-            n = _terms("conv2d", inputs[1], settings.get("groups", 1)) + 1
+            size = convolution.magnitude("conv2d", settings, *inputs[:3]) + np.abs(inputs[3])
+            n = convolution.terms("conv2d", inputs[1], settings.get("groups", 1)) + 1
             return np.asarray(stored(dtype, expected, growth(n) * working_eps(dtype) * size))
 
         yield Case(
@@ -573,9 +519,9 @@ def _timed_case(
     groups = settings.get("groups", 1)
     outputs = _outputs(op, weight, settings)
     at = np.zeros((1, 1, *x[2:]), np.float32)
-    out = _reference(op)(at, np.zeros((1, 1, *weight[2:]), np.float32), **_alone(settings)).shape[
-        2:
-    ]
+    out = convolution.reference(op)(
+        at, np.zeros((1, 1, *weight[2:]), np.float32), **_alone(settings)
+    ).shape[2:]
     elements = math.prod(x), math.prod(weight), x[0] * outputs * math.prod(out)
     windows = x if "transpose" in op else (x[0], 0, *out)
     products = windows[0] * math.prod(windows[2:]) * math.prod(weight)
