@@ -66,6 +66,7 @@ void make_keys(const T* x, int64_t stride, int64_t count, bool descending, K* ke
 
 // Another thread may write indices while they are read, so those that were checked must be the very
 // ones that are used: each is read once, or a task works from a copy.
+
 // Gives indices one by one, each read once, and says whether one was outside.
 class Reader {
  public:
