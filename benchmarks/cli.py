@@ -28,7 +28,7 @@ _QUICK_SECONDS, _USUAL_SECONDS = 50.0, 165.0
 _CASE_SECONDS = 3.0  # where the cases were asked for
 
 _EPILOG = """exit status: 1 where an answer of ours is wrong or no case fits, 2 for wrong options,
-3 where --compare finds a case slower beyond noise (on one machine), else 0"""
+3 where --compare finds a case slower beyond noise (of two quiet runs on one machine), else 0"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

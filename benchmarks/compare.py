@@ -55,6 +55,7 @@ class Comparison:
     fresh: list[str]  # and of the new one
     machines: list[str]  # what differs: nothing is judged then
     libraries: list[str]
+    noisy: bool  # one of the runs: then what is judged is no reason to fail
 
     @property
     def ratio(self) -> float:
@@ -67,7 +68,7 @@ class Comparison:
     @property
     def status(self) -> int:
         """The exit status."""
-        return SLOWER if self.having("slower") else 0
+        return SLOWER if self.having("slower") and not self.noisy else 0
 
 
 def compare(old: Run, new: Run) -> Comparison:
@@ -94,9 +95,11 @@ def compare(old: Run, new: Run) -> Comparison:
                 change.verdict = _verdict(change, drift, noise)
             changes.append(change)
     gone, fresh = [x for x in before if x not in after], [x for x in after if x not in before]
+    noisy = bool(old.noise["reasons"] or new.noise["reasons"])
     return Comparison(
-        changes, math.exp(drift), math.expm1(noise), len(control), gone, fresh, machines, libraries
-    )
+        changes, math.exp(drift), math.expm1(noise), len(control), gone, fresh, machines,
+        libraries, noisy,
+    )  # fmt: skip
 
 
 def _control(both: list[tuple[Row, Row]]) -> list[float]:
@@ -168,7 +171,7 @@ def lines(found: Comparison, old: Run, new: Run) -> list[str]:
         said[0] += f"; the peers, in the median of {found.controls}, {found.drift:.3f}x"
     for name, run in (("old", old), ("new", new)):
         if run.noise["reasons"]:
-            said.append(f"The {name} run was noisy: {'; '.join(run.noise['reasons'])}")
+            said.append(f"The {name} run was too noisy: {'; '.join(run.noise['reasons'])}")
     if found.libraries:
         changed = ", ".join(found.libraries)
         said.append(f"The peers are no control: other versions of {changed}")

@@ -394,9 +394,15 @@ def test_compare_tells_other_machines_libraries_and_cases():
     found = compare.compare(old, new)
     assert found.controls == 0
     assert found.fresh == ["fresh"]
-    assert found.status == compare.SLOWER
+    assert [c.label for c in found.having("slower")] == ["first"]
+    assert found.status == 0  # what a storm slows is no reason to fail
     said = "\n".join(compare.lines(found, old, new))
-    for words in ("other versions of torch", "fresh (new)", "old run was noisy: a storm", "0.67x"):
+    for words in (
+        "other versions of torch",
+        "fresh (new)",
+        "old run was too noisy: a storm",
+        "0.67x",
+    ):
         assert words in said
 
 
