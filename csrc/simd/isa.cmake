@@ -34,7 +34,9 @@ endif()
 # Adds csrc/kernels/FAMILY to TARGET: the driver, each ISA file that exists, and the binding.
 function(tilework_add_family target family)
   set(dir ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/${family})
-  target_sources(${target} PRIVATE ${dir}/${family}.cc)
+  if(EXISTS ${dir}/${family}.cc) # else a room that families share
+    target_sources(${target} PRIVATE ${dir}/${family}.cc)
+  endif()
   foreach(isa IN LISTS TILEWORK_ISAS)
     set(unchecked "")
     if(TILEWORK_SANITIZE STREQUAL "thread" AND NOT isa STREQUAL "generic")

@@ -237,12 +237,10 @@ class TiledCorrelation {
     if (!waiting_.sums) return;
     const Block b = waiting_;
     waiting_.sums = nullptr;
-    with_activation(g_.epilogue.activation, [&]<Activation activation>() {
-      for_each_run(b, [&](int64_t pixel, int64_t row, int64_t col, int64_t count) {
-        const int64_t at = offset_of(b, row, col);
-        finish_block<activation, T, T>(count, outs_of(b.panel), b.sums + pixel * kPanel, kPanel,
-                                       nullptr, g_.y + at, g_.y_col, epilogue_from(at, b.panel));
-      });
+    for_each_run(b, [&](int64_t pixel, int64_t row, int64_t col, int64_t count) {
+      const int64_t at = offset_of(b, row, col);
+      finish_sums<T, T>(count, outs_of(b.panel), b.sums + pixel * kPanel, kPanel, nullptr,
+                        g_.y + at, g_.y_col, epilogue_from(at, b.panel));
     });
   }
 

@@ -4,26 +4,11 @@
 
 #include "kernels/conv/kernels.h"
 #include "kernels/gemm/blocked.h"
-#include "kernels/gemm/pack.h"
+#include "kernels/tile/arena.h"
+#include "kernels/tile/pack.h"
+#include "simd/sweep.h"
 
 namespace tilework::TW_ISA {
-
-// Memory that the driver lent, handed out piece by piece; with a null base it only counts.
-class Arena {
- public:
-  explicit Arena(void* base) : base_(static_cast<char*>(base)) {}
-  template <class Item>
-  Item* take(int64_t count) {
-    const size_t at = used_;
-    used_ += (count * sizeof(Item) + kAlign - 1) / kAlign * kAlign;
-    return base_ ? reinterpret_cast<Item*>(base_ + at) : nullptr;
-  }
-  size_t used() const { return used_; }
-
- private:
-  char* base_;
-  size_t used_ = 0;
-};
 
 template <class T>
 TW_INLINE void copy(const T* x, int64_t count, T* out) {

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/arithmetic.h"
 #include "kernels/conv/conv.h"
 #include "kernels/gemm/gemm.h"
 
 namespace tilework {
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t floor_mod(int64_t a, int64_t b) { return (a % b + b) % b; }
 
 // Of `windows` along an axis, those under which a tap meets x: window r reads r * step + tap.

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/conv/blocked.h"
-#include "kernels/gemm/bf16_pack.h"
+#include "kernels/tile/bf16_pack.h"
 
 namespace tilework::TW_ISA {
 

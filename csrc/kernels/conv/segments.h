@@ -11,7 +11,7 @@
 // so, and its sum is added to C, which is near: short chains are what keeps long sums accurate.
 #pragma once
 
-#include "kernels/gemm/tile.h"
+#include "kernels/tile/steps.h"
 
 namespace tilework::TW_ISA {
 

@@ -3,7 +3,7 @@
 
 #include "base/stream.h"
 #include "kernels/conv/kernels.h"
-#include "kernels/gemm/epilogue.h"
+#include "kernels/tile/epilogue.h"
 
 namespace tilework::TW_ISA {
 
@@ -25,23 +25,6 @@ TW_INLINE Epilogue<T> epilogue_of(const Correlation<T>& g, int64_t at, int64_t o
   if (e.bias) e.bias = g.epilogue.bias + out;
   e.residual_row = e.preactivation_row = g.y_col;
   return e;
-}
-
-// The epilogue on sums that lie near, into y around the caches.
-template <class T>
-void finish_streaming(int64_t rows, int64_t cols, const T* sums, int64_t sums_row, T* y,
-                      int64_t y_row, const Epilogue<T>& e) {
-  using V = Vec<T>;
-  with_activation(e.activation, [&]<Activation activation>() {
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < cols; j += V::width) {
-        V z = V::load(sums + i * sums_row + j);
-        if (e.bias) z += V::load(e.bias + j);
-        if (e.residual) z += V::load(e.residual + i * y_row + j);
-        if (e.preactivation) z.stream(e.preactivation + i * y_row + j);
-        activate<activation>(z).stream(y + i * y_row + j);
-      }
-  });
 }
 
 }  // namespace tilework::TW_ISA

@@ -139,15 +139,13 @@ class WidenedCorrelation {
   void finish_band(int64_t image, int64_t images, int64_t row, int64_t rows) const {
     Epilogue<bfloat16> all = g_.epilogue;
     all.residual_row = all.preactivation_row = g_.y_col;
-    with_activation(all.activation, [&]<Activation activation>() {
-      for (int64_t i = 0; i < images * rows; ++i) {
-        const int64_t at = (image + i / rows) * g_.y_image + (row + i % rows) * g_.y_row;
-        Epilogue<bfloat16> e = epilogue_at(all, 0, at);
-        e.bias = all.bias;
-        finish_block<activation, bfloat16, bfloat16>(g_.cols, outs(), sums_ + i * g_.cols * outs(),
-                                                     outs(), nullptr, g_.y + at, g_.y_col, e);
-      }
-    });
+    for (int64_t i = 0; i < images * rows; ++i) {
+      const int64_t at = (image + i / rows) * g_.y_image + (row + i % rows) * g_.y_row;
+      Epilogue<bfloat16> e = epilogue_at(all, 0, at);
+      e.bias = all.bias;
+      finish_sums<bfloat16, bfloat16>(g_.cols, outs(), sums_ + i * g_.cols * outs(), outs(),
+                                      nullptr, g_.y + at, g_.y_col, e);
+    }
   }
 
   const Correlation<bfloat16>& g_;

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "kernels/gemm/amx_layout.h"
-#include "kernels/gemm/epilogue.h"
+#include "kernels/tile/epilogue.h"
 #include "simd/tiles.h"
 
 namespace tilework::TW_ISA::split {

@@ -10,6 +10,7 @@
 // one blend, where pairs (2j, 2j + 1) would need a permutation.
 #pragma once
 
+#include "base/arithmetic.h"
 #include "kernels/gemm/kernels.h"
 
 namespace tilework::TW_ISA::split {
@@ -19,10 +20,6 @@ inline constexpr int kStep = 32;                    // of K
 inline constexpr int kTileWords = 16 * 32;          // bfloat16 values in a tile register
 inline constexpr int kSliceWords = 2 * kTileWords;  // of one slice of a k-step
 inline constexpr int64_t kLine = 64, kLineWords = kLine / 2, kPage = 4096;
-
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // K in blocks of nearly one size, each a whole number of steps. A block's products are summed in
 // tiles that start from zero, so a block bounds the chain of roundings: longer ones lose accuracy,

@@ -8,7 +8,7 @@
 #include <immintrin.h>
 
 #include "kernels/gemm/amx_layout.h"
-#include "kernels/gemm/pack.h"
+#include "kernels/tile/pack.h"
 
 namespace tilework::TW_ISA::split {
 

@@ -6,7 +6,7 @@
 // sum, and denormals, Inf and NaN are as IEEE has them.
 #pragma once
 
-#include "kernels/gemm/bf16_pack.h"
+#include "kernels/gemm/bf16_ways.h"
 
 namespace tilework::TW_ISA::bf16 {
 

@@ -15,12 +15,6 @@ extern const GemmKernels gemm_kernels;
 
 namespace tilework::TW_ISA::bf16 {
 
-struct Dot {
-  static TW_INLINE Vec<float> run(Vec<float> a, Vec<float> b, Vec<float> sum) {
-    return _mm512_dpbf16_ps(sum.v, (__m512bh)a.v, (__m512bh)b.v);
-  }
-};
-
 struct Paired {
   static constexpr int kValues = 2;
 
@@ -53,7 +47,7 @@ struct Paired {
   }
 
   static TW_INLINE TileKernel<float> kernel(int rows, int cols, bool packed_a) {
-    return tile_kernel<float, Dot>(rows, cols, packed_a);
+    return kernel_of(tiles_bf16_pairs, rows, cols, packed_a);
   }
 };
 static_assert(kHeight <= kWidth);  // pairs_of takes a panel of A at once

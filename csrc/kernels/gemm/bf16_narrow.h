@@ -2,7 +2,7 @@
 // B widened into L1 a panel at a time, which costs a tenth of the product at 32 rows.
 #pragma once
 
-#include "kernels/gemm/bf16_pack.h"
+#include "kernels/gemm/bf16_ways.h"
 
 namespace tilework::TW_ISA::bf16 {
 

@@ -3,7 +3,7 @@
 // beyond the last item, are zeros.
 #pragma once
 
-#include "kernels/gemm/bf16_pack.h"
+#include "kernels/tile/bf16_pack.h"
 
 namespace tilework::TW_ISA::bf16 {
 

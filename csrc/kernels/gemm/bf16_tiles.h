@@ -8,6 +8,8 @@
 #include "kernels/gemm/amx_block.h"
 #include "kernels/gemm/amx_gemm.h"
 #include "kernels/gemm/bf16_pairs.h"
+#include "kernels/gemm/bf16_ways.h"
+#include "kernels/tile/arena.h"
 
 namespace tilework::TW_ISA::bf16 {
 

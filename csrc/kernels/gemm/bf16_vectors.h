@@ -2,7 +2,7 @@
 // read as it lies, at half the bytes of float32, and widened in registers.
 #pragma once
 
-#include "kernels/gemm/bf16_pack.h"
+#include "kernels/gemm/bf16_ways.h"
 #include "kernels/gemm/vectors.h"
 
 namespace tilework::TW_ISA::bf16 {

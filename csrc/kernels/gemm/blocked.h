@@ -6,31 +6,13 @@
 // after kChain products. Both are why long products keep their accuracy.
 #pragma once
 
-#include "kernels/gemm/epilogue.h"
-#include "kernels/gemm/pack.h"
-#include "kernels/gemm/tile.h"
+#include "base/arithmetic.h"
+#include "kernels/gemm/kernels.h"
+#include "kernels/tile/arena.h"
+#include "kernels/tile/epilogue.h"
+#include "kernels/tile/pack.h"
 
 namespace tilework::TW_ISA {
-
-TW_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-TW_INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
-template <class T>
-TW_INLINE T least(T a, T b) {
-  return a < b ? a : b;
-}
-
-// [begin, begin + size) is part i when `whole` units are cut into `parts` of nearly one size.
-struct Part {
-  int64_t begin, size;
-};
-TW_INLINE Part part(int64_t whole, int64_t parts, int64_t i) {
-  const int64_t begin = whole * i / parts;
-  return {begin, whole * (i + 1) / parts - begin};
-}
-
-// A sum's error grows with the length of its chains and with their number: the sums of a K block's
-// chains are summed before they meet C. To end a chain takes as long as two or three of its steps.
-inline constexpr int64_t kChain = 128;
 
 template <class T>
 struct Blocks {
@@ -57,12 +39,6 @@ struct Blocks {
   }
   static constexpr int64_t a_elements(int64_t kc) { return Shape::mr * kc + Vec<T>::width; }
 };
-
-inline constexpr size_t kAlign = 64;
-template <class T>
-TW_INLINE size_t aligned_bytes(int64_t elements) {
-  return (elements * sizeof(T) + kAlign - 1) / kAlign * kAlign;
-}
 
 // Few rows use each element of B too seldom to pay for its packing: A is packed whole instead, and
 // B read where it lies. One or two panels of A are not worth that order: they take strips of B as
@@ -164,7 +140,7 @@ class BlockedProduct {
   }
 
   // A row of tiles of C, `cols` columns each.
-  TW_INLINE void compute(const Part& rows, int64_t j, int cols, int tiles, const TileA<T>& a,
+  TW_INLINE void compute(const Part& rows, int64_t j, int cols, int tiles, const Operand<T>& a,
                          const TileB<T>& b) {
     const int height = static_cast<int>(rows.size);
     T* c = g_.c + rows.begin * g_.c_row + j;
@@ -191,7 +167,7 @@ class BlockedProduct {
     for (int64_t p = 0; p < blocks_.m_panels; ++p) {
       // Panels differ by one row at most, so that no short one is left at the end.
       const Part rows = part(g_.m, blocks_.m_panels, p);
-      const TileA<T> a = panel_of_a(rows.begin, static_cast<int>(rows.size), panel_a_);
+      const Operand<T> a = panel_of_a(rows.begin, static_cast<int>(rows.size), panel_a_);
       const Part next = part(g_.m, blocks_.m_panels, p + 1 < blocks_.m_panels ? p + 1 : p);
       PanelPrefetch<T> prefetch(g_.a + next.begin * g_.a_row + k_ * g_.a_col, next.size, kc_,
                                 g_.a_row, g_.a_col, pack_a_ ? tiles : 0);
@@ -211,7 +187,7 @@ class BlockedProduct {
     return static_cast<int>(least<int64_t>(Shape::nr, n_end - j));
   }
 
-  TileA<T> panel_of_a(int64_t row, int height, T* packed) {
+  Operand<T> panel_of_a(int64_t row, int height, T* packed) {
     const T* a = g_.a + row * g_.a_row + k_ * g_.a_col;
     if (!pack_a_) return {a, g_.a_row, g_.a_col};
     pack<T, Padding::none>(height, height, kc_, a, g_.a_row, g_.a_col, packed);

@@ -1,6 +1,7 @@
 // One ISA's table: the width-generic routines, built with that ISA's flags.
 #pragma once
 
+#include "kernels/gemm/activation_backward.h"
 #include "kernels/gemm/bf16_blocked.h"
 #include "kernels/gemm/bf16_narrow.h"
 #include "kernels/gemm/bf16_vectors.h"

@@ -1,4 +1,4 @@
-// What follows a product, run over each block of C while it is in the cache; and the way back.
+// The way back from what follows a product: through the activation and the bias.
 #pragma once
 
 #include "kernels/gemm/kernels.h"
@@ -7,66 +7,6 @@
 #include "simd/sweep.h"
 
 namespace tilework::TW_ISA {
-
-// The epilogue of the block whose corner is at (row, col); accumulation is the tile's business.
-template <class T>
-TW_INLINE Epilogue<T> epilogue_at(Epilogue<T> e, int64_t row, int64_t col) {
-  if (e.bias) e.bias += col;
-  if (e.residual) e.residual += row * e.residual_row + col;
-  if (e.preactivation) e.preactivation += row * e.preactivation_row + col;
-  return e;
-}
-
-// Calls run.operator()<activation>() for the activation that is only known at run time.
-template <class Run>
-TW_INLINE void with_activation(Activation activation, Run&& run) {
-  switch (activation) {
-    case Activation::none:
-      return run.template operator()<Activation::none>();
-    case Activation::relu:
-      return run.template operator()<Activation::relu>();
-    case Activation::gelu:
-      return run.template operator()<Activation::gelu>();
-    case Activation::gelu_tanh:
-      return run.template operator()<Activation::gelu_tanh>();
-    case Activation::silu:
-      return run.template operator()<Activation::silu>();
-    case Activation::tanh:
-      return run.template operator()<Activation::tanh>();
-    case Activation::sigmoid:
-      return run.template operator()<Activation::sigmoid>();
-  }
-}
-
-// out = activation(sums + before + bias + residual). `before` is C as it was, or null; sums and out
-// may be one block.
-template <Activation activation, class T, class Out>
-void finish_block(int64_t rows, int64_t cols, const Wide<T>* sums, int64_t sums_row,
-                  const Out* before, Out* out, int64_t out_row, const Epilogue<T>& e) {
-  using W = Wide<T>;
-  for (int64_t i = 0; i < rows; ++i) {
-    const W* sums_i = sums + i * sums_row;
-    const Out* before_i = before ? before + i * out_row : nullptr;
-    Out* out_i = out + i * out_row;
-    const T* residual = e.residual ? e.residual + i * e.residual_row : nullptr;
-    T* preactivation = e.preactivation ? e.preactivation + i * e.preactivation_row : nullptr;
-    sweep<W>(cols, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA {
-      Vec<W> z = lanes.load(sums_i + j);
-      if (before_i) z = load(lanes, before_i + j) + z;
-      if (e.bias) z += load(lanes, e.bias + j);
-      if (residual) z += load(lanes, residual + j);
-      if (preactivation) store(lanes, preactivation + j, z);
-      store(lanes, out_i + j, activate<activation>(z));
-    });
-  }
-}
-
-template <class T>
-void finish(int64_t rows, int64_t cols, T* c, int64_t c_row, const Epilogue<T>& e) {
-  with_activation(e.activation, [&]<Activation activation>() {
-    finish_block<activation, T, T>(rows, cols, c, c_row, nullptr, c, c_row, e);
-  });
-}
 
 // Rows go in fours: one addition to the running sums, which lie in L1, for four rows of memory.
 inline constexpr int kRowsAtOnce = 4;

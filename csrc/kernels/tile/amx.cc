@@ -1,0 +1,1 @@
+#include "kernels/tile/epilogue_instances.h"

@@ -1,0 +1,1 @@
+#include "kernels/tile/instances.h"
