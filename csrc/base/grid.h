@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "base/arithmetic.h"
+
 namespace tilework {
 
 struct Grid {
@@ -20,7 +22,7 @@ Grid cheapest_grid(int threads, int64_t most_rows, int64_t most_cols, RowsOf row
   Grid best{1, 1};
   double best_cost = 0;
   for (int64_t cols = 1; cols <= std::min<int64_t>(threads, most_cols); ++cols) {
-    const int64_t rows = std::min<int64_t>((threads + cols - 1) / cols, most_rows);
+    const int64_t rows = std::min<int64_t>(ceil_div(threads, cols), most_rows);
     const double m = static_cast<double>(rows_of(rows)), n = static_cast<double>(cols_of(cols));
     const double cost = m * n + kPack * (m + n);
     if (cols == 1 || cost < best_cost) {

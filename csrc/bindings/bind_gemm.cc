@@ -54,10 +54,10 @@ void fold_rows(GemmArgs<T>& g, BatchPlan& batch) {
     const int i = batch.ndim - 1;
     if (batch.b[i] != 0 && batch.shape[i] != 1) return;
     if (g.m == 1) {
-      g.a_row = batch.a[i];
+      g.a.row = batch.a[i];
       g.c_row = batch.c[i];
     } else if (batch.shape[i] != 1 &&
-               (batch.a[i] != g.m * g.a_row || batch.c[i] != g.m * g.c_row)) {
+               (batch.a[i] != g.m * g.a.row || batch.c[i] != g.m * g.c_row)) {
       return;
     }
     g.m *= batch.shape[i];
@@ -72,12 +72,8 @@ void matmul_into(const Operand& a, const Operand& b, const Operand& c, BatchPlan
   GemmArgs<T> g{.m = a.v.shape[an - 2],
                 .n = b.v.shape[bn - 1],
                 .k = a.v.shape[an - 1],
-                .a = a.v.as<T>(),
-                .a_row = a.stride(an - 2),
-                .a_col = a.stride(an - 1),
-                .b = b.v.as<T>(),
-                .b_row = b.stride(bn - 2),
-                .b_col = b.stride(bn - 1),
+                .a = {a.v.as<T>(), a.stride(an - 2), a.stride(an - 1)},
+                .b = {b.v.as<T>(), b.stride(bn - 2), b.stride(bn - 1)},
                 .c = output_of<T>(c.v),
                 .c_row = c.stride(cn - 2)};
   g.epilogue.accumulate = accumulate;
@@ -85,9 +81,9 @@ void matmul_into(const Operand& a, const Operand& b, const Operand& c, BatchPlan
   for (int i = 0; i < batch.ndim; ++i) batch.c[i] = c.stride(i);
   if (c.stride(cn - 1) != 1 && g.n > 1) {  // C's rows are adjacent: C^T = B^T A^T
     std::swap(g.m, g.n);
-    std::swap(g.a, g.b);
-    std::swap(g.a_row, g.b_col);
-    std::swap(g.a_col, g.b_row);
+    const MatrixView<T> left = g.a;
+    g.a = g.b.transposed();
+    g.b = left.transposed();
     std::swap(batch.a, batch.b);
     g.c_row = c.stride(cn - 1);
   }

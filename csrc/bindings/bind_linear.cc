@@ -18,9 +18,7 @@ template <class T>
 void set_weight(GemmArgs<T>& g, const Rows& weight) {
   g.n = weight.rows;
   g.k = weight.cols;
-  g.b = weight.array.v.template as<T>();
-  g.b_row = weight.col_stride;
-  g.b_col = weight.row_stride;
+  g.b = {weight.array.v.template as<T>(), weight.col_stride, weight.row_stride};
 }
 
 // A frozen weight in the order that the active variant reads. What is packed is replaced when the
@@ -139,12 +137,8 @@ py::tuple linear_forward(py::handle x_in, py::handle weight_in, py::handle bias_
     GemmArgs<T> g{.m = rows.rows,
                   .n = 0,
                   .k = 0,
-                  .a = rows.array.v.template as<T>(),
-                  .a_row = rows.row_stride,
-                  .a_col = rows.col_stride,
-                  .b = nullptr,
-                  .b_row = 0,
-                  .b_col = 0,
+                  .a = {rows.array.v.template as<T>(), rows.row_stride, rows.col_stride},
+                  .b = {},
                   .c = output_of<T>(view_own(y)),
                   .c_row = n};
     set_weight(g, weights);
@@ -209,12 +203,8 @@ struct LinearBackward {
       gemm<T>({.m = x.rows,
                .n = x.cols,
                .k = grad.cols,
-               .a = g,
-               .a_row = g_row,
-               .a_col = 1,
-               .b = w,
-               .b_row = weight.row_stride,
-               .b_col = weight.col_stride,
+               .a = {g, g_row, 1},
+               .b = {w, weight.row_stride, weight.col_stride},
                .c = to(dx),
                .c_row = x.cols,
                .precision = precision});
@@ -222,12 +212,8 @@ struct LinearBackward {
       gemm<T>({.m = grad.cols,
                .n = x.cols,
                .k = x.rows,
-               .a = g,
-               .a_row = 1,
-               .a_col = g_row,
-               .b = input,
-               .b_row = x.row_stride,
-               .b_col = x.col_stride,
+               .a = {g, 1, g_row},
+               .b = {input, x.row_stride, x.col_stride},
                .c = to(dweight),
                .c_row = x.cols,
                .precision = precision});

@@ -1,32 +1,32 @@
 // One vector type for every ISA: Vec<T> holds as many T as a register of the ISA being built.
+// Kernels are written once against it; the compiler's flags choose the implementation, and TW_ISA
+// (set by isa.cmake) the namespace, so that the linker takes nothing here for another ISA's code:
+// hence no C++ standard header may be included. The one list of operations, T float or double:
 //
-// A kernel body is written once against Vec<float> / Vec<double> and included by each ISA file; the
-// compiler's own flags choose the implementation below, and TW_ISA (set by isa.cmake) the
-// namespace, so that nothing instantiated here can be mistaken by the linker for another ISA's
-// code. For the same reason no C++ standard header may be included here.
+//   making      Vec<T>(x)  zero()      every lane x; scalars convert by themselves
+//   memory      load(p)  v.store(p)    no alignment is asked for
+//               load_partial(p, n)     the first n lanes (0 to width), the others zero, and no
+//               store_partial(p, n)    memory past them is touched
+//               v.stream(p)            around the cache: p aligned to the vector; before another
+//                                      thread may read, stream_fence()
+//   arithmetic  + - * /  sqrt  -v abs  also += -= *= /=
+//               fma(a, b, c)           a*b + c, and fnma() c - a*b: rounded once where the ISA has
+//                                      FMA, twice on generic; nothing exact may be built on it
+//               round(v)               to whole numbers, halves to even
+//               copysign(a, b)         the magnitude of a with the sign of b
+//   order       min(a, b)  max(a, b)   the second operand where either is NaN, or both are zeros
+//               min_nan  max_nan       NaN where either is NaN
+//   masks       < <= > >= == !=        Mask<T>, which has & | ! any() all() first(n); is_nan(v)
+//               select(m, a, b)        a where m, else b
+//   exponents   scale_pow2(x, n)       x * 2^n for integral n, right into overflow and denormals
+//               pow2_normal(n)         2^n for integral n where that is a normal number
+//   bits        to_bits  from_bits     as unsigned integers: Vec<uint32_t>, Vec<uint64_t>, which
+//                                      load and store, and have + - & | ^ and << >> by a number
+//               int32_to_float(b)      lanes of Vec<uint32_t> read as signed
+//   lanes       pick(v, lanes)         lane i is v's lane lanes[i], each below width
+//               reduce_add  _min _max  across lanes, by halving: one fixed tree for each width
 //
-//   Vec<T>(x)  Vec<T>::zero()            every lane x; scalars convert implicitly
-//   Vec<T>::load(p)  v.store(p)          unaligned
-//   Vec<T>::load_partial(p, n)           the first n lanes (0 <= n <= width), the others zero;
-//   touches v.store_partial(p, n)                no memory past them v.stream(p) store around the
-//   cache; p aligned to sizeof(Vec<T>), and
-//                                        stream_fence() before another thread may read
-//   + - * /  -v  += -= *= /=
-//   fma(a, b, c)  fnma(a, b, c)          a*b + c and c - a*b; rounded once where the ISA has FMA,
-//   twice
-//                                        on generic: nothing exact may be built on it
-//   min(a, b)  max(a, b)                 the second operand where either is NaN, or both are zeros
-//   min_nan(a, b)  max_nan(a, b)         NaN where either is NaN
-//   sqrt  abs  round (half to even)  copysign(magnitude, sign)
-//   < <= > >= == !=  is_nan(v)           Mask<T>; & | ! any(m) all(m) Mask<T>::first(n)
-//   select(m, a, b)                      a where m, else b
-//   scale_pow2(x, n)                     x * 2^n for integral n, right into overflow and denormals
-//   pow2_normal(n)                       2^n for integral n where that is a normal number
-//   to_bits(v)  from_bits(b)             lanes as unsigned integers: Vec<uint32_t>, Vec<uint64_t>,
-//                                        which have + - & | ^ and << >> by a constant
-//   int32_to_float(b)                    lanes of Vec<uint32_t> read as signed
-//   pick(v, lanes)                       lane i is v's lane lanes[i], each below width
-//   reduce_add  reduce_min  reduce_max   across lanes, by halving: one fixed tree for each width
+// vec_generic.h, vec_avx2.h and vec_avx512.h each have all; what follows from others stands below.
 #pragma once
 
 #include <stddef.h>

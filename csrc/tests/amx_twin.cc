@@ -85,9 +85,13 @@ std::vector<float> run(const Routine& routine, const Product& p, const Tune& tun
                        float before = kNan) {
   const int64_t c_row = p.n() + kGap;
   std::vector<float> c(p.m() * c_row, before);
-  GemmArgs<float> args{
-      p.m(),   p.n(),    p.k(), p.a.memory.data(), p.a.row, p.a.col, p.b.memory.data(), p.b.row,
-      p.b.col, c.data(), c_row};
+  GemmArgs<float> args{p.m(),
+                       p.n(),
+                       p.k(),
+                       {p.a.memory.data(), p.a.row, p.a.col},
+                       {p.b.memory.data(), p.b.row, p.b.col},
+                       c.data(),
+                       c_row};
   if (tune) tune(args);
   const Aligned workspace(routine.workspace_bytes(p.m(), p.n(), p.k()));
   routine.run(args, workspace.data);
@@ -303,12 +307,8 @@ void same_bits_by_other_ways() {
             GemmArgs<float> args{std::min<int64_t>(96, p.m() - i),
                                  std::min<int64_t>(64, p.n() - j),
                                  p.k(),
-                                 &p.a.at(i, 0),
-                                 p.a.row,
-                                 p.a.col,
-                                 &p.b.at(0, j),
-                                 p.b.row,
-                                 p.b.col,
+                                 {&p.a.at(i, 0), p.a.row, p.a.col},
+                                 {&p.b.at(0, j), p.b.row, p.b.col},
                                  pieces.data() + i * p.n() + j,
                                  p.n()};
             const Aligned workspace(routine.workspace_bytes(args.m, args.n, args.k));

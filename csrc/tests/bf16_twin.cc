@@ -82,12 +82,8 @@ std::vector<T> run(const Routine& routine, Product& p, const Tune& tune = {}) {
   GemmArgs<bfloat16> args{p.m(),
                           p.n(),
                           p.k(),
-                          p.a.memory.data(),
-                          p.a.row,
-                          p.a.col,
-                          p.b.memory.data(),
-                          p.b.row,
-                          p.b.col,
+                          {p.a.memory.data(), p.a.row, p.a.col},
+                          {p.b.memory.data(), p.b.row, p.b.col},
                           {reinterpret_cast<char*>(c.data()), sizeof(T) == sizeof(float)},
                           c_row};
   if (tune) tune(args);
@@ -172,7 +168,7 @@ void same_bits_by_other_ways() {
       const auto ahead = run<bfloat16>(routine, p, [&](GemmArgs<bfloat16>& args) {
         routine.pack_panels(args, packed.data);
         args.packed = {&routine, packed.data};
-        args.b = nullptr;
+        args.b = {};
       });
       CHECK(same_bits(whole, ahead));
       auto pieces = run<bfloat16>(routine, p, [](GemmArgs<bfloat16>& args) { args.m = 0; });
@@ -182,12 +178,8 @@ void same_bits_by_other_ways() {
           GemmArgs<bfloat16> args{std::min<int64_t>(5 * routine.m_unit, p.m() - row),
                                   std::min<int64_t>(2 * routine.n_unit, p.n() - col),
                                   k,
-                                  &p.a.at(row, 0),
-                                  p.a.row,
-                                  p.a.col,
-                                  &p.b.at(0, col),
-                                  p.b.row,
-                                  p.b.col,
+                                  {&p.a.at(row, 0), p.a.row, p.a.col},
+                                  {&p.b.at(0, col), p.b.row, p.b.col},
                                   {reinterpret_cast<char*>(&pieces[row * c_row + col]), false},
                                   c_row};
           args.packed = {&routine, packed.data + col / routine.n_unit * panel};

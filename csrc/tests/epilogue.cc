@@ -49,12 +49,8 @@ void residual_is_c(int64_t m, int64_t n, int64_t k, bool b_along_k) {
   GemmArgs<T> g{.m = m,
                 .n = n,
                 .k = k,
-                .a = a.data(),
-                .a_row = k,
-                .a_col = 1,
-                .b = b.data(),
-                .b_row = b_along_k ? 1 : n,
-                .b_col = b_along_k ? k : 1,
+                .a = {a.data(), k, 1},
+                .b = {b.data(), b_along_k ? 1 : n, b_along_k ? k : 1},
                 .c = output_of(c),
                 .c_row = n};
   g.epilogue.bias = bias.data();
@@ -64,8 +60,7 @@ void residual_is_c(int64_t m, int64_t n, int64_t k, bool b_along_k) {
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {
       double want = wide(bias[j]) + wide(before[i * n + j]);
-      for (int64_t x = 0; x < k; ++x)
-        want += wide(a[i * k + x]) * wide(b[x * g.b_row + j * g.b_col]);
+      for (int64_t x = 0; x < k; ++x) want += wide(a[i * k + x]) * wide(*g.b.at(x, j));
       const double unit = std::is_same_v<T, bfloat16> ? std::abs(want) / 128 : 0;  // one rounding
       CHECK(std::abs(wide(c[i * n + j]) - want) <= unit);
     }

@@ -35,7 +35,7 @@ void check_gemm(int64_t m, int64_t n) {
   const auto a = values<T>(m * k), b = values<T>(n * k), bias = values<T>(n),
              residual = values<T>(m * n);
   std::vector<T> c(m * n), z(m * n), sums(2 * m * n, T(1));
-  GemmArgs<T> args{m, n, k, a.data(), k, 1, b.data(), 1, k, c.data(), n};
+  GemmArgs<T> args{m, n, k, {a.data(), k, 1}, {b.data(), 1, k}, c.data(), n};
   const int64_t shape[] = {2}, broadcast[] = {0}, step[] = {m * n};
   args.c = sums.data();
   args.epilogue.accumulate = true;

@@ -337,12 +337,8 @@ PixelProduct<T> pixel_product(const PixelRows& p, const ImageView<const T>& x, i
                           {.m = p.rows,
                            .n = outs,
                            .k = channels,
-                           .a = x.data,
-                           .a_row = p.row,
-                           .a_col = x.channel,
-                           .b = w,
-                           .b_row = w_channel,
-                           .b_col = w_out,
+                           .a = {x.data, p.row, x.channel},
+                           .b = {w, w_channel, w_out},
                            .c = output(y),
                            .c_row = outs,
                            .epilogue = epilogue,
@@ -381,23 +377,15 @@ GemmArgs<T> weight_gradient_product(const ConvShape& s, const ImageView<const T>
     return {.m = s.channels,
             .n = s.outs,
             .k = pixels,
-            .a = x.data,
-            .a_row = x.channel,
-            .a_col = x_row,
-            .b = dy.data,
-            .b_row = dy_row,
-            .b_col = dy.channel,
+            .a = {x.data, x.channel, x_row},
+            .b = {dy.data, dy_row, dy.channel},
             .c = output(dweight.data),
             .c_row = dweight.channel};
   return {.m = s.outs,
           .n = s.channels,
           .k = pixels,
-          .a = dy.data,
-          .a_row = dy.channel,
-          .a_col = dy_row,
-          .b = x.data,
-          .b_row = x_row,
-          .b_col = x.channel,
+          .a = {dy.data, dy.channel, dy_row},
+          .b = {x.data, x_row, x.channel},
           .c = output(dweight.data),
           .c_row = dweight.out};
 }
@@ -408,7 +396,7 @@ void multiply_pixels(const PixelProduct<T>& product, const PackedKernel& packed)
   g.packed = {static_cast<const GemmRoutine<T>*>(packed.routine), packed.data};
   for (int64_t i = 0; i < product.rows.batches; ++i) {
     gemm(g);
-    g.a += product.rows.batch;
+    g.a.data += product.rows.batch;
     g.c += g.m * g.n;
     if (g.epilogue.residual) g.epilogue.residual += g.m * g.n;
     if (g.epilogue.preactivation) g.epilogue.preactivation += g.m * g.n;

@@ -7,6 +7,31 @@
 // Every operation is told by the convolution y = x * weight that it belongs to. What a window reads
 // outside of x counts as zero, or not at all: a weight or a gradient there that is not finite may
 // or may not give NaN. Results do not depend on the number of threads.
+//
+// A map of this folder. An operation goes down it, and takes the first routine that suits:
+//
+//   conv.cc       names the operation, chooses a routine, cuts the work among threads
+//   operations.h  convolutions and their gradients as correlations and weights' gradients
+//   pieces.h      how those are cut
+//   kernels.h     the contract with the ISA files; table.h and routines.h are their lists
+//
+//   routine       serves                             correlation; weights' gradient
+//   bf16x6 ...    many channels and outs, on AMX     amx_correlation.h; amx_weight_gradient.h
+//   lanes         at most 8 channels a group         lanes_correlation.h; lanes_weight_gradient.h
+//   gathered      other few channels: first layers   gathered.h; -
+//   winograd_2x2  3x3, 2x2 windows at step 1, of     winograd.h; winograd_weight_gradient.h
+//   winograd_4x4  many channels; 4x4 not at highest  the same
+//   blocked       all                                blocked.h; weight_gradient.h
+//
+//   AMX           amx_planes.h (how x lies), amx_ways.h (what tiles take for a value)
+//   lanes         lanes.h
+//   winograd      minimal_filtering.h, filters.h (the arithmetic), winograd_weights.h (packed),
+//                 dense_grids.h (dilated windows as dense ones)
+//   blocked       segments.h, pixels.h (tiles over lists of where x lies), packed.h (weights packed
+//                 ahead), streaming.h (outputs around the caches), arrange.h (copies in order)
+//   bfloat16      widened.h, widened_images.h: bands of rows through the float routines
+//
+// The micro-kernel, packing, epilogue and arena are kernels/tile/'s.
 #pragma once
 
 #include <string>

@@ -11,6 +11,7 @@
 // so, and its sum is added to C, which is near: short chains are what keeps long sums accurate.
 #pragma once
 
+#include "base/arithmetic.h"
 #include "kernels/tile/steps.h"
 
 namespace tilework::TW_ISA {
@@ -98,8 +99,8 @@ template <class T>
 class Ahead {
  public:
   TW_INLINE Ahead(const T* from, int64_t count, int64_t times, int64_t steps)
-      : at_(from), each_(times > 0 ? (count + times - 1) / times : 0) {
-    step_ = steps > 0 ? (each_ + steps - 1) / steps : 0;
+      : at_(from), each_(times > 0 ? ceil_div(count, times) : 0) {
+    step_ = steps > 0 ? ceil_div(each_, steps) : 0;
   }
   // Where the next tile is to begin asking.
   TW_INLINE const T* next() {

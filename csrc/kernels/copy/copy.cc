@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/arithmetic.h"
 #include "base/merge_axes.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
@@ -85,7 +86,7 @@ void for_each_piece(const CopyShape& outer, int64_t bytes, const char* from, cha
   const int64_t length = last < 0 ? 1 : outer.size[last];
   const int64_t from_step = last < 0 ? 0 : outer.from_stride[last];
   const int64_t to_step = last < 0 ? 0 : outer.to_stride[last];
-  parallel_for((pieces + step - 1) / step, copy_cost_ns(pieces * bytes), [&](int64_t task) {
+  parallel_for(ceil_div(pieces, step), copy_cost_ns(pieces * bytes), [&](int64_t task) {
     const int64_t end = std::min(pieces, (task + 1) * step);
     for (int64_t p = task * step; p < end;) {
       const Offsets at(outer, p);
@@ -105,11 +106,11 @@ void copy_transposing(const CopyShape& s, int a, const char* from, char* to) {
   const int inner = s.axes - 1;
   const CopyShape outer = without(s, a, inner);
   const int64_t rows = s.size[inner], cols = s.size[a];
-  const int64_t row_blocks = (rows + kBlock - 1) / kBlock;
-  const int64_t col_blocks = (cols + kBlock - 1) / kBlock, blocks = row_blocks * col_blocks;
+  const int64_t row_blocks = ceil_div(rows, kBlock);
+  const int64_t col_blocks = ceil_div(cols, kBlock), blocks = row_blocks * col_blocks;
   const int64_t bytes = rows * cols * size, jobs = count_of(outer) * blocks;
   const int64_t step = std::max<int64_t>(1, kTaskBytes / (bytes / blocks));
-  parallel_for((jobs + step - 1) / step, copy_cost_ns(count_of(outer) * bytes), [&](int64_t task) {
+  parallel_for(ceil_div(jobs, step), copy_cost_ns(count_of(outer) * bytes), [&](int64_t task) {
     for (int64_t job = task * step; job < std::min(jobs, (task + 1) * step); ++job) {
       const Offsets at(outer, job / blocks);
       const int64_t i = job % row_blocks * kBlock, j = job / row_blocks % col_blocks * kBlock;
@@ -178,7 +179,7 @@ void join_rows(const JoinedRows* parts, int64_t count, int64_t rows, char* to) {
   for (int64_t i = 0; i < count; ++i) width += parts[i].bytes;
   if (width == 0 || rows == 0) return;
   const int64_t block = std::max<int64_t>(1, kBlockBytes / width);
-  parallel_for((rows + block - 1) / block, copy_cost_ns(rows * width), [&](int64_t task) {
+  parallel_for(ceil_div(rows, block), copy_cost_ns(rows * width), [&](int64_t task) {
     const int64_t first = task * block, some = std::min(block, rows - first);
     char* at = to + first * width;
     for (int64_t i = 0; i < count; at += parts[i++].bytes)

@@ -13,6 +13,7 @@
 
 #include "kernels/gemm/amx_block.h"
 #include "kernels/gemm/amx_pack.h"
+#include "kernels/gemm/blocks_done.h"
 
 namespace tilework::avx512 {
 extern const GemmKernels gemm_kernels;
@@ -63,6 +64,7 @@ class Product {
           const Span a{m, least(m_step, m_panels_ - m)};
           pack_a(a);
           if (multiply(a, b) > 0) multiply_plainly(a, b);
+          if (last_) call_back(a, b);
         }
       }
   }
@@ -111,12 +113,12 @@ class Product {
   }
 
   void pack_a(Span s) {
-    const Operand all{g_.a, g_.a_row, g_.a_col, g_.m, g_.k};
+    const PanelSource<float> all{g_.a, g_.m, g_.k};
     const int64_t begin = s.begin * kPanel, rows = least(s.count * kPanel, g_.m - begin);
     pack_block<S, Side::a>(all.part(begin, rows, k_, k_length_), a_, 0);
   }
   void pack_b(Span s) {
-    const Operand all{g_.b, g_.b_col, g_.b_row, g_.n, g_.k};
+    const PanelSource<float> all{g_.b.transposed(), g_.n, g_.k};
     const int64_t begin = s.begin * kPanel, cols = least(s.count * kPanel, g_.n - begin);
     pack_block<S, Side::b>(all.part(begin, cols, k_, k_length_), b_, 0);
   }
@@ -188,6 +190,11 @@ class Product {
                   epilogue_at(g_.epilogue, m_panel * kPanel, n_panel * kPanel));
   }
 
+  void call_back(Span a, Span b) const {
+    const int64_t row = a.begin * kPanel, rows = least(a.count * kPanel, g_.m - row);
+    BlocksDone<float>(g_, row, rows, b.begin * kPanel).up_to((b.begin + b.count) * kPanel);
+  }
+
   // The blocks of C that do not: whole rows of them at once, and runs within a row.
   void multiply_plainly(Span a, Span b) {
     for (int64_t i = 0; i < a.count;) {
@@ -220,10 +227,11 @@ class Product {
     piece.m = least(m_count * kPanel, g_.m - row);
     piece.n = least(n_count * kPanel, g_.n - col);
     piece.k = k_length_;
-    piece.a += row * g_.a_row + k_ * g_.a_col;
-    piece.b += k_ * g_.b_row + col * g_.b_col;
+    piece.a.data = g_.a.at(row, k_);
+    piece.b.data = g_.b.at(k_, col);
     piece.c += row * g_.c_row + col;
     piece.packed = {nullptr, nullptr};
+    piece.on_block = {};
     piece.epilogue = last_ ? epilogue_at(g_.epilogue, row, col) : Epilogue<float>{};
     piece.epilogue.accumulate = add_;
     plain_routine().run(piece, plain_workspace_);
@@ -256,7 +264,7 @@ size_t panel_bytes(int64_t k, MatmulPrecision) {
 
 template <int S>
 void pack_panels(const GemmArgs<float>& args, void* packed) {
-  const Operand all{args.b, args.b_col, args.b_row, args.n, args.k};
+  const PanelSource<float> all{args.b.transposed(), args.n, args.k};
   Panels<S> out(packed, args.k);
   for (int64_t n = 0; n < args.n; n += kPanelsMost * kPanel, out.data += kPanelsMost * out.stride)
     for (int64_t kb = 0; kb < out.blocks.count; ++kb)

@@ -79,6 +79,17 @@ inline bool few_products_matter(const Profile& a, const Profile& b) {
   return a.high - a.low + b.high - b.low > kFar || a.filled * b.filled < kMostlyZero;
 }
 
+// A or B as its panels see it: items are rows of A or columns of B, whose view is transposed.
+template <class T>
+struct PanelSource {
+  MatrixView<T> x;  // (item, k)
+  int64_t items, k;
+
+  PanelSource part(int64_t item, int64_t item_count, int64_t k_begin, int64_t k_length) const {
+    return {{x.at(item, k_begin), x.row, x.col}, item_count, k_length};
+  }
+};
+
 // Panels in memory, each covering `blocks.k` of K in S slices.
 template <int S>
 struct Panels {

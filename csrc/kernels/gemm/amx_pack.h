@@ -12,17 +12,6 @@
 
 namespace tilework::TW_ISA::split {
 
-// A or B as its panels see it: `items` are rows of A or columns of B.
-struct Operand {
-  const float* x;
-  int64_t item_stride, k_stride;
-  int64_t items, k;
-
-  Operand part(int64_t item, int64_t items_, int64_t k_begin, int64_t k_length) const {
-    return {x + item * item_stride + k_begin * k_stride, item_stride, k_stride, items_, k_length};
-  }
-};
-
 enum class Side { a, b };
 
 // What packing sees of the values that pass: enough for their Profile. Words are bfloat16 without
@@ -127,14 +116,15 @@ inline void transpose_step(const float* x, int64_t x_row, float* y) {
 // One k-step of one panel where sweeping does not serve: at the ends of K and of the items, where
 // missing values are zeros; where k runs the other way in memory; and for strides of any kind.
 template <int S, Side side>
-__attribute__((noinline)) void pack_step(const Operand& in, uint16_t* out, Watch& watch) {
+__attribute__((noinline)) void pack_step(const PanelSource<float>& in, uint16_t* out,
+                                         Watch& watch) {
   alignas(64) float whole[32 * 32], turned[32 * 32];
-  const bool along_k = in.k_stride == 1;
-  const float* x = in.x;
-  int64_t line_stride = along_k ? in.item_stride : in.k_stride;
+  const bool along_k = in.x.col == 1;
+  const float* x = in.x.data;
+  int64_t line_stride = along_k ? in.x.row : in.x.col;
   const int lines = static_cast<int>(along_k ? in.items : in.k);
   const int length = static_cast<int>(along_k ? in.k : in.items);
-  const int64_t within = along_k ? in.k_stride : in.item_stride;
+  const int64_t within = along_k ? in.x.col : in.x.row;
   if (lines < 32 || length < 32 || within != 1) {
     for (int i = 0; i < 32; ++i) {
       float* row = whole + i * 32;
@@ -170,18 +160,18 @@ TW_INLINE void fetch(const float* x, int64_t line_stride, int lines) {
 
 // Whole steps of whole panels of A whose rows lie along memory, four rows at a time.
 template <int S>
-void sweep_a(const Operand& in, const Panels<S>& out, int64_t block, int64_t panels, int64_t steps,
-             Watch* watches) {
+void sweep_a(const PanelSource<float>& in, const Panels<S>& out, int64_t block, int64_t panels,
+             int64_t steps, Watch* watches) {
   constexpr int kRows = 4;
   for (int64_t p = 0; p < panels; ++p) {
     Watch watch = watches[p];
     for (int i = 0; i < kPanel; i += kRows) {
-      const float* x = in.x + (p * kPanel + i) * in.item_stride;
+      const float* x = in.x.data + (p * kPanel + i) * in.x.row;
       uint16_t* line = out.steps(p, block) + i * 32;
       for (int64_t s = 0; s < steps; ++s, x += kStep, line += out.kStepWords) {
-        fetch(x + kRows * in.item_stride, in.item_stride, kRows);
+        fetch(x + kRows * in.x.row, in.x.row, kRows);
         for (int r = 0; r < kRows; ++r) {
-          const float* row = x + r * in.item_stride;
+          const float* row = x + r * in.x.row;
           split_line<S>(_mm512_loadu_ps(row), _mm512_loadu_ps(row + 16), line + r * 32, watch);
         }
       }
@@ -195,14 +185,14 @@ void sweep_a(const Operand& in, const Panels<S>& out, int64_t block, int64_t pan
 // stops at each page and starts slowly. Pairs of rows go together, so that a Watch is fetched and
 // put back less often.
 template <int S>
-void sweep_b(const Operand& in, const Panels<S>& out, int64_t block, int64_t panels, int64_t steps,
-             Watch* watches) {
+void sweep_b(const PanelSource<float>& in, const Panels<S>& out, int64_t block, int64_t panels,
+             int64_t steps, Watch* watches) {
   constexpr int64_t kAhead = 256;
   constexpr int kPairs = 4;
-  const int64_t row = in.k_stride, partner = 16 * in.k_stride;
+  const int64_t row = in.x.col, partner = 16 * in.x.col;
   for (int64_t s = 0; s < steps; ++s)
     for (int j = 0; j < 16; j += kPairs) {
-      const float* x = in.x + (s * kStep + j) * row;
+      const float* x = in.x.data + (s * kStep + j) * row;
       uint16_t* line = out.steps(0, block) + s * out.kStepWords + j * 32;
       for (int64_t p = 0; p < panels; ++p, x += kPanel, line += out.stride / 2) {
         fetch(x + kAhead, row, kPairs);
@@ -237,13 +227,13 @@ inline constexpr int64_t kPanelsMost = 64;
 
 // Packs `in`, K block `block` of at most kPanelsMost panels, where `out` has it.
 template <int S, Side side>
-void pack_block(const Operand& in, const Panels<S>& out, int64_t block) {
+void pack_block(const PanelSource<float>& in, const Panels<S>& out, int64_t block) {
   const int64_t panels = ceil_div(in.items, kPanel), steps = ceil_div(in.k, kStep);
   Watch watches[kPanelsMost];
   for (int64_t p = 0; p < panels; ++p) watches[p] = Watch::nothing();
 
   int64_t swept_panels = 0, swept_steps = 0;
-  if ((side == Side::a ? in.k_stride : in.item_stride) == 1) {
+  if ((side == Side::a ? in.x.col : in.x.row) == 1) {
     swept_panels = in.items / kPanel;
     swept_steps = in.k / kStep;
     if constexpr (side == Side::a)
@@ -254,16 +244,16 @@ void pack_block(const Operand& in, const Panels<S>& out, int64_t block) {
 
   const auto pack_one = [&](int64_t p, int64_t s) {
     if (p < swept_panels && s < swept_steps) return;
-    const Operand step = in.part(p * kPanel, least(kPanel, in.items - p * kPanel), s * kStep,
-                                 least(kStep, in.k - s * kStep));
+    const PanelSource<float> step = in.part(p * kPanel, least(kPanel, in.items - p * kPanel),
+                                            s * kStep, least(kStep, in.k - s * kStep));
     // What this loop comes to next: four steps on along K's own memory, else the next step's rows.
-    if (in.k_stride == 1)
-      fetch(step.x + 4 * kStep, in.item_stride, static_cast<int>(step.items));
-    else if (in.item_stride == 1)
-      fetch(step.x + kStep * in.k_stride, in.k_stride, static_cast<int>(step.k));
+    if (in.x.col == 1)
+      fetch(step.x.data + 4 * kStep, in.x.row, static_cast<int>(step.items));
+    else if (in.x.row == 1)
+      fetch(step.x.data + kStep * in.x.col, in.x.col, static_cast<int>(step.k));
     pack_step<S, side>(step, out.steps(p, block) + s * out.kStepWords, watches[p]);
   };
-  if (in.k_stride == 1)
+  if (in.x.col == 1)
     for (int64_t p = 0; p < panels; ++p)
       for (int64_t s = 0; s < steps; ++s) pack_one(p, s);
   else

@@ -73,19 +73,20 @@ class BlockedProduct {
  private:
   void multiply(int64_t n_begin, int64_t n_end, int64_t p_begin, int64_t p_end) {
     if (!g_.packed.data)
-      Way::block_of_b(n_end - n_begin, values_, g_.b + k_ * g_.b_row + n_begin * g_.b_col, g_.b_row,
-                      g_.b_col, block_b_);
+      Way::block_of_b(n_end - n_begin, values_, g_.b.data + k_ * g_.b.row + n_begin * g_.b.col,
+                      g_.b.row, g_.b.col, block_b_);
     const int64_t tiles = ceil_div(n_end - n_begin, kColumns);
     const int64_t first_row = part(g_.m, blocks_.m_panels, p_begin).begin;
     for (int64_t p = p_begin; p < p_end; ++p) {
       const Part rows = part(g_.m, blocks_.m_panels, p);
       const int height = static_cast<int>(rows.size);
       const WidePanel panel =
-          Way::panel_of_a(height, values_, g_.a + rows.begin * g_.a_row + k_ * g_.a_col, g_.a_row,
-                          g_.a_col, panel_a_);
+          Way::panel_of_a(height, values_, g_.a.data + rows.begin * g_.a.row + k_ * g_.a.col,
+                          g_.a.row, g_.a.col, panel_a_);
       const Part next = part(g_.m, blocks_.m_panels, p + 1 < p_end ? p + 1 : p);
-      PanelPrefetch<bfloat16> prefetch(g_.a + next.begin * g_.a_row + k_ * g_.a_col, next.size,
-                                       values_, g_.a_row, g_.a_col, tiles);
+      PanelPrefetch<bfloat16> prefetch(g_.a.data + next.begin * g_.a.row + k_ * g_.a.col, next.size,
+                                       values_, g_.a.row, g_.a.col, tiles);
+      BlocksDone<bfloat16> done(g_, rows.begin, rows.size, n_begin);
       for (int64_t j = n_begin; j < n_end;) {
         const int cols = static_cast<int>(least<int64_t>(kColumns, n_end - j));
         const int in_row =
@@ -98,6 +99,7 @@ class BlockedProduct {
                                                 {sums, sum_block_.row, cols, add_, in_row});
         if (last_) finish(g_, rows.begin, j, height, cols * in_row, sums, sum_block_.row);
         j += cols * in_row;
+        if (last_) done.up_to(j);
       }
     }
   }
@@ -130,7 +132,7 @@ size_t blocked_panel_bytes(int64_t k, MatmulPrecision) {
 }
 template <class Way>
 void blocked_pack(const GemmArgs<bfloat16>& args, void* packed) {
-  Way::block_of_b(args.n, args.k, args.b, args.b_row, args.b_col, static_cast<float*>(packed));
+  Way::block_of_b(args.n, args.k, args.b.data, args.b.row, args.b.col, static_cast<float*>(packed));
 }
 
 inline bool blocked_suits(const GemmArgs<bfloat16>&) { return true; }

@@ -10,7 +10,7 @@ inline constexpr int64_t kMostNarrow = 2 * kColumns;  // rows of A
 inline constexpr int64_t kPanelsAFinish = 8;
 
 inline bool narrow_suits(const GemmArgs<bfloat16>& g) {
-  return g.b_row == 1 && g.m <= kMostNarrow && g.k >= 64 && g.n >= 4 * kHeight;
+  return g.b.row == 1 && g.m <= kMostNarrow && g.k >= 64 && g.n >= 4 * kHeight;
 }
 
 struct NarrowSizes {
@@ -18,10 +18,10 @@ struct NarrowSizes {
   int64_t panel, tiles, block, end;  // in floats; the batch at 0
 
   NarrowSizes(int64_t m, int64_t k) {
-    panel = round_up(m, kColumns) * k;
+    panel = round_up(least(m, kMostNarrow), kColumns) * k;
     tiles = panel + wide_panel(least(k, Blocks<float>::kc_most));
     block = tiles + kMostNarrow / kColumns * kTile;
-    end = block + m * kBlockRow;
+    end = block + least(m, kMostNarrow) * kBlockRow;
   }
 };
 
@@ -33,16 +33,17 @@ inline void narrow_run(const GemmArgs<bfloat16>& g, void* workspace) {
   const NarrowSizes at(g.m, g.k);
   float* batch = static_cast<float*>(workspace);  // A^T in panels
   float *panel = batch + at.panel, *tiles = batch + at.tiles, *block = batch + at.block;
-  widen_block(g.m, g.k, g.a, g.a_col, g.a_row, batch);
+  widen_block(g.m, g.k, g.a.data, g.a.col, g.a.row, batch);
   const Blocks<float> blocks(g.n, g.m, g.k);
   int64_t finished = 0;
+  BlocksDone<bfloat16> done(g, 0, g.m);
   for (int64_t p = 0; p < blocks.m_panels; ++p) {
     const Part rows = part(g.n, blocks.m_panels, p);
     const int height = static_cast<int>(rows.size);
     for (int64_t k = 0; k < g.k; k += blocks.kc) {
       const int64_t steps = least(blocks.kc, g.k - k);
       const WidePanel wide =
-          widen_panel(height, steps, g.b + rows.begin * g.b_col + k, g.b_col, 1, panel);
+          widen_panel(height, steps, g.b.data + rows.begin * g.b.col + k, g.b.col, 1, panel);
       for (int64_t i = 0; i < g.m; i += kColumns) {
         const int whole = g.m - i > kWidth ? kColumns : kWidth;  // in full vectors
         tile_kernel<float>(height, whole, false)(steps, wide.a,
@@ -63,6 +64,7 @@ inline void narrow_run(const GemmArgs<bfloat16>& g, void* workspace) {
     if ((p + 1) % kPanelsAFinish == 0 || p + 1 == blocks.m_panels) {
       finish(g, 0, finished, g.m, end - finished, block, at.kBlockRow);
       finished = end;
+      done.up_to(end);
     }
   }
 }

@@ -23,26 +23,16 @@ using split::Meanwhile;
 using split::Pending;
 using Panels = split::Panels<1>;
 
-// A or B as its panels see it: `items` are rows of A or columns of B.
-struct Operand {
-  const bfloat16* x;
-  int64_t item_stride, k_stride;
-  int64_t items, k;
-
-  Operand part(int64_t item, int64_t item_count, int64_t k_begin, int64_t k_length) const {
-    return {x + item * item_stride + k_begin * k_stride, item_stride, k_stride, item_count,
-            k_length};
-  }
-};
+using Source = split::PanelSource<bfloat16>;
 
 inline constexpr int kTileItems = 16;
 
 // One tile of B: its line j holds the pair j of up to 16 columns; zeros where there is none.
-inline void pack_tile_of_b(const Operand& in, uint16_t* out) {
+inline void pack_tile_of_b(const Source& in, uint16_t* out) {
   float* lines = reinterpret_cast<float*>(out);
   int64_t done = 0;
   if (in.items > 0)
-    pairs_of(static_cast<int>(in.items), in.k, in.x, in.item_stride, in.k_stride,
+    pairs_of(static_cast<int>(in.items), in.k, in.x.data, in.x.row, in.x.col,
              [&](int64_t pair, Vec<float> words) TW_INLINE_LAMBDA {
                words.store(lines + pair * kTileItems);
                done = pair + 1;
@@ -51,12 +41,12 @@ inline void pack_tile_of_b(const Operand& in, uint16_t* out) {
 }
 
 // One tile of A: its line i holds the values of row i.
-inline void pack_tile_of_a(const Operand& in, uint16_t* out) {
+inline void pack_tile_of_a(const Source& in, uint16_t* out) {
   float* lines = reinterpret_cast<float*>(out);
-  if (in.k_stride == 1) {
+  if (in.x.col == 1) {
     for (int i = 0; i < kTileItems; ++i) {
       Vec<float>::zero().store(lines + i * kTileItems);
-      if (i < in.items) copy_words(in.k, in.x + i * in.item_stride, lines + i * kTileItems);
+      if (i < in.items) copy_words(in.k, in.x.data + i * in.x.row, lines + i * kTileItems);
     }
   } else {
     alignas(64) float turned[kTileItems * kTileItems];
@@ -75,20 +65,20 @@ inline void pack_tile_of_a(const Operand& in, uint16_t* out) {
 // Packs `in`, K block `block` of it, where `out` has it. Steps go outside where K runs across
 // memory, so that B's rows are read to their end.
 template <split::Side side>
-void pack_block(const Operand& in, const Panels& out, int64_t block) {
+void pack_block(const Source& in, const Panels& out, int64_t block) {
   const int64_t panels = ceil_div(in.items, kPanel), steps = ceil_div(in.k, kStep);
   const auto pack_one = [&](int64_t p, int64_t s) {
     for (int half = 0; half < kPanel; half += kTileItems) {
       const int64_t item = p * kPanel + half, k = s * kStep;
       const int64_t items = in.items - item;
-      const Operand tile =
+      const Source tile =
           in.part(items > 0 ? item : 0, items > 0 ? least<int64_t>(items, kTileItems) : 0, k,
                   least<int64_t>(in.k - k, kStep));
       uint16_t* to = out.steps(p, block) + s * Panels::kStepWords + half / kTileItems * kTileWords;
       side == split::Side::a ? pack_tile_of_a(tile, to) : pack_tile_of_b(tile, to);
     }
   };
-  if (in.k_stride == 1)
+  if (in.x.col == 1)
     for (int64_t p = 0; p < panels; ++p)
       for (int64_t s = 0; s < steps; ++s) pack_one(p, s);
   else
@@ -98,7 +88,7 @@ void pack_block(const Operand& in, const Panels& out, int64_t block) {
 
 inline void pack_all_of_b(const GemmArgs<bfloat16>& g, int64_t col, int64_t cols,
                           const Panels& out) {
-  const Operand all{g.b, g.b_col, g.b_row, g.n, g.k};
+  const Source all{g.b.transposed(), g.n, g.k};
   for (int64_t kb = 0; kb < out.blocks.count; ++kb)
     pack_block<split::Side::b>(all.part(col, cols, out.blocks.begin(kb), out.blocks.length(kb)),
                                out, kb);
@@ -136,7 +126,7 @@ class TileProduct {
 
   void run() {
     const tiles::Configured held;
-    const Operand a{g_.a, g_.a_row, g_.a_col, g_.m, g_.k};
+    const Source a{g_.a, g_.m, g_.k};
     for (int64_t col = 0; col < g_.n; col += at_.panels_of_b * kPanel) {
       const int64_t cols = least(at_.panels_of_b * kPanel, g_.n - col);
       const Panels b = g_.packed.data ? packed_from(col) : b_;
@@ -196,6 +186,7 @@ class TileProduct {
                  least<int64_t>(kPanel, at.cols - j * kPanel), sums, kPanel);
       }
     }
+    if (last) BlocksDone<bfloat16>(g_, at.row, at.rows, at.col).up_to(at.col + at.cols);
   }
 
   const GemmArgs<bfloat16>& g_;

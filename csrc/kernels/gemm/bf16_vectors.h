@@ -7,18 +7,15 @@
 
 namespace tilework::TW_ISA::bf16 {
 
-// sum(i, p) = sum over k of matrix[i, k] * vector[p, k], seen from the operand that is the matrix.
+// sum(i, p) = sum over k of matrix[i, k] * vectors[p, k], seen from the operand that is the matrix.
 struct Vectors {
   bool of_a;               // the matrix is A, and the vectors are B's columns; else B and A's rows
   int64_t rows, k, count;  // count vectors
-  const bfloat16* matrix;
-  int64_t matrix_row, matrix_k;
-  const bfloat16* vectors;
-  int64_t vector_item, vector_k;
+  MatrixView<bfloat16> matrix, vectors;
 
   static Vectors from(const GemmArgs<bfloat16>& g, bool of_a) {
-    if (of_a) return {true, g.m, g.k, g.n, g.a, g.a_row, g.a_col, g.b, g.b_col, g.b_row};
-    return {false, g.n, g.k, g.m, g.b, g.b_col, g.b_row, g.a, g.a_row, g.a_col};
+    if (of_a) return {true, g.m, g.k, g.n, g.a, g.b.transposed()};
+    return {false, g.n, g.k, g.m, g.b.transposed(), g.a};
   }
   // Where row i's sum with vector p waits: the sums lie as they will in C.
   TW_INLINE int64_t at(int64_t i, int64_t p) const {
@@ -42,20 +39,19 @@ inline float* sums_in(void* workspace, int64_t k) {
 }
 inline void widen_vectors(const Vectors& v, float* out) {
   for (int64_t p = 0; p < v.count; ++p)
-    for (int64_t k = 0; k < v.k; ++k)
-      out[p * v.k + k] = to_float(v.vectors[p * v.vector_item + k * v.vector_k]);
+    for (int64_t k = 0; k < v.k; ++k) out[p * v.k + k] = to_float(*v.vectors.at(p, k));
 }
 
 // --- dots ---
 
 inline bool dots_suit(const GemmArgs<bfloat16>& g) {
-  return g.k >= kWidth && (dots_of_a(g) || (g.m <= kMostDots && g.b_row == 1));
+  return g.k >= kWidth && (dots_of_a(g) || (g.m <= kMostDots && g.b.row == 1));
 }
 
 template <int Rows, int Count>
 TW_INLINE void dot_rows(const Vectors& v, const float* vectors, int64_t row, float* sums,
                         int64_t at) {
-  const bfloat16* matrix = v.matrix + row * v.matrix_row;
+  const bfloat16* matrix = v.matrix.at(row, 0);
   Vec<float> sum[Rows][Count];
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i)
@@ -67,7 +63,7 @@ TW_INLINE void dot_rows(const Vectors& v, const float* vectors, int64_t row, flo
     for (int j = 0; j < Count; ++j) x[j] = lanes.load(vectors + j * v.k + k);
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
-      const Vec<float> m = load(lanes, matrix + i * v.matrix_row + k);
+      const Vec<float> m = load(lanes, matrix + i * v.matrix.row + k);
 #pragma GCC unroll 4
       for (int j = 0; j < Count; ++j) sum[i][j] = fma(m, x[j], sum[i][j]);
     }
@@ -96,14 +92,18 @@ inline void dots_run(const GemmArgs<bfloat16>& g, void* workspace) {
   widen_vectors(v, vectors);
   switch (v.count) {
     case 1:
-      return dot_all<1>(g, v, vectors, sums);
+      dot_all<1>(g, v, vectors, sums);
+      break;
     case 2:
-      return dot_all<2>(g, v, vectors, sums);
+      dot_all<2>(g, v, vectors, sums);
+      break;
     case 3:
-      return dot_all<3>(g, v, vectors, sums);
+      dot_all<3>(g, v, vectors, sums);
+      break;
     default:
-      return dot_all<4>(g, v, vectors, sums);
+      dot_all<4>(g, v, vectors, sums);
   }
+  BlocksDone<bfloat16>(g, 0, g.m).up_to(g.n);
 }
 
 // --- rows ---
@@ -132,17 +132,18 @@ inline void rows_run(const GemmArgs<bfloat16>& g, void* workspace) {
   for (int64_t begin = 0; begin < v.rows; begin += kSumsInL1) {
     const int64_t n = least(kSumsInL1, v.rows - begin);
     for (int64_t i = 0; i < n; ++i) sums[i] = 0.0f;
-    const bfloat16* matrix = v.matrix + begin;
+    const bfloat16* matrix = v.matrix.at(begin, 0);
     int64_t k = 0;
     for (; k + kRowsPerPass <= v.k; k += kRowsPerPass)
-      add_rows<kRowsPerPass>(n, matrix + k * v.matrix_k, v.matrix_k, x + k, sums);
-    for (; k < v.k; ++k) add_rows<1>(n, matrix + k * v.matrix_k, 0, x + k, sums);
+      add_rows<kRowsPerPass>(n, matrix + k * v.matrix.col, v.matrix.col, x + k, sums);
+    for (; k < v.k; ++k) add_rows<1>(n, matrix + k * v.matrix.col, 0, x + k, sums);
     // One vector: its sums lie one after another, whichever operand the matrix is.
     if (v.of_a)
       finish(g, begin, 0, n, 1, sums, 1);
     else
       finish(g, 0, begin, 1, n, sums, n);
   }
+  BlocksDone<bfloat16>(g, 0, g.m).up_to(g.n);
 }
 
 }  // namespace tilework::TW_ISA::bf16

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/arithmetic.h"
+#include "kernels/gemm/blocks_done.h"
 #include "kernels/gemm/kernels.h"
 #include "kernels/tile/arena.h"
 #include "kernels/tile/epilogue.h"
@@ -59,14 +60,23 @@ inline constexpr int64_t kTilesToFinish = 8, kStepsInRow = 2048;
 
 // Enough for smaller products too, whose blocks may come out larger than this one's.
 template <class T>
+struct BlockedSpace {
+  T *panels_a, *block_b;
+  size_t bytes;
+
+  BlockedSpace(int64_t m, int64_t n, int64_t k, void* workspace) {
+    constexpr int64_t nr = Tile<T>::nr, mr = Tile<T>::mr;
+    const int64_t kc = least(k, Blocks<T>::kc_most);
+    Arena arena(workspace);
+    panels_a =
+        arena.take<T>(Blocks<T>::a_elements(kc) * least(ceil_div(m, mr), kFewPanelsOfPackedB));
+    block_b = arena.take<T>(least(round_up(n, nr) * kc, Blocks<T>::b_most + nr * kc));
+    bytes = arena.used();
+  }
+};
+template <class T>
 size_t blocked_workspace(int64_t m, int64_t n, int64_t k) {
-  using Shape = Tile<T>;
-  const int64_t kc = least(k, Blocks<T>::kc_most);
-  const int64_t b =
-      least(ceil_div(n, Shape::nr) * Shape::nr * kc, Blocks<T>::b_most + Shape::nr * kc);
-  return aligned_bytes<T>(Blocks<T>::a_elements(kc) *
-                          least(ceil_div(m, Shape::mr), kFewPanelsOfPackedB)) +
-         aligned_bytes<T>(b);
+  return BlockedSpace<T>(m, n, k, nullptr).bytes;
 }
 
 template <class T>
@@ -77,19 +87,15 @@ class BlockedProduct {
   BlockedProduct(const GemmArgs<T>& args, void* workspace)
       : g_(args),
         blocks_(args.m, args.n, args.k),
-        panel_a_(static_cast<T*>(workspace)),
-        block_b_(
-            reinterpret_cast<T*>(static_cast<char*>(workspace) +
-                                 aligned_bytes<T>(blocks_.a_elements(blocks_.kc) *
-                                                  least(blocks_.m_panels, kFewPanelsOfPackedB)))),
+        space_(args.m, args.n, args.k, workspace),
         // Packing a panel of A pays when several panels of B use it; the other way round for B.
-        pack_a_(args.n > 4 * Shape::nr || (args.a_col != 1 && args.a_row != 1)),
-        rows_adjacent_(pack_a_ || args.a_col != 1),
+        pack_a_(args.n > 4 * Shape::nr || (args.a.col != 1 && args.a.row != 1)),
+        rows_adjacent_(pack_a_ || args.a.col != 1),
         few_rows_(pack_a_ && (args.packed.data ? blocks_.m_panels <= kFewPanelsOfPackedB
-                                               : args.b_col == 1 && blocks_.m_panels > 2 &&
+                                               : args.b.col == 1 && blocks_.m_panels > 2 &&
                                                      blocks_.m_panels <= kFewPanels)),
         pack_b_(!args.packed.data && !few_rows_ &&
-                (args.b_col != 1 ||
+                (args.b.col != 1 ||
                  (blocks_.m_panels > 2 && args.n * args.k * int64_t{sizeof(T)} > kSmallB))) {}
 
   void run() {
@@ -110,10 +116,12 @@ class BlockedProduct {
   // Every panel of A meets a strip of B before the next strip does; meanwhile that one is asked
   // for. Its lines lie a row of B apart, where the hardware sees no stream.
   void multiply_few_rows(int64_t n_begin, int64_t n_end) {
+    BlocksDone<T> done(g_, 0, g_.m, n_begin);
     if (!g_.packed.data) pack_b(n_end - (n_end - n_begin) % Shape::nr, n_begin, n_end);
     for (int64_t p = 0; p < blocks_.m_panels; ++p) {
       const Part rows = part(g_.m, blocks_.m_panels, p);
-      panel_of_a(rows.begin, static_cast<int>(rows.size), panel_a_ + p * blocks_.a_elements(kc_));
+      panel_of_a(rows.begin, static_cast<int>(rows.size),
+                 space_.panels_a + p * blocks_.a_elements(kc_));
     }
     for (int64_t j = n_begin; j < n_end; j += Shape::nr) {
       TileB<T> b = panel_of_b(j, n_begin, n_end);
@@ -123,8 +131,9 @@ class BlockedProduct {
         ask_for(next, p, b);
         const Part rows = part(g_.m, blocks_.m_panels, p);
         compute(rows, j, cols_at(j, n_end), 1,
-                {panel_a_ + p * blocks_.a_elements(kc_), 1, rows.size}, b);
+                {space_.panels_a + p * blocks_.a_elements(kc_), 1, rows.size}, b);
       }
+      if (last_) done.up_to(j + Shape::nr);
     }
   }
 
@@ -140,7 +149,7 @@ class BlockedProduct {
   }
 
   // A row of tiles of C, `cols` columns each.
-  TW_INLINE void compute(const Part& rows, int64_t j, int cols, int tiles, const Operand<T>& a,
+  TW_INLINE void compute(const Part& rows, int64_t j, int cols, int tiles, const MatrixView<T>& a,
                          const TileB<T>& b) {
     const int height = static_cast<int>(rows.size);
     T* c = g_.c + rows.begin * g_.c_row + j;
@@ -151,8 +160,8 @@ class BlockedProduct {
   }
 
   void pack_b(int64_t j, int64_t n_begin, int64_t n_end) {
-    pack_block(n_end - j, kc_, g_.b + k_ * g_.b_row + j * g_.b_col, g_.b_row, g_.b_col,
-               block_b_ + (j - n_begin) * kc_);
+    pack_block(n_end - j, kc_, g_.b.data + k_ * g_.b.row + j * g_.b.col, g_.b.row, g_.b.col,
+               space_.block_b + (j - n_begin) * kc_);
   }
 
   void multiply(int64_t n_begin, int64_t n_end) {
@@ -161,16 +170,17 @@ class BlockedProduct {
       pack_b(pack_b_ ? n_begin : n_end - (n_end - n_begin) % Shape::nr, n_begin, n_end);
     }
     const int64_t tiles = ceil_div(n_end - n_begin, Shape::nr);
-    const int64_t in_row = last_ && g_.epilogue.changes_result()
+    const int64_t in_row = last_ && (g_.epilogue.changes_result() || g_.on_block.run)
                                ? kTilesToFinish
                                : kTilesToFinish + kStepsInRow / (kc_ + 1);
     for (int64_t p = 0; p < blocks_.m_panels; ++p) {
       // Panels differ by one row at most, so that no short one is left at the end.
       const Part rows = part(g_.m, blocks_.m_panels, p);
-      const Operand<T> a = panel_of_a(rows.begin, static_cast<int>(rows.size), panel_a_);
+      const MatrixView<T> a = panel_of_a(rows.begin, static_cast<int>(rows.size), space_.panels_a);
       const Part next = part(g_.m, blocks_.m_panels, p + 1 < blocks_.m_panels ? p + 1 : p);
-      PanelPrefetch<T> prefetch(g_.a + next.begin * g_.a_row + k_ * g_.a_col, next.size, kc_,
-                                g_.a_row, g_.a_col, pack_a_ ? tiles : 0);
+      PanelPrefetch<T> prefetch(g_.a.data + next.begin * g_.a.row + k_ * g_.a.col, next.size, kc_,
+                                g_.a.row, g_.a.col, pack_a_ ? tiles : 0);
+      BlocksDone<T> done(g_, rows.begin, rows.size, n_begin);
       for (int64_t j = n_begin; j < n_end;) {
         const int count = static_cast<int>(
             least(in_row, n_end - j < Shape::nr ? int64_t{1} : (n_end - j) / Shape::nr));
@@ -179,6 +189,7 @@ class BlockedProduct {
         if (count > 1) b.panel = panel_of_b(j + Shape::nr, n_begin, n_end).data - b.data;
         compute(rows, j, cols_at(j, n_end), count, a, b);
         j += count * int64_t{Shape::nr};
+        if (last_) done.up_to(j);
       }
     }
   }
@@ -187,10 +198,10 @@ class BlockedProduct {
     return static_cast<int>(least<int64_t>(Shape::nr, n_end - j));
   }
 
-  Operand<T> panel_of_a(int64_t row, int height, T* packed) {
-    const T* a = g_.a + row * g_.a_row + k_ * g_.a_col;
-    if (!pack_a_) return {a, g_.a_row, g_.a_col};
-    pack<T, Padding::none>(height, height, kc_, a, g_.a_row, g_.a_col, packed);
+  MatrixView<T> panel_of_a(int64_t row, int height, T* packed) {
+    const T* a = g_.a.data + row * g_.a.row + k_ * g_.a.col;
+    if (!pack_a_) return {a, g_.a.row, g_.a.col};
+    pack<T, Padding::none>(height, height, kc_, a, g_.a.row, g_.a.col, packed);
     return {packed, 1, height};
   }
 
@@ -198,14 +209,13 @@ class BlockedProduct {
     if (g_.packed.data)
       return {reinterpret_cast<const T*>(g_.packed.data) + j * g_.k + k_ * Shape::nr, Shape::nr};
     // The tile loads whole vectors: columns past the end need the zeros of a packed panel.
-    if (pack_b_ || n_end - j < Shape::nr) return {block_b_ + (j - n_begin) * kc_, Shape::nr};
-    return {g_.b + k_ * g_.b_row + j, g_.b_row};
+    if (pack_b_ || n_end - j < Shape::nr) return {space_.block_b + (j - n_begin) * kc_, Shape::nr};
+    return {g_.b.data + k_ * g_.b.row + j, g_.b.row};
   }
 
   const GemmArgs<T>& g_;
   const Blocks<T> blocks_;
-  T* const panel_a_;
-  T* const block_b_;
+  const BlockedSpace<T> space_;
   const bool pack_a_, rows_adjacent_, few_rows_, pack_b_;
   int64_t k_ = 0, kc_ = 0;  // the K block at hand
   bool add_ = false, last_ = false;
@@ -228,7 +238,7 @@ size_t blocked_panel_bytes(int64_t k, MatmulPrecision) {
 
 template <class T>
 void blocked_pack(const GemmArgs<T>& args, void* packed) {
-  pack_block(args.n, args.k, args.b, args.b_row, args.b_col, static_cast<T*>(packed));
+  pack_block(args.n, args.k, args.b.data, args.b.row, args.b.col, static_cast<T*>(packed));
 }
 
 }  // namespace tilework::TW_ISA

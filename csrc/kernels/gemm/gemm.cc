@@ -4,6 +4,7 @@
 #include <atomic>
 #include <type_traits>
 
+#include "base/arithmetic.h"
 #include "base/grid.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
@@ -65,8 +66,8 @@ GemmArgs<T> piece(const GemmArgs<T>& g, const GemmRoutine<T>& routine, int64_t r
   GemmArgs<T> p = g;
   p.m = rows;
   p.n = cols;
-  p.a += row * g.a_row;
-  p.b += col * g.b_col;
+  p.a.data = g.a.at(row, 0);
+  p.b.data = g.b.at(0, col);
   p.c += row * g.c_row + col;
   if (p.packed.data)
     p.packed.data +=
@@ -86,20 +87,20 @@ void run_on_this_thread(const GemmArgs<T>& g, const GemmRoutine<T>& routine) {
 
 template <class T>
 Grid choose_grid(const GemmArgs<T>& g, const GemmRoutine<T>& routine, int threads) {
-  const int64_t m_units = (g.m + routine.m_unit - 1) / routine.m_unit;
-  const int64_t n_units = (g.n + routine.n_unit - 1) / routine.n_unit;
+  const int64_t m_units = ceil_div(g.m, routine.m_unit);
+  const int64_t n_units = ceil_div(g.n, routine.n_unit);
   return cheapest_grid(
       threads, m_units, n_units,
-      [&](int64_t rows) { return (m_units + rows - 1) / rows * routine.m_unit; },
-      [&](int64_t cols) { return (n_units + cols - 1) / cols * routine.n_unit; });
+      [&](int64_t rows) { return ceil_div(m_units, rows) * routine.m_unit; },
+      [&](int64_t cols) { return ceil_div(n_units, cols) * routine.n_unit; });
 }
 
 template <class T>
 void run_on_threads(const GemmArgs<T>& g, const GemmRoutine<T>& routine, double cost_ns,
                     int threads) {
   const Grid grid = choose_grid(g, routine, threads);
-  const int64_t m_units = (g.m + routine.m_unit - 1) / routine.m_unit;
-  const int64_t n_units = (g.n + routine.n_unit - 1) / routine.n_unit;
+  const int64_t m_units = ceil_div(g.m, routine.m_unit);
+  const int64_t n_units = ceil_div(g.n, routine.n_unit);
   parallel_for(grid.rows * grid.cols, cost_ns, [&](int64_t task) {
     const int64_t i = task / grid.cols, j = task % grid.cols;
     const int64_t row = m_units * i / grid.rows * routine.m_unit;
@@ -136,10 +137,9 @@ bool residual_is_output(const GemmArgs<T>& g) {
     return g.epilogue.residual == g.c;
 }
 
+// The routine that serves the whole product; leaves in g what that one is to be given.
 template <class T>
-void gemm(const GemmArgs<T>& args) {
-  if (args.m == 0 || args.n == 0) return;
-  GemmArgs<T> g = args;
+const GemmRoutine<T>& routine_for(GemmArgs<T>& g) {
   if (g.epilogue.residual && residual_is_output(g)) {
     g.epilogue.accumulate = true;
     g.epilogue.residual = nullptr;
@@ -147,12 +147,38 @@ void gemm(const GemmArgs<T>& args) {
   const GemmRoutine<T>& routine =
       *find_routine<T>([&](const GemmRoutine<T>& r) { return r.suits(g); });
   if (g.packed.routine != &routine) g.packed = {nullptr, nullptr};
+  return routine;
+}
+
+template <class T>
+void gemm(const GemmArgs<T>& args) {
+  if (args.m == 0 || args.n == 0) return;
+  GemmArgs<T> g = args;
+  const GemmRoutine<T>& routine = routine_for(g);
   const double cost_ns = gemm_cost_ns<T>(g.m, g.n, g.k);
   const int threads = cost_ns < kWorthCutting_ns ? 1 : num_threads();
   if (threads == 1)
     run_on_this_thread(g, routine);
   else
     run_on_threads(g, routine, cost_ns, threads);
+}
+
+template <class T>
+size_t gemm_workspace_bytes(int64_t m, int64_t n, int64_t k) {
+  size_t most = 0;
+  find_routine<T>([&](const GemmRoutine<T>& r) {
+    most = std::max(most, r.workspace_bytes(m, n, k));
+    return false;
+  });
+  return most;
+}
+
+template <class T>
+void gemm_on_this_thread(const GemmArgs<T>& args, void* workspace, const OnBlock<T>& on_block) {
+  if (args.m == 0 || args.n == 0) return;
+  GemmArgs<T> g = args;
+  g.on_block = on_block;
+  routine_for(g).run(g, workspace);
 }
 
 template <class T>
@@ -168,8 +194,8 @@ void gemm_batched(const GemmArgs<T>& args, int ndim, const int64_t* shape, const
     GemmArgs<T> g = args;
     for (int i = ndim; i-- > 0; index /= shape[i]) {
       const int64_t step = index % shape[i];
-      g.a += step * a_strides[i];
-      g.b += step * b_strides[i];
+      g.a.data += step * a_strides[i];
+      g.b.data += step * b_strides[i];
       g.c += step * c_strides[i];
     }
     return g;
@@ -195,7 +221,7 @@ PackPlan<T> gemm_pack_plan(const GemmArgs<T>& args) {
   const GemmRoutine<T>* routine =
       find_routine<T>([&](const GemmRoutine<T>& r) { return r.pack_panels && r.suits(args); });
   if (!routine) return {nullptr, 0};
-  const int64_t panels = (args.n + routine->n_unit - 1) / routine->n_unit;
+  const int64_t panels = ceil_div(args.n, routine->n_unit);
   return {routine, panels * routine->packed_panel_bytes(args.k, args.precision)};
 }
 
@@ -203,14 +229,14 @@ template <class T>
 void gemm_pack(const GemmArgs<T>& args, const PackPlan<T>& plan, void* packed) {
   const GemmRoutine<T>& routine = *plan.routine;
   const auto panel = static_cast<int64_t>(routine.packed_panel_bytes(args.k, args.precision));
-  const int64_t panels = (args.n + routine.n_unit - 1) / routine.n_unit;
+  const int64_t panels = ceil_div(args.n, routine.n_unit);
   constexpr int64_t kBytesATask = 1 << 20;
   const int64_t each = std::max<int64_t>(1, kBytesATask / std::max<int64_t>(panel, 1));
-  parallel_for((panels + each - 1) / each, gemm_pack_cost_ns(plan.bytes), [&](int64_t task) {
+  parallel_for(ceil_div(panels, each), gemm_pack_cost_ns(plan.bytes), [&](int64_t task) {
     GemmArgs<T> part = args;
     const int64_t first = task * each, col = first * routine.n_unit;
     part.n = std::min(each * routine.n_unit, args.n - col);
-    part.b += col * args.b_col;
+    part.b.data = args.b.at(0, col);
     routine.pack_panels(part, static_cast<char*>(packed) + first * panel);
   });
 }
@@ -222,7 +248,7 @@ void activation_backward(const ActivationBackwardArgs<T>& args) {
   const auto run = find_activation_backward<T>();
   constexpr int64_t kElements = 1 << 16;
   const int64_t block_rows = std::clamp<int64_t>(kElements / args.cols, 16, 1024);
-  const int64_t blocks = (args.rows + block_rows - 1) / block_rows;
+  const int64_t blocks = ceil_div(args.rows, block_rows);
   if (blocks <= 1) return run(args);
   Scratch<Wide<T>> sums(args.dbias ? blocks * args.cols : 1);
   const double cost_ns = static_cast<double>(args.rows) * static_cast<double>(args.cols) / 2;
@@ -252,6 +278,8 @@ void activation_backward(const ActivationBackwardArgs<T>& args) {
 #define TW_INSTANTIATE(T)                                                                \
   template double gemm_cost_ns<T>(int64_t, int64_t, int64_t);                            \
   template void gemm<T>(const GemmArgs<T>&);                                             \
+  template size_t gemm_workspace_bytes<T>(int64_t, int64_t, int64_t);                    \
+  template void gemm_on_this_thread<T>(const GemmArgs<T>&, void*, const OnBlock<T>&);    \
   template void gemm_batched<T>(const GemmArgs<T>&, int, const int64_t*, const int64_t*, \
                                 const int64_t*, const int64_t*);                         \
   template PackPlan<T> gemm_pack_plan<T>(const GemmArgs<T>&);                            \

@@ -24,6 +24,22 @@ double gemm_cost_ns(int64_t m, int64_t n, int64_t k);
 template <class T>
 void gemm(const GemmArgs<T>& args);
 
+// --- A product inside of a task ---
+//
+// Families whose tasks multiply (attention, recurrent cells) call these. The calling thread
+// computes the product alone, in memory that the task holds: nothing is cut, allocated, or packed
+// that comes packed. The bits are gemm()'s. It may be called from any thread, several at once, each
+// with a workspace of its own.
+
+// Scratch for products of this k, and of m and n or fewer, while the active ISA stays. It has to be
+// 64-byte aligned, as Scratch (base/memory_pool.h) is.
+template <class T>
+size_t gemm_workspace_bytes(int64_t m, int64_t n, int64_t k);
+
+// `on_block` is called for each block of C as it is done: see OnBlock.
+template <class T>
+void gemm_on_this_thread(const GemmArgs<T>& args, void* workspace, const OnBlock<T>& on_block = {});
+
 // `args` at each index of the leading axes, whose strides (in elements; zero where an operand is
 // broadcast) are given for each operand. The epilogue may only accumulate.
 template <class T>

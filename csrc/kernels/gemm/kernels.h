@@ -29,21 +29,19 @@ struct PackedB {
   const char* data;
 };
 
-// C (M x N) = epilogue(A (M x K) @ B (K x N)). Strides count elements, and those of A and B may be
-// anything, zero and negative included; C's columns are adjacent. C overlaps neither A nor B.
+// C (M x N) = epilogue(A (M x K) @ B (K x N)). A and B may have any strides; C's columns are
+// adjacent. C overlaps neither A nor B.
 template <class T>
 struct GemmArgs {
   int64_t m, n, k;
-  const T* a;
-  int64_t a_row, a_col;
-  const T* b;
-  int64_t b_row, b_col;
+  MatrixView<T> a, b;
   Output<T> c;
   int64_t c_row;
   Epilogue<T> epilogue = {};
   MatmulPrecision precision = MatmulPrecision::highest;
   // Where it is set, the same B packed earlier. A routine that made it reads it instead of b.
   PackedB<T> packed = {nullptr, nullptr};
+  OnBlock<T> on_block = {};  // gemm_on_this_thread() sets it; elsewhere it is null
 };
 
 template <class T>

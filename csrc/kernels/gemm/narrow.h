@@ -10,20 +10,34 @@
 
 namespace tilework::TW_ISA {
 
+template <class T>
+inline constexpr int64_t kMostNarrow = 2 * Tile<T>::nr;  // rows of A
+
 // A B packed earlier is read once for each panel of A: with sixteen registers that is as fast, with
 // 32 it takes 1.4 times as long.
 template <class T>
 bool narrow_suits(const GemmArgs<T>& g) {
   const bool packed_is_as_fast = g.packed.data && kRegisters < 32;
-  return !packed_is_as_fast && g.b_row == 1 && g.m <= 2 * Tile<T>::nr && g.k >= 64 &&
+  return !packed_is_as_fast && g.b.row == 1 && g.m <= kMostNarrow<T> && g.k >= 64 &&
          g.n >= 4 * Tile<T>::mr;
 }
 
 template <class T>
+struct NarrowSpace {
+  T *batch, *tile;  // A^T in panels
+  size_t bytes;
+
+  NarrowSpace(int64_t m, int64_t k, void* workspace) {
+    constexpr int64_t nr = Tile<T>::nr;
+    Arena arena(workspace);
+    batch = arena.take<T>(round_up(least(m, kMostNarrow<T>), nr) * k);
+    tile = arena.take<T>(Tile<T>::mr * nr);
+    bytes = arena.used();
+  }
+};
+template <class T>
 size_t narrow_workspace(int64_t m, int64_t, int64_t k) {
-  using Shape = Tile<T>;
-  return aligned_bytes<T>(ceil_div(m, Shape::nr) * Shape::nr * k) +
-         aligned_bytes<T>(Shape::mr * Shape::nr);
+  return NarrowSpace<T>(m, k, nullptr).bytes;
 }
 
 // Adds or stores the transpose of a tile (height rows of B x width of A) to C.
@@ -43,13 +57,13 @@ TW_INLINE void put_transposed(const GemmArgs<T>& g, const T* tile, int height, i
 template <class T>
 void narrow_run(const GemmArgs<T>& g, void* workspace) {
   using Shape = Tile<T>;
-  T* batch = static_cast<T*>(workspace);  // A^T in panels
-  T* tile = reinterpret_cast<T*>(static_cast<char*>(workspace) +
-                                 aligned_bytes<T>(ceil_div(g.m, Shape::nr) * Shape::nr * g.k));
-  pack_block(g.m, g.k, g.a, g.a_col, g.a_row, batch);
+  const NarrowSpace<T> space(g.m, g.k, workspace);
+  T *const batch = space.batch, *const tile = space.tile;
+  pack_block(g.m, g.k, g.a.data, g.a.col, g.a.row, batch);
   const Blocks<T> blocks(g.n, g.m, g.k);
   constexpr int64_t kPanelsAFinish = 8;  // the epilogue runs over that many panels' columns of C
   int64_t finished = 0;
+  BlocksDone<T> done(g, 0, g.m);
   for (int64_t p = 0; p < blocks.m_panels; ++p) {
     const Part rows = part(g.n, blocks.m_panels, p);
     const int height = static_cast<int>(rows.size);
@@ -59,18 +73,18 @@ void narrow_run(const GemmArgs<T>& g, void* workspace) {
       for (int64_t k = 0; k < g.k; k += blocks.kc) {
         const int64_t steps = least(blocks.kc, g.k - k);
         tile_kernel<T>(height, whole, false)(
-            steps, {g.b + rows.begin * g.b_col + k, g.b_col, 1},
+            steps, {g.b.data + rows.begin * g.b.col + k, g.b.col, 1},
             {batch + i * g.k + k * Shape::nr, Shape::nr},
             {tile, Shape::nr, whole, k > 0, 1, blocks.chain(steps)});
       }
       put_transposed(g, tile, height, width, g.c + i * g.c_row + rows.begin);
     }
     const int64_t end = rows.begin + rows.size;
-    if (g.epilogue.changes_result() &&
-        ((p + 1) % kPanelsAFinish == 0 || p + 1 == blocks.m_panels)) {
+    if ((p + 1) % kPanelsAFinish != 0 && p + 1 != blocks.m_panels) continue;
+    if (g.epilogue.changes_result())
       finish(g.m, end - finished, g.c + finished, g.c_row, epilogue_at(g.epilogue, 0, finished));
-      finished = end;
-    }
+    finished = end;
+    done.up_to(end);
   }
 }
 

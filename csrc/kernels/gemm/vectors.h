@@ -10,22 +10,19 @@
 
 namespace tilework::TW_ISA {
 
-// out[i, p] = sum over k of matrix[i, k] * vector[p, k], seen from the operand that is the matrix.
+// out[i, p] = sum over k of matrix[i, k] * vectors[p, k], seen from the operand that is the matrix.
 template <class T>
 struct MatrixVectors {
   int64_t rows, k, count;  // count vectors
-  const T* matrix;
-  int64_t matrix_row, matrix_k;
-  const T* vectors;
-  int64_t vector_item, vector_k;
+  MatrixView<T> matrix, vectors;
   T* out;
   int64_t out_row, out_item;
 
   static TW_INLINE MatrixVectors of_a(const GemmArgs<T>& g) {
-    return {g.m, g.k, g.n, g.a, g.a_row, g.a_col, g.b, g.b_col, g.b_row, g.c, g.c_row, 1};
+    return {g.m, g.k, g.n, g.a, g.b.transposed(), g.c, g.c_row, 1};
   }
   static TW_INLINE MatrixVectors of_b(const GemmArgs<T>& g) {
-    return {g.n, g.k, g.m, g.b, g.b_col, g.b_row, g.a, g.a_row, g.a_col, g.c, 1, g.c_row};
+    return {g.n, g.k, g.m, g.b.transposed(), g.a, g.c, 1, g.c_row};
   }
 };
 
@@ -37,6 +34,7 @@ TW_INLINE void put(const GemmArgs<T>& g, T* at, T value) {
 template <class T>
 TW_INLINE void finish_all(const GemmArgs<T>& g) {
   if (g.epilogue.changes_result()) finish(g.m, g.n, g.c, g.c_row, g.epilogue);
+  BlocksDone<T>(g, 0, g.m).up_to(g.n);
 }
 
 // --- dots ---
@@ -45,18 +43,18 @@ inline constexpr int kMostDots = 4;
 
 template <class T>
 bool dots_of_a(const GemmArgs<T>& g) {
-  return g.n <= kMostDots && g.a_col == 1;
+  return g.n <= kMostDots && g.a.col == 1;
 }
 template <class T>
 bool dots_suit(const GemmArgs<T>& g) {
-  return g.k >= Vec<T>::width && (dots_of_a(g) || (g.m <= kMostDots && g.b_row == 1));
+  return g.k >= Vec<T>::width && (dots_of_a(g) || (g.m <= kMostDots && g.b.row == 1));
 }
 
 // Rows x Count sums at once: enough chains to hide an FMA's latency, few enough for 16 registers.
 template <class T, int Rows, int Count>
 TW_INLINE void dot_rows(const GemmArgs<T>& g, const MatrixVectors<T>& p, const T* vectors,
                         int64_t row) {
-  const T* matrix = p.matrix + row * p.matrix_row;
+  const T* matrix = p.matrix.at(row, 0);
   Vec<T> sum[Rows][Count];
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i)
@@ -68,7 +66,7 @@ TW_INLINE void dot_rows(const GemmArgs<T>& g, const MatrixVectors<T>& p, const T
     for (int j = 0; j < Count; ++j) x[j] = lanes.load(vectors + j * p.k + k);
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
-      const Vec<T> m = lanes.load(matrix + i * p.matrix_row + k);
+      const Vec<T> m = lanes.load(matrix + i * p.matrix.row + k);
 #pragma GCC unroll 4
       for (int j = 0; j < Count; ++j) sum[i][j] = fma(m, x[j], sum[i][j]);
     }
@@ -98,8 +96,7 @@ void dots_run(const GemmArgs<T>& g, void* workspace) {
   const auto p = dots_of_a(g) ? MatrixVectors<T>::of_a(g) : MatrixVectors<T>::of_b(g);
   T* vectors = static_cast<T*>(workspace);
   for (int64_t j = 0; j < p.count; ++j)
-    for (int64_t k = 0; k < p.k; ++k)
-      vectors[j * p.k + k] = p.vectors[j * p.vector_item + k * p.vector_k];
+    for (int64_t k = 0; k < p.k; ++k) vectors[j * p.k + k] = *p.vectors.at(j, k);
   switch (p.count) {
     case 1:
       dot_all<T, 1>(g, p, vectors);
@@ -120,11 +117,11 @@ void dots_run(const GemmArgs<T>& g, void* workspace) {
 
 template <class T>
 bool rows_of_a(const GemmArgs<T>& g) {
-  return g.n == 1 && g.a_row == 1;
+  return g.n == 1 && g.a.row == 1;
 }
 template <class T>
 bool rows_suit(const GemmArgs<T>& g) {
-  return rows_of_a(g) || (g.m == 1 && g.b_col == 1);
+  return rows_of_a(g) || (g.m == 1 && g.b.col == 1);
 }
 
 inline constexpr int64_t kSumsInL1 = 4096;  // running sums, while rows of the matrix stream past
@@ -157,13 +154,13 @@ void rows_run(const GemmArgs<T>& g, void* workspace) {
   for (int64_t begin = 0; begin < p.rows; begin += kSumsInL1) {
     const int64_t n = least(kSumsInL1, p.rows - begin);
     for (int64_t i = 0; i < n; ++i) sums[i] = T(0);
-    const T* matrix = p.matrix + begin;
+    const T* matrix = p.matrix.at(begin, 0);
     int64_t k = 0;
     for (; k + kRowsPerPass <= p.k; k += kRowsPerPass)
-      add_rows<T, kRowsPerPass>(n, matrix + k * p.matrix_k, p.matrix_k, p.vectors + k * p.vector_k,
-                                p.vector_k, sums);
+      add_rows<T, kRowsPerPass>(n, matrix + k * p.matrix.col, p.matrix.col, p.vectors.at(0, k),
+                                p.vectors.col, sums);
     for (; k < p.k; ++k)
-      add_rows<T, 1>(n, matrix + k * p.matrix_k, 0, p.vectors + k * p.vector_k, 0, sums);
+      add_rows<T, 1>(n, matrix + k * p.matrix.col, 0, p.vectors.at(0, k), 0, sums);
     for (int64_t i = 0; i < n; ++i) put(g, p.out + (begin + i) * p.out_row, sums[i]);
   }
   finish_all(g);

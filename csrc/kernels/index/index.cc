@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/widen.h"
@@ -34,7 +35,7 @@ template <class Item, class Run>
 void for_each_row(const AxisShape& s, int64_t room, Run run) {
   const int64_t rows = s.outer * s.inner;
   const int64_t step = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, s.n));
-  parallel_for((rows + step - 1) / step, sort_cost_ns(s), [&](int64_t task) {
+  parallel_for(ceil_div(rows, step), sort_cost_ns(s), [&](int64_t task) {
     Scratch<Item> scratch(static_cast<size_t>(room));
     for (int64_t row = task * step; row < std::min(rows, (task + 1) * step); ++row)
       run(row, scratch.get());
@@ -202,10 +203,10 @@ bool gather_of(const GatherShape& s, const T* x, const int64_t* index, T* y) {
   const int64_t runs = product(s.index_size, 0, last), n = s.index_size[last];
   if (n == 0) return true;
   const int64_t block = std::max<int64_t>(1, kChecked / n);  // runs a task, or
-  const int64_t pieces = (n + kChecked - 1) / kChecked;      // tasks a run
+  const int64_t pieces = ceil_div(n, kChecked);      // tasks a run
   const Steps step(s);
   std::atomic<bool> outside{false};
-  const int64_t tasks = (runs + block - 1) / block * pieces;
+  const int64_t tasks = ceil_div(runs, block) * pieces;
   parallel_for(tasks, 2.0 * static_cast<double>(runs * n), [&](int64_t task) {
     const int64_t begin = task / pieces * block, end = std::min(runs, begin + block);
     const int64_t from = task % pieces * kChecked, count = std::min(kChecked, n - from);

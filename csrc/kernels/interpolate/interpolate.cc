@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
@@ -21,7 +22,7 @@ constexpr int64_t kTaskElements = 1 << 14;  // less is not worth a task of its o
 template <class T, class Rows>
 void for_each_rows(int64_t total, int64_t size, int64_t buffer_size, double cost_ns, Rows rows) {
   const int64_t block = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, size));
-  parallel_for((total + block - 1) / block, cost_ns, [&](int64_t task) {
+  parallel_for(ceil_div(total, block), cost_ns, [&](int64_t task) {
     Scratch<T> buffer(static_cast<size_t>(buffer_size));
     rows(task * block, std::min(block, total - task * block), buffer.get());
   });

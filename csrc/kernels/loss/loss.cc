@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
@@ -19,7 +20,7 @@ constexpr int64_t kTaskElements = 16384;
 // body(begin, end) over [0, n) in blocks of `block`.
 template <class Body>
 void for_each_block(int64_t n, int64_t block, double cost_ns, Body body) {
-  parallel_for((n + block - 1) / block, cost_ns,
+  parallel_for(ceil_div(n, block), cost_ns,
                [&](int64_t task) { body(task * block, std::min(n, (task + 1) * block)); });
 }
 
@@ -136,7 +137,7 @@ void distance_forward(Distance distance, T limit, const T* a, const T* b, int64_
     });
     return;
   }
-  const int64_t blocks = (n + kTaskElements - 1) / kTaskElements;
+  const int64_t blocks = ceil_div(n, kTaskElements);
   const Scratch<T> parts(static_cast<size_t>(blocks));
   for_each_block(n, kTaskElements, cost, [&](int64_t begin, int64_t end) {
     parts.get()[begin / kTaskElements] = kernels.sum(a + begin, b + begin, end - begin, limit);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
@@ -25,7 +26,7 @@ inline int64_t pixels_a_block(int64_t channels, size_t itemsize) {
 template <class Body>
 void for_each_range(int64_t count, int64_t least, double cost_ns, Body body) {
   least = std::max<int64_t>(1, least);
-  parallel_for((count + least - 1) / least, cost_ns,
+  parallel_for(ceil_div(count, least), cost_ns,
                [&](int64_t task) { body(task * least, std::min(count, (task + 1) * least)); });
 }
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
@@ -37,7 +38,7 @@ struct Cut {
   NormRuns pixel_runs(int64_t begin, int64_t end) const {
     return {end - begin, shape.channels, shape.channels};
   }
-  int64_t pixel_blocks() const { return (shape.outer + pixel_block - 1) / pixel_block; }
+  int64_t pixel_blocks() const { return ceil_div(shape.outer, pixel_block); }
 
   template <class Body>
   void each_channel(double cost_ns, Body body) const {
@@ -220,8 +221,8 @@ void backward_pixels(const BatchNormBackward<T>& a, const Cut& cut, double cost_
 // Rows of one task, and of one partial sum of the weights' gradients: few sums, each long.
 int64_t rows_a_task(const RowsShape& s) {
   constexpr int64_t kMostSums = 64, kFewestRows = 8;
-  return std::max({(s.rows + kMostSums - 1) / kMostSums, kFewestRows,
-                   kTaskElements / std::max<int64_t>(1, s.length)});
+  return std::max(
+      {ceil_div(s.rows, kMostSums), kFewestRows, kTaskElements / std::max<int64_t>(1, s.length)});
 }
 
 // Neighbours that the kernels write together.
@@ -286,7 +287,7 @@ void norm_rows_backward(const NormRowsBackward<T>& args) {
     return;
   }
   const int64_t channels = s.channels, block = rows_a_task(s);
-  const int64_t blocks = (s.rows + block - 1) / block, elements = s.rows * s.length;
+  const int64_t blocks = ceil_div(s.rows, block), elements = s.rows * s.length;
   const OrConstant<T> weight(args.weight, channels, 1);
   NormRowsBackward<T> a = args;
   a.weight = weight.get();

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <vector>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "kernels/norm/blocks.h"
 #include "kernels/norm/norm.h"
@@ -27,7 +28,7 @@ struct SampleBlocks {
       : shape(s), channels(s.channels), pixels(s.span()), samples(s.rows / s.groups) {
     constexpr int64_t kCacheBytes = 1 << 20;
     block = std::min(pixels, pixels_a_block(channels, itemsize));
-    blocks = (pixels + block - 1) / block;
+    blocks = ceil_div(pixels, block);
     pixel_bytes = static_cast<size_t>(channels) * itemsize;
     const int64_t sample_bytes = pixels * channels * static_cast<int64_t>(bytes);
     batch = std::clamp<int64_t>(kCacheBytes / sample_bytes, 1, samples);

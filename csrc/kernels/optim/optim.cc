@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
@@ -33,11 +34,10 @@ template <class Tensor, class Update>
 void for_each_chunk(const Tensor* tensors, size_t count, double ns_per_element, Update update) {
   int64_t total = 0;
   for (size_t i = 0; i < count; ++i) total += tensors[i].size;
-  parallel_for((total + kChunk - 1) / kChunk, ns_per_element * static_cast<double>(total),
-               [&](int64_t task) {
-                 for_each_part(tensors, task * kChunk, std::min(total, (task + 1) * kChunk),
-                               update);
-               });
+  parallel_for(
+      ceil_div(total, kChunk), ns_per_element * static_cast<double>(total), [&](int64_t task) {
+        for_each_part(tensors, task * kChunk, std::min(total, (task + 1) * kChunk), update);
+      });
 }
 
 // Some 2^26 times the smallest normal number: a decaying average passes through [this, denormal) in
@@ -88,7 +88,7 @@ template <class T>
 double squares_of(const GradTensor<T>* tensors, size_t count) {
   int64_t total = 0;
   for (size_t i = 0; i < count; ++i) total += tensors[i].size;
-  const int64_t tasks = (total + kChunk - 1) / kChunk;
+  const int64_t tasks = ceil_div(total, kChunk);
   Scratch<double> parts(static_cast<size_t>(tasks));
   double* sums = parts.get();
   const auto squares = g_variants.of<T>().squares;

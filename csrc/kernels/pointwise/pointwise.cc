@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/merge_axes.h"
 #include "base/stream.h"
@@ -24,7 +25,7 @@ constexpr int64_t kChunk = 65536 / sizeof(T);
 // Calls run(begin, count) over [0, n), in chunks.
 template <class T, class Run>
 void for_each_chunk(int64_t n, double ns_per_byte, Run run) {
-  const int64_t tasks = (n + kChunk<T> - 1) / kChunk<T>;
+  const int64_t tasks = ceil_div(n, kChunk<T>);
   parallel_for(tasks, ns_per_byte * sizeof(T) * static_cast<double>(n), [&](int64_t task) {
     const int64_t begin = task * kChunk<T>;
     run(begin, std::min(kChunk<T>, n - begin));
@@ -95,7 +96,7 @@ void binary_strided(BinaryOp op, const BinaryShape& m, const T* a, const T* b, T
                  streams<T>({y}, cols, kChunk<T>));
     });
   const int64_t rows_a_task = std::max<int64_t>(1, kChunk<T> / cols);
-  parallel_for((rows + rows_a_task - 1) / rows_a_task,
+  parallel_for(ceil_div(rows, rows_a_task),
                ns_per_byte * sizeof(T) * static_cast<double>(rows * cols), [&](int64_t task) {
                  const int64_t end = std::min(rows, (task + 1) * rows_a_task);
                  for (int64_t row = task * rows_a_task; row < end; ++row) {
@@ -180,7 +181,7 @@ void bias_activation_forward(Activation act, int64_t rows, int64_t cols, const T
   const auto kernel = g_variants.of<T>().bias_forward[static_cast<int>(act)];
   const bool stream = streams<T>({y, z}, rows * cols, cols);
   const int64_t step = rows_of_task<T>(cols);
-  parallel_for((rows + step - 1) / step, kNsPerByte * sizeof(T) * static_cast<double>(rows * cols),
+  parallel_for(ceil_div(rows, step), kNsPerByte * sizeof(T) * static_cast<double>(rows * cols),
                [&](int64_t task) {
                  const int64_t begin = task * step, at = begin * cols;
                  kernel(x + at, bias, y + at, z ? z + at : nullptr, std::min(step, rows - begin),
@@ -193,8 +194,7 @@ void bias_activation_backward(Activation act, int64_t rows, int64_t cols, const 
                               const T* saved, T* dz, T* dbias) {
   const auto kernel = g_variants.of<T>().bias_backward[static_cast<int>(act)];
   const bool stream = streams<T>({dz}, rows * cols, cols);
-  const int64_t step = rows_of_task<T>(cols),
-                tasks = std::max<int64_t>((rows + step - 1) / step, 1);
+  const int64_t step = rows_of_task<T>(cols), tasks = std::max<int64_t>(ceil_div(rows, step), 1);
   Scratch<T> partials(static_cast<size_t>(tasks * cols));
   T* sums = partials.get();
   std::memset(sums, 0, static_cast<size_t>(tasks * cols) * sizeof(T));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
@@ -113,7 +114,7 @@ template <class T, class Kernel>
 void for_each_rows(int64_t total, int64_t elements, int64_t buffer_size, double cost_ns,
                    Kernel kernel) {
   const int64_t block = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, elements));
-  parallel_for((total + block - 1) / block, cost_ns, [&](int64_t task) {
+  parallel_for(ceil_div(total, block), cost_ns, [&](int64_t task) {
     Scratch<T> buffer(static_cast<size_t>(buffer_size));
     kernel(task * block, std::min(block, total - task * block), buffer.get());
   });
@@ -153,10 +154,10 @@ bool turns(const PoolShape& s) {
 // group(shape, first, planes) for each group of planes, whose shape has them as channels.
 template <class T, class Group>
 void for_each_group(const PoolShape& s, Group group) {
-  const int64_t groups = (s.outer + kTurnedPlanes<T> - 1) / kTurnedPlanes<T>;
+  const int64_t groups = ceil_div(s.outer, kTurnedPlanes<T>);
   const int64_t block =
       std::max<int64_t>(1, kTaskElements / (kTurnedPlanes<T> * s.height * s.width));
-  parallel_for((groups + block - 1) / block, pool_cost_ns(s, sizeof(T)), [&](int64_t task) {
+  parallel_for(ceil_div(groups, block), pool_cost_ns(s, sizeof(T)), [&](int64_t task) {
     for (int64_t g = task * block; g < std::min(groups, (task + 1) * block); ++g) {
       const int64_t first = g * kTurnedPlanes<T>;
       PoolShape turned = s;
@@ -202,7 +203,7 @@ void forward_runs(const PoolShape& s, const Passage<T>& pass, Kernel kernel) {
         static_cast<size_t>(std::min(run.count, regular ? kFewest : kSegment)), run.first);
     for (size_t i = 0; i < windows.size(); ++i)
       windows[i].start = static_cast<int64_t>(i) * run.stride;
-    const int64_t segments = (run.count + kSegment - 1) / kSegment;
+    const int64_t segments = ceil_div(run.count, kSegment);
     parallel_for(s.outer * segments, pool_cost_ns(s, sizeof(T)), [&](int64_t task) {
       const int64_t row = task / segments, first = task % segments * kSegment;
       PoolShape piece = s;

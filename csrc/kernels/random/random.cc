@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/arithmetic.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 
@@ -19,7 +20,7 @@ static_assert(kChunk % kRandomStep == 0);
 template <class T>
 void fill_chunks(RandomFill<T> fill, double ns_each, T* out, int64_t n, uint64_t seed,
                  uint64_t call) {
-  parallel_for((n + kChunk - 1) / kChunk, ns_each * static_cast<double>(n), [&](int64_t task) {
+  parallel_for(ceil_div(n, kChunk), ns_each * static_cast<double>(n), [&](int64_t task) {
     fill(out, task * kChunk, std::min(n, (task + 1) * kChunk), seed, call);
   });
 }

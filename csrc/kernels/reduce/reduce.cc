@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/arithmetic.h"
 #include "base/cpu.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
@@ -43,12 +44,12 @@ void reduce_middle(ReduceOp op, int64_t outer, int64_t n, int64_t inner, const T
   const auto columns = kernels.columns[static_cast<int>(op)];
   const int64_t ahead = read_ahead_bytes();
   const int64_t block = inner == 1 ? kRowBlock : kColumnBlock;
-  const int64_t blocks = (n + block - 1) / block, items = outer * blocks;
+  const int64_t blocks = ceil_div(n, block), items = outer * blocks;
   const int64_t items_a_task = std::max<int64_t>(1, kTaskElements / (std::min(n, block) * inner));
 
   const auto run = [&](T* to) {
     parallel_for(
-        (items + items_a_task - 1) / items_a_task,
+        ceil_div(items, items_a_task),
         kNsPerByte * sizeof(T) * static_cast<double>(outer * n * inner), [&](int64_t task) {
           const int64_t begin = task * items_a_task;
           const int64_t end = std::min(items, begin + items_a_task);
@@ -127,7 +128,7 @@ template <class T>
 void running_sums(int64_t outer, int64_t n, int64_t inner, bool reverse, const T* x, T* y) {
   if (outer == 0 || n == 0 || inner == 0) return;  // however long the other two are
   const int64_t block = std::max<int64_t>(1, kTaskElements / (n * inner));
-  parallel_for((outer + block - 1) / block, 1.0 * static_cast<double>(outer * n * inner),
+  parallel_for(ceil_div(outer, block), 1.0 * static_cast<double>(outer * n * inner),
                [&](int64_t task) {
                  for (int64_t o = task * block; o < std::min(outer, (task + 1) * block); ++o) {
                    const int64_t at = o * n * inner;

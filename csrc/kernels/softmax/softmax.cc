@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/arithmetic.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
@@ -24,7 +25,7 @@ bool goes_around(const T* out, const SoftmaxShape& s) {
 template <class Rows>
 void for_each_rows(const SoftmaxShape& s, double cost_ns, Rows rows) {
   const int64_t block = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, s.length));
-  parallel_for((s.outer + block - 1) / block, cost_ns,
+  parallel_for(ceil_div(s.outer, block), cost_ns,
                [&](int64_t task) { rows(task * block, std::min(block, s.outer - task * block)); });
 }
 
@@ -35,12 +36,12 @@ void for_each_tile(const SoftmaxShape& s, double cost_ns, Tile tile) {
   constexpr int64_t kTileBytes = 512 << 10, kNarrowest = 256 / sizeof(T);
   const int64_t fits = kTileBytes / static_cast<int64_t>(sizeof(T)) / s.length;
   const int64_t width = std::clamp(fits / kNarrowest * kNarrowest, kNarrowest, kSoftmaxTile);
-  const int64_t tiles = (s.inner + width - 1) / width;
+  const int64_t tiles = ceil_div(s.inner, width);
   // Small matrices share a task: an axis of ten with an inner of three is no work for a thread.
   const int64_t matrix = s.length * s.inner;
   const int64_t block = std::max<int64_t>(1, kTaskElements / matrix);
   const int64_t jobs = s.outer * tiles;
-  parallel_for((jobs + block - 1) / block, cost_ns, [&](int64_t task) {
+  parallel_for(ceil_div(jobs, block), cost_ns, [&](int64_t task) {
     for (int64_t job = task * block; job < std::min(jobs, (task + 1) * block); ++job) {
       const int64_t first = job % tiles * width;
       tile(job / tiles * matrix + first, std::min(width, s.inner - first));

@@ -26,7 +26,7 @@ TW_INLINE int64_t wide_row(int64_t steps) { return round_up(steps, kWidth) + 16;
 TW_INLINE int64_t wide_panel(int64_t steps) { return kHeight * wide_row(steps); }
 
 struct WidePanel {
-  Operand<float> a;
+  MatrixView<float> a;
   bool packed;
 };
 

@@ -2,9 +2,9 @@
 #pragma once
 
 #include "kernels/tile/epilogue.h"
-#include "simd/activation.h"
 #include "simd/bfloat16.h"
 #include "simd/sweep.h"
+#include "simd/with_activation.h"
 
 namespace tilework::TW_ISA {
 

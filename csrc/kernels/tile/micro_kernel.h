@@ -8,9 +8,6 @@
 
 namespace tilework::TW_ISA {
 
-// Steps of k in one turn of the loop: additions to pointers compete with FMAs for their ports.
-inline constexpr int kStepsPerTurn = 2;
-
 // What a step adds to a sum of the product of a lane of A and one of B.
 template <class T>
 struct MultiplyAdd {
@@ -41,7 +38,7 @@ TW_INLINE void add_chains(Vec<T> (&sum)[Rows][Vectors], const T* from) {
 // just written their fields one by one, and a copy would load several at once, for which the
 // hardware waits until the writes are in L1.
 template <class T, int Rows, int Vectors, bool PackedA, class Step = MultiplyAdd<T>>
-void tile(int64_t k, const Operand<T>& a, const TileB<T>& b, const TileC<T>& c) {
+void tile(int64_t k, const MatrixView<T>& a, const TileB<T>& b, const TileC<T>& c) {
   using V = Vec<T>;
   // A's panel lies in L1.
   const int64_t ahead = kPrefetchSteps * b.row;

@@ -9,11 +9,15 @@ namespace tilework {
 
 // A matrix of a product: strides count elements, and may be anything, zero and negative included.
 template <class T>
-struct Operand {
+struct MatrixView {
   const T* data;
   int64_t row, col;
 
-  const T* at(int64_t i, int64_t j) const { return data + i * row + j * col; }
+  // Always inlined, so that an ISA file leaves no symbol of them behind.
+  __attribute__((always_inline)) const T* at(int64_t i, int64_t j) const {
+    return data + i * row + j * col;
+  }
+  __attribute__((always_inline)) MatrixView transposed() const { return {data, col, row}; }
 };
 
 // What happens to each element of A @ B, in this order:
@@ -59,5 +63,37 @@ struct OutputOf<bfloat16> {
 };
 template <class T>
 using Output = typename OutputOf<T>::type;
+
+// Rows [row, row + rows) and columns [col, col + cols) of C, with all that its epilogue asks.
+template <class T>
+struct FinishedBlock {
+  int64_t row, col, rows, cols;
+  Output<T> c;  // the block's first element
+  int64_t c_row;
+};
+
+// A block begins at a multiple of so many columns, and holds a multiple of them unless it reaches
+// C's last: on every ISA, of every type, whatever routine serves.
+inline constexpr int64_t kBlockColumns = 64;
+
+// What a caller does with each block of C while the cache holds it: a function, called once a block
+// (a hundred times its own cost), so that no product is compiled for it. Null: nothing.
+//
+// Each element of C is in one block, whose values are final; the product neither reads nor writes
+// them again, so that the callee may overwrite them. Blocks of the same rows come from left to
+// right, all else in any order, and a block may be all of C. How C is cut depends on shape,
+// strides, packing and ISA, never on threads. Two kinds of callers were in mind:
+//
+// - attention, on C = scores of some queries: it takes each row's maximum and sum of a block into
+//   its running ones, and leaves exp(score - maximum) in the block for the second product;
+// - a recurrent cell, on C = pre-activations whose columns hold the gates of 16 hidden units side
+// by
+//   side (kBlockColumns / 4 of each): all gates of a unit are then in one block, and the callee
+//   computes the cell on it, into arrays of its own.
+template <class T>
+struct OnBlock {
+  void (*run)(void* context, const FinishedBlock<T>& block) = nullptr;
+  void* context = nullptr;
+};
 
 }  // namespace tilework

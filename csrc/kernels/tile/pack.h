@@ -2,6 +2,7 @@
 // by side. Where k runs along memory this is a transposition, done in registers.
 #pragma once
 
+#include "base/arithmetic.h"
 #include "kernels/tile/tile.h"
 
 namespace tilework::TW_ISA {
@@ -131,8 +132,8 @@ class PanelPrefetch {
       : x_(x), along_k_(x_k == 1), stride_(along_k_ ? x_row : x_k) {
     constexpr int line = 64 / sizeof(T);
     runs_ = times == 0 ? 0 : along_k_ ? rows : steps;
-    lines_ = along_k_ ? (steps + line - 1) / line : 1;
-    each_ = times == 0 ? 0 : (runs_ + times - 1) / times;
+    lines_ = along_k_ ? ceil_div(steps, line) : 1;
+    each_ = times == 0 ? 0 : ceil_div(runs_, times);
   }
   TW_INLINE void next() {
     for (int64_t end = done_ + each_ < runs_ ? done_ + each_ : runs_; done_ < end; ++done_)

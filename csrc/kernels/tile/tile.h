@@ -43,6 +43,9 @@ struct Tile {
 // chains are summed before they meet C. To end a chain takes as long as two or three of its steps.
 inline constexpr int64_t kChain = 128;
 
+// Steps of k in one turn of the loop: additions to pointers compete with FMAs for their ports.
+inline constexpr int kStepsPerTurn = 2;
+
 // B as a tile reads it: each step of k has a tile's columns side by side.
 template <class T>
 struct TileB {
@@ -70,7 +73,8 @@ struct TileC {
 // many elements as the tile has rows in a panel, anything at all in an A^T as it lies. Not packed:
 // k is adjacent, rows are `row` apart.
 template <class T>
-using TileKernel = void (*)(int64_t k, const Operand<T>& a, const TileB<T>& b, const TileC<T>& c);
+using TileKernel = void (*)(int64_t k, const MatrixView<T>& a, const TileB<T>& b,
+                            const TileC<T>& c);
 
 template <class T>
 struct TileTable {
