@@ -2,8 +2,8 @@
 // weights as panels of columns.
 #pragma once
 
+#include "base/arithmetic.h"
 #include "kernels/conv/kernels.h"
-#include "kernels/gemm/blocked.h"
 #include "kernels/tile/arena.h"
 #include "kernels/tile/pack.h"
 #include "simd/sweep.h"

@@ -29,7 +29,7 @@ TW_INLINE Clip clip(const ConvGeometry& g, const Part& cols, const Tap& tap) {
 
 // Of one panel of packed weights.
 template <class T>
-inline constexpr int64_t kPanelSteps = Blocks<T>::b_most / Tile<T>::nr;
+inline constexpr int64_t kPanelSteps = kBlockOfB<T> / Tile<T>::nr;
 
 // Weights that meet all pixels of an image in one pass: what the smallest L2 of such machines holds
 // beside x. Less would read x more often for nothing.

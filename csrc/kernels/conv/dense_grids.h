@@ -2,8 +2,8 @@
 // a grid of their own, which reads a grid of x of its own.
 #pragma once
 
+#include "base/arithmetic.h"
 #include "kernels/conv/kernels.h"
-#include "kernels/gemm/blocked.h"
 
 namespace tilework::TW_ISA {
 

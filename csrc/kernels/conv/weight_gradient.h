@@ -42,7 +42,7 @@ struct WeightGradientPlan {
     panels = ceil_div(g.outs, Shape::nr);
     // The tiles that a block of pixels updates should find their sums in L2.
     const int64_t sums = least<int64_t>(g.tap_count * g.channels, 1 << 30) * Shape::nr;
-    const int64_t fit = sums > 0 ? Blocks<T>::b_most / sums : panels;
+    const int64_t fit = sums > 0 ? kBlockOfB<T> / sums : panels;
     panels_at_once = least(panels, fit > 0 ? fit : 1);
 
     col_parts = ceil_div(g.cols, kPixelChain);

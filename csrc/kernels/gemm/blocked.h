@@ -18,10 +18,10 @@ namespace tilework::TW_ISA {
 template <class T>
 struct Blocks {
   using Shape = Tile<T>;
-  // Half of an L1 for a panel of A, and five eighths of an L2 for a block of B: the rest is for
-  // what streams by. Each block of B packs A anew, which is why B's are as wide as that.
+  // Half of an L1 for a panel of A: the rest is for what streams by. Each block of B packs A anew,
+  // which is why B's are as wide as an L2 allows.
   static constexpr int64_t kc_most = 1536 / sizeof(T);
-  static constexpr int64_t b_most = (5 << 18) / sizeof(T);
+  static constexpr int64_t b_most = kBlockOfB<T>;
 
   int64_t k_blocks, n_blocks, m_panels, kc, nc;
 

@@ -86,10 +86,9 @@ inline constexpr int64_t kBlockColumns = 64;
 //
 // - attention, on C = scores of some queries: it takes each row's maximum and sum of a block into
 //   its running ones, and leaves exp(score - maximum) in the block for the second product;
-// - a recurrent cell, on C = pre-activations whose columns hold the gates of 16 hidden units side
-// by
-//   side (kBlockColumns / 4 of each): all gates of a unit are then in one block, and the callee
-//   computes the cell on it, into arrays of its own.
+// - a recurrent cell, on C = pre-activations whose columns hold four gates of 16 hidden units, gate
+//   after gate, then those of the next 16: all gates of a unit are then in one block, and the
+//   callee computes the cell on it, into arrays of its own.
 template <class T>
 struct OnBlock {
   void (*run)(void* context, const FinishedBlock<T>& block) = nullptr;

@@ -43,6 +43,11 @@ struct Tile {
 // chains are summed before they meet C. To end a chain takes as long as two or three of its steps.
 inline constexpr int64_t kChain = 128;
 
+// Elements of B that stay in an L2 while pixels or rows of A go by: five eighths of one, since the
+// rest is for what streams.
+template <class T>
+inline constexpr int64_t kBlockOfB = (5 << 18) / sizeof(T);
+
 // Steps of k in one turn of the loop: additions to pointers compete with FMAs for their ports.
 inline constexpr int kStepsPerTurn = 2;
 
