@@ -22,18 +22,20 @@ struct SumBlock {
   }
 };
 
-struct BlockedSizes {
-  int64_t panel, b, sums, end;  // where each begins, in bytes: the panel of A at 0
+struct BlockedSpace {
+  float *panel_a, *block_b, *sums;
+  size_t bytes;
 
-  BlockedSizes(int64_t m, int64_t n, int64_t k) {  // k in steps of the tile
-    const int64_t kc = least(k, Blocks<float>::kc_most);
-    const int64_t tile = kHeight * SumBlock::kTilesRow;
-    b = aligned_bytes<float>(wide_panel(kc));
-    sums = b + aligned_bytes<float>(
-                   least(round_up(n, kColumns) * kc, Blocks<float>::b_most + kColumns * kc));
-    const int64_t rows = ceil_div(m, kHeight) * kHeight, row = round_up(n, kColumns) + kWidth;
-    end = sums +
-          aligned_bytes<float>(k <= kc ? tile : least(rows * row, SumBlock::kMost + kHeight * row));
+  BlockedSpace(int64_t m, int64_t n, int64_t k, void* workspace) {  // k in steps of the tile
+    const int64_t kc = least(k, Blocks<float>::kc_most), cols = round_up(n, kColumns);
+    const int64_t row = cols + kWidth;
+    Arena arena(workspace);
+    panel_a = arena.take<float>(wide_panel(kc));
+    block_b = arena.take<float>(least(cols * kc, Blocks<float>::b_most + kColumns * kc));
+    sums = arena.take<float>(
+        k <= kc ? kHeight * SumBlock::kTilesRow
+                : least(round_up(m, kHeight) * row, SumBlock::kMost + kHeight * row));
+    bytes = arena.used();
   }
 };
 
@@ -44,15 +46,11 @@ class BlockedProduct {
       : g_(args),
         steps_(ceil_div(args.k, Way::kValues)),
         blocks_(args.m, args.n, steps_),
-        sum_block_(blocks_) {
-    const BlockedSizes at(args.m, args.n, steps_);
-    panel_a_ = static_cast<float*>(workspace);
-    block_b_ = panel_a_ + at.b / sizeof(float);
-    sums_ = panel_a_ + at.sums / sizeof(float);
-  }
+        sum_block_(blocks_),
+        space_(args.m, args.n, steps_, workspace) {}
 
   static size_t workspace_bytes(int64_t m, int64_t n, int64_t k) {
-    return BlockedSizes(m, n, ceil_div(k, Way::kValues)).end;
+    return BlockedSpace(m, n, ceil_div(k, Way::kValues), nullptr).bytes;
   }
 
   void run() {
@@ -74,7 +72,7 @@ class BlockedProduct {
   void multiply(int64_t n_begin, int64_t n_end, int64_t p_begin, int64_t p_end) {
     if (!g_.packed.data)
       Way::block_of_b(n_end - n_begin, values_, g_.b.data + k_ * g_.b.row + n_begin * g_.b.col,
-                      g_.b.row, g_.b.col, block_b_);
+                      g_.b.row, g_.b.col, space_.block_b);
     const int64_t tiles = ceil_div(n_end - n_begin, kColumns);
     const int64_t first_row = part(g_.m, blocks_.m_panels, p_begin).begin;
     for (int64_t p = p_begin; p < p_end; ++p) {
@@ -82,7 +80,7 @@ class BlockedProduct {
       const int height = static_cast<int>(rows.size);
       const WidePanel panel =
           Way::panel_of_a(height, values_, g_.a.data + rows.begin * g_.a.row + k_ * g_.a.col,
-                          g_.a.row, g_.a.col, panel_a_);
+                          g_.a.row, g_.a.col, space_.panel_a);
       const Part next = part(g_.m, blocks_.m_panels, p + 1 < p_end ? p + 1 : p);
       PanelPrefetch<bfloat16> prefetch(g_.a.data + next.begin * g_.a.row + k_ * g_.a.col, next.size,
                                        values_, g_.a.row, g_.a.col, tiles);
@@ -93,8 +91,8 @@ class BlockedProduct {
             static_cast<int>(cols < kColumns ? 1 : least(SumBlock::kTiles, (n_end - j) / kColumns));
         for (int i = 0; i < in_row; ++i) prefetch.next();
         float* sums = blocks_.k_blocks == 1
-                          ? sums_
-                          : sums_ + (rows.begin - first_row) * sum_block_.row + (j - n_begin);
+                          ? space_.sums
+                          : space_.sums + (rows.begin - first_row) * sum_block_.row + (j - n_begin);
         Way::kernel(height, cols, panel.packed)(count_, panel.a, panel_of_b(j, n_begin),
                                                 {sums, sum_block_.row, cols, add_, in_row});
         if (last_) finish(g_, rows.begin, j, height, cols * in_row, sums, sum_block_.row);
@@ -108,14 +106,14 @@ class BlockedProduct {
     if (g_.packed.data)
       return {reinterpret_cast<const float*>(g_.packed.data) + j * steps_ + step_ * kColumns,
               kColumns, nullptr, steps_ * kColumns};
-    return {block_b_ + (j - n_begin) * count_, kColumns, nullptr, count_ * kColumns};
+    return {space_.block_b + (j - n_begin) * count_, kColumns, nullptr, count_ * kColumns};
   }
 
   const GemmArgs<bfloat16>& g_;
   const int64_t steps_;
   const Blocks<float> blocks_;
   const SumBlock sum_block_;
-  float *panel_a_, *block_b_, *sums_;
+  const BlockedSpace space_;
   int64_t step_ = 0, count_ = 0, k_ = 0, values_ = 0;  // the K block at hand, in steps and values
   bool add_ = false, last_ = false;
 };

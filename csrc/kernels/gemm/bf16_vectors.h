@@ -30,12 +30,19 @@ struct Vectors {
 };
 
 // The vectors, widened, and a block of sums.
+struct VectorsSpace {
+  float *vectors, *sums;
+  size_t bytes;
+
+  VectorsSpace(int64_t k, void* workspace) {
+    Arena arena(workspace);
+    vectors = arena.take<float>(kMostDots * k);
+    sums = arena.take<float>(kMostDots * kSumsInL1);
+    bytes = arena.used();
+  }
+};
 inline size_t vectors_workspace(int64_t, int64_t, int64_t k) {
-  return aligned_bytes<float>(kMostDots * k) + aligned_bytes<float>(kMostDots * kSumsInL1);
-}
-inline float* sums_in(void* workspace, int64_t k) {
-  return reinterpret_cast<float*>(static_cast<char*>(workspace) +
-                                  aligned_bytes<float>(kMostDots * k));
+  return VectorsSpace(k, nullptr).bytes;
 }
 inline void widen_vectors(const Vectors& v, float* out) {
   for (int64_t p = 0; p < v.count; ++p)
@@ -88,7 +95,8 @@ void dot_all(const GemmArgs<bfloat16>& g, const Vectors& v, const float* vectors
 
 inline void dots_run(const GemmArgs<bfloat16>& g, void* workspace) {
   const Vectors v = Vectors::from(g, dots_of_a(g));
-  float *vectors = static_cast<float*>(workspace), *sums = sums_in(workspace, g.k);
+  const VectorsSpace space(g.k, workspace);
+  float *const vectors = space.vectors, *const sums = space.sums;
   widen_vectors(v, vectors);
   switch (v.count) {
     case 1:
@@ -127,7 +135,8 @@ TW_INLINE void add_rows(int64_t n, const bfloat16* matrix, int64_t row, const fl
 
 inline void rows_run(const GemmArgs<bfloat16>& g, void* workspace) {
   const Vectors v = Vectors::from(g, rows_of_a(g));
-  float *x = static_cast<float*>(workspace), *sums = sums_in(workspace, g.k);
+  const VectorsSpace space(g.k, workspace);
+  float *const x = space.vectors, *const sums = space.sums;
   widen_vectors(v, x);
   for (int64_t begin = 0; begin < v.rows; begin += kSumsInL1) {
     const int64_t n = least(kSumsInL1, v.rows - begin);
