@@ -176,17 +176,17 @@ void gives_the_bits_of_gemm(const Product<T>& p) {
   compare(g);
 }
 
+// Each way that a product is made: dots, rows, narrow, few rows, blocked; each with one epilogue of
+// the four, another at each shape.
 template <class T>
 void shapes() {
+  int next = 0;
   for (const bool b_along_k : {false, true})
     for (const int64_t m : {1, 3, 20, 33, 70, 300})
       for (const int64_t n : {1, 20, 64, 130, 700})
         for (const int64_t k : {0, 1, 100, 900})
           if (m * n * k <= 300 * 130 * 900)
-            for (const Fused fused :
-                 {Fused::nothing, Fused::accumulate, Fused::everything, Fused::residual_is_c})
-              if (k != 100 || fused != Fused::accumulate)
-                gives_the_bits_of_gemm(Product<T>(m, n, k, b_along_k, fused));
+            gives_the_bits_of_gemm(Product<T>(m, n, k, b_along_k, static_cast<Fused>(next++ % 4)));
 }
 
 // Tasks of a parallel loop, each with its own slice of one workspace: nothing else is allocated.
