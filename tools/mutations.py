@@ -236,8 +236,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "gemm: rows of a tile three by three",
         f"{K}/tile/micro_kernel.h",
-        "    for (int i = 0; i < kBases; ++i) base[i] = a_data + 3 * i * a.row;",
-        "    for (int i = 0; i < kBases; ++i) base[i] = a_data + (i == 1 ? 2 : 3 * i) * a.row;",
+        "    for (int i = 0; i < kBases; ++i) base[i] = a.data + 3 * i * a.row;",
+        "    for (int i = 0; i < kBases; ++i) base[i] = a.data + (i == 1 ? 2 : 3 * i) * a.row;",
         ("test_gemm_native.py",),
     ),
     Mutation(
