@@ -136,7 +136,7 @@ PARTS = {
         sanitizers, "the C++ programs under ASan and UBSan, the kernels of each ISA checked", 12,
         "the kernels of avx2, avx512 and twin checked",
     ),
-    "stress": Part(stress, "both pools without Python, 100 rounds", 5, "5 rounds"),
+    "stress": Part(stress, "both pools without Python, 100 rounds", 8, "5 rounds"),
     "stress-threads": Part(
         stress_threads, "the same under ThreadSanitizer, 20 rounds", 12, "one round"
     ),
@@ -149,13 +149,13 @@ PARTS = {
         40, "the C++ programs over them",
     ),
     "fuzz": Part(
-        fuzz, "a million calls of the bindings with wrong arguments", 15, "two minutes of them"
+        fuzz, "a million calls of the bindings with wrong arguments", 20, "two minutes of them"
     ),
     "fuzz-sanitized": Part(
-        fuzz_sanitized, "a million of them under ASan and UBSan", 60, "none of them"
+        fuzz_sanitized, "a million of them under ASan and UBSan", 30, "none of them"
     ),
     "strange": Part(
-        strange, "a million calls of the public API with strange arguments", 4, "80,000 of them"
+        strange, "a million calls of the public API with strange arguments", 12, "80,000 of them"
     ),
     "mutate": Part(
         mutate, "the share of some sixty seeded bugs that the tests catch", 120, "none of them"
