@@ -39,8 +39,6 @@ PyDataMem_Handler g_handler = {
 PyObject* g_handler_capsule;
 PyArray_Descr* g_descr[static_cast<int>(DType::other)];
 
-constexpr const char* kDtypeNames[] = {"float32", "float64", "bfloat16", "int64", "int32",
-                                       "uint8",   "uint32",  "bool",     "other"};
 constexpr const char* kActivationNames[] = {"none", "relu", "gelu",   "gelu_tanh",
                                             "silu", "tanh", "sigmoid"};
 PyObject* g_activation_names[std::size(kActivationNames)];
@@ -56,9 +54,11 @@ void raise_out_of_memory(const std::string& asked) {
 }
 
 // What fails to be allocated becomes a MemoryError that says for whom and how much.
-void translate_out_of_memory(std::exception_ptr thrown) {
+void translate_errors(std::exception_ptr thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
+  } catch (const WrongType& e) {
+    PyErr_SetString(PyExc_TypeError, e.what());
   } catch (const OutOfMemory& e) {
     raise_out_of_memory(std::to_string(e.bytes) + " bytes");
   } catch (const std::bad_alloc&) {
@@ -124,21 +124,6 @@ py::object wrap_block(DType dtype, int ndim, const npy_intp* shape, const npy_in
   return py::reinterpret_steal<py::object>(array);
 }
 
-// Axes from the slowest to the fastest in memory, size-1 axes left out. False where memory overlaps
-// or has gaps.
-bool memory_order(const ArrayView& a, int* order, int& count) {
-  count = 0;
-  for (int i = 0; i < a.ndim; ++i)
-    if (a.shape[i] != 1) order[count++] = i;
-  std::stable_sort(order, order + count, [&](int x, int y) { return a.strides[x] > a.strides[y]; });
-  npy_intp expected = a.itemsize();
-  for (int i = count; i-- > 0;) {
-    if (a.strides[order[i]] != expected) return false;
-    expected *= a.shape[order[i]];
-  }
-  return true;
-}
-
 }  // namespace
 
 void name_op(const char* op) { t_op = op; }
@@ -154,44 +139,22 @@ ArrayView view(py::handle array, const char* op, const char* argument) {
     throw py::type_error(std::string("[") + op + "] expected `" + argument +
                          "` aligned and in this machine's byte order; make it so with "
                          "numpy.ascontiguousarray(x, dtype=x.dtype.newbyteorder('='))");
-  return {a, PyArray_BYTES(a), PyArray_NDIM(a), dtype_of(a), PyArray_DIMS(a), PyArray_STRIDES(a)};
+  const DType dtype = dtype_of(a);
+  const int itemsize =
+      dtype != DType::other ? itemsize_of(dtype) : static_cast<int>(PyArray_ITEMSIZE(a));
+  return {a,     PyArray_BYTES(a), PyArray_DIMS(a), PyArray_STRIDES(a), PyArray_NDIM(a),
+          dtype, itemsize,         PyArray_FLAGS(a)};
 }
 
 ArrayView view_float(py::handle array, const char* op, const char* argument) {
   ArrayView v = view(array, op, argument);
   if (v.dtype != DType::float32 && v.dtype != DType::float64)
-    throw py::type_error(std::string("[") + op + "] expected `" + argument +
-                         "` of dtype float32 or float64; got " +
-                         py::str(py::handle(reinterpret_cast<PyObject*>(PyArray_DESCR(v.object))))
-                             .cast<std::string>() +
-                         ": convert it with x.float()");
+    throw py::type_error(
+        std::string("[") + op + "] expected `" + argument + "` of dtype float32 or float64; got " +
+        py::str(py::handle(reinterpret_cast<PyObject*>(PyArray_DESCR(ndarray_of(v)))))
+            .cast<std::string>() +
+        ": convert it with x.float()");
   return v;
-}
-
-bool is_dense(const ArrayView& a) {
-  if (a.c_contiguous()) return true;
-  int order[kMaxDims], count;
-  return a.ndim <= kMaxDims && (a.size() == 0 || memory_order(a, order, count));
-}
-
-bool same_layout(const ArrayView& a, const ArrayView& b) {
-  if (a.ndim != b.ndim) return false;
-  for (int i = 0; i < a.ndim; ++i)
-    if (a.shape[i] != b.shape[i]) return false;
-  if (a.c_contiguous() && b.c_contiguous()) return true;
-  for (int i = 0; i < a.ndim; ++i)
-    if (a.shape[i] != 1 && a.strides[i] / a.itemsize() != b.strides[i] / b.itemsize()) return false;
-  return is_dense(a) && is_dense(b);
-}
-
-bool is_channels_last(const ArrayView& x) {
-  if (x.size() == 0) return true;
-  npy_intp step = x.itemsize();
-  for (const int axis : {1, 3, 2, 0}) {
-    if (x.shape[axis] != 1 && x.strides[axis] != step) return false;
-    step *= x.shape[axis];
-  }
-  return true;
 }
 
 py::object new_array(DType dtype, int ndim, const npy_intp* shape) {
@@ -225,7 +188,8 @@ py::object new_channels_last(DType dtype, const npy_intp* shape) {
 void copy_into(const ArrayView& to, const ArrayView& from) {
   if (from.dtype == DType::other || from.dtype != to.dtype || !same_shape(from, to) ||
       from.ndim > CopyShape::kMaxAxes) {
-    const int status = stopping_at_exit([&] { return PyArray_CopyInto(to.object, from.object); });
+    const int status =
+        stopping_at_exit([&] { return PyArray_CopyInto(ndarray_of(to), ndarray_of(from)); });
     if (status < 0) throw py::error_already_set();
     return;
   }
@@ -240,16 +204,14 @@ void copy_into(const ArrayView& to, const ArrayView& from) {
 }
 
 py::object as_contiguous(const ArrayView& x) {
-  if (x.c_contiguous())
-    return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
+  if (x.c_contiguous()) return borrowed(x);
   py::object copy = new_array(x.dtype, x.ndim, x.shape);
   copy_into(view_own(copy), x);
   return copy;
 }
 
 py::object as_layout_of(const ArrayView& x, const ArrayView& model) {
-  if (same_layout(x, model))
-    return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
+  if (same_layout(x, model)) return borrowed(x);
   py::object copy = new_array_like(model, x.dtype);
   copy_into(view_own(copy), x);
   return copy;
@@ -268,12 +230,10 @@ Activation activation_from(py::handle name, const char* op) {
                         "; got " + py::repr(name).cast<std::string>());
 }
 
-const char* dtype_name(DType dtype) { return kDtypeNames[static_cast<int>(dtype)]; }
-
 void init_arrays(py::module_&) {
   if (_import_array() < 0) throw py::error_already_set();
   g_handler_capsule = PyCapsule_New(&g_handler, "mem_handler", nullptr);
-  py::register_local_exception_translator(translate_out_of_memory);
+  py::register_local_exception_translator(translate_errors);
   const int types[] = {NPY_FLOAT32, NPY_FLOAT64, -1,         NPY_INT64,
                        NPY_INT32,   NPY_UINT8,   NPY_UINT32, NPY_BOOL};
   for (std::size_t i = 0; i < std::size(types); ++i)

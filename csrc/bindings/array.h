@@ -1,4 +1,5 @@
-// NumPy arrays as the bindings see them: read field by field, made around blocks of the pool.
+// NumPy's part: arrays become views (base/array_view.h), field by field, and are made around blocks
+// of the pool.
 //
 // `py::array_t` in a signature costs ten times a kernel's own dispatch, so bindings take py::handle
 // and call view(). Outputs come from new_array(): an ordinary ndarray that owns a pool block
@@ -19,46 +20,31 @@
 #define NPY_TARGET_VERSION NPY_1_25_API_VERSION
 #include <numpy/arrayobject.h>
 
-#include "base/types.h"
+#include <type_traits>
+
+#include "base/array_view.h"
 
 namespace tilework {
 
 namespace py = pybind11;
 
-inline constexpr int kMaxDims = 32;
+static_assert(std::is_same_v<npy_intp, intptr_t> && kCContiguous == NPY_ARRAY_C_CONTIGUOUS &&
+              kWriteable == NPY_ARRAY_WRITEABLE);
 
-// A borrowed look at an ndarray. Strides are in bytes.
-struct ArrayView {
-  PyArrayObject* object;
-  char* data;
-  int ndim;
-  DType dtype;
-  const npy_intp* shape;
-  const npy_intp* strides;
-
-  int64_t size() const { return PyArray_SIZE(object); }
-  int64_t itemsize() const { return PyArray_ITEMSIZE(object); }
-  bool c_contiguous() const { return PyArray_FLAGS(object) & NPY_ARRAY_C_CONTIGUOUS; }
-  template <class T>
-  T* as() const {
-    return reinterpret_cast<T*>(data);
-  }
-};
+// The ndarray that a view was made of.
+inline PyArrayObject* ndarray_of(const ArrayView& a) {
+  return static_cast<PyArrayObject*>(a.object);
+}
+// The same, held.
+inline py::object borrowed(const ArrayView& a) {
+  return py::reinterpret_borrow<py::object>(static_cast<PyObject*>(a.object));
+}
 
 // Any aligned, native-endian ndarray (else TypeError, naming `op` and `argument`). A null `op` is
 // for an array of our own.
 ArrayView view(py::handle array, const char* op, const char* argument);
 // The same, of float32 or float64 only.
 ArrayView view_float(py::handle array, const char* op, const char* argument);
-
-// Dense: a permutation of C-contiguous, with no gaps and no overlap (size-1 axes count for
-// nothing).
-bool is_dense(const ArrayView& a);
-// Of (N, C, H, W): dense, and lying in memory as (N, H, W, C). Where C or H * W is 1 that may be C
-// order too.
-bool is_channels_last(const ArrayView& a);
-// Same shape, and the same order of elements in memory: flat loops may walk both.
-bool same_layout(const ArrayView& a, const ArrayView& b);
 
 // Fresh arrays out of the pool, uninitialised. C order; or, with like, x's shape and dense layout
 // (C order where x is not dense).
@@ -88,8 +74,6 @@ T* data_of(const py::object& array) {
 
 // "relu" -> Activation::relu; ValueError on an unknown name.
 Activation activation_from(py::handle name, const char* op);
-
-const char* dtype_name(DType dtype);
 
 // Calls what may wait for the GIL. Where the interpreter has ended meanwhile, Python up to 3.13
 // ends the thread there (pthread_exit): that would run destructors that touch Python without its

@@ -109,7 +109,8 @@ py::object joined(py::handle list, int64_t axis, bool stacked) {
   std::copy_n(whole.strides + axis + stacked, whole.ndim - axis - stacked, strides + axis);
   char* to = whole.data;
   for (const ArrayView& part : j.parts) {
-    copy_into({whole.object, to, part.ndim, part.dtype, part.shape, strides}, part);
+    copy_into(strided_view(whole.object, to, part.dtype, part.ndim, part.shape, strides, true),
+              part);
     to += (stacked ? 1 : part.shape[axis]) * whole.strides[axis];
   }
   return result;

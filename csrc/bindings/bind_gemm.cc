@@ -13,19 +13,6 @@ void bind_linear(py::module_& m);  // bind_linear.cc
 
 namespace {
 
-bool memory_overlaps(const ArrayView& a, const ArrayView& b) {
-  const auto extent = [](const ArrayView& x) {
-    const char *low = x.data, *high = x.data + x.itemsize();
-    for (int i = 0; i < x.ndim; ++i)
-      (x.strides[i] < 0 ? low : high) += x.strides[i] * (x.shape[i] - 1);
-    return std::pair(low, high);
-  };
-  if (a.size() == 0 || b.size() == 0) return false;
-  const auto [a_low, a_high] = extent(a);
-  const auto [b_low, b_high] = extent(b);
-  return a_low < b_high && b_low < a_high;
-}
-
 // The batched product that a call to matmul comes to, axes still as NumPy has them.
 struct BatchPlan {
   int ndim = 0;  // leading axes of the result
@@ -138,8 +125,7 @@ py::object matmul(py::handle a_in, py::handle b_in, py::handle out_in, bool accu
   if (out.ndim != ndim || !std::equal(shape, shape + ndim, out.shape))
     refuse("matmul", "expected `out` of the product's shape; got " + shape_text(out) + " for " +
                          shape_text(a.v) + " @ " + shape_text(b.v));
-  if (!PyArray_ISWRITEABLE(out.object))
-    refuse("matmul", "expected a writable `out`; got a read-only array: copy it first");
+  require_writeable(out, "matmul", "out");
   const Operand target(out);
   bool element_strides = true;
   for (int i = 0; i < out.ndim; ++i) element_strides &= out.strides[i] % out.itemsize() == 0;

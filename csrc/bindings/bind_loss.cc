@@ -65,9 +65,7 @@ class CrossEntropyInput {
                             ": move the classes last and flatten the rest");
     const npy_intp size = x.itemsize();
     const bool walkable = (x.shape[1] <= 1 || x.strides[1] == size) && x.strides[0] % size == 0;
-    logits_held_ = walkable
-                       ? py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object))
-                       : as_contiguous(x);
+    logits_held_ = walkable ? borrowed(x) : as_contiguous(x);
     logits_ = view_own(logits_held_);
   }
   void take_weight(const ArrayView& w) {

@@ -8,10 +8,6 @@
 namespace tilework {
 namespace {
 
-py::object borrowed(const ArrayView& a) {
-  return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(a.object));
-}
-
 // An argument that may be None, and keeps the array it points into.
 struct Optional {
   py::object held = py::none();
@@ -99,7 +95,7 @@ void check_running(py::handle array, const BatchInput& in, bool training, const 
   const ArrayView v = view_float(array, op, argument);
   require_dtype_of(v, in.x, op, argument, "input");
   if (v.ndim != 1 || v.shape[0] != in.shape.channels || v.strides[0] % v.itemsize() != 0 ||
-      (training && !PyArray_ISWRITEABLE(v.object)))
+      (training && !v.writeable()))
     refuse(op, std::string("expected `") + argument + "` as a writeable vector of " +
                    std::to_string(in.shape.channels) + "; got " + shape_text(v));
 }

@@ -86,7 +86,7 @@ class StepArrays {
     return a;
   }
   void expect_writable(const ArrayView& a, const char* name) {
-    if (!PyArray_ISWRITEABLE(a.object))
+    if (!a.writeable())
       throw py::value_error(std::string("[") + op_ + "] expected `" + name +
                             "` writable; got a read-only array of shape " + shape_text(a) +
                             ": leave frozen parameters out of the optimiser");

@@ -254,10 +254,8 @@ void bind_accumulate(py::handle destination, py::handle source) {
   const ArrayView x = view_summand(source, op, "source");
   require_dtype_of(x, y, op, "source", "destination");
   require_shape_of(x, y, op, "source", "destination");
-  if (!PyArray_ISWRITEABLE(y.object))
-    refuse(op, "expected `destination` writable; got a read-only array: copy it first");
-  const char *x_end = x.data + x.size() * x.itemsize(), *y_end = y.data + y.size() * y.itemsize();
-  const bool overlap = same_layout(x, y) && x.data != y.data && x.data < y_end && y.data < x_end;
+  require_writeable(y, op, "destination");
+  const bool overlap = same_layout(x, y) && x.data != y.data && memory_overlaps(x, y);
   // Rare, and NumPy knows how.
   if (!is_dense(y) || overlap || y.dtype == DType::bfloat16) {
     PyObject* sum =

@@ -19,11 +19,8 @@ struct Plan {
 };
 
 py::object run(Reducer reduction, const ArrayView& given, const Plan& plan) {
-  const py::object held =
-      is_dense(given)
-          ? py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(given.object))
-          : as_contiguous(given);
-  const ArrayView x = view_own(held);
+  const py::object walked = is_dense(given) ? borrowed(given) : as_contiguous(given);
+  const ArrayView x = view_own(walked);
   int order[kMaxDims];
   for (int i = 0; i < x.ndim; ++i) order[i] = i;
   if (!x.c_contiguous())
@@ -63,7 +60,7 @@ py::object run(Reducer reduction, const ArrayView& given, const Plan& plan) {
     if (!plan.dropped[axis]) permutation[count++] = position[axis];
   if (std::is_sorted(permutation, permutation + count)) return out;
   PyArray_Dims dims = {permutation, count};
-  PyObject* turned = PyArray_Transpose(view_own(out).object, &dims);
+  PyObject* turned = PyArray_Transpose(reinterpret_cast<PyArrayObject*>(out.ptr()), &dims);
   if (!turned) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(turned);
 }

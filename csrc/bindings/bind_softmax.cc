@@ -18,10 +18,7 @@ SoftmaxShape shape_along(const ArrayView& x, int64_t axis, const char* op) {
   return {size / (length * inner), length, inner};
 }
 
-py::object dense(const ArrayView& x) {
-  return is_dense(x) ? py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object))
-                     : as_contiguous(x);
-}
+py::object dense(const ArrayView& x) { return is_dense(x) ? borrowed(x) : as_contiguous(x); }
 
 py::object softmax_forward_of(py::handle array, int64_t axis, bool log) {
   const char* op = log ? "log_softmax" : "softmax";

@@ -1,39 +1,13 @@
-// What bindings check of arrays together, and how they say it.
+// What bindings check of Python's objects beside arrays (base/array_checks.h), and how they say it.
 #pragma once
 
 #include <algorithm>
 #include <string>
 
+#include "base/array_checks.h"
 #include "bindings/array.h"
 
 namespace tilework {
-
-// "(3, 4)", as Python prints it.
-inline std::string shape_text(const ArrayView& a) {
-  std::string text = "(";
-  for (int i = 0; i < a.ndim; ++i) {
-    if (i > 0) text += ", ";
-    text += std::to_string(a.shape[i]);
-  }
-  return text + (a.ndim == 1 ? ",)" : ")");
-}
-
-inline bool same_shape(const ArrayView& a, const ArrayView& b) {
-  if (a.ndim != b.ndim) return false;
-  for (int i = 0; i < a.ndim; ++i)
-    if (a.shape[i] != b.shape[i]) return false;
-  return true;
-}
-
-[[noreturn]] inline void refuse(const char* op, const std::string& message) {
-  throw py::value_error(std::string("[") + op + "] " + message);
-}
-
-// Kernels count axes in arrays of kMaxDims.
-inline void require_few_axes(const ArrayView& a, const char* op) {
-  if (a.ndim > kMaxDims)
-    refuse(op, "expected at most 32 axes; got " + std::to_string(a.ndim) + ": reshape the array");
-}
 
 // A whole number out of a tuple.
 inline int64_t whole_number(py::handle item, const char* op, const char* argument) {
@@ -63,7 +37,7 @@ T& object_of(py::handle object, const char* op, const char* argument, const char
 class PackedFrom {
  public:
   explicit PackedFrom(const ArrayView& weight)
-      : held_(py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(weight.object))),
+      : held_(borrowed(weight)),
         size_(weight.size()),
         dtype_(weight.dtype),
         data_(weight.data),
@@ -77,7 +51,7 @@ class PackedFrom {
  private:
   struct Axes {  // those of more than an element: a layer in one dimension has an axis less
     int count = 0;
-    npy_intp size[4], stride[4];
+    intptr_t size[4], stride[4];
     bool operator==(const Axes& other) const {
       return count == other.count && std::equal(size, size + count, other.size) &&
              std::equal(stride, stride + count, other.stride);
@@ -99,29 +73,5 @@ class PackedFrom {
   const char* data_;
   Axes axes_;
 };
-
-// Calls body<float>() or body<double>(): what view_float() lets through.
-template <class Body>
-auto dispatch_float(DType dtype, Body&& body) {
-  return dtype == DType::float32 ? body.template operator()<float>()
-                                 : body.template operator()<double>();
-}
-
-// `argument` must be as `model`, the argument named `as`, is.
-inline void require_dtype_of(const ArrayView& a, const ArrayView& model, const char* op,
-                             const char* argument, const char* as) {
-  if (a.dtype != model.dtype)
-    throw py::type_error(std::string("[") + op + "] expected `" + argument + "` of the dtype of `" +
-                         as + "`, " + dtype_name(model.dtype) + "; got " + dtype_name(a.dtype) +
-                         ": convert one of them");
-}
-
-inline void require_shape_of(const ArrayView& a, const ArrayView& model, const char* op,
-                             const char* argument, const char* as) {
-  if (!same_shape(a, model))
-    throw py::value_error(std::string("[") + op + "] expected `" + argument +
-                          "` of the shape of `" + as + "`, " + shape_text(model) + "; got " +
-                          shape_text(a));
-}
 
 }  // namespace tilework

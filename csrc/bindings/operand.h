@@ -9,14 +9,6 @@
 
 namespace tilework {
 
-// The dtype of the first argument is every other's.
-inline void require_dtype(const ArrayView& a, DType dtype, const char* op, const char* argument) {
-  if (a.dtype != dtype)
-    throw py::type_error(std::string("[") + op + "] expected `" + argument + "` of dtype " +
-                         dtype_name(dtype) + ", as the first argument is; got " +
-                         dtype_name(a.dtype) + ": convert one of them");
-}
-
 // An operand of a product: float32, float64 or bfloat16.
 inline ArrayView view_product(py::handle array, const char* op, const char* argument) {
   const ArrayView v = view(array, op, argument);

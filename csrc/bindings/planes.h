@@ -26,8 +26,7 @@ inline py::object new_planes(DType dtype, const npy_intp* nchw, bool channels_la
 
 // `x` itself where it is laid out so, else a copy that is.
 inline py::object as_planes(const ArrayView& x, bool channels_last) {
-  if (channels_last ? is_channels_last(x) : x.c_contiguous())
-    return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(x.object));
+  if (channels_last ? is_channels_last(x) : x.c_contiguous()) return borrowed(x);
   py::object copy = new_planes(x.dtype, x.shape, channels_last);
   copy_into(view_own(copy), x);
   return copy;

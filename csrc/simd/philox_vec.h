@@ -60,19 +60,18 @@ inline void store(uint32_t* to, Reg words01, Reg words23) {
 
 // Two registers of each word: a round is a chain of a multiply, a shuffle and an exclusive or, some
 // eight cycles long, and one chain alone would leave the multiplier idle.
-inline void two_chains(uint64_t seed, uint64_t call, uint64_t block, uint32_t* words) {
+inline void two_chains(PhiloxKey key, PhiloxCounter counter, uint32_t* words) {
   const Reg m0 = splat(kPhiloxM0), m1 = splat(kPhiloxM1);
   Reg c0[2], c1[2], c2[2], c3[2];
   for (int i = 0; i < 2; ++i) {
-    c0[i] = counters(block + static_cast<uint64_t>(i) * kLanes);
+    c0[i] = counters(counter.block + static_cast<uint64_t>(i) * kLanes);
     c1[i] = high(c0[i]);
-    c2[i] = splat(call);
-    c3[i] = splat(call >> 32);
+    c2[i] = splat(counter.call);
+    c3[i] = splat(counter.call >> 32);
   }
-  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
 #pragma GCC unroll 10
   for (int round = 0; round < kPhiloxRounds; ++round) {
-    const Reg key0 = splat(k0), key1 = splat(k1);
+    const Reg key0 = splat(key.low), key1 = splat(key.high);
 #pragma GCC unroll 2
     for (int i = 0; i < 2; ++i) {
       const Reg p0 = multiply(c0[i], m0), p1 = multiply(c2[i], m1);
@@ -81,27 +80,29 @@ inline void two_chains(uint64_t seed, uint64_t call, uint64_t block, uint32_t* w
       c1[i] = p1;
       c3[i] = p0;
     }
-    k0 += kPhiloxW0;
-    k1 += kPhiloxW1;
+    key = next_round(key);
   }
   for (int i = 0; i < 2; ++i) store(words + i * 4 * kLanes, join(c0[i], c1[i]), join(c2[i], c3[i]));
 }
 
 }  // namespace philox_lanes
 
-// words[i] is the word of position + i, for i in [0, kPhiloxStep). `position` is a multiple of 4.
+// words[i] is the word of position + i, for i in [0, kPhiloxStep). `position` is a multiple of
+// kPhiloxWords.
 inline void philox_step(uint64_t seed, uint64_t call, uint64_t position, uint32_t* words) {
   constexpr int kWords = 8 * philox_lanes::kLanes;
   for (int i = 0; i < kPhiloxStep; i += kWords)
-    philox_lanes::two_chains(seed, call, (position + static_cast<uint64_t>(i)) / 4, words + i);
+    philox_lanes::two_chains(philox_key(seed),
+                             philox_counter(call, position + static_cast<uint64_t>(i)), words + i);
 }
 
 #else
 
 inline void philox_step(uint64_t seed, uint64_t call, uint64_t position, uint32_t* words) {
-  for (int i = 0; i < kPhiloxStep; i += 4) {
-    const Philox4 four = philox4x32(seed, (position + static_cast<uint64_t>(i)) / 4, call);
-    for (int j = 0; j < 4; ++j) words[i + j] = four.word[j];
+  for (int i = 0; i < kPhiloxStep; i += kPhiloxWords) {
+    const Philox4 four =
+        philox4x32(philox_key(seed), philox_counter(call, position + static_cast<uint64_t>(i)));
+    for (int j = 0; j < kPhiloxWords; ++j) words[i + j] = four.word[j];
   }
 }
 

@@ -208,7 +208,7 @@ void check_dropout(int64_t rows, int64_t cols) {
   std::vector<T> y(rows * cols);
   dropout(0.25, 5, 6, x.data(), y.data(), rows * cols);
   for (int64_t i = 0; i < rows * cols; ++i) {
-    const bool kept = philox4x32(5, i / 4, 6).word[i % 4] >= 0x40000000;
+    const bool kept = philox_word(5, 6, i) >= 0x40000000;
     near(y[i], kept ? x[i] / 0.75 : 0, 0);
   }
 }
@@ -384,7 +384,7 @@ void check_random(int64_t rows, int64_t cols) {
   for (int64_t i = 0; i < n; ++i) {
     CHECK(uniform[i] >= 0 && uniform[i] < 1 && std::abs(normal[i]) < 9);
     if (sizeof(T) == 8) continue;
-    const auto word = [](int64_t at) -> double { return philox4x32(1, at / 4, 2).word[at % 4]; };
+    const auto word = [](int64_t at) -> double { return philox_word(1, 2, at); };
     CHECK(uniform[i] == std::floor(word(i) * 0x1p-8) * 0x1p-24);
     const double u = (word(i & ~1) + 0.5) * 0x1p-32, t = 2 * M_PI * word(i | 1) * 0x1p-32,
                  radius = std::sqrt(-2 * std::log(u));

@@ -7,6 +7,7 @@
 #include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/merge_axes.h"
+#include "base/random_words.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
@@ -213,8 +214,8 @@ void bias_activation_backward(Activation act, int64_t rows, int64_t cols, const 
 
 template <class T>
 void dropout(double p, uint64_t seed, uint64_t call, const T* x, T* y, int64_t n) {
-  const double threshold = std::nearbyint(p * 4294967296.0);
-  if (threshold > 4294967295.0) {
+  const uint64_t threshold = dropout_threshold(p);
+  if (threshold >> 32) {
     std::fill_n(y, n, T(0));
     return;
   }

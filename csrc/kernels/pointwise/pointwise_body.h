@@ -8,6 +8,7 @@
 // gradient and its column sums) makes both in the one pass.
 #pragma once
 
+#include "base/random_words.h"
 #include "kernels/pointwise/functions.h"
 #include "kernels/pointwise/pointwise.h"
 #include "simd/bfloat16.h"
@@ -135,7 +136,8 @@ void dropout(uint32_t threshold, T scale, uint64_t seed, uint64_t call, uint64_t
   T factor[kPhiloxStep];
   for (int64_t at = 0; at < n; at += kPhiloxStep) {
     philox_step(seed, call, position + static_cast<uint64_t>(at), words);
-    for (int i = 0; i < kPhiloxStep; ++i) factor[i] = words[i] >= threshold ? scale : T(0);
+    for (int i = 0; i < kPhiloxStep; ++i)
+      factor[i] = dropout_keeps(words[i], threshold) ? scale : T(0);
     const int64_t step = n - at < kPhiloxStep ? n - at : kPhiloxStep;
     sweep_out<T>(step, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
       const Vec<T> f = lanes.load(factor + i), zero = Vec<T>::zero();

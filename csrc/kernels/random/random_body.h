@@ -1,6 +1,7 @@
 // The fills that random.h defines, at any vector width.
 #pragma once
 
+#include "base/random_words.h"
 #include "kernels/random/random.h"
 #include "simd/math.h"
 #include "simd/philox_vec.h"
@@ -46,7 +47,7 @@ struct BitsOfWords {
 };
 
 TW_INLINE uint64_t two_words(const uint32_t* words, int i) {
-  return words[2 * i] | uint64_t{words[2 * i + 1]} << 32;
+  return joined_words(words[2 * i], words[2 * i + 1]);
 }
 
 template <class T>
@@ -56,8 +57,7 @@ struct Uniform<float> {
   using Element = float;
   static constexpr int kElements = kPhiloxStep;
   static TW_INLINE void convert(const uint32_t* words, float* out) {
-    for (int i = 0; i < kElements; ++i)
-      out[i] = static_cast<float>(static_cast<int32_t>(words[i] >> 8)) * 0x1p-24f;
+    for (int i = 0; i < kElements; ++i) out[i] = uniform_float(words[i]);
   }
 };
 template <>
@@ -65,8 +65,7 @@ struct Uniform<double> {
   using Element = double;
   static constexpr int kElements = kPhiloxStep / 2;
   static TW_INLINE void convert(const uint32_t* words, double* out) {
-    for (int i = 0; i < kElements; ++i)
-      out[i] = static_cast<double>(static_cast<int64_t>(two_words(words, i) >> 11)) * 0x1p-53;
+    for (int i = 0; i < kElements; ++i) out[i] = uniform_double(two_words(words, i));
   }
 };
 
@@ -75,21 +74,20 @@ struct Normal {
   using Element = T;
   static constexpr int kElements = Uniform<T>::kElements, kPairs = kElements / 2;
 
-  // u in (0, 1) and t in [0, 1), exact.
-  static TW_INLINE void unit_pair(const uint32_t* words, int pair, double& u, double& t) {
-    if constexpr (sizeof(T) == 4) {
-      u = (static_cast<double>(words[2 * pair]) + 0.5) * 0x1p-32;
-      t = static_cast<double>(words[2 * pair + 1]) * 0x1p-32;
-    } else {
-      const uint64_t a = two_words(words, 2 * pair), b = two_words(words, 2 * pair + 1);
-      u = (static_cast<double>(static_cast<int64_t>(a >> 12)) + 0.5) * 0x1p-52;
-      t = static_cast<double>(static_cast<int64_t>(b >> 11)) * 0x1p-53;
-    }
+  static TW_INLINE UnitPair pair_of(const uint32_t* words, int pair) {
+    if constexpr (sizeof(T) == 4)
+      return unit_pair(words[2 * pair], words[2 * pair + 1]);
+    else
+      return unit_pair(two_words(words, 2 * pair), two_words(words, 2 * pair + 1));
   }
 
   static TW_INLINE void convert(const uint32_t* words, T* out) {
     double u[kPairs], t[kPairs];
-    for (int i = 0; i < kPairs; ++i) unit_pair(words, i, u[i], t[i]);
+    for (int i = 0; i < kPairs; ++i) {
+      const UnitPair pair = pair_of(words, i);
+      u[i] = pair.u;
+      t[i] = pair.t;
+    }
     for (int i = 0; i < kPairs; i += Vec<double>::width) {
       const Vec<double> r = sqrt(Vec<double>(-2.0) * log(Vec<double>::load(u + i)));
       const SinCos angle = sincos_turns(Vec<double>::load(t + i));
