@@ -29,6 +29,7 @@ from tilework.config import (
     set_num_threads,
     show_config,
 )
+from tilework.devices import device
 from tilework.dtypes import (
     bfloat16,
     bool,
@@ -57,8 +58,9 @@ del _command  # first of all, for the complaints of the rest
 config.from_environment()
 
 # Imported when first asked for: few programs need them all, and import must stay quick.
-_LATER = ("data", "io", "models", "testing", "train")
+_LATER = ("cuda", "data", "io", "models", "testing", "train")
 if _TYPE_CHECKING:
+    from tilework import cuda as cuda
     from tilework import data as data
     from tilework import io as io
     from tilework import models as models
@@ -84,6 +86,7 @@ __all__ = [
     "channels_last",
     "config",
     "contiguous_format",
+    "device",
     "double",
     "dtypes",
     "empty_cache",

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tilework import dtypes
+from tilework.devices import CPU, device
 from tilework.errors import error
 from tilework.layout import (
     MOVING,
@@ -131,9 +132,23 @@ class Tensor:
         return self._array.ndim
 
     @property
-    def device(self) -> str:
-        """Where the array lives: always "cpu" here."""
-        return "cpu"
+    def device(self) -> device:
+        """Where the array lives: `device(type='cpu')`, the only one here."""
+        return CPU
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the array lives on a CUDA device: False."""
+        return False
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether the array lives in the CPU's memory: True."""
+        return True
+
+    def get_device(self) -> int:
+        """The number of the CUDA device that the array lives on: -1, for none."""
+        return -1
 
     @property
     def itemsize(self) -> int:

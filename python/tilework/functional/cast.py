@@ -9,8 +9,8 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
+from tilework.devices import Device, check_device, names_device, no_cuda
 from tilework.engines import ops
-from tilework.errors import error, word
 from tilework.functional.common import operand
 from tilework.layout import MemoryFormat, preserve_format
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -47,7 +47,7 @@ def to(
     input: Tensor,
     *args: Any,
     dtype: Any = None,
-    device: str | None = None,
+    device: Device = None,
     non_blocking: bool = False,
     copy: bool = False,
     memory_format: MemoryFormat = preserve_format,
@@ -65,20 +65,34 @@ def to(
     for arg in args:
         if isinstance(arg, Tensor):
             dtype = arg.dtype
-        elif isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda"):
+        elif names_device(arg):
             device = arg
         elif not isinstance(arg, bool):
             dtype = arg
-    if device is not None and device != "cpu":
-        raise error(
-            ValueError, "to", 'device "cpu"', word(device), "this build has no other device"
-        )
+    check_device("to", device)
     x = operand(input, "to")
     y = x if dtype is None else cast(x, dtypes.check(dtype, "to"))
     if memory_format is not preserve_format:
         y = y.contiguous(memory_format)
     copied = copy or (len(flags) > 1 and flags[1])
     return y.clone() if copied and y is x else y
+
+
+@tensor_method("cpu")
+def cpu(self: Tensor, memory_format: MemoryFormat = preserve_format) -> Tensor:
+    """The tensor in the CPU's memory, where it is: itself."""
+    return self.to(memory_format=memory_format)
+
+
+@tensor_method("cuda")
+def cuda(
+    self: Tensor,
+    device: Device = None,
+    non_blocking: bool = False,
+    memory_format: MemoryFormat = preserve_format,
+) -> Tensor:
+    """The tensor on a CUDA device: ValueError, for there is none in this build."""
+    raise no_cuda(device)
 
 
 def _method(name: str, dtype: dtypes.DType) -> Any:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
-from tilework.errors import error, word
+from tilework.devices import Device, check_device
+from tilework.errors import error
 from tilework.functional.common import number, number_of, operand, sizes, whole
 from tilework.layout import MemoryFormat, check_format, entering, preserve_format
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
-def finish(array: Any, requires_grad: bool, device: str | None, op: str) -> Tensor:
+def finish(array: Any, requires_grad: bool, device: Device, op: str) -> Tensor:
     """A fresh array as a tensor, with the arguments that every creation function has."""
-    if device != "cpu" and device is not None:
-        raise error(ValueError, op, 'device "cpu"', word(device), "this build has no other device")
+    check_device(op, device)
     made = fresh(array)
     return made.requires_grad_() if requires_grad else made
 
@@ -54,7 +54,7 @@ def _dtype_of_leaf(leaf: Any) -> dtypes.DType:
 
 
 def tensor(
-    data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+    data: Any, *, dtype: Any = None, device: Device = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor with a copy of `data`: nested lists, a number, an array, or a tensor.
 
@@ -93,15 +93,14 @@ def _numbers(data: Any) -> Any:
     return data._array if isinstance(data, Tensor) else data
 
 
-def as_tensor(data: Any, dtype: Any = None, device: str | None = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, device: Device = None) -> Tensor:
     """`data` as a tensor, copied only where it must be (a list, or another dtype).
 
     >>> x = tw.ones(2)
     >>> tw.as_tensor(x) is x
     True
     """
-    if device is not None and device != "cpu":
-        return tensor(data, dtype=dtype, device=device)  # which refuses
+    check_device("as_tensor", device)
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtypes.check(dtype, "as_tensor"))
     if isinstance(data, np.ndarray):
@@ -149,7 +148,7 @@ def shape_of(op: str, lengths: tuple[Any, ...], size: Any = None) -> tuple[int, 
 
 
 def zeros(
-    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    *lengths: Any, size: Any = None, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Zeros of a shape: zeros(2, 3), zeros((2, 3)) or zeros(size=(2, 3)). float32 where no dtype
@@ -167,7 +166,7 @@ def _float32_or(dtype: Any, op: str) -> dtypes.DType:
 
 
 def ones(
-    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    *lengths: Any, size: Any = None, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Ones of a shape, as zeros. ValueError on a negative length.
@@ -180,7 +179,7 @@ def ones(
 
 
 def empty(
-    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    *lengths: Any, size: Any = None, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Whatever the memory holds, in a shape, as zeros. ValueError on a negative length.
@@ -193,7 +192,7 @@ def empty(
 
 
 def full(
-    size: Any, fill_value: Any, *, dtype: Any = None, device: str | None = None,
+    size: Any, fill_value: Any, *, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """One number in a shape; its dtype is the number's where none is given.
@@ -213,7 +212,7 @@ def _dtype_of_fill(value: Any) -> dtypes.DType:
 
 
 def _like(
-    op: str, input: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool,
+    op: str, input: Any, value: Any, dtype: Any, device: Device, requires_grad: bool,
     memory_format: MemoryFormat,
 ) -> Tensor:  # fmt: skip
     x = operand(input, op)
@@ -226,7 +225,7 @@ def _like(
 
 
 def zeros_like(
-    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False,
+    input: Tensor, *, dtype: Any = None, device: Device = None, requires_grad: bool = False,
     memory_format: MemoryFormat = preserve_format,
 ) -> Tensor:  # fmt: skip
     """Zeros in the shape, layout and dtype of `input`.
@@ -238,7 +237,7 @@ def zeros_like(
 
 
 def ones_like(
-    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False,
+    input: Tensor, *, dtype: Any = None, device: Device = None, requires_grad: bool = False,
     memory_format: MemoryFormat = preserve_format,
 ) -> Tensor:  # fmt: skip
     """Ones in the shape, layout and dtype of `input`.
@@ -250,7 +249,7 @@ def ones_like(
 
 
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: Any = None, device: str | None = None,
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Device = None,
     requires_grad: bool = False, memory_format: MemoryFormat = preserve_format,
 ) -> Tensor:  # fmt: skip
     """One number in the shape, layout and dtype of `input`.
@@ -265,7 +264,7 @@ def full_like(
 
 
 def empty_like(
-    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False,
+    input: Tensor, *, dtype: Any = None, device: Device = None, requires_grad: bool = False,
     memory_format: MemoryFormat = preserve_format,
 ) -> Tensor:  # fmt: skip
     """Whatever the memory holds, in the shape, layout and dtype of `input`.
@@ -280,7 +279,7 @@ _END = object()
 
 
 def arange(
-    start: Any = 0, end: Any = _END, step: Any = 1, *, dtype: Any = None, device: str | None = None,
+    start: Any = 0, end: Any = _END, step: Any = 1, *, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """start, start + step, ... below end; int64 of integers, else float32. `arange(end)` starts
@@ -319,7 +318,7 @@ def arange(
 
 
 def linspace(
-    start: float, end: float, steps: int, *, dtype: Any = None, device: str | None = None,
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers at even distances, both ends included.
@@ -339,7 +338,7 @@ def linspace(
 
 
 def eye(
-    n: int, m: int | None = None, *, dtype: Any = None, device: str | None = None,
+    n: int, m: int | None = None, *, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """The identity matrix, n by m (n). ValueError on a negative length.

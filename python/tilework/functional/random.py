@@ -15,6 +15,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.autograd import Op, mode, record
+from tilework.devices import Device
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
@@ -119,7 +120,7 @@ def set_rng_state(new_state: Tensor) -> None:
 
 
 def _drawn(
-    op: str, shape: tuple[int, ...], dtype: Any, device: str | None, requires_grad: bool
+    op: str, shape: tuple[int, ...], dtype: Any, device: Device, requires_grad: bool
 ) -> Tensor:
     wanted = dtypes.float32 if dtype is None else dtypes.check(dtype, op)
     if not dtypes.is_float(wanted):
@@ -166,7 +167,7 @@ def uniform_between(shape: Any, dtype: Any, low: float, high: float) -> Any:
 
 
 def rand(
-    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    *lengths: Any, size: Any = None, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Uniform in [0, 1), of a float dtype.
@@ -178,7 +179,7 @@ def rand(
 
 
 def randn(
-    *lengths: Any, size: Any = None, dtype: Any = None, device: str | None = None,
+    *lengths: Any, size: Any = None, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal with mean 0 and variance 1, of a float dtype.
@@ -190,7 +191,7 @@ def randn(
 
 
 def rand_like(
-    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+    input: Tensor, *, dtype: Any = None, device: Device = None, requires_grad: bool = False
 ) -> Tensor:
     """Uniform in [0, 1), in the shape and dtype of `input`.
 
@@ -203,7 +204,7 @@ def rand_like(
 
 
 def randn_like(
-    input: Tensor, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+    input: Tensor, *, dtype: Any = None, device: Device = None, requires_grad: bool = False
 ) -> Tensor:
     """Normal with mean 0 and variance 1, in the shape and dtype of `input`.
 
@@ -217,7 +218,7 @@ def randn_like(
 
 def randint(
     low: Any = 0, high: Any = None, size: Any = None, *, dtype: Any = None,
-    device: str | None = None, requires_grad: bool = False,
+    device: Device = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Integers in [low, high), int64 where no dtype is given: `randint(high, size)` or
     `randint(low, high, size)`.
@@ -264,7 +265,7 @@ def _whole_numbers(dtype: dtypes.DType) -> tuple[int, int]:
     return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
 
 
-def randperm(n: int, *, dtype: Any = None, device: str | None = None) -> Tensor:
+def randperm(n: int, *, dtype: Any = None, device: Device = None) -> Tensor:
     """The integers below n in random order, int64 where no dtype is given.
 
     >>> sorted(tw.randperm(4).tolist())
@@ -279,7 +280,7 @@ def randperm(n: int, *, dtype: Any = None, device: str | None = None) -> Tensor:
 
 def normal(
     mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None,
-    device: str | None = None, requires_grad: bool = False,
+    device: Device = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal with the mean and standard deviation given: numbers with a `size`, or tensors, whose
     shapes broadcast.

@@ -15,7 +15,8 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.autograd import no_grad
-from tilework.errors import error, word
+from tilework.devices import Device, check_device, names_device, no_cuda
+from tilework.errors import error
 from tilework.functional.border import bordered, restated
 from tilework.functional.inplace import check_writable, written
 from tilework.layout import MemoryFormat, preserve_format
@@ -387,7 +388,7 @@ class Module:
         self: M,
         *args: Any,
         dtype: Any = None,
-        device: str | None = None,
+        device: Device = None,
         memory_format: MemoryFormat = preserve_format,
     ) -> M:
         """Converts float parameters and buffers to a float dtype, in place; returns the module.
@@ -396,14 +397,11 @@ class Module:
         TypeError on another dtype, ValueError on a device other than "cpu".
         """
         for arg in args:
-            if isinstance(arg, str) and arg.split(":")[0] in ("cpu", "cuda"):
+            if names_device(arg):
                 device = arg
             else:
                 dtype = arg.dtype if isinstance(arg, Tensor) else arg
-        if device is not None and device != "cpu":
-            raise error(
-                ValueError, "to", 'device "cpu"', word(device), "this build has no other device"
-            )
+        check_device("to", device)
         if dtype is not None:
             wanted = dtypes.check(dtype, "to")
             if not dtypes.is_float(wanted):
@@ -415,6 +413,14 @@ class Module:
                 if t.ndim == 4:
                     t.data = t.detach().contiguous(memory_format)
         return self
+
+    def cpu(self: M) -> M:
+        """The module in the CPU's memory, where it is: itself."""
+        return self
+
+    def cuda(self: M, device: Device = None) -> M:
+        """The module on a CUDA device: ValueError, for there is none in this build."""
+        raise no_cuda(device)
 
     def float(self: M) -> M:
         """All float parameters and buffers as float32."""

@@ -194,7 +194,8 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
 _METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     **{name: ((X,), {}) for name in ("dim", "numel", "element_size", "is_contiguous", "long", "int",
                                      "is_floating_point", "tolist", "numpy", "detach", "float",
-                                     "double", "bfloat16", "bool", "contiguous", "zero_")},
+                                     "double", "bfloat16", "bool", "contiguous", "zero_", "cpu",
+                                     "get_device")},
     **{name: ((X,), {"dim": 1}) for name in ("size", "stride")},
     **{name: ((X, X), {}) for name in ("type_as", "multiply",
                                        "copy_", "view_as", "reshape_as", "expand_as")},
@@ -257,8 +258,8 @@ METHODS: dict[str, Call] = {
     "where": Call(_method("where"), (X, b(3, 4), X)),
     "backward": Call(_backward, (X, X, False)),
 }  # fmt: skip
-# `retain_grad` needs a result of the tape, and takes nothing that could be bent.
-UNBENT = frozenset({"retain_grad"})
+# `retain_grad` needs a result of the tape, and takes nothing that could be bent; `cuda` refuses.
+UNBENT = frozenset({"retain_grad", "cuda"})
 
 _AT: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "getitem": ((X, (0, slice(1, 3))), {}),

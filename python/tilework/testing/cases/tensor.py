@@ -41,7 +41,12 @@ def _sizes() -> Iterator[Row]:
         ("requires_grad", lambda x: x.requires_grad, False),
         ("grad", lambda x: x.grad is None, True),
         ("grad_fn", lambda x: x.grad_fn is None, True),
-        ("device", lambda x: str(x.device) == "cpu", True),
+        ("device", lambda x: str(x.device) == "cpu" == x.device.type, True),
+        ("device, no string", lambda x: x.device == "cpu", False),  # as in PyTorch
+        ("is_cpu", lambda x: x.is_cpu, True),
+        ("is_cuda", lambda x: x.is_cuda, False),
+        ("get_device", lambda x: x.get_device(), -1),
+        ("cpu", lambda x: x.cpu() is x, True),
         ("dtype", lambda x: x.dtype == x.detach().dtype, True),
         ("T", lambda x: list(x.mT.shape), [2, 4, 3]),
     )

@@ -1,0 +1,144 @@
+"""`device` is a property of PyTorch's kind, though there is one device only."""
+
+import copy
+import pickle
+
+import pytest
+
+import tilework as tw
+from tilework import functional as F
+from tilework import nn
+
+NAMES = ("cpu", "cpu:0", "cuda", "cuda:3")
+WRONG = ("", "gpu", "CPU", "cpu:a", "cpu:-1", "cpu:", "cuda:1:2", "cpu ")
+# What makes a tensor and takes a device, with arguments that suit.
+MAKERS = {
+    "tensor": lambda **d: tw.tensor([1.0], **d),
+    "as_tensor": lambda **d: tw.as_tensor([1.0], **d),
+    "as_tensor of a tensor": lambda **d: tw.as_tensor(tw.ones(2), **d),
+    "zeros": lambda **d: tw.zeros(2, **d),
+    "ones": lambda **d: tw.ones(2, **d),
+    "empty": lambda **d: tw.empty(2, **d),
+    "full": lambda **d: tw.full((2,), 1.0, **d),
+    "zeros_like": lambda **d: tw.zeros_like(tw.ones(2), **d),
+    "ones_like": lambda **d: tw.ones_like(tw.ones(2), **d),
+    "empty_like": lambda **d: tw.empty_like(tw.ones(2), **d),
+    "full_like": lambda **d: tw.full_like(tw.ones(2), 3.0, **d),
+    "arange": lambda **d: tw.arange(3, **d),
+    "linspace": lambda **d: tw.linspace(0, 1, 3, **d),
+    "eye": lambda **d: tw.eye(3, **d),
+    "rand": lambda **d: tw.rand(2, **d),
+    "randn": lambda **d: tw.randn(2, **d),
+    "rand_like": lambda **d: tw.rand_like(tw.ones(2), **d),
+    "randn_like": lambda **d: tw.randn_like(tw.ones(2), **d),
+    "randint": lambda **d: tw.randint(0, 3, (2,), **d),
+    "randperm": lambda **d: tw.randperm(3, **d),
+    "normal": lambda **d: tw.normal(0.0, 1.0, (2,), **d),
+    "new_zeros": lambda **d: tw.ones(1).new_zeros(2, **d),
+    "new_ones": lambda **d: tw.ones(1).new_ones(2, **d),
+    "new_empty": lambda **d: tw.ones(1).new_empty(2, **d),
+    "new_full": lambda **d: tw.ones(1).new_full((2,), 1.0, **d),
+    "new_tensor": lambda **d: tw.ones(1).new_tensor([1.0], **d),
+    "to": lambda **d: tw.ones(2).to(**d),
+    "Module.to": lambda **d: nn.Linear(2, 2).to(**d).weight,
+}
+
+
+def test_every_function_that_takes_a_device_is_tried():
+    from tilework.testing import calls
+
+    taking = {n for n, c in calls.FUNCTIONS.items() if "device" in c.options}
+    taking |= {n for n, c in calls.METHODS.items() if "device" in c.options}
+    assert taking <= set(MAKERS), taking - set(MAKERS)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_creation_takes_the_cpu_and_refuses_the_rest(make):
+    for wanted in ("cpu", "cpu:0", tw.device("cpu"), tw.device("cpu", 0), None):
+        assert make(device=wanted).device == tw.device("cpu")
+    for absent in ("cuda", "cuda:1", tw.device("cuda"), 0, "gpu", "", 1.5):
+        with pytest.raises(ValueError, match=r'expected device "cpu"; got .*on the CPU alone'):
+            make(device=absent)
+
+
+@pytest.mark.parametrize("call", [
+    lambda: tw.ones(1).to("cuda"), lambda: tw.ones(1).to(tw.device("cuda", 1)),
+    lambda: tw.ones(1).to(0), lambda: tw.ones(1).cuda(), lambda: tw.ones(1).cuda(1),
+    lambda: nn.Linear(2, 2).to("cuda:0"), lambda: nn.Linear(2, 2).to(tw.device("cuda")),
+    lambda: nn.Linear(2, 2).cuda(),
+])  # fmt: skip
+def test_moving_to_cuda_says_what_there_is(call):
+    with pytest.raises(ValueError, match=r'expected device "cpu"; got (.*cuda|[01]):?'):
+        call()
+
+
+def test_moving_to_the_cpu_moves_nothing():
+    x, layer = tw.ones(2), nn.Linear(2, 2)
+    cpu = tw.device("cpu")
+    assert x.to("cpu") is x.to(cpu) is x.to(device=cpu) is x.cpu() is x
+    assert x.to(cpu, tw.float64).dtype == tw.float64
+    assert x.to(cpu, copy=True) is not x
+    assert layer.to(cpu) is layer.cpu() is layer.to("cpu") is layer
+    assert layer.to(cpu, tw.float64).weight.dtype == tw.float64
+
+
+def test_a_tensor_says_where_it_lives():
+    x = F.relu(tw.ones(2, requires_grad=True))
+    assert x.device == tw.device("cpu")
+    assert x.device.type == "cpu"
+    assert x.device.index is None
+    assert not x.is_cuda
+    assert x.is_cpu
+    assert x.get_device() == -1
+    assert x.device != "cpu"  # as in PyTorch
+    assert x[0].detach().device is x.device
+
+
+def test_devices_are_values():
+    cpu = tw.device("cpu")
+    assert str(cpu) == "cpu"
+    assert repr(cpu) == "device(type='cpu')"
+    assert repr(tw.device("cuda:1")) == "device(type='cuda', index=1)"
+    assert tw.device("cuda:1") == tw.device("cuda", 1) == tw.device(1) == tw.device("cuda", index=1)
+    assert tw.device("cpu:0") != cpu
+    assert tw.device(type="cpu") == cpu == tw.device(cpu)
+    assert len({tw.device(name) for name in (*NAMES, *NAMES)}) == len(NAMES)
+    for name in NAMES:
+        one = tw.device(name)
+        assert copy.deepcopy(one) == pickle.loads(pickle.dumps(one)) == one
+        assert str(one) == name
+    with pytest.raises(AttributeError, match="make another"):
+        cpu.type = "cuda"
+    for wrong in WRONG:
+        with pytest.raises(RuntimeError, match="'cpu' or 'cuda'"):
+            tw.device(wrong)
+    with pytest.raises(RuntimeError):
+        tw.device("cpu:0", 0)
+    with pytest.raises(RuntimeError):
+        tw.device("cpu", -1)
+    for wrong in (None, 1.5, True):
+        with pytest.raises(TypeError):
+            tw.device(wrong)
+
+
+def test_cuda_is_a_module_that_says_no():
+    assert tw.cuda.is_available() is False
+    assert tw.cuda.device_count() == 0
+    tw.cuda.manual_seed_all(3)
+    assert tw.device("cuda" if tw.cuda.is_available() else "cpu") == tw.ones(1).device
+
+
+def test_devices_are_pytorchs():
+    torch = pytest.importorskip("torch")
+
+    def said(library, name):
+        found = library.device(name)
+        return str(found), repr(found), found.type, found.index, found == name
+
+    for name in NAMES:
+        assert said(tw, name) == said(torch, name)
+    for wrong in WRONG:
+        with pytest.raises(RuntimeError):
+            torch.device(wrong)
+    for library in (tw, torch):
+        assert library.ones(1).device == library.device("cpu") != library.device("cpu:0")
