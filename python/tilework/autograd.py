@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any
 
-import numpy as np
-
+from tilework.arrays import as_array, host, namespace, ndarray, writeable
+from tilework.dtypes import float32, float64
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.states import WRITE, as_at, by_time, parted
@@ -51,7 +51,6 @@ __all__ = [
 
 Array = Any
 Inputs = tuple[Any, ...]
-ndarray = np.ndarray
 
 # Held while a gradient is added to one that is there. A leaf's first gradient needs none.
 _LOCKS: tuple[threading.Lock, ...] = ()
@@ -223,7 +222,7 @@ def _place(
             return
         with _LOCKS[id(p) >> 5 & 63]:
             total = _array_to_add_to(p._grad)
-            now = place(total, total.flags.writeable, grad, saved, p)
+            now = place(total, writeable(total), grad, saved, p)
             if now is not total:
                 p._grad = now
         return
@@ -240,7 +239,7 @@ def add_arrays(a: Array, b: Array) -> Array:
     """The sum of two gradients, in a fresh array."""
     if a.dtype.kind == "f":
         return ops.binary_forward("add", a, b)
-    return np.asarray(np.add(a, b))  # of arrays without axes NumPy makes a number
+    return as_array(a + b)  # of arrays without axes NumPy makes a number
 
 
 def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Tensor]) -> None:
@@ -282,7 +281,7 @@ def _accumulate(leaf: Tensor, grad: Array) -> None:
             ops.accumulate_(total, grad)
             return
         total = _array_to_add_to(total)
-        if total.flags.writeable:
+        if writeable(total):
             ops.accumulate_(total, grad)
         else:
             leaf._grad = add_arrays(total, grad)
@@ -308,19 +307,20 @@ def _array_to_add_to(total: Any) -> Array:
     if not isinstance(total, Tensor):
         return total
     if total._requires_grad:  # it is on the tape itself
-        return np.broadcast_to(total._array, total.shape)
+        return namespace(total._array).broadcast_to(total._array, total.shape)
     total._storage.version = next_time()
     return total._array
 
 
-_ONES = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
+_ONES = {t: host.ones((), t) for t in (float32, float64)}
 
 
 def _seed(root: Tensor, gradient: Any) -> Array:
     """The array that a walk starts from at `root`."""
     array = root._array
     if gradient is None:
-        one = None if array.ndim else _ONES.get(array.dtype)
+        plain = array.__class__ is ndarray and not array.ndim
+        one = _ONES.get(array.dtype) if plain else None
         if one is not None:
             return one
         if array.size != 1:
@@ -328,8 +328,8 @@ def _seed(root: Tensor, gradient: Any) -> Array:
                 RuntimeError, "backward", "a result of one element where no gradient is given",
                 f"shape {root.shape}", "reduce it (y.sum()), or pass gradient=",
             )  # fmt: skip
-        return np.ones(root.shape, array.dtype)
-    seed = gradient._array if isinstance(gradient, Tensor) else np.asarray(gradient)
+        return namespace(array).ones(root.shape, array.dtype)
+    seed = gradient._array if isinstance(gradient, Tensor) else as_array(gradient)
     if seed.shape != root.shape:
         raise error(
             ValueError, "backward", f"gradient of the result's shape {root.shape}", seed.shape,

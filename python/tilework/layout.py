@@ -14,9 +14,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import ref
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import address, ndarray, strided, writeable
 from tilework.engines import ops
 from tilework.errors import error
 
@@ -148,30 +147,30 @@ class Layout:
         Of the old memory nothing is kept but where it was.
         """
         self._base = ops.copy(self._array, False) if base is None else base
-        self._begin = _address(self._array)
+        self._begin = address(self._array)
         self._array = None
 
     def moved(self, array: Array) -> Array:
         """The part of the new memory that `array` is of the old; itself where it is there."""
         item, base = array.itemsize, self._base
-        distance = (_address(array) - self._begin) // item
+        distance = (address(array) - self._begin) // item
         if not 0 <= distance < base.size:
             return array
-        part = np.ndarray(
-            array.shape, array.dtype, base.reshape(-1).view(np.uint8),
-            self._shown(distance) * item, [self._shown(s // item) * item for s in array.strides],
-        )  # fmt: skip
-        if not array.flags.writeable:
+        steps = [self._shown(s // item) * item for s in array.strides]
+        part = strided(
+            base.reshape(-1), array.shape, array.dtype, self._shown(distance) * item, steps
+        )
+        if not writeable(array):
             part.flags.writeable = False
         return part
 
 
 def entering(array: Any, op: str) -> Any:
     """What a user's array is to a tensor: itself wherever its memory can be shared."""
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, ndarray):
         raise error(TypeError, op, "a numpy.ndarray", type(array).__name__, "use tilework.tensor")
-    if type(array) is not np.ndarray:  # a matrix indexes otherwise, a masked array hides elements
-        array = array.view(np.ndarray)
+    if type(array) is not ndarray:  # a matrix indexes otherwise, a masked array hides elements
+        array = array.view(ndarray)
     return dtypes.canonical(_aligned(array), op)
 
 
@@ -190,9 +189,16 @@ def layout_of(array: Array) -> Any:
     return Layout(array) if array.transpose(order).flags.c_contiguous else NATURAL
 
 
-def _address(array: Array) -> int:
-    found: int = array.__array_interface__["data"][0]
-    return found
+def inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    """The order of axes that undoes one, whose axes may count from the end.
+
+    >>> inverse((2, 0, 1))
+    (1, 2, 0)
+    """
+    back = [0] * len(axes)
+    for i, at in enumerate(axes):
+        back[at] = i
+    return tuple(back)
 
 
 def c_strides(shape: Sequence[int]) -> Strides:

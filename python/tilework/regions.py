@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
+from tilework.arrays import address, as_array, is_array, namespace, ndarray, strided
+from tilework.dtypes import int64
 
 Array = Any
 
@@ -32,37 +33,37 @@ class Region:
         self.shape = tuple(
             1 if step == 0 else n for n, step in zip(view.shape, view.strides, strict=True)
         )
-        self.offset = _address(view) - _address(root) + below if view.size else 0
+        self.offset = address(view) - address(root) + below if view.size else 0
 
     def fits(self, array: Array) -> bool:
         """Whether an array of the root's shape is laid out like the root."""
+        if array.strides != self.laid_strides:
+            return False
+        if array.__class__ is not ndarray:  # which says of no memory under it
+            return bool(array.nbytes == self.extent)
         flat = array.base
-        return (
-            array.strides == self.laid_strides
-            and isinstance(flat, np.ndarray)
-            and flat.ndim == 1
-            and flat.nbytes == self.extent
-        )
+        return isinstance(flat, ndarray) and flat.ndim == 1 and flat.nbytes == self.extent
 
-    def blank(self, dtype: Any) -> Array:
-        """Zeros, laid out like the root."""
-        flat = np.zeros(self.extent // dtype.itemsize, dtype)
-        return np.ndarray(self.laid_shape, dtype, flat, self.origin, self.laid_strides)
+    def blank(self, like: Array) -> Array:
+        """Zeros of the dtype of `like`, laid out like the root."""
+        dtype = like.dtype
+        flat = namespace(like).zeros(self.extent // dtype.itemsize, dtype)
+        return strided(flat, self.laid_shape, dtype, self.origin, self.laid_strides)
 
     def laid(self, array: Array) -> Array:
         """A copy of an array of the root's shape, laid out like the root."""
-        copy = self.blank(array.dtype)
+        copy = self.blank(array)
         copy[...] = array
         return copy
 
     def of(self, laid: Array) -> Array:
         """The region of an array that fits, as a view of it."""
-        return np.ndarray(self.shape, laid.dtype, laid.base, self.offset, self.strides)
-
-
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+        if laid.__class__ is ndarray:
+            return ndarray(self.shape, laid.dtype, laid.base, self.offset, self.strides)
+        # Strides of a device's arrays are not negative: nothing lies before the first element.
+        item = laid.dtype.itemsize
+        flat = strided(laid, (self.extent // item,), laid.dtype, 0, (item,))
+        return strided(flat, self.shape, laid.dtype, self.offset, self.strides)
 
 
 class Place:
@@ -92,20 +93,21 @@ class Place:
         there = self._seen(laid)
         if self.key is None:
             return there.copy()
-        values = np.array(there[self.key])
+        values = as_array(there[self.key]).copy()
         if _may_repeat(self.key):
-            values[self._replaced()] = 0
+            values[self._replaced(laid)] = 0
         return values
 
     def write(self, laid: Array, values: Any) -> None:
         """Writes to the place."""
         self._seen(laid)[... if self.key is None else self.key] = values
 
-    def _replaced(self) -> Array:
+    def _replaced(self, laid: Array) -> Array:
         count = math.prod(self.shape)
-        at = np.arange(count).reshape(self.shape)[self.key]
-        order = np.arange(at.size).reshape(at.shape)
-        last = np.empty(count, np.int64)
+        xp = namespace(laid)
+        at = xp.arange(count).reshape(self.shape)[self.key]
+        order = xp.arange(at.size).reshape(at.shape)
+        last = xp.empty(count, dtype=int64)
         last[at.reshape(-1)] = order.reshape(-1)
         return last[at] != order
 
@@ -113,7 +115,7 @@ class Place:
 def _may_repeat(key: Any) -> bool:
     """Whether an index may name an element twice: it holds arrays of integers."""
     parts = key if isinstance(key, tuple) else (key,)
-    arrays = [p for p in parts if isinstance(p, np.ndarray) and p.dtype != bool and p.size > 1]
+    arrays = [p for p in parts if is_array(p) and p.dtype != bool and p.size > 1]
     if len(arrays) == 1 and arrays[0].min() >= 0:
-        return bool(np.unique(arrays[0]).size < arrays[0].size)
+        return bool(namespace(arrays[0]).unique(arrays[0]).size < arrays[0].size)
     return bool(arrays)

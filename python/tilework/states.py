@@ -19,9 +19,8 @@ from operator import attrgetter
 from typing import Any
 from weakref import ref
 
-import numpy as np
-
-from tilework.dtypes import bfloat16
+from tilework.arrays import namespace
+from tilework.dtypes import bfloat16, float32
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.regions import Place, Region
@@ -40,14 +39,14 @@ _making = threading.Lock()
 
 def _into_root(total: Array, mine: bool, grad: Array, region: Region, root: Tensor) -> Array:
     if total is None:
-        total = region.blank(grad.dtype)
+        total = region.blank(grad)
     elif not (mine and region.fits(total)):
         total = region.laid(total)
     there = region.of(total)
     if grad.shape != region.shape:  # the view repeats elements
-        wide = grad.astype(np.float32) if grad.dtype is bfloat16 else grad
+        wide = grad.astype(float32) if grad.dtype is bfloat16 else grad
         grad = ops.sum_to_shape(wide, region.shape).astype(grad.dtype, copy=False)
-    np.add(there, grad, out=there)
+    there += grad
     return total
 
 
@@ -62,7 +61,7 @@ def _view_recorded(grad: Tensor, inputs: Inputs, region: Region) -> Sequence[Any
 
 def _view_back_recorded(grad: Tensor, inputs: Inputs, region: Region) -> Sequence[Any]:
     there = region.of(region.laid(grad._array))
-    y = fresh(np.array(np.broadcast_to(there, inputs[0].shape)))
+    y = fresh(namespace(there).broadcast_to(there, inputs[0].shape).copy())
     return (_recorded(y, VIEW, grad, region),)
 
 
@@ -108,7 +107,7 @@ def _read(x: Tensor, place: Place) -> Tensor:
 
 
 def _read_recorded(grad: Tensor, inputs: Inputs, place: Place) -> Sequence[Any]:
-    array = place.laid(np.zeros_like(inputs[0]._array), True)
+    array = place.laid(namespace(grad._array).zeros_like(inputs[0]._array), True)
     place.write(array, grad._array)
     return (_recorded(fresh(array), _READ_BACK, grad, place),)
 

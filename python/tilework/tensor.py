@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tilework import dtypes
+from tilework.arrays import writeable
 from tilework.devices import CPU, device
 from tilework.errors import error
 from tilework.layout import (
@@ -26,6 +27,7 @@ from tilework.layout import (
     check_format,
     contiguous_format,
     entering,
+    inverse,
     is_c_order,
     is_channels_last,
     layout_of,
@@ -264,7 +266,7 @@ class Tensor:
 
     def _exposed(self) -> Any:
         self._lay_naturally()
-        if self._array.flags.writeable:
+        if writeable(self._array):
             self._storage.exposed = True
             self._storage.packed = None
         return self._array.view()  # a shape set there must not be this tensor's
@@ -523,7 +525,7 @@ class Tensor:
         order = sorted(range(self._array.ndim), key=lambda i: -abs(steps[i]))
         ordered = self._array.transpose(order)
         shown = preserved_order(self.shape, [(self.shape, self._strides())])
-        back = tuple(np.argsort(order).tolist())
+        back = inverse(order)
         made_of = (_kind(self), ordered, self._requires_grad, back, shown)
         return _rebuild, made_of, self.__dict__ or None
 

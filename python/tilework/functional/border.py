@@ -14,8 +14,8 @@ from inspect import CO_VARARGS
 from typing import Any, TypeVar
 
 import ml_dtypes
-import numpy as np
 
+from tilework.arrays import host, ndarray
 from tilework.errors import error
 from tilework.tensor import Tensor
 
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 _OURS = tuple(
     os.path.join(p, "")
-    for p in (_PACKAGE, *(os.path.dirname(m.__file__) for m in (np, ml_dtypes) if m.__file__))
+    for p in (_PACKAGE, *(os.path.dirname(m.__file__) for m in (host, ml_dtypes) if m.__file__))
 )
 _TESTS = os.path.join(_PACKAGE, "tests", "")
 
@@ -60,7 +60,7 @@ def _foreign(reason: Exception) -> bool:
 
 def _shown(value: Any) -> str:
     """A value in few characters."""
-    if isinstance(value, (Tensor, np.ndarray)):
+    if isinstance(value, (Tensor, ndarray)):
         return f"{type(value).__name__} {value.dtype} {value.shape}"
     try:
         text = repr(value)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, errstate
 from tilework.autograd import Op, mode, record
 from tilework.devices import Device, check_device, names_device, no_cuda
 from tilework.engines import ops
@@ -28,8 +27,8 @@ def _converted(array: Any, dtype: dtypes.DType) -> Any:
         return ops.widen(array)
     if array.dtype is dtypes.float32 and dtype is dtypes.bfloat16:
         return ops.narrow(array)
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(array.astype(dtype))
+    with errstate(invalid="ignore", over="ignore"):
+        return as_array(array.astype(dtype))
 
 
 def cast(x: Tensor, dtype: dtypes.DType) -> Tensor:

@@ -8,9 +8,8 @@ from functools import wraps
 from operator import index
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, broadcast_shapes, errstate, host, iinfo, ndarray, scalar
 from tilework.errors import error
 from tilework.functional.border import marked, restated
 from tilework.layout import entering
@@ -59,8 +58,8 @@ def numpy_names(function: F) -> F:
 
 
 def wrap(array: Any) -> Tensor:
-    """A tensor on a fresh result of NumPy's, which may be a scalar."""
-    return fresh(array if isinstance(array, np.ndarray) else np.asarray(array))
+    """A tensor on a fresh result of a function of arrays, which may be a scalar."""
+    return fresh(as_array(array))
 
 
 def ordered(y: Tensor, *operands: Any) -> Tensor:
@@ -72,14 +71,14 @@ def operand(value: Any, op: str, name: str = "input") -> Tensor:
     """`value` if it is a tensor, else TypeError: an array too, as in PyTorch."""
     if isinstance(value, Tensor):
         return value
-    fix = "tilework.from_numpy" if isinstance(value, np.ndarray) else "tilework.tensor"
+    fix = "tilework.from_numpy" if isinstance(value, ndarray) else "tilework.tensor"
     raise error(TypeError, op, f"`{name}` as a Tensor", _named(value), f"wrap it: {fix}(...)")
 
 
 def side(value: Any, op: str, name: str = "other") -> Tensor:
     """operand() of an operator's side, which may be an array: it is shared, not copied."""
-    if isinstance(value, np.ndarray):
-        return Tensor(entering(np.asarray(value), op))
+    if isinstance(value, ndarray):
+        return Tensor(entering(as_array(value), op))
     return operand(value, op, name)
 
 
@@ -95,7 +94,7 @@ def one_of_many(op: str) -> Aside:
 def broadcasts(*shapes: tuple[int, ...]) -> bool:
     """Whether the shapes broadcast."""
     try:
-        np.broadcast_shapes(*shapes)
+        broadcast_shapes(*shapes)
     except ValueError:
         return False
     return True
@@ -166,11 +165,11 @@ def need_float(op: str, x: Tensor, name: str = "input") -> None:
 
 
 def sizes(op: str, size: Any) -> tuple[int, ...]:
-    """A shape given as f(2, 3), f((2, 3)) or f(np.array([2, 3])). TypeError on what is no whole
+    """A shape given as f(2, 3), f((2, 3)) or f(array). TypeError on what is no whole
     number."""
     if len(size) == 1:
         only = size[0]
-        if isinstance(only, (tuple, list)) or (isinstance(only, np.ndarray) and only.ndim == 1):
+        if isinstance(only, (tuple, list)) or (isinstance(only, ndarray) and only.ndim == 1):
             size = only
     try:
         return tuple(map(index, size))
@@ -181,50 +180,55 @@ def sizes(op: str, size: Any) -> tuple[int, ...]:
 def number(op: str, name: str, value: Any) -> Any:
     """A Python number: `value` itself, or what NumPy's number or a tensor of one element holds.
     TypeError on another thing."""
-    if isinstance(value, (Tensor, np.generic, np.ndarray)) and math.prod(value.shape) == 1:
+    if isinstance(value, (Tensor, scalar, ndarray)) and math.prod(value.shape) == 1:
         value = value.item()
     if not isinstance(value, (int, float)):
         raise error(TypeError, op, f"{name} as a number", _named(value), "give int or float")
     return value
 
 
-def values_of(op: str, dtype: dtypes.DType, value: Any) -> Any:
+def values_of(op: str, dtype: dtypes.DType, value: Any, xp: Any = host) -> Any:
     """What is written to a tensor of `dtype`, as an array: a number, an array, nested lists."""
     if isinstance(value, (int, float)):
-        return number_of(op, dtype, value)
-    array = entering(np.asarray(value), op)
-    with np.errstate(invalid="ignore", over="ignore"):
-        return array.astype(dtype, copy=False)
+        return number_of(op, dtype, value, xp=xp)
+    array = entering(host.asarray(value), op)
+    with errstate(invalid="ignore", over="ignore"):
+        return xp.asarray(array.astype(dtype, copy=False))
 
 
-def number_of(op: str, dtype: dtypes.DType, value: Any, name: str = "value") -> Any:
-    """A number, or a tensor or array of one element, as an array of `dtype`: what is filled in.
+def number_of(op: str, dtype: dtypes.DType, value: Any, name: str = "value", xp: Any = host) -> Any:
+    """A number, or a tensor or array of one element, as an array of `dtype` in the namespace `xp`:
+    what is filled in.
 
     TypeError on another thing; ValueError where an integer dtype does not hold it.
     """
-    if isinstance(value, Tensor):
-        value = value.detach()._array
-    if not isinstance(value, (int, float, np.generic, np.ndarray)) or np.size(value) != 1:
+    if isinstance(value, Tensor) and value._array.size == 1:
+        dtypes.check(value.dtype, op)
+        value = value.item()
+    if not isinstance(value, (int, float, scalar, ndarray)) or getattr(value, "size", 1) != 1:
         raise error(TypeError, op, f"`{name}` as a number", _named(value), "give one number")
-    if isinstance(value, (np.generic, np.ndarray)):
+    if isinstance(value, (scalar, ndarray)):
         dtypes.check(value.dtype, op)
         value = value.item()
     if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
+        limits = iinfo(dtype)
         if value != value or not limits.min <= value <= limits.max:
             raise error(ValueError, op, f"`{name}` within {dtype}", value, "take a wider dtype")
         value = int(value)
-    with np.errstate(over="ignore"):
-        return np.asarray(value, dtype)
+    with errstate(over="ignore"):
+        return xp.asarray(value, dtype=dtype)
 
 
-def wrapped_number(op: str, dtype: dtypes.DType, value: Any) -> Any:
+def wrapped_number(op: str, dtype: dtypes.DType, value: Any, xp: Any) -> Any:
     """A Python number as an operand beside tensors of `dtype`: modulo the dtype's range, as
-    PyTorch's (uint8 + 300 is uint8 + 44). ValueError beyond 64 bits."""
+    PyTorch's (uint8 + 300 is uint8 + 44); an array of the namespace `xp`.
+
+    ValueError beyond 64 bits.
+    """
     if dtype.kind in "iu" and isinstance(value, int):
         if not -(2**63) <= value < 2**64:
             raise error(ValueError, op, "a number of 64 bits", value, "convert it to float")
         value &= 2**64 - 1
-        return np.asarray(value, np.uint64).astype(dtype)
-    with np.errstate(over="ignore"):
-        return np.asarray(value, dtype)
+        return xp.asarray(value, dtype="uint64").astype(dtype)
+    with errstate(over="ignore"):
+        return xp.asarray(value, dtype=dtype)

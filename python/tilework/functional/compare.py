@@ -1,4 +1,4 @@
-"""Comparisons, logic, rounding and integer arithmetic: NumPy's, one line each.
+"""Comparisons, logic, rounding and integer arithmetic: the array library's, one line each.
 
 Only what gives floats of floats is recorded, and its gradient is zero.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, errstate, namespace, ndarray, scalar
 from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
 from tilework.functional.cast import cast
@@ -28,14 +27,15 @@ from tilework.functional.pointwise import sum_to
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
-def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, dtypes.DType]:
-    """Both sides as arrays of the dtype they mix to."""
+def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, Any, dtypes.DType]:
+    """Both sides as arrays of the dtype they mix to, after their namespace."""
     a, b = operand(a, op) if op in _TENSOR_FIRST else _side(op, "input", a), _side(op, "other", b)
     dtype = dtypes.result_type(a, b)
+    xp = namespace((a if isinstance(a, Tensor) else b)._array)
     x, y = (
         t._array.astype(dtype, copy=False)
         if isinstance(t, Tensor)
-        else wrapped_number(op, dtype, t)
+        else wrapped_number(op, dtype, t, xp)
         for t in (a, b)
     )
     if not broadcasts(x.shape, y.shape):
@@ -43,8 +43,14 @@ def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, dtypes.DType]:
             ValueError, op, "shapes that broadcast", f"{x.shape} and {y.shape}",
             "make trailing axes equal, or 1",
         )  # fmt: skip
-    return x, y, dtype
+    return xp, x, y, dtype
 
+
+# The array libraries' words.
+_NAMES = {
+    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
+    "ge": "greater_equal",
+}  # fmt: skip
 
 # Of a comparison PyTorch wants a tensor first; a remainder or quotient of a number is one.
 _TENSOR_FIRST = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
@@ -52,25 +58,25 @@ _TENSOR_FIRST = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
 def _side(op: str, name: str, value: Any) -> Any:
     """An operand: a tensor, or a Python number."""
-    if isinstance(value, np.generic):
+    if isinstance(value, scalar):
         dtypes.check(value.dtype, op)
         return value.item()
     return value if isinstance(value, (int, float)) else side(value, op, name)
 
 
-def _compare(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:
-    x, y, _ = _common(op, a, b)
-    return ordered(wrap(function(x, y)), a, b)
+def _compare(op: str, a: Any, b: Any) -> Tensor:
+    xp, x, y, _ = _common(op, a, b)
+    return ordered(wrap(getattr(xp, _NAMES.get(op, op))(x, y)), a, b)
 
 
-def _arithmetic(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:
-    x, y, dtype = _common(op, a, b)
-    if dtype.kind in "iu" and op in ("floor_divide", "remainder") and not np.all(y):
+def _arithmetic(op: str, a: Any, b: Any) -> Tensor:
+    xp, x, y, dtype = _common(op, a, b)
+    if dtype.kind in "iu" and op in ("floor_divide", "remainder") and not xp.all(y):
         raise error(ValueError, op, "divisors other than 0", "0", "mask them first")
     if dtype is dtypes.bfloat16:
-        x, y = x.astype(np.float32), y.astype(np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return ordered(wrap(np.asarray(function(x, y), dtype)), a, b)
+        x, y = x.astype(dtypes.float32), y.astype(dtypes.float32)
+    with errstate(divide="ignore", invalid="ignore"):
+        return ordered(fresh(as_array(getattr(xp, op)(x, y), dtype)), a, b)
 
 
 @tensor_method()
@@ -80,7 +86,7 @@ def eq(input: Tensor, other: Any) -> Tensor:
     >>> tw.eq(tw.tensor([1, 2]), 2)
     tensor([False,  True])
     """
-    return _compare("eq", np.equal, input, other)
+    return _compare("eq", input, other)
 
 
 @tensor_method()
@@ -90,7 +96,7 @@ def ne(input: Tensor, other: Any) -> Tensor:
     >>> tw.ne(tw.tensor([1, 2]), 2)
     tensor([ True, False])
     """
-    return _compare("ne", np.not_equal, input, other)
+    return _compare("ne", input, other)
 
 
 @tensor_method("lt", "__lt__")
@@ -100,7 +106,7 @@ def lt(input: Tensor, other: Any) -> Tensor:
     >>> tw.lt(tw.tensor([1, 2]), 2)
     tensor([ True, False])
     """
-    return _compare("lt", np.less, input, other)
+    return _compare("lt", input, other)
 
 
 @tensor_method("le", "__le__")
@@ -110,7 +116,7 @@ def le(input: Tensor, other: Any) -> Tensor:
     >>> tw.le(tw.tensor([1, 2]), 1)
     tensor([ True, False])
     """
-    return _compare("le", np.less_equal, input, other)
+    return _compare("le", input, other)
 
 
 @tensor_method("gt", "__gt__")
@@ -120,7 +126,7 @@ def gt(input: Tensor, other: Any) -> Tensor:
     >>> tw.gt(tw.tensor([1, 2]), 1)
     tensor([False,  True])
     """
-    return _compare("gt", np.greater, input, other)
+    return _compare("gt", input, other)
 
 
 @tensor_method("ge", "__ge__")
@@ -130,7 +136,7 @@ def ge(input: Tensor, other: Any) -> Tensor:
     >>> tw.ge(tw.tensor([1, 2]), 2)
     tensor([False,  True])
     """
-    return _compare("ge", np.greater_equal, input, other)
+    return _compare("ge", input, other)
 
 
 @tensor_method("__eq__")
@@ -144,7 +150,7 @@ def _unequal_operator(self: Tensor, other: Any) -> Any:
 
 
 def _comparable(other: Any) -> bool:
-    return isinstance(other, (Tensor, int, float, np.generic, np.ndarray))
+    return isinstance(other, (Tensor, int, float, scalar, ndarray))
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
@@ -154,7 +160,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
     True
     """
     x, y = operand(input, "equal"), operand(other, "equal", "other")
-    return x.shape == y.shape and bool(np.array_equal(x._array, y._array))
+    return x.shape == y.shape and bool((x._array == y._array).all())
 
 
 tensor_method("equal")(equal)
@@ -173,8 +179,8 @@ def isclose(
         raise error(
             ValueError, "isclose", "rtol and atol of 0 or more", (rtol, atol), "turn their signs"
         )
-    x, y, _ = _common("isclose", operand(input, "isclose"), operand(other, "isclose", "other"))
-    return wrap(np.isclose(x, y, rtol, atol, equal_nan))
+    xp, x, y, _ = _common("isclose", operand(input, "isclose"), operand(other, "isclose", "other"))
+    return wrap(xp.isclose(x, y, rtol, atol, equal_nan))
 
 
 @tensor_method()
@@ -186,7 +192,7 @@ def allclose(
     >>> tw.allclose(tw.ones(2), tw.ones(2))
     True
     """
-    return bool(np.all(isclose(input, other, rtol, atol, equal_nan)._array))
+    return bool(isclose(input, other, rtol, atol, equal_nan)._array.all())
 
 
 @tensor_method()
@@ -197,7 +203,7 @@ def isnan(input: Tensor) -> Tensor:
     tensor([False,  True])
     """
     x = operand(input, "isnan")
-    return ordered(wrap(np.isnan(x._array)), x)
+    return ordered(wrap(namespace(x._array).isnan(x._array)), x)
 
 
 @tensor_method()
@@ -208,7 +214,7 @@ def isinf(input: Tensor) -> Tensor:
     tensor([False,  True])
     """
     x = operand(input, "isinf")
-    return ordered(wrap(np.isinf(x._array)), x)
+    return ordered(wrap(namespace(x._array).isinf(x._array)), x)
 
 
 @tensor_method()
@@ -219,7 +225,7 @@ def isfinite(input: Tensor) -> Tensor:
     tensor([ True, False])
     """
     x = operand(input, "isfinite")
-    return ordered(wrap(np.isfinite(x._array)), x)
+    return ordered(wrap(namespace(x._array).isfinite(x._array)), x)
 
 
 @tensor_method()
@@ -230,11 +236,11 @@ def logical_not(input: Tensor) -> Tensor:
     tensor([False,  True])
     """
     x = operand(input, "logical_not")
-    return ordered(wrap(np.logical_not(x._array)), x)
+    return ordered(wrap(namespace(x._array).logical_not(x._array)), x)
 
 
-def _logical(op: str, function: Callable[..., Any], a: Any, b: Any) -> Tensor:
-    return _compare(op, function, operand(a, op), operand(b, op, "other"))
+def _logical(op: str, a: Any, b: Any) -> Tensor:
+    return _compare(op, operand(a, op), operand(b, op, "other"))
 
 
 @tensor_method()
@@ -244,7 +250,7 @@ def logical_and(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.logical_and(tw.tensor([True, True]), tw.tensor([True, False]))
     tensor([ True, False])
     """
-    return _logical("logical_and", np.logical_and, input, other)
+    return _logical("logical_and", input, other)
 
 
 @tensor_method()
@@ -254,7 +260,7 @@ def logical_or(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.logical_or(tw.tensor([True, False]), tw.tensor([False, False]))
     tensor([ True, False])
     """
-    return _logical("logical_or", np.logical_or, input, other)
+    return _logical("logical_or", input, other)
 
 
 @tensor_method()
@@ -264,28 +270,28 @@ def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.logical_xor(tw.tensor([True, False]), tw.tensor([True, True]))
     tensor([False,  True])
     """
-    return _logical("logical_xor", np.logical_xor, input, other)
+    return _logical("logical_xor", input, other)
 
 
-def _bitwise(op: str, function: Callable[..., Any]) -> Callable[[Tensor, Any], Tensor]:
+def _bitwise(op: str) -> Callable[[Tensor, Any], Tensor]:
     def method(self: Tensor, other: Any) -> Tensor:
-        x, y, dtype = _common(op, self, other)
+        xp, x, y, dtype = _common(op, self, other)
         if dtypes.is_float(dtype):
             raise error(TypeError, op, "integers or bools", dtype, "convert with x.long()")
-        return ordered(wrap(function(x, y)), self, other)
+        return ordered(wrap(getattr(xp, op)(x, y)), self, other)
 
     return method
 
 
-for _name, _function in (("and", np.bitwise_and), ("or", np.bitwise_or), ("xor", np.bitwise_xor)):
-    tensor_method(f"__{_name}__", f"__r{_name}__")(_bitwise(f"bitwise_{_name}", _function))
+for _name in ("and", "or", "xor"):
+    tensor_method(f"__{_name}__", f"__r{_name}__")(_bitwise(f"bitwise_{_name}"))
 
 
 @tensor_method("__invert__")
 def _invert(self: Tensor) -> Tensor:
     if dtypes.is_float(self.dtype):
         raise error(TypeError, "invert", "integers or bools", self.dtype, "compare: x == 0")
-    return ordered(wrap(np.invert(self._array)), self)
+    return ordered(wrap(~self._array), self)
 
 
 @tensor_method("floor_divide", "__floordiv__")
@@ -295,7 +301,7 @@ def floor_divide(input: Tensor, other: Any) -> Tensor:
     >>> tw.floor_divide(tw.tensor([7, -7]), 2)
     tensor([ 3, -4])
     """
-    return _arithmetic("floor_divide", np.floor_divide, input, other)
+    return _arithmetic("floor_divide", input, other)
 
 
 def _remainder_recorded(grad: Tensor, inputs: Sequence[Any], saved: Any) -> Sequence[Any]:
@@ -304,7 +310,7 @@ def _remainder_recorded(grad: Tensor, inputs: Sequence[Any], saved: Any) -> Sequ
     da = None if a is None else sum_to(grad, a)
     if b is None or not b._requires_grad:
         return da, None
-    return da, sum_to(-(grad * floor_divide(fresh(np.asarray(x)), fresh(np.asarray(y)))), b)
+    return da, sum_to(-(grad * floor_divide(fresh(x), fresh(y))), b)
 
 
 _REMAINDER = Op("remainder", differentiable=_remainder_recorded)
@@ -322,11 +328,14 @@ def remainder(input: Tensor, other: Any) -> Tensor:
     sides = _side("remainder", "input", input), _side("remainder", "other", other)
     dtype = dtypes.result_type(*sides)
     a, b = (cast(t, dtype) if isinstance(t, Tensor) else t for t in sides)
-    rest = _arithmetic("remainder", np.remainder, a, b)
+    rest = _arithmetic("remainder", a, b)
     tensors = tuple(t if isinstance(t, Tensor) else None for t in (a, b))
     given = [t for t in tensors if t is not None]
     if wants_grad(*given):
-        values = tuple(t._array if isinstance(t, Tensor) else np.asarray(t, dtype) for t in (a, b))
+        xp = namespace(rest._array)
+        values = tuple(
+            t._array if isinstance(t, Tensor) else xp.asarray(t, dtype=dtype) for t in (a, b)
+        )
         record(rest, _REMAINDER, tensors, values, tuple(t._storage for t in given))
     return rest
 
@@ -343,24 +352,23 @@ tensor_method("__rmod__")(_reflected(remainder))
 
 
 def _flat(grad: Any, inputs: Sequence[Tensor], saved: Any) -> Sequence[Any]:
-    return (np.zeros_like(grad),)
+    return (namespace(grad).zeros_like(grad),)
 
 
 def _flat_recorded(grad: Tensor, inputs: Sequence[Tensor], saved: Any) -> Sequence[Tensor]:
-    return (fresh(np.zeros_like(grad._array)),)
+    return (fresh(namespace(grad._array).zeros_like(grad._array)),)
 
 
 _STEPS = {name: Op(name, _flat, _flat_recorded) for name in ("sign", "floor", "ceil", "round")}
 
 
-def _rounded(op: str, function: Callable[..., Any], input: Any) -> Tensor:
+def _rounded(op: str, input: Any) -> Tensor:
     x = operand(input, op)
-    y = ordered(wrap(np.asarray(function(x._array), x.dtype)), x)
+    array = x._array
+    if op != "sign" or array.dtype.kind != "b":
+        array = getattr(namespace(array), op)(array)
+    y = ordered(fresh(as_array(array, x.dtype)), x)
     return record(y, _STEPS[op], (x,)) if wants_grad(x) else y
-
-
-def _sign(x: Any) -> Any:
-    return x if x.dtype == bool else np.sign(x)
 
 
 @tensor_method()
@@ -370,7 +378,7 @@ def sign(input: Tensor) -> Tensor:
     >>> tw.sign(tw.tensor([-2.0, 0.0]))
     tensor([-1.,  0.])
     """
-    return _rounded("sign", _sign, input)
+    return _rounded("sign", input)
 
 
 @tensor_method()
@@ -380,7 +388,7 @@ def floor(input: Tensor) -> Tensor:
     >>> tw.floor(tw.tensor([-1.5]))
     tensor([-2.])
     """
-    return _rounded("floor", np.floor, input)
+    return _rounded("floor", input)
 
 
 @tensor_method()
@@ -390,7 +398,7 @@ def ceil(input: Tensor) -> Tensor:
     >>> tw.ceil(tw.tensor([1.5]))
     tensor([2.])
     """
-    return _rounded("ceil", np.ceil, input)
+    return _rounded("ceil", input)
 
 
 @tensor_method()
@@ -404,7 +412,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """
     places = whole("round", "decimals", decimals)
     if not places:
-        return _rounded("round", np.round, input)
+        return _rounded("round", input)
     x = operand(input, "round")
     need_float("round", x)
     scale = 10.0 ** abs(places)

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import ndarray
 from tilework.autograd import Op, mode, record, recorded
 from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
@@ -423,7 +422,7 @@ def _plain(value: Any) -> Any:
     the plan refuses in its turn."""
     if type(value) is int or type(value) is str:
         return value
-    value = value.tolist() if isinstance(value, np.ndarray) else value
+    value = value.tolist() if isinstance(value, ndarray) else value
     try:
         return tuple(map(index, value)) if isinstance(value, _SEVERAL) else index(value)
     except (TypeError, ValueError):

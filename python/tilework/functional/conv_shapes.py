@@ -11,8 +11,7 @@ from functools import lru_cache
 from operator import index
 from typing import Any
 
-import numpy as np
-
+from tilework.arrays import ndarray
 from tilework.errors import error
 from tilework.functional.common import FARTHEST, room_for
 
@@ -25,7 +24,7 @@ def numbers(op: str, name: str, value: Any, rank: int, least: float) -> tuple[in
     """A number for each of `rank` axes, given as one or as a sequence; ValueError below `least` and
     where sums of such numbers could overflow."""
     try:
-        several = isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value)
+        several = isinstance(value, (tuple, list)) or (isinstance(value, ndarray) and value.ndim)
         given = tuple(map(index, value if several else (value,)))
         given *= rank if len(given) == 1 else 1
     except (TypeError, ValueError):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
+from tilework.arrays import namespace
 from tilework.devices import Device, check_device
 from tilework.errors import error
 from tilework.functional.common import number, number_of, operand, sizes, whole
@@ -218,9 +219,10 @@ def _like(
     x = operand(input, op)
     check_format(op, memory_format, x.ndim)
     wanted = x.dtype if dtype is None else dtypes.check(dtype, op)
-    array = np.empty_like(x._array, dtype=wanted)
+    xp = namespace(x._array)
+    array = xp.empty_like(x._array, dtype=wanted)
     if value is not None:
-        array[...] = number_of(op, wanted, value, "fill_value")
+        array[...] = number_of(op, wanted, value, "fill_value", xp)
     return finish(array, requires_grad, device, op)._show_format(memory_format, x)
 
 

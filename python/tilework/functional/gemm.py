@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, broadcast_shapes, namespace, ndarray
 from tilework.autograd import Op, mode, record, recorded
 from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import ops
@@ -29,10 +28,10 @@ Inputs = tuple[Any, ...]
 def _gradient_product(x: Any, y: Any, t: Tensor) -> Any:
     """x @ y, summed over the axes along which `t` was broadcast: of bfloat16 in float32."""
     shape = t._array.shape
-    leading = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    leading = broadcast_shapes(x.shape[:-2], y.shape[:-2])
     if x.dtype is not bfloat16 or leading == shape[:-2]:
         return to_shape_of(ops.matmul(x, y), t)
-    wide = np.empty((*leading, *shape[-2:]), float32)
+    wide = namespace(x).empty((*leading, *shape[-2:]), float32)
     return ops.sum_to_shape(ops.matmul(x, y, wide), shape).astype(bfloat16)
 
 
@@ -101,7 +100,7 @@ def _read_by_gradients(a: Tensor, b: Tensor) -> tuple[Storage, ...]:
 @tensor_method("__rmatmul__")
 def _reflected(self: Tensor, other: Any) -> Any:
     """`ndarray @ tensor`."""
-    if not isinstance(other, (Tensor, np.ndarray)):
+    if not isinstance(other, (Tensor, ndarray)):
         return NotImplemented
     return matmul(side(other, "matmul", "input"), self)
 
@@ -115,7 +114,7 @@ def _mismatch(op: str, x: Any, y: Any) -> ValueError:
 
 def _check_batch(x: Any, y: Any) -> None:
     try:
-        np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        broadcast_shapes(x.shape[:-2], y.shape[:-2])
     except ValueError:
         raise error(
             ValueError, "matmul", "leading axes that broadcast", f"{x.shape} and {y.shape}",
@@ -146,7 +145,7 @@ def _matmul_other_dtypes(a: Tensor, b: Tensor) -> Tensor:
             TypeError, "matmul", "one dtype", f"{a.dtype} and {b.dtype}",
             "convert one with x.to(other.dtype)",
         )  # fmt: skip
-    return fresh(np.asarray(np.matmul(a._array, b._array)))
+    return fresh(as_array(namespace(a._array).matmul(a._array, b._array)))
 
 
 @tensor_method()

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, broadcast_shapes, host, is_array, namespace, scalar
 from tilework.autograd import Op, mode, record, unrecorded
 from tilework.engines import ops
 from tilework.errors import error
@@ -33,20 +32,21 @@ Array = Any
 Inputs = tuple[Any, ...]
 
 
-def plain_key(key: Any) -> Any:
+def plain_key(key: Any, xp: Any = host) -> Any:
     """An index with the arrays of its tensors in their place, and a number for one without axes.
-    As in PyTorch, uint8 is a mask, and an empty list an index that chooses nothing."""
+    Lists become arrays of the namespace `xp`. As in PyTorch, uint8 is a mask, and an empty list an
+    index that chooses nothing."""
     if isinstance(key, tuple):
-        return tuple(plain_key(k) for k in key)
+        return tuple(plain_key(k, xp) for k in key)
     if isinstance(key, Tensor):
         key = key._array
     elif isinstance(key, list):
-        key = np.asarray(key, None if key else np.int64)
-    if isinstance(key, np.ndarray):
+        key = xp.asarray(key, dtype=None if key else dtypes.int64)
+    if is_array(key):
         if not key.ndim and key.dtype.kind in "iu":
             return int(key)
-        if key.dtype == np.uint8:
-            return key.astype(np.bool_)
+        if key.dtype == dtypes.uint8:
+            return key.astype(dtypes.bool)
     return key
 
 
@@ -58,17 +58,17 @@ def numbers_first(key: Any) -> tuple[Any, Any] | None:
     >>> numbers_first((0, slice(None), np.array([1, 2])))[0]
     (0, slice(None, None, None), slice(None, None, None))
     """
-    if not isinstance(key, tuple) or not any(k.__class__ is np.ndarray for k in key):
+    if not isinstance(key, tuple) or not any(is_array(k) for k in key):
         return None
-    if not any(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in key):
+    if not any(_is_whole(k) for k in key):
         return None
     first: list[Any] = []
     second: list[Any] = []
     for k in key:
-        if isinstance(k, np.ndarray):
+        if is_array(k):
             first += [slice(None)] * (k.ndim if k.dtype == bool else 1)
             second.append(k)
-        elif isinstance(k, (bool, np.bool_)):
+        elif _is_truth(k):
             second.append(k)
         else:
             first.append(k)
@@ -79,6 +79,17 @@ def numbers_first(key: Any) -> tuple[Any, Any] | None:
     return tuple(first), tuple(second)
 
 
+def _is_whole(k: Any) -> bool:
+    """Whether `k` is a whole number, Python's or NumPy's."""
+    if isinstance(k, scalar):
+        return k.dtype.kind in "iu"
+    return isinstance(k, int) and not isinstance(k, bool)
+
+
+def _is_truth(k: Any) -> bool:
+    return k.dtype.kind == "b" if isinstance(k, scalar) else isinstance(k, bool)
+
+
 _BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
 
 
@@ -87,32 +98,31 @@ def is_basic(key: Any) -> bool:
     parts = key if isinstance(key, tuple) else (key,)
     if _BASIC.issuperset(map(type, parts)):
         return True
-    return all(
-        k is None or k is Ellipsis or isinstance(k, (slice, int, np.integer)) for k in parts
-    ) and not any(isinstance(k, (bool, np.bool_)) for k in parts)
+    return all(k is None or k is Ellipsis or isinstance(k, slice) or _is_whole(k) for k in parts)
 
 
 def _is_distinct(key: Any) -> bool:
     """Whether no element is chosen twice: by numbers, slices and masks."""
     parts = key if isinstance(key, tuple) else (key,)
-    return all((isinstance(k, np.ndarray) and k.dtype == np.bool_) or is_basic(k) for k in parts)
+    return all((is_array(k) and k.dtype == dtypes.bool) or is_basic(k) for k in parts)
 
 
 def _scattered(array: Array, key: Any, like: Array) -> Array:
     """Zeros of the shape of `like`, with `array` added at `key`."""
     if _is_distinct(key):
-        out = np.zeros_like(like, array.dtype)
+        out = namespace(array).zeros_like(like, dtype=array.dtype)
         out[key] = array
         return out
     shape = like.shape
     key = key[0] if isinstance(key, tuple) and len(key) == 1 else key
-    if isinstance(key, np.ndarray):  # rows, the index of the first axis
-        index = key.reshape(-1).astype(np.int64, copy=False)
+    xp = namespace(array)
+    if is_array(key):  # rows, the index of the first axis
+        index = key.reshape(-1).astype(dtypes.int64, copy=False)
         if index.size and index.min() < 0:
-            index = np.where(index < 0, index + shape[0], index)
+            index = xp.where(index < 0, index + shape[0], index)
         rows = array.reshape(index.size, *shape[1:])
         return ops.index_add(rows, index, shape[0])
-    places = np.arange(like.size).reshape(shape)[key].reshape(-1)
+    places = xp.arange(like.size).reshape(shape)[key].reshape(-1)
     return ops.index_add(array.reshape(-1), places, like.size).reshape(shape)
 
 
@@ -126,7 +136,7 @@ def _index_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 def _into_slice(total: Array, mine: bool, grad: Array, key: Any, x: Tensor) -> Array:
     if total is None:
-        total = np.zeros_like(x._array, grad.dtype)
+        total = namespace(grad).zeros_like(x._array, dtype=grad.dtype)
         total[key] = grad
         return total
     if not mine:
@@ -192,7 +202,7 @@ def _index(x: Tensor, key: Any, reads: tuple[Storage, ...] = ()) -> Tensor:
             IndexError, "index", f"an index within {x.shape}", reason, "check its length and range"
         ) from None
     if is_basic(key):
-        if not isinstance(chosen, np.ndarray):
+        if isinstance(chosen, scalar):
             chosen = x._array[(*_tuple(key), ...)]
         return sliced(x, chosen, key)
     y = wrap(chosen)
@@ -205,7 +215,7 @@ def kept(key: Any) -> Any:
     """An index whose NumPy arrays nobody else can write to."""
     if isinstance(key, tuple):
         return tuple(map(kept, key))
-    return key.copy() if isinstance(key, np.ndarray) else key
+    return key.copy() if is_array(key) else key
 
 
 def _tensors(key: Any) -> tuple[Storage, ...]:
@@ -229,7 +239,7 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
     reads = _tensors(key)
     if mode.enabled and self._requires_grad:
         key = kept(key)
-    key = plain_key(key)
+    key = plain_key(key, namespace(self._array))
     two = numbers_first(key)
     return _index(self, key, reads) if two is None else _index(_index(self, two[0]), two[1], reads)
 
@@ -246,7 +256,7 @@ def _iterate(self: Tensor) -> Iterator[Tensor]:
 
 @tensor_method("__contains__")
 def _contains(self: Tensor, value: Any) -> bool:
-    return bool(np.any(np.equal(self._array, plain_key(value))))
+    return bool(namespace(self._array).equal(self._array, plain_key(value)).any())
 
 
 def _fits(index: tuple[int, ...], shape: tuple[int, ...], at: int) -> bool:
@@ -314,7 +324,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
             i.shape,
             "expand it",
         )
-    chosen = i._array.astype(np.int64, copy=False)
+    chosen = i._array.astype(dtypes.int64, copy=False)
     y = fresh(ops.gather(x._array, at, chosen))
     if mode.enabled and x._requires_grad:
         record(y, GATHER, (x,), (at, chosen), (i._storage,) if chosen is i._array else ())
@@ -353,13 +363,13 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     if mask.dtype != dtypes.bool:
         raise error(TypeError, "masked_select", "a bool mask", mask.dtype, "compare: mask != 0")
     try:
-        shape = np.broadcast_shapes(x.shape, mask.shape)
+        shape = broadcast_shapes(x.shape, mask.shape)
     except ValueError:
         raise error(
             ValueError, "masked_select", f"a mask that broadcasts with {x.shape}", mask.shape,
             "make trailing axes equal, or 1",
         ) from None  # fmt: skip
-    chosen = (np.broadcast_to(mask._array, shape),)
+    chosen = (namespace(mask._array).broadcast_to(mask._array, shape),)
     return _index(x if x.shape == shape else x.expand(shape), chosen, (mask._storage,))
 
 
@@ -390,20 +400,21 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """
     c = operand(condition, "where", "condition")
     if input is None and other is None:
-        return tuple(fresh(i) for i in np.nonzero(c._array))
+        return tuple(fresh(i) for i in c._array.nonzero())
     if c.dtype is not dtypes.bool:
         raise error(TypeError, "where", "a bool condition", c.dtype, "compare: condition != 0")
     input, other = (
-        v if isinstance(v, (int, float, np.generic)) else operand(v, "where", name)
+        v if isinstance(v, (int, float, scalar)) else operand(v, "where", name)
         for name, v in (("input", input), ("other", other))
     )
     dtype = dtypes.result_type(input, other)
+    xp = namespace(c._array)
     a, b = (
-        cast(v, dtype) if isinstance(v, Tensor) else fresh(wrapped_number("where", dtype, v))
+        cast(v, dtype) if isinstance(v, Tensor) else fresh(wrapped_number("where", dtype, v, xp))
         for v in (input, other)
     )
     try:
-        y = ordered(wrap(np.where(c._array, a._array, b._array)), c, a, b)
+        y = ordered(wrap(xp.where(c._array, a._array, b._array)), c, a, b)
     except ValueError:
         if broadcasts(c.shape, a.shape, b.shape):
             raise
@@ -435,7 +446,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
             raise error(ValueError, "masked_fill", "a 0-d value", value.shape, "use tilework.where")
         filler = cast(value, x.dtype)
     else:
-        filler = fresh(number_of("masked_fill", x.dtype, value))
+        filler = fresh(number_of("masked_fill", x.dtype, value, xp=namespace(x._array)))
     result: Tensor = where(
         mask, filler, x
     ).contiguous()  # whatever the order of axes, as in PyTorch
@@ -446,28 +457,29 @@ def _clamp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     """To x inside of the bounds, themselves included; to a bound where it is the result."""
     (x, low, high), (lowest, highest) = inputs, saved
     values = x._array
-    under = np.zeros(values.shape, bool) if lowest is None else ~(values >= lowest)
-    over = np.zeros(values.shape, bool) if highest is None else ~(values <= highest)
+    none = namespace(values).zeros(values.shape, dtypes.bool)
+    under = none if lowest is None else ~(values >= lowest)
+    over = none if highest is None else ~(values <= highest)
     found: list[Tensor | None] = [None, None, None]
     if x._requires_grad:
         found[0] = sum_to(zero_where(grad, under | over), x)
     if low is not None and low._requires_grad:
         least = values < lowest
         if highest is not None:
-            least = least & np.less(lowest, highest)
+            least = least & (lowest < highest)
         found[1] = sum_to(zero_where(grad, ~least), low)
     if high is not None and high._requires_grad:
         most = values > highest
         if lowest is not None:
-            most = most | np.less(highest, lowest)
+            most = most | (highest < lowest)
         found[2] = sum_to(zero_where(grad, ~most), high)
     return found
 
 
-def _limit(dtype: dtypes.DType, value: Any) -> Any:
+def _limit(dtype: dtypes.DType, value: Any, xp: Any) -> Any:
     if value is None or isinstance(value, Tensor):
         return None if value is None else value._array
-    return number_of("clamp", dtype, value, "limit")
+    return number_of("clamp", dtype, value, "limit", xp)
 
 
 _CLAMP = Op("clamp", differentiable=_clamp_recorded)
@@ -491,10 +503,11 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         return result
     x = cast(x, dtype)
     bounds = [cast(v, dtype) if isinstance(v, Tensor) else v for v in (min, max)]
-    values = [_limit(dtype, v) for v in bounds]
+    xp = namespace(x._array)
+    values = [_limit(dtype, v, xp) for v in bounds]
     inputs = (x, *(v if isinstance(v, Tensor) else None for v in bounds))
     given = [t for t in inputs if t is not None]
-    y = ordered(wrap(np.clip(x._array, *values)), *given)
+    y = ordered(wrap(xp.clip(x._array, *values)), *given)
     if mode.enabled and any(t._requires_grad for t in given):
         record(y, _CLAMP, inputs, tuple(values), tuple(t._storage for t in given))
     return y
@@ -520,7 +533,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             ValueError, "one_hot", f"classes in [0, {count})", f"{labels.min()} to {labels.max()}",
             "raise num_classes",
         )  # fmt: skip
-    return fresh(np.asarray(labels[..., None] == np.arange(count), np.int64))
+    return fresh(as_array(labels[..., None] == namespace(labels).arange(count), dtypes.int64))
 
 
 @tensor_method()
@@ -532,5 +545,5 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """
     x = operand(input, "nonzero")
     if as_tuple:
-        return tuple(fresh(i) for i in np.nonzero(np.atleast_1d(x._array)))
-    return fresh(np.argwhere(x._array))
+        return tuple(fresh(i) for i in namespace(x._array).atleast_1d(x._array).nonzero())
+    return fresh(namespace(x._array).argwhere(x._array))

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import address, broadcast_shapes, namespace, scalar, writeable
 from tilework.autograd import mode, no_grad
 from tilework.errors import error
 from tilework.functional import compare, order, pointwise, unary
@@ -27,7 +26,7 @@ from tilework.tensor import Tensor, fresh, next_time, tensor_method
 def check_writable(op: str, x: Tensor, *sources: Any) -> bool:
     """Whether a write to `x`, of values made of `sources`, is for the tape; RuntimeError where `x`
     may not be written."""
-    if x._storage.frozen or not x._array.flags.writeable:
+    if x._storage.frozen or not writeable(x._array):
         raise error(
             RuntimeError, op, "a tensor that may be written", "a frozen or expanded one",
             "nn.utils.unfreeze(model), or clone()",
@@ -94,7 +93,7 @@ def _store(op: str, x: Tensor, now: Tensor) -> None:
             now.dtype,
             "use the op that is not in place",
         )
-    if np.broadcast_shapes(x.shape, now.shape) != x.shape:
+    if broadcast_shapes(x.shape, now.shape) != x.shape:
         raise error(
             ValueError, op, f"values that broadcast to {x.shape}", now.shape,
             "use the op that is not in place",
@@ -157,7 +156,11 @@ def zero_(self: Tensor) -> Tensor:
 @tensor_method()
 def fill_(self: Tensor, value: Any) -> Tensor:
     """One number everywhere, in place."""
-    filler = value if isinstance(value, Tensor) else fresh(number_of("fill_", self.dtype, value))
+    filler = (
+        value
+        if isinstance(value, Tensor)
+        else fresh(number_of("fill_", self.dtype, value, xp=namespace(self._array)))
+    )
     return write_over("fill_", self, lambda x: filler.expand(x.shape), filler, keeps=False)
 
 
@@ -219,7 +222,7 @@ def _operator(name: str) -> None:
     outer = getattr(Tensor, f"__{name}__")
 
     def method(self: Tensor, other: Any) -> Tensor:
-        if not isinstance(other, (int, float, np.generic)):
+        if not isinstance(other, (int, float, scalar)):
             other = operand(other, name, "other")
         return write_over(name, self, lambda x: outer(x, other), other)
 
@@ -275,14 +278,18 @@ def _idiv(self: Tensor, other: Any) -> Tensor:
 @tensor_method("__setitem__")
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """NumPy's assignment to an index, recorded where gradients flow."""
-    plain = plain_key(key)
+    plain = plain_key(key, namespace(self._array))
     two = numbers_first(plain)
     if two is not None:
         _setitem(self[two[0]], two[1], value)
         return
     if isinstance(value, Tensor) and _is_part(value, self, plain):
         return  # the end of `x[key] += y`, which has written to the view x[key] by now
-    source = value if isinstance(value, Tensor) else fresh(values_of("setitem", self.dtype, value))
+    source = (
+        value
+        if isinstance(value, Tensor)
+        else fresh(values_of("setitem", self.dtype, value, namespace(self._array)))
+    )
     if source._array.size == 1 and source._array.ndim:
         source = source.reshape(())  # NumPy puts nothing with axes into one element
     taped = check_writable("setitem", self, source)
@@ -306,7 +313,12 @@ def _is_part(view: Tensor, x: Tensor, key: Any) -> bool:
         return False
     key = key if isinstance(key, tuple) else (key,)
     there = x._array[key if ... in key else (*key, ...)]
-    return bool(view._array.__array_interface__ == there.__array_interface__)
+    return _same_place(view._array, there)
+
+
+def _same_place(a: Any, b: Any) -> bool:
+    same = a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
+    return bool(same and address(a) == address(b))
 
 
 def _wants(other: Any) -> bool:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
@@ -93,7 +92,7 @@ def _cat_of_unlike(op: str, tensors: Any, dim: Any) -> Tensor:
     parts = [p for p in parts if p._array.shape != (0,)] or parts[:1]
     at = axis(op, dim, parts[0].ndim)
     try:
-        array = np.concatenate([p._array for p in parts], at)
+        array = namespace(parts[0]._array).concatenate([p._array for p in parts], at)
     except ValueError:
         raise error(
             ValueError, op, f"shapes alike but along dim {dim}",

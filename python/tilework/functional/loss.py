@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, broadcast_shapes, namespace
 from tilework.autograd import Op, mode, record, recorded
 from tilework.engines import ops
 from tilework.errors import error, word
@@ -76,7 +76,7 @@ def _distance_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any
 
 
 def _sign(away: Tensor, limit: float) -> Tensor:
-    return fresh(np.asarray(np.sign(away._array), away.dtype))
+    return fresh(as_array(namespace(away._array).sign(away._array), away.dtype))
 
 
 _MSE = DistanceOp("mse_loss", "square", lambda away, limit: away * 2.0)
@@ -117,7 +117,7 @@ def _unlike(op: DistanceOp, x: Tensor, t: Tensor, limit: float, reduction: str) 
             ValueError, op.name, "shapes that broadcast", f"{x.shape} and {t.shape}",
             "make trailing axes equal, or 1",
         )  # fmt: skip
-    shape = np.broadcast_shapes(x.shape, t.shape)
+    shape = broadcast_shapes(x.shape, t.shape)
     compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
     x, t = (cast(v if v.shape == shape else v.expand(shape), compute) for v in (x, t))
     return cast(_distance(op, x, t, limit, reduction), dtype)
@@ -192,13 +192,14 @@ def _cross_entropy_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequenc
     target, weight, _, ignore_index, smoothing, reduction = saved
     x = inputs[0]
     counted = target != ignore_index
-    label = np.where(counted, target, 0)
-    each = np.ones(x.shape[1]) if weight is None else weight.astype(np.float64)
-    own = np.zeros(x.shape) + each * (smoothing / x.shape[1])
-    own[np.arange(len(label)), label] += (1.0 - smoothing) * each[label]
+    xp = namespace(target)
+    label = xp.where(counted, target, 0)
+    each = xp.ones(x.shape[1]) if weight is None else weight.astype(dtypes.float64)
+    own = xp.zeros(x.shape) + each * (smoothing / x.shape[1])
+    own[xp.arange(len(label)), label] += (1.0 - smoothing) * each[label]
     total = fresh(own.sum(1, keepdims=True).astype(x.dtype))
     if reduction == "mean":
-        grad = grad / float(each[label][counted].sum() or np.nan)
+        grad = grad / float(each[label][counted].sum() or math.nan)
     scale = grad.reshape(-1, 1) if reduction == "none" else grad
     slope = (softmax(x, 1) * total - fresh(own.astype(x.dtype))) * scale
     return (zero_where(slope, ~counted[:, None]),)
@@ -280,12 +281,12 @@ def _labels(target: Tensor, classes: int, ignore_index: int, op: str) -> Any:
     if array.dtype is dtypes.bool:
         raise error(TypeError, op, "class indices", "bools", "convert with target.long()")
     if array.dtype is not dtypes.int64:
-        array = array.astype(np.int64)
+        array = array.astype(dtypes.int64)
     if array.size and (array.min() < 0 or array.max() >= classes):
         wrong = array[((array < 0) | (array >= classes)) & (array != ignore_index)]
         if wrong.size:
             raise error(
-                ValueError, op, f"classes in [0, {classes})", int(wrong.flat[0]),
+                ValueError, op, f"classes in [0, {classes})", int(wrong[0]),
                 f"relabel, or mark items to skip with ignore_index={ignore_index}",
             )  # fmt: skip
     return array
@@ -359,16 +360,16 @@ def nll_loss(
         )  # fmt: skip
     labels = _labels(t, x.shape[1], ignore_index, "nll_loss")
     counted = labels != ignore_index
-    safe = np.where(counted, labels, 0)
+    safe = namespace(labels).where(counted, labels, 0)
     dtype = x.dtype
     compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
-    scale = np.asarray(counted, compute)
+    scale = as_array(counted, compute)
     if weight is not None:
         scale *= weight._array[safe]
     picked = cast(x.gather(1, fresh(safe.reshape(-1, 1))).reshape(-1), compute)
     loss = -zero_where(picked, ~counted) * fresh(scale)  # an ignored -inf is not times 0
     if reduction == "mean":
-        return cast(loss.sum() / fresh(np.asarray(scale.sum(dtype=np.float64), compute)), dtype)
+        return cast(loss.sum() / fresh(as_array(scale.sum(dtype=dtypes.float64), compute)), dtype)
     return cast(_reduced(loss, reduction), dtype)
 
 
@@ -404,6 +405,6 @@ def binary_cross_entropy_with_logits(
 
 def _weighted(value: Tensor, weight: Tensor) -> Tensor:
     """value * weight, and 0 where the weight is, though the value be infinite."""
-    if np.isinf(value._array).any():
-        value = zero_where(value, np.equal(weight._array, 0))
+    if namespace(value._array).isinf(value._array).any():
+        value = zero_where(value, weight._array == 0)
     return value * weight

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, errstate, namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.functional.cast import cast, in_float32
@@ -18,6 +18,8 @@ from tilework.tensor import Tensor, fresh, tensor_method
 Array = Any
 Inputs = tuple[Any, ...]
 
+_TINY = float(dtypes.finfo(dtypes.float32).tiny)
+
 
 # --- var and std ---
 
@@ -25,7 +27,7 @@ Inputs = tuple[Any, ...]
 def _away(x: Array, center: tuple[Array, Array]) -> Array:
     """The distances from the mean, which is given in two parts; in its dtype."""
     mean, rest = center
-    away = ops.binary_forward("sub", np.asarray(x.astype(mean.dtype, copy=False)), mean)
+    away = ops.binary_forward("sub", x.astype(mean.dtype, copy=False), mean)
     return ops.binary_forward("sub", away, rest) if rest.any() else away
 
 
@@ -35,23 +37,24 @@ def _spread(x: Array, over: tuple[int, ...]) -> tuple[tuple[Array, Array], Array
     The mean of float32 is off by half an ulp of its own size, which is much beside small distances:
     what the distances sum to says by how much.
     """
-    count = x.dtype.type(max_one(int(np.prod([x.shape[i] for i in over]))))
+    count = x.dtype.type(max_one(math.prod([x.shape[i] for i in over])))
     mean = ops.mean(x, over, True)
     away = ops.binary_forward("sub", x, mean)
-    rest = np.asarray(ops.sum(away, over, True) / count)
+    rest = as_array(ops.sum(away, over, True) / count)
     squares = ops.sum(ops.unary_forward("square", away), over, True)
-    rest = np.asarray(np.where(np.isfinite(rest), rest, x.dtype.type(0)))
-    return (mean, rest), np.asarray(np.maximum(squares - rest * rest * count, 0))
+    xp = namespace(x)
+    rest = as_array(xp.where(xp.isfinite(rest), rest, x.dtype.type(0)))
+    return (mean, rest), as_array(xp.maximum(squares - rest * rest * count, 0))
 
 
 def _spread_in_range(x: Array, over: tuple[int, ...]) -> tuple[tuple[Array, Array], Array]:
     """_spread, of float64 where the squares of float32 leave its range."""
-    with np.errstate(all="ignore"):
+    with errstate(all="ignore"):
         center, squares = _spread(x, over)
         if x.dtype is dtypes.float32:
-            usual = (squares > np.finfo(np.float32).tiny) & (squares < np.inf)
+            usual = (squares > _TINY) & (squares < math.inf)
             if not usual.all():
-                return _spread(x.astype(np.float64), over)
+                return _spread(x.astype(dtypes.float64), over)
     return center, squares
 
 
@@ -61,14 +64,14 @@ def _spread_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     over, center, divisor, root = saved
     shape = with_axes(x.shape, over)
     dtype = center[0].dtype
-    with np.errstate(all="ignore"):
+    with errstate(all="ignore"):
         scale = grad.reshape(shape) * dtype.type(2.0 / divisor)
         if (
             root is not None
         ):  # equal values: no distance, and the limit along each line to them is 0
-            scale = np.where(root == 0, dtype.type(0), 0.5 * scale / root)
-        dx = ops.binary_forward("mul", _away(x, center), np.asarray(scale, dtype))
-        return (np.asarray(dx.astype(x.dtype, copy=False)),)
+            scale = namespace(root).where(root == 0, dtype.type(0), 0.5 * scale / root)
+        dx = ops.binary_forward("mul", _away(x, center), as_array(scale, dtype))
+        return (dx.astype(x.dtype, copy=False),)
 
 
 def _spread_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -79,7 +82,7 @@ def _spread_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     grad = grad.reshape(shape)
     if root is None:
         return (grad * away * (2.0 / divisor),)
-    flat = fresh(np.asarray(root == 0))
+    flat = fresh(as_array(root == 0))
     squares = sum(away * away, over, keepdim=True) / divisor
     deviation = squares.masked_fill(flat, 1.0).sqrt()
     return ((grad / (deviation * divisor)).masked_fill(flat, 0.0) * away,)
@@ -103,12 +106,12 @@ def _deviation(
         return result
     over = axes(op.name, dim, x.ndim)
     shape = with_axes(x.shape, over)
-    divisor = _count_or_nan(x.numel() / max_one(int(np.prod(shape))) - less)
+    divisor = _count_or_nan(x.numel() / max_one(math.prod(shape)) - less)
     center, squares = _spread_in_range(x._array, over)
-    with np.errstate(all="ignore"):
-        value = np.asarray(squares / divisor)
-        root = np.sqrt(value) if op is _STD else None
-        value = np.asarray(value if root is None else root, x.dtype)
+    with errstate(all="ignore"):
+        value = as_array(squares / divisor)
+        root = namespace(value).sqrt(value) if op is _STD else None
+        value = as_array(value if root is None else root, x.dtype)
     if not keepdim:
         value = value.reshape([n for i, n in enumerate(x.shape) if i not in over])
     y = fresh(value)
@@ -159,20 +162,21 @@ def std(
 def _ends(x: Array, value: Array, over: tuple[int, ...]) -> Array:
     """The slopes where the result is infinite: the elements that are +Inf share one equally, and
     where all are -Inf there is none."""
-    winners = (x == np.inf) & (value == np.inf)
-    return np.asarray(winners / np.maximum(winners.sum(axis=over, keepdims=True), 1), x.dtype)
+    winners = (x == math.inf) & (value == math.inf)
+    share = winners / namespace(x).maximum(winners.sum(axis=over, keepdims=True), 1)
+    return as_array(share, x.dtype)
 
 
 def _logsumexp_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]._array
     over, value, base, total = saved
     share = ops.unary_forward("exp", ops.binary_forward("sub", x, base))
-    with np.errstate(all="ignore"):
-        scale = np.asarray(grad.reshape(value.shape) / total)
+    with errstate(all="ignore"):
+        scale = as_array(grad.reshape(value.shape) / total)
     dx = ops.binary_forward("mul", share, scale)
-    ends = np.isinf(value)
+    ends = namespace(value).isinf(value)
     if ends.any():
-        dx = np.where(ends, grad.reshape(value.shape) * _ends(x, value, over), dx)
+        dx = namespace(x).where(ends, grad.reshape(value.shape) * _ends(x, value, over), dx)
     return (dx,)
 
 
@@ -181,7 +185,7 @@ def _logsumexp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[An
     over, value, base, _ = saved
     terms = (x - fresh(base)).exp()  # any base gives the same
     share = terms / sum(terms, over, keepdim=True)
-    ends = np.isinf(value)
+    ends = namespace(value).isinf(value)
     if ends.any():
         share = fresh(_ends(x._array, value, over)).where(fresh(ends), share)
     return (grad.reshape(value.shape) * share,)
@@ -211,11 +215,12 @@ def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
         return sum(x.exp(), dim, keepdim).log()  # the log of an empty sum
     array = x._array
     top = ops.max(array, over, True)
-    base = np.where(np.isinf(top), array.dtype.type(0), top)  # inf - inf would be NaN
+    xp = namespace(array)
+    base = as_array(xp.where(xp.isinf(top), array.dtype.type(0), top))  # inf - inf would be NaN
     terms = ops.unary_forward("exp", ops.binary_forward("sub", array, base))
     total = ops.sum(terms, over, True)
-    with np.errstate(all="ignore"):
-        value = np.asarray(np.log(total) + base, array.dtype)
+    with errstate(all="ignore"):
+        value = as_array(xp.log(total) + base, array.dtype)
     kept = [n for i, n in enumerate(x.shape) if i not in over]
     y = fresh(value.copy() if keepdim else value.copy().reshape(kept))
     if mode.enabled and x._requires_grad:

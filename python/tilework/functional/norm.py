@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
 from tilework.autograd import Op, mode, no_grad, record
 from tilework.engines import ops
@@ -364,7 +362,7 @@ def rms_norm(
     """
     if eps is None:
         dtype = operand(input, "rms_norm").dtype
-        eps = float(np.finfo(np.float64 if dtype is dtypes.float64 else np.float32).eps)
+        eps = float(dtypes.finfo(dtypes.float64 if dtype is dtypes.float64 else dtypes.float32).eps)
     return _trailing(_RMS_NORM, input, normalized_shape, weight, None, eps)
 
 
@@ -445,9 +443,9 @@ def instance_norm(
     groups = max(channels, 1)
     y, mean, rstd = _rows_of_any(_INSTANCE_NORM, x, weight, bias, length, groups, channels, eps)
     if mean.size:
-        wide = rstd.astype(np.float64).reshape(-1, channels)
+        wide = rstd.astype(dtypes.float64).reshape(-1, channels)
         variance = (1.0 / (wide * wide) - eps) * (length / (length - 1))
-        _move(running_mean, momentum, mean.astype(np.float64).reshape(-1, channels))
+        _move(running_mean, momentum, mean.astype(dtypes.float64).reshape(-1, channels))
         _move(running_var, momentum, variance)
     return y
 
@@ -459,5 +457,5 @@ def _move(running: Optional, momentum: float, samples: Any) -> None:
         return
     check_writable("instance_norm", running)
     array = running._array
-    array[...] = (1.0 - momentum) * array.astype(np.float64) + momentum * samples.mean(axis=0)
+    array[...] = (1.0 - momentum) * array.astype(dtypes.float64) + momentum * samples.mean(axis=0)
     written(running)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
@@ -31,7 +30,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     x = operand(input, "sort")
     if not x.ndim:
         axis("sort", dim, x.ndim)
-        return Ranked(x.clone(), fresh(np.zeros((), np.int64)))
+        return Ranked(x.clone(), fresh(namespace(x._array).zeros((), dtypes.int64)))
     at = axis("sort", dim, x.ndim)
     return _ordered(x, at, *ops.sort(x._array, at, descending))
 
@@ -54,7 +53,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
     """
     x = operand(input, "argsort")
     if not x.ndim:
-        return fresh(np.zeros((), np.int64))
+        return fresh(namespace(x._array).zeros((), dtypes.int64))
     at = axis("argsort", dim, x.ndim)
     return fresh(ops.sort(x._array, at, descending)[1])
 
@@ -95,7 +94,7 @@ _CUMSUM = Op("cumsum", _cumsum_backward, _cumsum_recorded)
 def _running_sum(array: Array, at: int, reverse: bool) -> Array:
     if dtypes.is_float(array.dtype):
         return ops.cumsum(array, at, reverse)
-    return np.cumsum(array, axis=at, dtype=np.int64)
+    return namespace(array).cumsum(array, axis=at, dtype=dtypes.int64)
 
 
 def _cumsum(x: Tensor, at: int, reverse: bool) -> Tensor:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from tilework.arrays import namespace
 from tilework.engines import ops
 
 Array = Any
@@ -44,11 +43,11 @@ def transposed(
         weight.reshape(channels, outputs * taps),
     ).reshape(images, steps, outputs, taps)
     rows = max(steps + -(-taps // stride) - 1, -(-(padding + length) // stride))
-    total = np.zeros((images, outputs, rows, stride), x.dtype)
+    total = namespace(x).zeros((images, outputs, rows, stride), x.dtype)
     for row, start in enumerate(range(0, taps, stride)):
         piece = spread[..., start : start + stride].transpose(0, 2, 1, 3)
         total[:, :, row : row + steps, : piece.shape[3]] += piece
     y = total.reshape(images, outputs, 1, rows * stride)[..., padding : padding + length]
     if bias is None:
-        return np.ascontiguousarray(y)
-    return np.ascontiguousarray(y + bias.reshape(outputs, 1, 1))
+        return ops.copy(y, False)
+    return ops.copy(y + bias.reshape(outputs, 1, 1), False)

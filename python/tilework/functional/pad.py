@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error, word
 from tilework.functional.common import number_of, operand, room_for, sizes
 from tilework.functional.join import cat, narrow
+from tilework.layout import inverse
 from tilework.tensor import Tensor, fresh
 
 Pairs = list[tuple[int, int]]
@@ -70,11 +70,11 @@ def pad(
 
 def _constant(inner: Tensor, grown: Pairs, value: float) -> Tensor:
     x = inner._array
-    # np.pad gives C order: in the axes' order of memory that is the layout of x.
+    # pad gives C order: in the axes' order of memory that is the layout of x.
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
-    filler = number_of("pad", x.dtype, value)
-    filled = np.pad(x.transpose(order), [grown[i] for i in order], constant_values=filler)
-    y = fresh(filled.transpose(np.argsort(order)))
+    filler = number_of("pad", x.dtype, value).item()
+    filled = namespace(x).pad(x.transpose(order), [grown[i] for i in order], constant_values=filler)
+    y = fresh(filled.transpose(inverse(order)))
     if mode.enabled and inner._requires_grad:
         kept = tuple(slice(b, b + n) for (b, _), n in zip(grown, inner.shape, strict=True))
         record(y, _PAD, (inner,), kept)

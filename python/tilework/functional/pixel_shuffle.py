@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
-import numpy as np
-
+from tilework.arrays import namespace
 from tilework.autograd import Op, record
 from tilework.autograd import mode as grad_mode
 from tilework.errors import error
@@ -28,7 +28,7 @@ def _shuffled(x: Array, r: int, channels_last: bool) -> Array:
         moved = split.transpose(0, 1, 4, 2, 5, 3).copy()
         return moved.reshape(*lead, height * r, width * r, c).transpose(0, 3, 1, 2)
     split = x.reshape(*lead, c, r, r, height, width)
-    y = np.empty((*lead, c, height, r, width, r), x.dtype)
+    y = namespace(x).empty((*lead, c, height, r, width, r), x.dtype)
     for j in range(r):
         y[..., j] = split[..., j, :, :].swapaxes(-3, -2)
     return y.reshape(*lead, c, height * r, width * r)
@@ -39,13 +39,13 @@ def _unshuffled(x: Array, r: int, channels_last: bool) -> Array:
     height, width = height // r, width // r
     if channels_last:
         split = x.transpose(0, 2, 3, 1).reshape(*lead, height, r, width, r, c)
-        y = np.empty((*lead, height, width, c, r, r), x.dtype)
+        y = namespace(x).empty((*lead, height, width, c, r, r), x.dtype)
         for image, parts in zip(y, split, strict=True):  # whose r * r passes a cache may hold
-            for i, j in np.ndindex(r, r):
+            for i, j in product(range(r), repeat=2):
                 image[..., i, j] = parts[:, i, :, j]
         return y.reshape(*lead, height, width, c * r * r).transpose(0, 3, 1, 2)
     split = x.reshape(*lead, c, height, r, width, r)
-    y = np.empty((*lead, c, r, r, height, width), x.dtype)
+    y = namespace(x).empty((*lead, c, r, r, height, width), x.dtype)
     for j in range(r):
         y[..., j, :, :] = split[..., j].swapaxes(-3, -2)
     return y.reshape(*lead, c * r * r, height, width)

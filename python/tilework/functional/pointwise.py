@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, namespace, ndarray, scalar
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error, word
@@ -18,7 +19,6 @@ from tilework.functional.common import (
     operand,
     ordered,
     side,
-    wrap,
     wrapped_number,
 )
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -39,7 +39,7 @@ class BinaryOp(Op):
     def __init__(
         self,
         name: str,
-        on_integers: Callable[..., Array],
+        on_integers: str,
         reads: str,
         backward: Callable[..., Sequence[Any]] | None,
         differentiable: Callable[..., Sequence[Any]],
@@ -152,14 +152,16 @@ def _base_gradient(grad: Array, x: Any, y: Any) -> Array:
     where the power has vanished under an infinite y."""
     if isinstance(y, float):
         if y == 0.0:
-            return np.zeros_like(grad)
+            return namespace(grad).zeros_like(grad)
         if y in _NAMED:
             return ops.unary_backward(_NAMED[y], grad, x)
-    less = ops.binary_forward("sub", y, 1.0) if isinstance(y, np.ndarray) else y - 1.0
+    less = y - 1.0 if isinstance(y, float) else ops.binary_forward("sub", y, 1.0)
     power = ops.binary_forward("pow", x, less)
     dx = ops.binary_forward("mul", ops.binary_forward("mul", power, y), grad)
-    dead = np.equal(y, 0)
-    if np.isinf(y).any():
+    if isinstance(y, float):  # and not 0
+        return _zero_where(power == 0, dx) if math.isinf(y) else dx
+    dead = y == 0
+    if namespace(y).isinf(y).any():
         dead = dead | (power == 0)
     return _zero_where(dead, dx)
 
@@ -167,18 +169,18 @@ def _base_gradient(grad: Array, x: Any, y: Any) -> Array:
 def _exponent_gradient(grad: Array, x: Any, y: Array, power: Array) -> Array:
     """grad * x^y * log(x), but 0 where x is 0 and y not negative, and where the power of an
     infinite x has vanished."""
-    base = x if isinstance(x, np.ndarray) else np.asarray(x, y.dtype)
+    base = namespace(y).asarray(x, dtype=y.dtype) if isinstance(x, float) else x
     slope = ops.binary_forward("mul", power, ops.unary_forward("log", base))
     return ops.binary_forward("mul", grad, _zero_where(_vanished(base, y, power), slope))
 
 
 def _vanished(base: Array, exponent: Array, power: Array) -> Array:
     """Where an infinite logarithm meets a power of 0, or 0^0."""
-    return (np.isinf(base) & (power == 0)) | (np.equal(base, 0) & (exponent >= 0))
+    return (namespace(base).isinf(base) & (power == 0)) | ((base == 0) & (exponent >= 0))
 
 
 def _zero_where(dead: Array, x: Array) -> Array:
-    return np.where(dead, x.dtype.type(0), x) if dead.any() else x
+    return namespace(x).where(dead, x.dtype.type(0), x) if dead.any() else x
 
 
 def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -187,10 +189,15 @@ def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     if isinstance(a, Tensor) and a._requires_grad:
         # b * a^(b-1), but 0 as _base_gradient says.
         power = _binary(_POW, a, b - 1)
-        exponent = getattr(b, "_array", b)
-        flat = np.equal(exponent, 0) | (np.isinf(exponent) & (power._array == 0))
+        if isinstance(b, Tensor):
+            exponent = b._array
+            infinite = namespace(exponent).isinf(exponent)
+            flat = (exponent == 0) | (infinite & (power._array == 0))
+        else:
+            found = power._array
+            flat = found == 0 if math.isinf(b) else namespace(found).full(found.shape, b == 0)
         if flat.any():  # of a base of 1: no infinite slope is multiplied by 0 further down
-            power = _binary(_POW, a.masked_fill(fresh(flat), 1.0), b - 1)
+            power = _binary(_POW, a.masked_fill(fresh(as_array(flat)), 1.0), b - 1)
         da = sum_to(zero_where(grad * (b * power), flat), a)
     if isinstance(b, Tensor) and b._requires_grad:
         # a^b * log(a), but 0 as _exponent_gradient says.
@@ -198,7 +205,7 @@ def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         power = _binary(_POW, base, b)
         flat = _vanished(base._array, b._array, power._array)
         if flat.any():
-            base = base.masked_fill(fresh(flat), 1.0)
+            base = base.masked_fill(fresh(as_array(flat)), 1.0)
             power = _binary(_POW, base, b)
         db = sum_to(zero_where(grad * (power * base.log()), flat), b)
     return da, db
@@ -206,25 +213,26 @@ def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 def full_like_number(number: float, model: Tensor) -> Tensor:
     """A 0-d tensor of `number` in the dtype of `model`."""
-    return fresh(np.asarray(number, model.dtype))
+    return fresh(namespace(model._array).asarray(number, dtype=model.dtype))
 
 
 def zero_where(x: Tensor, drop: Any) -> Tensor:
     """`x` with 0 where `drop`, even where it is NaN or infinite."""
-    if not np.any(drop):
+    if not drop.any():
         return x
-    return x.masked_fill(fresh(np.broadcast_to(np.asarray(drop), x.shape)), 0.0)
+    drop = as_array(drop)
+    return x.masked_fill(fresh(namespace(drop).broadcast_to(drop, x.shape)), 0.0)
 
 
-def _pick_recorded(loses: Callable[[Array, Array], Array]) -> Callable[..., Sequence[Any]]:
+def _pick_recorded(loses: Callable[[Any, Any], Any]) -> Callable[..., Sequence[Any]]:
     """The backward of maximum and minimum: to the winner, by halves where the sides are equal, to
     both where one is NaN."""
 
     def backward(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         (a, b), (x, y) = inputs, _values(inputs, saved)
-        ties = np.equal(x, y)
+        ties = x == y
         if ties.any():
-            grad = (grad * 0.5).where(fresh(np.asarray(ties)), grad)
+            grad = (grad * 0.5).where(fresh(as_array(ties)), grad)
         da = db = None
         if a is not None and a._requires_grad:
             da = sum_to(zero_where(grad, loses(x, y)), a)
@@ -235,13 +243,13 @@ def _pick_recorded(loses: Callable[[Array, Array], Array]) -> Callable[..., Sequ
     return backward
 
 
-_ADD = BinaryOp("add", np.add, "none", _add_backward, _add_recorded)
-_SUB = BinaryOp("sub", np.subtract, "none", _sub_backward, _sub_recorded)
-_MUL = BinaryOp("mul", np.multiply, "other", _mul_backward, _mul_recorded)
-_DIV = BinaryOp("div", np.true_divide, "divisor", _div_backward, _div_recorded)
-_POW = BinaryOp("pow", np.power, "both", _pow_backward, _pow_recorded)
-_MAXIMUM = BinaryOp("maximum", np.maximum, "both", None, _pick_recorded(np.less))
-_MINIMUM = BinaryOp("minimum", np.minimum, "both", None, _pick_recorded(np.greater))
+_ADD = BinaryOp("add", "add", "none", _add_backward, _add_recorded)
+_SUB = BinaryOp("sub", "subtract", "none", _sub_backward, _sub_recorded)
+_MUL = BinaryOp("mul", "multiply", "other", _mul_backward, _mul_recorded)
+_DIV = BinaryOp("div", "true_divide", "divisor", _div_backward, _div_recorded)
+_POW = BinaryOp("pow", "power", "both", _pow_backward, _pow_recorded)
+_MAXIMUM = BinaryOp("maximum", "maximum", "both", None, _pick_recorded(operator.lt))
+_MINIMUM = BinaryOp("minimum", "minimum", "both", None, _pick_recorded(operator.gt))
 
 
 def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
@@ -285,9 +293,9 @@ def _reads(op: BinaryOp, a: Tensor, b: Tensor) -> tuple[Any, ...]:
 
 def _check_broadcast(op: Op, x: Any, y: Any) -> None:
     """Says what a ValueError was about, where it was about the shapes."""
-    if not broadcasts(np.shape(x), np.shape(y)):
+    if not broadcasts(x.shape, y.shape):
         raise error(
-            ValueError, op.name, "shapes that broadcast", f"{np.shape(x)} and {np.shape(y)}",
+            ValueError, op.name, "shapes that broadcast", f"{x.shape} and {y.shape}",
             "make trailing axes equal, or 1",
         ) from None  # fmt: skip
 
@@ -297,7 +305,7 @@ def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
     if not (isinstance(a, Tensor) or isinstance(b, Tensor)):
         return _binary(op, side(a, op.name, "input"), b)
     tensor, number = (a, b) if isinstance(a, Tensor) else (b, a)
-    if isinstance(number, np.generic):
+    if isinstance(number, scalar):
         dtypes.check(number.dtype, op.name)
         number = number.item()
     if not isinstance(number, (int, float)):
@@ -334,21 +342,22 @@ def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
         compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
         wide = [cast(t, compute) if isinstance(t, Tensor) else float(t) for t in (a, b)]
         return cast(_binary(op, *wide), dtype)
+    xp = namespace((a if isinstance(a, Tensor) else b)._array)
     x, y = (
         t._array.astype(dtype, copy=False)
         if isinstance(t, Tensor)
-        else wrapped_number(op.name, dtype, t)
+        else wrapped_number(op.name, dtype, t, xp)
         for t in (a, b)
     )
-    if op is _POW and isinstance(b, Tensor) and np.any(np.less(y, 0)):
-        return wrap(np.asarray(_integer_power(x, y), dtype))
-    if op is _POW and np.any(np.less(y, 0)):
+    if op is _POW and isinstance(b, Tensor) and (y < 0).any():
+        return fresh(as_array(_integer_power(x, y), dtype))
+    if op is _POW and (y < 0).any():
         raise error(
             ValueError, "pow", "non-negative exponents of integers", "a negative one",
             "convert the base with x.float()",
         )  # fmt: skip
     try:
-        return ordered(wrap(np.asarray(op.on_integers(x, y), dtype)), a, b)
+        return ordered(fresh(as_array(getattr(xp, op.on_integers)(x, y), dtype)), a, b)
     except ValueError:
         _check_broadcast(op, x, y)
         raise
@@ -356,15 +365,16 @@ def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
 
 def _integer_power(x: Array, y: Array) -> Array:
     """x^y of integers, of which the reciprocal of all but 1 and -1 is 0."""
-    odd = np.where(y % 2 == 1, -1, 1)
-    reciprocal = np.where(x == 1, 1, np.where(x == -1, odd, 0))
-    return np.where(y < 0, reciprocal, np.power(x, np.maximum(y, 0)))
+    xp = namespace(x)
+    odd = xp.where(y % 2 == 1, -1, 1)
+    reciprocal = xp.where(x == 1, 1, xp.where(x == -1, odd, 0))
+    return xp.where(y < 0, reciprocal, xp.power(x, xp.maximum(y, 0)))
 
 
 def _operator(op: BinaryOp, a: Any, b: Any) -> Any:
     """_binary for Python's operators, which must refuse strangers by NotImplemented."""
     other = b if isinstance(a, Tensor) else a
-    if not isinstance(other, (Tensor, int, float, np.generic, np.ndarray)):
+    if not isinstance(other, (Tensor, int, float, scalar, ndarray)):
         return NotImplemented
     return _binary(op, a, b)
 
@@ -451,7 +461,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 
 
 def _no_slope(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return tuple(None if t is None else fresh(np.zeros_like(t._array)) for t in inputs)
+    return tuple(
+        None if t is None else fresh(namespace(t._array).zeros_like(t._array)) for t in inputs
+    )
 
 
 _ROUNDED_DIV = Op("div", differentiable=_no_slope)
@@ -463,7 +475,8 @@ def _quotient(x: Tensor, other: Any, rounding_mode: str) -> Tensor:
     if rounding_mode == "floor":
         y = floor
     elif dtypes.is_float(floor.dtype):
-        y = fresh(np.asarray(np.trunc(_binary(_DIV, x, other)._array), floor.dtype))
+        exact = _binary(_DIV, x, other)._array
+        y = fresh(as_array(namespace(exact).trunc(exact), floor.dtype))
     else:
         inexact = (floor * other) != x
         y = floor + (inexact & (floor < 0)).to(floor.dtype)

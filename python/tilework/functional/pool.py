@@ -11,9 +11,8 @@ from functools import lru_cache
 from operator import index
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.engines.windows import Table, outputs
@@ -506,8 +505,9 @@ def max_unpool2d(
             ValueError, "max_unpool2d", f"indices within a plane of {plane}",
             f"{spots.min()} to {spots.max()}", "give output_size",
         )  # fmt: skip
-    out = np.zeros((n, c, area), array.dtype)
-    np.put_along_axis(out, spots, array.reshape(n, c, -1), 2)
+    xp = namespace(array)
+    out = xp.zeros((n, c, area), array.dtype)
+    xp.put_along_axis(out, spots, array.reshape(n, c, -1), 2)
     y = fresh(out.reshape(x.shape[:-2] + plane))
     if mode.enabled and x._requires_grad:
         record(y, _UNPOOL, (x,), fresh(spots), (at._storage,))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
+from tilework.arrays import as_array, broadcast_shapes, errstate, namespace
 from tilework.autograd import Op, mode, record
 from tilework.devices import Device
 from tilework.engines import ops
@@ -21,6 +22,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.creation import finish, shape_of
+from tilework.layout import inverse
 from tilework.tensor import Tensor, fresh
 
 
@@ -136,8 +138,8 @@ def _drawn(
 
 def _rounded_down(array: Any) -> Any:
     """float32 numbers of 0 and above as bfloat16, none of them larger than it was."""
-    upper_half = array.view(np.uint32) >> np.uint32(16)
-    return upper_half.astype(np.uint16).view(dtypes.bfloat16)
+    upper_half = array.view("uint32") >> 16
+    return upper_half.astype("uint16").view(dtypes.bfloat16)
 
 
 def uniform_between(shape: Any, dtype: Any, low: float, high: float) -> Any:
@@ -148,7 +150,7 @@ def uniform_between(shape: Any, dtype: Any, low: float, high: float) -> Any:
     low, high = number("uniform_", "low", low), number("uniform_", "high", high)
     if not dtypes.is_float(dtype):
         raise error(TypeError, "uniform_", "a float dtype", dtype, "use randint for integers")
-    with np.errstate(over="ignore"):
+    with errstate(over="ignore"):
         first, end = dtype.type(low), dtype.type(high)
         if not (low <= high and np.isfinite(first) and np.isfinite(dtype.type(high - low))):
             raise error(
@@ -163,7 +165,7 @@ def uniform_between(shape: Any, dtype: Any, low: float, high: float) -> Any:
         array = ops.narrow(array)
     # Far from 0 the sum may be rounded up, to the bound that is excluded.
     last = max(np.nextafter(end, first), first)
-    return np.minimum(array, last, out=array)
+    return namespace(array).minimum(array, last, out=array)
 
 
 def rand(
@@ -248,10 +250,10 @@ def randint(
             f"stay between {least} and {most}, or take a wider dtype",
         )  # fmt: skip
     shape = shape_of("randint", (), size)
-    bits = ops.random_bits(shape, *_generator.next()).astype(np.uint64)
+    bits = ops.random_bits(shape, *_generator.next()).astype("uint64")
     # The high half of the product: even to within 2**-32, with no modulo's bias to small numbers.
     drawn = (bits * np.uint64(end - first)) >> np.uint64(32)
-    array = np.asarray((drawn.astype(np.int64) + first).astype(wanted))
+    array = as_array((drawn.astype(dtypes.int64) + first).astype(wanted))
     return finish(array, requires_grad, device, "randint")
 
 
@@ -273,7 +275,7 @@ def randperm(n: int, *, dtype: Any = None, device: Device = None) -> Tensor:
     """
     (count,) = shape_of("randperm", (n,))
     keys = ops.random_bits((2 * count,), *_generator.next()).astype(np.uint64)
-    order = np.argsort((keys[:count] << np.uint64(32)) | keys[count:], kind="stable")
+    order = namespace(keys).argsort((keys[:count] << np.uint64(32)) | keys[count:], kind="stable")
     wanted = dtypes.int64 if dtype is None else dtypes.check(dtype, "randperm")
     return finish(order.astype(wanted, copy=False), False, device, "randperm")
 
@@ -291,7 +293,7 @@ def normal(
     given = [v for v in (mean, std) if isinstance(v, Tensor)]
     if not given and size is None:
         raise error(TypeError, "normal", "size beside numbers", "none", "give size=(...)")
-    shape = np.broadcast_shapes(*(t.shape for t in given)) if size is None else size
+    shape = broadcast_shapes(*(t.shape for t in given)) if size is None else size
     wanted = dtypes.result_type(*given) if given and dtype is None else dtype
     drawn = _drawn("normal", shape_of("normal", (), shape), wanted, device, False)
     made: Tensor = (drawn * std + mean).detach()
@@ -322,8 +324,9 @@ def _laid_out(array: Any, strides: tuple[int, ...]) -> Any:
     """`array` in a dense layout of these strides: the mask goes by the order in memory."""
     if array.strides == strides:
         return array
-    order = np.argsort([-s for s in strides], kind="stable")
-    laid = np.empty([array.shape[i] for i in order], array.dtype).transpose(np.argsort(order))
+    order = sorted(range(array.ndim), key=lambda i: -strides[i])
+    shape = [array.shape[i] for i in order]
+    laid = namespace(array).empty(shape, array.dtype).transpose(inverse(order))
     laid[...] = array
     return laid
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, broadcast_shapes, namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
@@ -42,7 +41,7 @@ def _sum_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]._array
     # A dense array: the next backward reads it many times, a broadcast view would be walked by
     # steps.
-    out = np.empty_like(x)
+    out = namespace(x).empty_like(x)
     out[...] = grad.reshape(with_axes(x.shape, saved))
     return (out,)
 
@@ -54,7 +53,7 @@ def _sum_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 def _mean_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     count = inputs[0]._array.size / max_one(grad.size)
-    return _sum_backward(np.asarray(grad / grad.dtype.type(count)), inputs, saved)
+    return _sum_backward(as_array(grad / grad.dtype.type(count)), inputs, saved)
 
 
 def _mean_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -88,7 +87,7 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
         if x.dtype is dtypes.bfloat16:
             result: Tensor = in_float32(sum, x, dim, keepdim)
             return result
-        return wrap(x._array.sum(axis=over, keepdims=keepdim, dtype=np.int64))
+        return wrap(x._array.sum(axis=over, keepdims=keepdim, dtype=dtypes.int64))
     y = fresh(ops.sum(x._array, over, keepdim))
     if mode.enabled and x._requires_grad:
         record(y, _SUM, (x,), over)
@@ -139,7 +138,7 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     if shape == self.shape:
         return self
     try:
-        fits = np.broadcast_shapes(shape, self.shape) == self.shape
+        fits = broadcast_shapes(shape, self.shape) == self.shape
     except ValueError:
         fits = False
     if not fits:
@@ -150,7 +149,7 @@ def sum_to_size(self: Tensor, *size: Any) -> Tensor:
     if not dtypes.is_float(self._array.dtype):
         front = self.ndim - len(shape)
         over = (*range(front), *(front + i for i, n in enumerate(shape) if n == 1))
-        return wrap(self._array.sum(axis=over, dtype=np.int64)).reshape(shape)
+        return wrap(self._array.sum(axis=over, dtype=dtypes.int64)).reshape(shape)
     if self._array.dtype.kind != "f":
         result: Tensor = in_float32(sum_to_size, self, *shape)
         return result
@@ -169,10 +168,12 @@ def _extreme_gradient(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]
     over, values = saved
     shape = with_axes(x.shape, over)
     values = values.reshape(shape)
-    winners = np.equal(x._array, values)
-    if np.isnan(values).any():
-        winners |= np.isnan(x._array) & np.isnan(values)
-    count = fresh(np.asarray(winners.sum(axis=over, keepdims=True), grad.dtype))
+    xp = namespace(values)
+    winners = as_array(x._array == values)
+    lost = xp.isnan(values)
+    if lost.any():
+        winners |= xp.isnan(x._array) & lost
+    count = fresh(as_array(winners.sum(axis=over, keepdims=True), grad.dtype))
     share = (grad.reshape(shape) / count).expand(x.shape)
     return (share.masked_fill(fresh(~winners), 0.0),)
 
@@ -195,8 +196,8 @@ def _extreme(op: Op, input: Any, dim: Dim, keepdim: bool) -> Tensor:
         result: Tensor = in_float32(amax if op is _AMAX else amin, x, dim, keepdim)
         return result
     else:
-        function = np.max if op is _AMAX else np.min
-        y = wrap(function(x._array, axis=over, keepdims=keepdim))
+        function = x._array.max if op is _AMAX else x._array.min
+        y = wrap(function(axis=over, keepdims=keepdim))
     if mode.enabled and x._requires_grad:
         record(y, op, (x,), (over, y._array), (x._storage, y._storage))
     return y
@@ -264,15 +265,16 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return _along("min", input, dim, keepdim, argmin(input, dim, keepdim=True))
 
 
-def _arg(op: str, function: Any, input: Any, dim: int | None, keepdim: bool) -> Tensor:
+def _arg(op: str, input: Any, dim: int | None, keepdim: bool) -> Tensor:
     x = operand(input, op)
     if not (x.numel() if dim is None else x.shape[axis(op, dim, x.ndim)] if x.ndim else 1):
         raise error(ValueError, op, "at least one element", x.shape, "guard the empty case")
     array = ops.widen(x._array) if x.dtype is dtypes.bfloat16 else x._array
+    function = array.argmax if op == "argmax" else array.argmin
     if dim is None or not x.ndim:
-        found = function(array)
-        return wrap(np.reshape(found, (1,) * x.ndim) if keepdim else found)
-    return wrap(function(array, axis=dim, keepdims=keepdim))
+        found = as_array(function())
+        return fresh(found.reshape((1,) * x.ndim) if keepdim else found)
+    return wrap(function(axis=dim, keepdims=keepdim))
 
 
 @tensor_method()
@@ -283,7 +285,7 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> tw.argmax(tw.tensor([[1.0, 5.0], [3.0, 2.0]]), dim=1)
     tensor([1, 0])
     """
-    return _arg("argmax", np.argmax, input, dim, keepdim)
+    return _arg("argmax", input, dim, keepdim)
 
 
 @tensor_method()
@@ -294,7 +296,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     >>> tw.argmin(tw.tensor([[1.0, 5.0], [3.0, 2.0]]), dim=1)
     tensor([0, 1])
     """
-    return _arg("argmin", np.argmin, input, dim, keepdim)
+    return _arg("argmin", input, dim, keepdim)
 
 
 # --- truth ---
@@ -309,7 +311,7 @@ def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     tensor(False)
     """
     x = operand(input, "all")
-    return wrap(np.all(x._array, axis=axes("all", dim, x.ndim), keepdims=keepdim))
+    return wrap(x._array.all(axis=axes("all", dim, x.ndim), keepdims=keepdim))
 
 
 @tensor_method()
@@ -321,4 +323,4 @@ def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     tensor(True)
     """
     x = operand(input, "any")
-    return wrap(np.any(x._array, axis=axes("any", dim, x.ndim), keepdims=keepdim))
+    return wrap(x._array.any(axis=axes("any", dim, x.ndim), keepdims=keepdim))

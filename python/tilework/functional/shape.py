@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record, unrecorded
 from tilework.engines import ops
 from tilework.errors import error
@@ -20,6 +19,7 @@ from tilework.layout import (
     channels_last,
     check_format,
     contiguous_format,
+    inverse,
     layout_of,
     preserve_format,
     resolved,
@@ -41,6 +41,11 @@ def _viewed(x: Tensor, array: Array, op: Op, saved: Any = None) -> Tensor:
 
 
 # --- reshape ---
+
+
+def _shares(found: Array, array: Array) -> bool:
+    """Whether what a reshape gave is a view."""
+    return bool(namespace(array).may_share_memory(found, array))
 
 
 def _reshape_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -109,7 +114,7 @@ def _reshaped(op: str, x: Tensor, size: tuple[Any, ...]) -> Tensor:
             raise ValueError
         if layout is NATURAL or (array.flags.c_contiguous and layout is None):
             found = _seen_or_copied(array, wanted)
-            if array.flags.c_contiguous or np.may_share_memory(found, array):
+            if array.flags.c_contiguous or _shares(found, array):
                 return _viewed(x, found, _RESHAPE)
         else:
             found = _shown_in(x, wanted)
@@ -139,7 +144,7 @@ def _shown_in(x: Tensor, wanted: tuple[int, ...]) -> Array | None:
         array, storage = x._array, x._storage
         if storage.layout is None:  # x alone is here, and shows C order: a copy may take its place
             found = array.reshape(wanted)
-            if not np.may_share_memory(found, array):
+            if not _shares(found, array):
                 found.flags.writeable = array.flags.writeable or not storage.frozen
                 _replace(x, found.reshape(array.shape))
             return found
@@ -149,7 +154,7 @@ def _shown_in(x: Tensor, wanted: tuple[int, ...]) -> Array | None:
         if not can_view(array.shape, x._strides(), shape):
             return None
         found = array.reshape(shape)
-        if not np.may_share_memory(found, array):
+        if not _shares(found, array):
             x._lay_naturally()
             found = x._array.reshape(shape)
         return found
@@ -243,19 +248,11 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 
 
 def _permute_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return (grad.transpose(_inverse(saved)),)
+    return (grad.transpose(inverse(saved)),)
 
 
 def _permute_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return (permute(grad, *_inverse(saved)),)
-
-
-def _inverse(order: Sequence[int]) -> list[int]:
-    """The order of axes that undoes one, whose axes may count from the end."""
-    back = [0] * len(order)
-    for i, at in enumerate(order):
-        back[at] = i
-    return back
+    return (permute(grad, *inverse(saved)),)
 
 
 _PERMUTE = Op("permute", _permute_backward, _permute_recorded)
@@ -384,7 +381,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     fronted = (1,) * (len(wanted) - x.ndim) + x.shape
     wanted = tuple(have if n == -1 else n for have, n in zip(fronted, wanted, strict=False))
     try:
-        array = np.broadcast_to(x._array, wanted)
+        array = namespace(x._array).broadcast_to(x._array, wanted)
         if array.shape == fronted:  # nothing repeats, so it may be written
             array = x._array[(None,) * (len(wanted) - x.ndim) + (...,)]
     except ValueError:

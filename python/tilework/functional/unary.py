@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error, word
@@ -60,6 +60,15 @@ def _unary(op: UnaryOp, input: Any) -> Tensor:
     return y
 
 
+# Of integers; a bool's square is a number.
+_EXACT: dict[str, Callable[[Any], Any]] = {
+    "relu": lambda a: namespace(a).maximum(a, 0),
+    "abs": operator.abs,
+    "neg": operator.neg,
+    "square": lambda a: namespace(a).square(a.astype("int64") if a.dtype.kind == "b" else a),
+}
+
+
 def _not_float32(op: UnaryOp, x: Tensor) -> Tensor:
     if x.dtype is dtypes.bfloat16:
         result: Tensor = in_float32(_unary_of(op), x)
@@ -67,13 +76,7 @@ def _not_float32(op: UnaryOp, x: Tensor) -> Tensor:
     if op.name in ("relu", "abs", "neg", "square"):
         if x.dtype is dtypes.bool and op is not SQUARE:
             raise error(TypeError, op.name, "numbers", "bools", "convert with x.long()")
-        exact: dict[str, Callable[[Any], Any]] = {
-            "relu": lambda a: np.maximum(a, 0),
-            "abs": np.abs,
-            "neg": np.negative,
-            "square": lambda a: np.square(a, dtype=np.int64 if a.dtype.kind == "b" else a.dtype),
-        }
-        return fresh(np.asarray(exact[op.name](x._array)))._keep_order(x)
+        return fresh(as_array(_EXACT[op.name](x._array)))._keep_order(x)
     return _unary(op, cast(x, dtypes.float32))
 
 
@@ -182,7 +185,7 @@ def _relu_chain(grad: Tensor, x: Tensor) -> Tensor:
 
 
 def _abs_chain(grad: Tensor, x: Tensor) -> Tensor:
-    return zero_where(grad * fresh(np.asarray(np.sign(x._array))), x._array == 0)
+    return zero_where(grad * fresh(as_array(namespace(x._array).sign(x._array))), x._array == 0)
 
 
 def _exp_chain(grad: Tensor, x: Tensor) -> Tensor:

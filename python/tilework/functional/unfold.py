@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import in_float32
@@ -62,7 +61,7 @@ class _Windows:
 def _unfolded(x: Array, windows: _Windows) -> Array:
     """(N, C, H, W) to (N, C * taps, count)."""
     n, c = x.shape[:2]
-    columns = np.zeros((n, c, *windows.kernel, *windows.out), x.dtype)
+    columns = namespace(x).zeros((n, c, *windows.kernel, *windows.out), x.dtype)
     for there, here in windows.met() if x.size else ():
         columns[there] = x[here]
     return columns.reshape(n, c * windows.taps, windows.count)
@@ -72,7 +71,7 @@ def _folded(y: Array, windows: _Windows) -> Array:
     """(N, C * taps, count) to (N, C, H, W)."""
     n, channels = y.shape[0], y.shape[1] // windows.taps
     split = y.reshape(n, channels, *windows.kernel, *windows.out)
-    image = np.zeros((n, channels, *windows.size), y.dtype)
+    image = namespace(y).zeros((n, channels, *windows.size), y.dtype)
     for there, here in windows.met() if y.size else ():
         image[here] += split[there]
     return image

@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tilework import dtypes
+from tilework.arrays import as_array, namespace
 from tilework.engines.windows import Table, expanded
 
 
@@ -93,14 +94,16 @@ def with_divisor(rows: Table, cols: Table, divisor: int) -> tuple[Table, Table]:
     return rows, cols
 
 
-def flat_indices(positions: NDArray[Any], rows: Table, cols: Table, width: int) -> NDArray[Any]:
+def flat_indices(positions: Any, rows: Table, cols: Table, width: int) -> Any:
     """Where in the flat plane the inputs lie that are at `positions` (..., H, W) in their windows,
     counted row by row."""
-    rows, cols = expanded(rows), expanded(cols)
-    taps = np.maximum(cols[:, 2], 1)
-    row, col = np.divmod(positions.astype(np.int64), taps)
+    xp = namespace(positions)
+    rows, cols = xp.asarray(expanded(rows)), xp.asarray(expanded(cols))
+    taps = xp.maximum(cols[:, 2], 1)
+    at = positions.astype(dtypes.int64)
+    row = at // taps
     y = rows[:, 0, None] + row * rows[:, 1, None]
-    return np.asarray(y * width + cols[:, 0] + col * cols[:, 1])
+    return as_array(y * width + cols[:, 0] + (at - row * taps) * cols[:, 1])
 
 
 def _frozen(table: Table) -> Table:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from tilework import dtypes
+from tilework.arrays import namespace
 from tilework.autograd import no_grad
 from tilework.devices import Device, check_device, names_device, no_cuda
 from tilework.errors import error
@@ -375,7 +376,7 @@ class Module:
             if set_to_none:
                 p._grad = None
             elif p.grad is not None:
-                p.grad = fresh(np.zeros_like(p._array))
+                p.grad = fresh(namespace(p._array).zeros_like(p._array))
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Calls fn on all modules, children first; returns this one."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
 from tilework import dtypes
+from tilework.arrays import namespace, ndarray, writeable
 from tilework.autograd import enable_grad
 from tilework.engines import ops
 from tilework.errors import error
@@ -107,7 +107,7 @@ class Optimizer:
                 continue
             for p in group["params"]:
                 if p.grad is not None:
-                    p.grad = fresh(np.zeros_like(p._array))
+                    p.grad = fresh(namespace(p._array).zeros_like(p._array))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates the parameters that have gradients; returns what `closure` (run first) gives."""
@@ -219,7 +219,7 @@ class Optimizer:
         """The array of one kind of state; zeros, noted in `made`, where there is none yet."""
         value = state.get(name)
         if value is None:
-            made[name] = fresh(np.zeros_like(p._array, dtype=_wide(p)))
+            made[name] = fresh(namespace(p._array).zeros_like(p._array, dtype=_wide(p)))
             return made[name]._array
         if not isinstance(value, Tensor) or not _fits(value._array, p):
             value = state[name] = self._loaded(name, value, p, "step")
@@ -295,7 +295,7 @@ class Optimizer:
 
 def _fits(array: Array, p: Tensor) -> bool:
     """Whether an engine can keep a parameter's state in `array`."""
-    return bool(array.shape == p.shape and array.dtype == _wide(p) and array.flags.writeable)
+    return bool(array.shape == p.shape and array.dtype == _wide(p) and writeable(array))
 
 
 def _wide(p: Tensor) -> dtypes.DType:

@@ -1,0 +1,71 @@
+"""Whose an array is: NumPy's, or another library's that computes as it does.
+
+Ops that have no engine entry are written over the namespace of their array, and so serve a device's
+arrays as they are. What they take of NumPy itself stands here: its classes, for what users give
+beside tensors, and what concerns shapes and floating-point flags alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+ndarray = np.ndarray
+scalar = np.generic  # a NumPy number: what NumPy's functions give for an array without axes
+errstate = np.errstate  # quiet while NumPy computes; a device raises no flags
+host: Any = np  # the namespace of arrays in the memory of the CPU
+broadcast_shapes = np.broadcast_shapes
+iinfo = np.iinfo
+
+
+def namespace(array: Array) -> Any:
+    """The module whose functions compute on `array`.
+
+    >>> namespace(np.zeros(2)).__name__
+    'numpy'
+    """
+    if array.__class__ is ndarray:
+        return np
+    own = getattr(array, "__array_namespace__", None)  # NumPy 1.26 has none, nor have numbers
+    return np if own is None else own()
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is an array, of whatever library: no number, no tensor."""
+    if value.__class__ is ndarray:
+        return True
+    return isinstance(value, ndarray) or (
+        hasattr(value, "__array_namespace__") and not isinstance(value, scalar)
+    )
+
+
+def as_array(found: Any, dtype: Any = None) -> Array:
+    """What a function gave, as an array of its own library: of an array without axes NumPy's give
+    numbers. In `dtype`, where one is given."""
+    if found.__class__ is ndarray and (dtype is None or found.dtype is dtype):
+        return found
+    return namespace(found).asarray(found, dtype=dtype)
+
+
+def address(array: Array) -> int:
+    """Where the first element lies."""
+    own = getattr(array, "__array_interface__", None)
+    found: int = (array.__cuda_array_interface__ if own is None else own)["data"][0]
+    return found
+
+
+def writeable(array: Array) -> bool:
+    """Whether the array may be written to. A device's arrays have no such flag."""
+    return bool(getattr(array.flags, "writeable", True))
+
+
+def strided(flat: Array, shape: Any, dtype: Any, offset: int, strides: Any) -> Array:
+    """A view into an array of one axis, of its dtype, from `offset` on; that and the strides are in
+    bytes."""
+    if flat.__class__ is ndarray:
+        return ndarray(shape, dtype, flat, offset, strides)
+    part = flat[offset // dtype.itemsize :] if offset else flat
+    return namespace(flat).lib.stride_tricks.as_strided(part, shape=shape, strides=strides)

@@ -1,0 +1,211 @@
+"""Arrays of another library, as CuPy's are to NumPy: to find ops that compute with NumPy unasked.
+
+A StandIn holds a NumPy array, and never becomes one by itself: NumPy's functions refuse it, and it
+refuses NumPy's arrays beside it. It has a namespace of its own, of the names below alone, and an
+engine that takes it apart and puts it together. Like a device's, its elements come to the host as
+Python's numbers alone (item, tolist, bool), and an op gives arrays, never NumPy's scalars.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tilework import engines
+
+# What both the array API's standard and CuPy have, as far as ops use it; and CuPy's own, which are
+# NumPy's names.
+# fmt: off
+STANDARD = frozenset((
+    "abs", "add", "all", "any", "arange", "argmax", "argmin", "argsort", "asarray", "broadcast_to",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "ceil", "clip", "empty", "empty_like", "equal",
+    "exp", "floor", "floor_divide", "full", "full_like", "greater", "greater_equal", "isfinite",
+    "isinf", "isnan", "less", "less_equal", "log", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "matmul", "maximum", "minimum", "moveaxis", "not_equal", "ones", "ones_like",
+    "remainder", "round", "sign", "sqrt", "square", "trunc", "where", "zeros", "zeros_like",
+))
+CUPY = frozenset((
+    "add", "argwhere", "atleast_1d", "concatenate", "cumsum", "isclose", "may_share_memory",
+    "multiply", "pad", "power", "put_along_axis", "subtract", "true_divide", "unique",
+))
+METHODS = frozenset((
+    "all", "any", "argmax", "argmin", "astype", "copy", "cumsum", "diagonal", "item", "max", "mean",
+    "min", "nonzero", "reshape", "squeeze", "sum", "swapaxes", "tolist", "transpose", "view",
+))
+FIELDS = frozenset((
+    "shape", "dtype", "ndim", "size", "strides", "itemsize", "nbytes", "flags", "T", "base",
+))
+_NUMBERS = ("__bool__", "__int__", "__float__", "__index__", "__len__")
+_TWO = (
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift",
+    "rshift", "matmul",
+)
+_OTHERS = ("lt", "le", "gt", "ge", "eq", "ne", "neg", "pos", "abs", "invert")
+# fmt: on
+
+
+def bare(value: Any) -> Any:
+    """A value without stand-ins. TypeError on an array of NumPy's: its numbers are welcome."""
+    if isinstance(value, StandIn):
+        return value._held
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"an array of NumPy's, {value.dtype} {value.shape}, among stand-ins")
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(bare, value))
+    return value
+
+
+def dressed(value: Any) -> Any:
+    """A value with its arrays, and NumPy's scalars, as stand-ins."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return StandIn(np.asarray(value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(dressed, value))
+    return value
+
+
+def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of NumPy's, on stand-ins."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        return dressed(function(*map(bare, args), **{k: bare(v) for k, v in options.items()}))
+
+    return call
+
+
+class StandIn:
+    """An array that is none of NumPy's."""
+
+    __slots__ = ("__weakref__", "_held")
+    __array_ufunc__ = None  # NumPy's operators leave the sum to this side, its functions refuse
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, held: Any) -> None:
+        object.__setattr__(self, "_held", held)
+
+    def __array_namespace__(self, *, api_version: Any = None) -> Any:
+        return namespace
+
+    def __array__(self, *args: Any, **options: Any) -> Any:
+        raise TypeError("a stand-in was to become a NumPy array by itself")
+
+    def __array_function__(self, function: Any, *_: Any) -> Any:
+        raise TypeError(f"numpy.{function.__name__} was called on a stand-in")
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        """As a device's array has it; there is no __array_interface__ beside it."""
+        described = self._held.__array_interface__
+        return {
+            "shape": self.shape, "typestr": described["typestr"], "version": 3,
+            "data": described["data"], "strides": self.strides,
+        }  # fmt: skip
+
+    def __getattr__(self, name: str) -> Any:
+        if name in METHODS:
+            return wrapped(getattr(self._held, name))
+        if name in FIELDS:
+            found = getattr(self._held, name)
+            return found if isinstance(found, tuple) else dressed(found)
+        raise AttributeError(f"a stand-in has no attribute {name}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "shape":
+            raise AttributeError(name)
+        self._held.shape = value
+
+    def __getitem__(self, key: Any) -> Any:
+        return dressed(self._held[bare(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._held[bare(key)] = bare(value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"StandIn({self._held!r})"
+
+
+def _attach(name: str) -> None:
+    def method(self: Any, *others: Any) -> Any:
+        found = getattr(self._held, name)(*map(bare, others))
+        if name.startswith("__i") and name not in ("__int__", "__invert__", "__index__"):
+            return self
+        return found if name in _NUMBERS or found is NotImplemented else dressed(found)
+
+    setattr(StandIn, name, method)
+
+
+for _name in (
+    *_NUMBERS,
+    *(f"__{side}{name}__" for name in _TWO for side in ("", "r", "i")),
+    *(f"__{name}__" for name in _OTHERS),
+):
+    if hasattr(np.ndarray, _name):
+        _attach(_name)
+
+
+def _strided(flat: StandIn, *, shape: Any, strides: Any) -> StandIn:
+    return StandIn(np.lib.stride_tricks.as_strided(flat._held, shape, strides))
+
+
+def _asarray(value: Any, dtype: Any = None) -> StandIn:
+    """The one way here for an array of NumPy's, as CuPy's: it is asked for."""
+    held = value._held if isinstance(value, StandIn) else value
+    return StandIn(np.asarray(held, dtype))
+
+
+namespace = types.ModuleType("stand_in")
+for _name in STANDARD | CUPY:
+    setattr(namespace, _name, wrapped(getattr(np, _name)))
+namespace.asarray = _asarray  # type: ignore[attr-defined]
+namespace.lib = types.SimpleNamespace(  # type: ignore[attr-defined]
+    stride_tricks=types.SimpleNamespace(as_strided=_strided)
+)
+
+
+# Their tables of positions depend on shapes alone: they are the host's, and an engine's to bring
+# over.
+_BY_TABLES = ("pool_", "interpolate_")
+
+
+def _served(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """An engine's function on stand-ins, or on NumPy's arrays, but not on both."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        if not any(map(_is_one, (*args, *options.values()))):
+            return function(*args, **options)
+        take = _table_or_bare if name.startswith(_BY_TABLES) else bare
+        return dressed(function(*map(take, args), **{k: take(v) for k, v in options.items()}))
+
+    return call
+
+
+def _is_one(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(map(_is_one, value))
+    return isinstance(value, StandIn)
+
+
+def _table_or_bare(value: Any) -> Any:
+    return value if isinstance(value, np.ndarray) and value.ndim < 3 else bare(value)
+
+
+@contextmanager
+def serving() -> Iterator[None]:
+    """Lets the engine in use serve stand-ins beside NumPy's arrays."""
+    table = engines.ops
+    before = {name: getattr(table, name) for name in engines.CONTRACT}
+    try:
+        for name, function in before.items():
+            if callable(function):
+                setattr(table, name, _served(name, function))
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(table, name, function)
