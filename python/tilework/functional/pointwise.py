@@ -28,7 +28,7 @@ Inputs = tuple[Any, ...]
 
 
 class BinaryOp(Op):
-    """A two-sided op: its name in the engines, and NumPy's function for integers.
+    """A two-sided op: its name in the engines, and the array library's for integers.
 
     `reads`: what operands the backward reads: "none", "other" for the other side's, "divisor" for
     the second, and the first for its gradient, "both".
