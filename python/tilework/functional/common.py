@@ -59,7 +59,7 @@ def numpy_names(function: F) -> F:
 
 def wrap(array: Any) -> Tensor:
     """A tensor on a fresh result of a function of arrays, which may be a scalar."""
-    return fresh(as_array(array))
+    return fresh(array if array.__class__ is ndarray else as_array(array))
 
 
 def ordered(y: Tensor, *operands: Any) -> Tensor:

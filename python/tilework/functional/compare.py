@@ -46,12 +46,6 @@ def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, Any, dtypes.DType]:
     return xp, x, y, dtype
 
 
-# The array libraries' words.
-_NAMES = {
-    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
-    "ge": "greater_equal",
-}  # fmt: skip
-
 # Of a comparison PyTorch wants a tensor first; a remainder or quotient of a number is one.
 _TENSOR_FIRST = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
@@ -64,9 +58,9 @@ def _side(op: str, name: str, value: Any) -> Any:
     return value if isinstance(value, (int, float)) else side(value, op, name)
 
 
-def _compare(op: str, a: Any, b: Any) -> Tensor:
+def _compare(op: str, function: str, a: Any, b: Any) -> Tensor:
     xp, x, y, _ = _common(op, a, b)
-    return ordered(wrap(getattr(xp, _NAMES.get(op, op))(x, y)), a, b)
+    return ordered(wrap(getattr(xp, function)(x, y)), a, b)
 
 
 def _arithmetic(op: str, a: Any, b: Any) -> Tensor:
@@ -86,7 +80,7 @@ def eq(input: Tensor, other: Any) -> Tensor:
     >>> tw.eq(tw.tensor([1, 2]), 2)
     tensor([False,  True])
     """
-    return _compare("eq", input, other)
+    return _compare("eq", "equal", input, other)
 
 
 @tensor_method()
@@ -96,7 +90,7 @@ def ne(input: Tensor, other: Any) -> Tensor:
     >>> tw.ne(tw.tensor([1, 2]), 2)
     tensor([ True, False])
     """
-    return _compare("ne", input, other)
+    return _compare("ne", "not_equal", input, other)
 
 
 @tensor_method("lt", "__lt__")
@@ -106,7 +100,7 @@ def lt(input: Tensor, other: Any) -> Tensor:
     >>> tw.lt(tw.tensor([1, 2]), 2)
     tensor([ True, False])
     """
-    return _compare("lt", input, other)
+    return _compare("lt", "less", input, other)
 
 
 @tensor_method("le", "__le__")
@@ -116,7 +110,7 @@ def le(input: Tensor, other: Any) -> Tensor:
     >>> tw.le(tw.tensor([1, 2]), 1)
     tensor([ True, False])
     """
-    return _compare("le", input, other)
+    return _compare("le", "less_equal", input, other)
 
 
 @tensor_method("gt", "__gt__")
@@ -126,7 +120,7 @@ def gt(input: Tensor, other: Any) -> Tensor:
     >>> tw.gt(tw.tensor([1, 2]), 1)
     tensor([False,  True])
     """
-    return _compare("gt", input, other)
+    return _compare("gt", "greater", input, other)
 
 
 @tensor_method("ge", "__ge__")
@@ -136,7 +130,7 @@ def ge(input: Tensor, other: Any) -> Tensor:
     >>> tw.ge(tw.tensor([1, 2]), 2)
     tensor([False,  True])
     """
-    return _compare("ge", input, other)
+    return _compare("ge", "greater_equal", input, other)
 
 
 @tensor_method("__eq__")
@@ -240,7 +234,7 @@ def logical_not(input: Tensor) -> Tensor:
 
 
 def _logical(op: str, a: Any, b: Any) -> Tensor:
-    return _compare(op, operand(a, op), operand(b, op, "other"))
+    return _compare(op, op, operand(a, op), operand(b, op, "other"))
 
 
 @tensor_method()
