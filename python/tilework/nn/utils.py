@@ -13,6 +13,7 @@ from tilework.autograd import no_grad
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.inplace import check_writable, written
+from tilework.functional.pointwise import full_like_number
 from tilework.nn.fuse import fuse
 from tilework.nn.module import Module
 from tilework.tensor import Tensor
@@ -69,8 +70,8 @@ def _joint_norm(grads: list[Tensor], order: float) -> float:
     if order == 2.0:
         return math.sqrt(ops.squares_of(arrays))
     if order == math.inf:
-        return float(np.max([np.abs(a).max(initial=0.0) for a in arrays], initial=0.0))
-    powers = (np.abs(a.astype(np.float64)) ** order for a in arrays)
+        return float(np.max([float(abs(a).max()) for a in arrays if a.size], initial=0.0))
+    powers = (abs(a.astype(np.float64)) ** order for a in arrays)
     return float(sum(float(p.sum()) for p in powers) ** (1.0 / order))
 
 
@@ -109,7 +110,9 @@ def clip_grad_norm_(
     scale = max_norm / (total + 1e-6)
     if not scale >= 1.0:
         _scale(grads, scale)
-    return F.tensor(total, dtype=found[0].dtype if found else None)
+    if not found:
+        return F.tensor(total)
+    return full_like_number(total, found[0])
 
 
 @no_grad()
