@@ -1,7 +1,7 @@
 """No op takes many times what its memory does: each beside a NumPy copy of as many elements.
 
-A factor is some three times what the op takes where it is right, so that a busy machine passes and
-a cliff of five times does not.
+A factor is three to four times what the op takes where it is right (on Zen 4, whose copy stays in
+L3), so that a busy machine passes and a cliff of five times does not.
 """
 
 import time
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.skipif(
 
 
 def seconds(call, times=7):
-    """The best of several: what nothing disturbed."""
+    """The best of several, in time of this thread: what others take of a CPU does not count."""
     best = np.inf
     for _ in range(times):
-        start = time.perf_counter()
+        start = time.thread_time()
         call()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.thread_time() - start)
     return best
 
 
@@ -68,25 +68,25 @@ def pooled(x, side):
 
 
 CALLS = {  # the call on N floats, and how many copies it may take
-    "cube": (lambda x: x**3, 12),
-    "inverse square root": (lambda x: x**-0.5, 25),
-    "power": (lambda x: x**1.7, 60),
-    "cube, gradient": (gradient(lambda x: x**3), 40),
-    "power, gradient": (gradient(lambda x: x**1.7), 150),
-    "topk": (lambda x: x.topk(50), 25),
-    "topk of rows": (lambda x: x.view(1000, 1000).topk(5, 1), 40),
-    "sort": (lambda x: x.sort(), 500),
-    "cumsum": (lambda x: x.cumsum(0), 30),
-    "cumsum, columns": (lambda x: x.view(1000, 1000).cumsum(0), 40),
-    "smooth_l1": (lambda x: F.smooth_l1_loss(x, x), 25),
-    "smooth_l1, gradient": (gradient(F.smooth_l1_loss, tw.zeros(N)), 50),
-    "huber, gradient": (gradient(F.huber_loss, tw.zeros(N)), 50),
-    "clip_grad_norm_": (clip, 20),
-    "cat": (lambda x: tw.cat(x.split(1000)), 60),
-    "transposed copy": (lambda x: x.view(1000, 1000).t().contiguous(), 25),
-    "max_pool1d": (lambda x: F.max_pool1d(x.view(1, 1, N), 3, 2), 25),
-    "adaptive average of 14x14": (lambda x: pooled(x, 14), 40),
-    "adaptive average of 13x13": (lambda x: pooled(x, 13), 40),
+    "cube": (lambda x: x**3, 5),
+    "inverse square root": (lambda x: x**-0.5, 12),
+    "power": (lambda x: x**1.7, 50),
+    "cube, gradient": (gradient(lambda x: x**3), 16),
+    "power, gradient": (gradient(lambda x: x**1.7), 130),
+    "topk": (lambda x: x.topk(50), 20),
+    "topk of rows": (lambda x: x.view(1000, 1000).topk(5, 1), 75),
+    "sort": (lambda x: x.sort(), 400),
+    "cumsum": (lambda x: x.cumsum(0), 20),
+    "cumsum, columns": (lambda x: x.view(1000, 1000).cumsum(0), 12),
+    "smooth_l1": (lambda x: F.smooth_l1_loss(x, x), 6),
+    "smooth_l1, gradient": (gradient(F.smooth_l1_loss, tw.zeros(N)), 12),
+    "huber, gradient": (gradient(F.huber_loss, tw.zeros(N)), 12),
+    "clip_grad_norm_": (clip, 7),
+    "cat": (lambda x: tw.cat(x.split(1000)), 28),
+    "transposed copy": (lambda x: x.view(1000, 1000).t().contiguous(), 10),
+    "max_pool1d": (lambda x: F.max_pool1d(x.view(1, 1, N), 3, 2), 9),
+    "adaptive average of 14x14": (lambda x: pooled(x, 14), 15),
+    "adaptive average of 13x13": (lambda x: pooled(x, 13), 15),
 }  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_takes_some_copies(name, copying):
 def test_indexing_backward(copying):
     x, i = tw.rand(N // 10, 10), tw.randint(0, N // 10, (N // 10,))
     took = seconds(lambda: gradient(lambda x: x[i])(x))
-    assert took <= 400 * copying, f"{took / copying:.1f} copies"
+    assert took <= 360 * copying, f"{took / copying:.1f} copies"
 
 
 def test_one_output_channel_of_a_transposed_convolution():
