@@ -148,12 +148,13 @@ enum class Thrower { caller, worker, both };
 // no step after it begins, and the pool serves on.
 void throws_from(Thrower who, int64_t at) {
   for (bool caught = false; !caught;) {
-    std::atomic<int64_t> mine{0}, theirs{0}, last_step{0}, threw_at{-1};
+    std::atomic<int64_t> mine{0}, theirs{0}, threw_at{-1};
     try {
       share([&](bool is_caller, int64_t t) {
+        const int64_t over = threw_at;
+        CHECK(over < 0 || over == t);          // no step begins after that one
         if (theirs == 0 && is_caller) return;  // not shared yet
         std::atomic<int64_t>& count = is_caller ? mine : theirs;
-        last_step = std::max<int64_t>(last_step, t);
         const bool chosen = who == Thrower::both || (who == Thrower::caller) == is_caller;
         if (count++ < at || !chosen) return;
         threw_at = t;
@@ -161,7 +162,7 @@ void throws_from(Thrower who, int64_t at) {
       });
     } catch (const std::runtime_error& error) {
       caught = std::strncmp(error.what(), "step ", 5) == 0;
-      CHECK(caught && last_step == threw_at);
+      CHECK(caught);
     }
   }
 }
@@ -186,22 +187,23 @@ void exceptions() {
 // --- members whose CPU is taken ---
 
 // A worker that is kept from each of its units, as by another process, keeps the caller waiting
-// once a call and not once a step, and the caller does the rest; then it stays away for a while.
+// now and then and not at each step: the caller does the rest, while the worker stays away.
 void late_members() {
+  constexpr int64_t kTakenMs = 3;
   const std::thread::id caller = std::this_thread::get_id();
-  int calls = 0;
-  for (int seen = 0; seen < 3; ++calls) {
+  for (int seen = 0; seen < 3;) {
     std::atomic<int> taken{0};
+    const int64_t start = now_ns();
     parallel_team(2, {300, 4, kStepNs}, [&](int64_t, int64_t) {
       if (std::this_thread::get_id() == caller) return work_for(5000);
       ++taken;
-      std::this_thread::sleep_for(std::chrono::milliseconds(3));
+      std::this_thread::sleep_for(std::chrono::milliseconds(kTakenMs));
     });
-    // More than one only where the caller had no CPU either, and so did not wait.
-    CHECK(taken <= 5);
+    // Away for ten times as long as it was waited for. A caller that had no CPU either did not
+    // wait, so on a busy machine some more are served.
+    CHECK(taken <= 5 + (now_ns() - start) / (2 * kTakenMs * 1'000'000));
     seen += taken > 0;
   }
-  CHECK(calls > 3);  // away from those between
 }
 
 // While the caller is kept from its unit the others do the rest and go to sleep: they are called
@@ -327,30 +329,44 @@ uint64_t chain(int64_t turns) {
   return x;
 }
 
-// Steps of a microsecond for each member, with and without the barrier: the best of many runs,
-// since a machine is rarely idle for all of them.
+// Steps of a microsecond for each member, beside as many without a barrier, in windows of 100
+// steps: of these only the ones count in which the two threads had a unit of every step each, since
+// on a machine with other work most are not the barrier's time. How many count is printed too.
 void measure_barrier() {
-  constexpr int64_t kTurns = 1000, kCount = 10'000;
-  for (int threads = 2; threads <= std::min(num_threads(), 8); ++threads) {
-    double with = 1e9, without = 1e9, share = 0;
-    for (int repeat = 0; repeat < 100; ++repeat) {
-      const std::thread::id caller = std::this_thread::get_id();
-      int64_t own = 0;
-      const int64_t start = now_ns();
-      parallel_team(threads, {kCount, threads, 1e5}, [&](int64_t, int64_t) {
-        if (std::this_thread::get_id() == caller) ++own;
-        chain(kTurns);
-      });
-      const double shared = seconds_since(start);
-      if (shared < with) share = static_cast<double>(own) / static_cast<double>(kCount * threads);
-      with = std::min(with, shared);
+  constexpr int64_t kTurns = 1000, kWindow = 100, kCount = 20'000;
+  const auto middle = [](std::vector<double>& x) {
+    std::sort(x.begin(), x.end());
+    return x[x.size() / 2];
+  };
+  std::vector<double> with, without;
+  const std::thread::id caller = std::this_thread::get_id();
+  int64_t windows = 0;
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    int64_t own = 0, begun = -1, own_then = 0, start = 0;
+    parallel_team(2, {kCount, 2, 1e5}, [&](int64_t t, int64_t) {
+      if (std::this_thread::get_id() == caller) {
+        if (t % kWindow == 0 && t != begun) {
+          const int64_t now = now_ns();
+          windows += begun >= 0;
+          if (begun == t - kWindow && own - own_then == kWindow)
+            with.push_back(static_cast<double>(now - start) / kWindow);
+          begun = t, own_then = own, start = now;
+        }
+        ++own;
+      }
+      chain(kTurns);
+    });
+    for (int64_t i = 0; i < kCount / kWindow; ++i) {
       const int64_t alone = now_ns();
-      for (int64_t t = 0; t < kCount; ++t) chain(kTurns);
-      without = std::min(without, seconds_since(alone));
+      for (int64_t t = 0; t < kWindow; ++t) chain(kTurns);
+      without.push_back(static_cast<double>(now_ns() - alone) / kWindow);
     }
-    std::printf("%d threads: %.0f ns a barrier; the caller did %.3f of the work\n", threads,
-                (with - without) / static_cast<double>(kCount) * 1e9, share);
   }
+  std::printf("%zu of %lld windows were shared\n", with.size(), static_cast<long long>(windows));
+  if (with.empty()) return;
+  const double alone = middle(without), shared = middle(with);
+  std::printf("a step %.0f ns, without a barrier %.0f: %.0f ns a barrier (the best window %.0f)\n",
+              shared, alone, shared - alone, with[0] - without[0]);
 }
 
 // h = W h over 64 steps, W of 512x512 float32: half of it is what a core's L2 holds well.
