@@ -216,6 +216,49 @@ def sum_to_shape(x: Array, shape: tuple[int, ...]) -> Array: ...
 def softmax_forward(x: Array, axis: int, log: bool) -> Array: ...
 def softmax_backward(grad: Array, output: Array, axis: int, log: bool) -> Array: ...
 
+# --- attention ---
+# q (B, H, L, E), k (B, G, S, E) and v (B, G, S, V), whose G divides H; bfloat16 too, computed in
+# float32. The score of query i and key j is scale * q . k, then softcap * tanh(score / softcap)
+# where that is not 0, plus slopes[h] * (j - i - diagonal) (slopes (H,), or None), plus `bias`
+# (broadcasts to (B, H, L, S), or None). It is hidden where bias is -Inf, and where
+# j - i - diagonal is outside of [-left, right]. Weights are dropped with probability p by the
+# Philox word of their place in dense order. bias and slopes are of what is computed in.
+# Gives out (B, H, L, V), which lies in memory as (B, L, H, V), and the logarithms of each row's sum
+# of exponentials (B, H, L); the gradients of q, k and v.
+def attention_forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    bias: Array | None,
+    scale: float,
+    softcap: float,
+    slopes: Array | None,
+    diagonal: int,
+    left: int,
+    right: int,
+    p: float,
+    seed: int,
+    call: int,
+) -> tuple[Array, Array]: ...
+def attention_backward(
+    grad: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    out: Array,
+    log_sums: Array,
+    bias: Array | None,
+    scale: float,
+    softcap: float,
+    slopes: Array | None,
+    diagonal: int,
+    left: int,
+    right: int,
+    p: float,
+    seed: int,
+    call: int,
+) -> tuple[Array, Array, Array]: ...
+
 # --- norm ---
 # Batch norm of (N, C, ...): max((x - mean) rstd weight + bias + residual, 0 with activation
 # "relu"; "none" without), mean and rstd the batch's in training, where they move the running

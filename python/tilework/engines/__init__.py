@@ -42,6 +42,7 @@ CONTRACT: tuple[str, ...] = (
     "interpolate_forward", "interpolate_backward",
     "sgd_step", "adam_step", "squares_of", "scale_", "random_bits", "uniform", "normal",
     "sort", "topk", "gather", "scatter_add", "index_add", "copy", "concatenate", "stack",
+    "attention_forward", "attention_backward",
 )  # fmt: skip
 
 _MODULES: dict[str, str] = {

@@ -5,6 +5,7 @@
 
 from tilework import autograd as _autograd
 from tilework.functional import border as _border
+from tilework.functional.attention import scaled_dot_product_attention
 from tilework.functional.compare import (
     allclose,
     ceil,
@@ -315,6 +316,7 @@ __all__ = [
     "rms_norm",
     "round",
     "rsqrt",
+    "scaled_dot_product_attention",
     "set_rng_state",
     "sigmoid",
     "sign",

@@ -4,6 +4,7 @@ It serves NumPy arrays where the compiled extension is missing, under the engine
 `tilework/_native.pyi`. Importing it imports Numba.
 """
 
+from tilework.engines.numba.attention import attention_backward, attention_forward
 from tilework.engines.numba.conv import (
     PackedConvWeight,
     conv_backward,
@@ -60,6 +61,8 @@ from tilework.engines.numba.reduce import cumsum, max, mean, min, sum, sum_to_sh
 from tilework.engines.numba.softmax import softmax_backward, softmax_forward
 
 __all__ = [
+    "attention_backward",
+    "attention_forward",
     "BINARY_OPS",
     "UNARY_OPS",
     "PackedConvWeight",

@@ -15,6 +15,7 @@ FAMILIES: tuple[str, ...] = (
     "pointwise",
     "reduce",
     "softmax",
+    "attention",
     "norm",
     "loss",
     "optim",

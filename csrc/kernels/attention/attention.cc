@@ -1,0 +1,582 @@
+#include "kernels/attention/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <type_traits>
+
+#include "base/memory_pool.h"
+#include "base/thread_pool.h"
+#include "base/variants.h"
+#include "kernels/gemm/gemm.h"
+
+#define TW_FAMILY attention
+#define TW_KERNELS AttentionKernels
+#include "base/family.inc"
+
+namespace tilework {
+namespace {
+
+// A block of scores: 128 KiB of float32, of which backward holds two, beside what one block of keys
+// and of values takes of an L2.
+constexpr int64_t kQueries = 64, kKeys = 512;
+// Where rows see few keys of a block: what the product with values may be cut to, and what a block
+// has where keys far back are hidden too.
+constexpr int64_t kFewKeys = 128;
+// Queries of a task: enough to pay for packing keys and values.
+constexpr int64_t kTaskQueries = 256;
+// Below so many queries packing does not pay.
+constexpr int64_t kPackedQueries = 8;
+// Tasks that a forward pass is cut into at least, if it has the queries for it.
+constexpr int64_t kTasks = 32;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <class W>
+bool hides(const ScoreRule<W>& r) {
+  return r.bias.data || r.left < kFarAway || r.right < kFarAway;
+}
+
+// Rows of a head as W: where they lie, or widened.
+template <class W>
+struct Rows {
+  const W* data;
+  int64_t row;
+
+  Rows from(int64_t i) const { return {data + i * row, row}; }
+};
+template <class W>
+Rows<W> widened(const HeadRows<const W>& x, int64_t b, int64_t h, int64_t i, int64_t, int64_t, W*) {
+  return {x.at(b, h, i), x.row};
+}
+Rows<float> widened(const HeadRows<const bfloat16>& x, int64_t b, int64_t h, int64_t i,
+                    int64_t rows, int64_t cols, float* room) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const bfloat16* from = x.at(b, h, i + r);
+    for (int64_t c = 0; c < cols; ++c) room[r * cols + c] = to_float(from[c]);
+  }
+  return {room, cols};
+}
+
+void narrow_rows(const float* x, int64_t row, int64_t rows, int64_t cols, bfloat16* y,
+                 int64_t y_row) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) y[r * y_row + c] = to_bfloat16(x[r * row + c]);
+}
+
+// Where a result is summed: in place, or in room of its own that is rounded at the end.
+template <class T>
+constexpr bool kOwnSums = !std::is_same_v<T, Wide<T>>;
+
+// C (m x n) = A B, or C += A B, on the calling thread.
+template <class W>
+struct Product {
+  int64_t m, n, k;
+  const W* a;
+  int64_t a_row, a_col;
+  const W* b;
+  int64_t b_row, b_col;
+  W* c;
+  int64_t c_row;
+  bool add;
+  PackedB<W> packed = {nullptr, nullptr};
+};
+
+template <class W>
+void clear(W* x, int64_t row, int64_t rows, int64_t cols) {
+  for (int64_t i = 0; i < rows; ++i) std::fill_n(x + i * row, cols, W(0));
+}
+
+// The same by the definition, but that a zero of A takes no part: what it would meet in B may be
+// hidden, and not finite.
+template <class W>
+void multiply_what_is_seen(const Product<W>& p) {
+  if (!p.add) clear(p.c, p.c_row, p.m, p.n);
+  for (int64_t i = 0; i < p.m; ++i)
+    for (int64_t k = 0; k < p.k; ++k) {
+      const W a = p.a[i * p.a_row + k * p.a_col];
+      if (a == 0) continue;
+      for (int64_t j = 0; j < p.n; ++j)
+        p.c[i * p.c_row + j] += a * p.b[k * p.b_row + j * p.b_col];
+    }
+}
+
+// What a pass and its tasks know.
+template <class T>
+struct Setting {
+  using W = Wide<T>;
+  AttentionShape s;
+  ScoreRule<W> rule;
+  AttentionDropout dropout;
+  MatmulPrecision precision = matmul_precision();
+  bool limited = rule.right < kFarAway || rule.left < kFarAway;
+  int64_t keys_at_once = std::min(s.keys, rule.left < kFarAway ? kFewKeys : kKeys);
+  int64_t values_at_once = limited ? std::min(s.keys, kFewKeys) : keys_at_once;
+  int64_t queries_at_once = std::min(s.queries, kQueries);
+  int64_t group = s.heads / s.kv_heads;
+  bool packs = s.queries >= kPackedQueries;
+
+  // The keys of [key, key + size) that some of the queries may see: none where it is not positive.
+  int64_t seen(int64_t query, int64_t queries, int64_t key, int64_t size) const {
+    if (query + rule.diagonal - rule.left >= key + size) return 0;
+    return std::min(size, query + queries + rule.diagonal + rule.right - key);
+  }
+
+  void multiply(const Product<W>& p) const {
+    GemmArgs<W> g{.m = p.m,
+                  .n = p.n,
+                  .k = p.k,
+                  .a = p.a,
+                  .a_row = p.a_row,
+                  .a_col = p.a_col,
+                  .b = p.b,
+                  .b_row = p.b_row,
+                  .b_col = p.b_col,
+                  .c = p.c,
+                  .c_row = p.c_row};
+    g.epilogue.accumulate = p.add;
+    g.precision = precision;
+    g.packed = p.packed;
+    gemm(g);
+  }
+
+  // The products of queries with keys, or of gradients with values: of one query it is a product of
+  // a matrix with a vector.
+  void multiply_rows(int64_t rows, int64_t cols, int64_t width, const Rows<W>& x,
+                     const Rows<W>& y, W* c, int64_t c_row, PackedB<W> packed) const {
+    if (rows == 1)
+      multiply({cols, 1, width, y.data, y.row, 1, x.data, 1, 1, c, 1, false});
+    else
+      multiply({rows, cols, width, x.data, x.row, 1, y.data, 1, y.row, c, c_row, false, packed});
+  }
+
+  ScoreBlock<W> block(int64_t b, int64_t h, int64_t query, int64_t queries, int64_t key,
+                      int64_t keys, W* scores, W* room) const {
+    const ScoreBias<W>& bias = rule.bias;
+    const W* first = nullptr;
+    if (bias.data)
+      first = bias.data + b * bias.batch + h * bias.head + query * bias.row + key * bias.col;
+    const double threshold = std::nearbyint(dropout.p * 4294967296.0);
+    const auto position =
+        static_cast<uint64_t>(((b * s.heads + h) * s.queries + query) * s.keys + key);
+    return {.scores = scores,
+            .row = keys_at_once,
+            .rows = queries,
+            .query = query,
+            .keys = keys,
+            .key = key,
+            .scale = rule.scale,
+            .softcap = rule.softcap,
+            .slope = rule.slopes ? rule.slopes[h] : W(0),
+            .bias = first,
+            .bias_row = bias.row,
+            .bias_col = bias.col,
+            .diagonal = rule.diagonal,
+            .left = rule.left,
+            .right = rule.right,
+            .drops = dropout.p > 0,
+            .threshold = static_cast<uint32_t>(std::min(threshold, 4294967295.0)),
+            .kept = dropout.p < 1 ? static_cast<W>(1 / (1 - dropout.p)) : W(0),
+            .seed = dropout.seed,
+            .call = dropout.call,
+            .position = position,
+            .position_row = static_cast<uint64_t>(s.keys),
+            .room = room};
+  }
+};
+
+// A matrix as the B of products, packed in pieces of so many of its rows (or, transposed, of B's
+// columns), each of which is a B of its own.
+template <class W>
+class Pieces {
+ public:
+  Pieces(const Rows<W>& x, int64_t rows, int64_t cols, int64_t each, bool transposed, bool packs,
+         MatmulPrecision precision)
+      : x_(x), each_(each), transposed_(transposed) {
+    GemmArgs<W> g{.m = kQueries,
+                  .n = transposed ? each : cols,
+                  .k = transposed ? cols : each,
+                  .a = nullptr,
+                  .a_row = 0,
+                  .a_col = 1,
+                  .b = x.data,
+                  .b_row = transposed ? 1 : x.row,
+                  .b_col = transposed ? x.row : 1,
+                  .c = nullptr,
+                  .c_row = 0};
+    g.precision = precision;
+    if (!packs || rows == 0) return;
+    plan_ = gemm_pack_plan(g);
+    if (!plan_.routine) return;
+    const int64_t pieces = ceil_div(rows, each);
+    packed_ = std::make_unique<Scratch<char>>(static_cast<size_t>(pieces) * aligned(plan_.bytes));
+    for (int64_t i = 0; i < pieces; ++i) {
+      const int64_t here = std::min(each, rows - i * each);
+      GemmArgs<W> part = g;
+      (transposed ? part.n : part.k) = here;
+      part.b = x.from(i * each).data;
+      const PackPlan<W> plan = here == each ? plan_ : gemm_pack_plan(part);
+      if (plan.routine != plan_.routine) break;  // a last, shorter one may be another routine's
+      gemm_pack(part, plan, at(i));
+      ++packed_pieces_;
+    }
+  }
+
+  Rows<W> rows(int64_t i) const { return x_.from(i); }
+  // Of the piece that begins at row i.
+  PackedB<W> packed(int64_t i) const {
+    if (i >= packed_pieces_ * each_) return {nullptr, nullptr};
+    return {plan_.routine, at(i / each_)};
+  }
+
+ private:
+  static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+  char* at(int64_t piece) const {
+    return packed_->get() + static_cast<size_t>(piece) * aligned(plan_.bytes);
+  }
+
+  Rows<W> x_;
+  int64_t each_;
+  bool transposed_;
+  PackPlan<W> plan_ = {nullptr, 0};
+  int64_t packed_pieces_ = 0;
+  std::unique_ptr<Scratch<char>> packed_;
+};
+
+// --- Forward ---
+
+template <class T>
+class ForwardTask {
+  using W = Wide<T>;
+
+ public:
+  // Queries [begin, end) of the heads that share head `kv` of keys.
+  ForwardTask(const Setting<T>& setting, const AttentionForward<T>& args,
+              const AttentionTable<W>& kernels, int64_t b, int64_t kv, int64_t begin, int64_t end)
+      : t_(setting),
+        a_(args),
+        kernels_(kernels),
+        b_(b),
+        kv_(kv),
+        begin_(begin),
+        end_(end),
+        wide_(kOwnSums<T> ? s().keys * (s().width + s().value_width) : 0),
+        keys_(widened(args.k, b, kv, 0, s().keys, s().width, wide_.get()), s().keys, s().width,
+              t_.keys_at_once, true, t_.packs, t_.precision),
+        values_(widened(args.v, b, kv, 0, s().keys, s().value_width,
+                        wide_.get() + (kOwnSums<T> ? s().keys * s().width : 0)),
+                s().keys, s().value_width, t_.values_at_once, false, t_.packs, t_.precision),
+        scores_(t_.queries_at_once * t_.keys_at_once),
+        room_(3 * t_.keys_at_once),
+        states_(3 * t_.queries_at_once),
+        query_room_(kOwnSums<T> ? t_.queries_at_once * s().width : 0),
+        sums_(kOwnSums<T> ? t_.queries_at_once * s().value_width : 0) {}
+
+  void run() {
+    for (int64_t h = kv_ * t_.group; h < (kv_ + 1) * t_.group; ++h)
+      for (int64_t i = begin_; i < end_; i += kQueries) {
+        const int64_t rows = std::min(kQueries, end_ - i);
+        attend(h, i, rows, false);
+        if (hides(a_.rule) && !kernels_.finite(out(h, i), out_row(), rows, s().value_width))
+          attend(h, i, rows, true);
+        if constexpr (kOwnSums<T>)
+          narrow_rows(sums_.get(), out_row(), rows, s().value_width, a_.out.at(b_, h, i),
+                      a_.out.row);
+      }
+  }
+
+ private:
+  const AttentionShape& s() const { return t_.s; }
+  W* out(int64_t h, int64_t i) {
+    if constexpr (kOwnSums<T>)
+      return sums_.get();
+    else
+      return a_.out.at(b_, h, i);
+  }
+  int64_t out_row() const { return kOwnSums<T> ? s().value_width : a_.out.row; }
+
+  void attend(int64_t h, int64_t query, int64_t rows, bool carefully) {
+    W *const top = states_.get(), *const sum = top + rows, *const factor = sum + rows;
+    std::fill_n(top, rows, std::numeric_limits<W>::lowest());
+    std::fill_n(sum, rows, W(0));
+    const Rows<W> q = widened(a_.q, b_, h, query, rows, s().width, query_room_.get());
+    bool first = true;
+    for (int64_t key = 0; key < s().keys; key += t_.keys_at_once) {
+      const int64_t size = std::min(t_.keys_at_once, s().keys - key);
+      const int64_t keys = t_.seen(query, rows, key, size);
+      if (keys <= 0) continue;
+      t_.multiply_rows(rows, keys, s().width, q, keys_.rows(key), scores_.get(), t_.keys_at_once,
+                       keys_.packed(key));
+      // What a packed piece of values has beyond is seen by nobody.
+      const int64_t whole = std::min(size, ceil_div(keys, t_.values_at_once) * t_.values_at_once);
+      if (whole > keys)
+        for (int64_t i = 0; i < rows; ++i)
+          std::fill_n(scores_.get() + i * t_.keys_at_once + keys, whole - keys, W(0));
+      kernels_.weights(t_.block(b_, h, query, rows, key, keys, scores_.get(), room_.get()), top,
+                       sum, factor);
+      if (!first) kernels_.scale_rows(out(h, query), out_row(), rows, s().value_width, factor);
+      add_values(h, query, rows, key, whole, first, carefully);
+      first = false;
+    }
+    if (first) clear(out(h, query), out_row(), rows, s().value_width);
+    W* const log_sums = a_.log_sums + (b_ * s().heads + h) * s().queries + query;
+    for (int64_t i = 0; i < rows; ++i) {
+      factor[i] = sum[i] == 0 ? W(0) : 1 / sum[i];
+      log_sums[i] = top[i] + std::log(sum[i]);
+    }
+    kernels_.scale_rows(out(h, query), out_row(), rows, s().value_width, factor);
+  }
+
+  void add_values(int64_t h, int64_t query, int64_t rows, int64_t key, int64_t keys, bool first,
+                  bool carefully) {
+    for (int64_t k = 0; k < keys; k += t_.values_at_once) {
+      const Rows<W> v = values_.rows(key + k);
+      const Product<W> p{rows,
+                         s().value_width,
+                         std::min(t_.values_at_once, keys - k),
+                         scores_.get() + k,
+                         t_.keys_at_once,
+                         1,
+                         v.data,
+                         v.row,
+                         1,
+                         out(h, query),
+                         out_row(),
+                         !first || k > 0,
+                         values_.packed(key + k)};
+      if (carefully)
+        multiply_what_is_seen(p);
+      else
+        t_.multiply(p);
+    }
+  }
+
+  const Setting<T>& t_;
+  const AttentionForward<T>& a_;
+  const AttentionTable<W>& kernels_;
+  const int64_t b_, kv_, begin_, end_;
+  const Scratch<W> wide_;
+  const Pieces<W> keys_, values_;
+  const Scratch<W> scores_, room_, states_, query_room_, sums_;
+};
+
+// --- Backward ---
+
+// All of one head of keys: its gradients are sums over the heads and queries that share it, in
+// their order.
+template <class T>
+class BackwardTask {
+  using W = Wide<T>;
+
+ public:
+  BackwardTask(const Setting<T>& setting, const AttentionBackward<T>& args,
+               const AttentionTable<W>& kernels, int64_t b, int64_t kv)
+      : t_(setting),
+        a_(args),
+        kernels_(kernels),
+        b_(b),
+        kv_(kv),
+        scores_(2 * t_.queries_at_once * t_.keys_at_once),
+        room_(3 * t_.keys_at_once),
+        dots_(t_.group * s().queries),
+        rows_room_(kOwnSums<T> ? t_.queries_at_once * (s().width + 2 * s().value_width) : 0),
+        keys_room_(kOwnSums<T> ? 2 * t_.keys_at_once * (s().width + s().value_width) : 0),
+        dq_(kOwnSums<T> ? t_.group * s().queries * s().width : 0) {}
+
+  void run() {
+    find_dots();
+    pass(false);
+    if (hides(a_.rule) && !all_finite()) pass(true);
+  }
+
+ private:
+  const AttentionShape& s() const { return t_.s; }
+
+  void find_dots() {
+    W* const room = rows_room_.get();
+    for_each_block([&](int64_t h, int64_t i, int64_t rows) {
+      const Rows<W> out = widened(a_.out, b_, h, i, rows, s().value_width, room);
+      const Rows<W> grad =
+          widened(a_.grad, b_, h, i, rows, s().value_width,
+                  kOwnSums<T> ? room + t_.queries_at_once * s().value_width : nullptr);
+      kernels_.dots(out.data, out.row, grad.data, grad.row, rows, s().value_width, dots(h, i));
+    });
+  }
+
+  // body(head, query, rows) over the queries of all heads.
+  template <class Body>
+  void for_each_block(Body body) {
+    for (int64_t h = kv_ * t_.group; h < (kv_ + 1) * t_.group; ++h)
+      for (int64_t i = 0; i < s().queries; i += kQueries)
+        body(h, i, std::min(kQueries, s().queries - i));
+  }
+
+  W* dots(int64_t h, int64_t i) { return dots_.get() + (h - kv_ * t_.group) * s().queries + i; }
+
+  struct Sums {
+    W* data;
+    int64_t row;
+  };
+  Sums dq(int64_t h, int64_t i) {
+    if constexpr (kOwnSums<T>)
+      return {dq_.get() + ((h - kv_ * t_.group) * s().queries + i) * s().width, s().width};
+    else
+      return {a_.dq.at(b_, h, i), a_.dq.row};
+  }
+  // Of dk or dv.
+  Sums of_keys(const HeadRows<T>& x, int64_t key, int64_t cols, W* room) {
+    if constexpr (kOwnSums<T>)
+      return {room, cols};
+    else
+      return {x.at(b_, kv_, key), x.row};
+  }
+
+  void pass(bool carefully) {
+    for_each_block([&](int64_t h, int64_t i, int64_t rows) {
+      const Sums to = dq(h, i);
+      clear(to.data, to.row, rows, s().width);
+    });
+    for (int64_t key = 0; key < s().keys; key += t_.keys_at_once)
+      meet_keys(key, std::min(t_.keys_at_once, s().keys - key), carefully);
+    if constexpr (kOwnSums<T>)
+      for_each_block([&](int64_t h, int64_t i, int64_t rows) {
+        const Sums from = dq(h, i);
+        narrow_rows(from.data, from.row, rows, s().width, a_.dq.at(b_, h, i), a_.dq.row);
+      });
+  }
+
+  void meet_keys(int64_t key, int64_t size, bool carefully) {
+    const int64_t of_k = t_.keys_at_once * s().width, of_v = t_.keys_at_once * s().value_width;
+    W* const room = keys_room_.get();
+    const auto after = [&](int64_t n) { return kOwnSums<T> ? room + n : nullptr; };
+    const Rows<W> k = widened(a_.k, b_, kv_, key, size, s().width, room);
+    const Rows<W> v = widened(a_.v, b_, kv_, key, size, s().value_width, after(of_k));
+    const Sums dk = of_keys(a_.dk, key, s().width, after(of_k + of_v));
+    const Sums dv = of_keys(a_.dv, key, s().value_width, after(2 * of_k + of_v));
+    clear(dk.data, dk.row, size, s().width);
+    clear(dv.data, dv.row, size, s().value_width);
+    const Pieces<W> keys(k, size, s().width, size, true, t_.packs, t_.precision);
+    const Pieces<W> values(v, size, s().value_width, size, true, t_.packs, t_.precision);
+    const Pieces<W> key_rows(k, size, s().width, std::min(size, t_.values_at_once), false, t_.packs,
+                             t_.precision);
+    for_each_block([&](int64_t h, int64_t i, int64_t rows) {
+      const int64_t seen = t_.seen(i, rows, key, size);
+      if (seen > 0) meet(h, i, rows, key, seen, size, keys, values, key_rows, dk, dv, carefully);
+    });
+    if constexpr (kOwnSums<T>) {
+      narrow_rows(dk.data, dk.row, size, s().width, a_.dk.at(b_, kv_, key), a_.dk.row);
+      narrow_rows(dv.data, dv.row, size, s().value_width, a_.dv.at(b_, kv_, key), a_.dv.row);
+    }
+  }
+
+  void meet(int64_t h, int64_t query, int64_t rows, int64_t key, int64_t seen, int64_t size,
+            const Pieces<W>& keys, const Pieces<W>& values, const Pieces<W>& key_rows,
+            const Sums& dk, const Sums& dv, bool carefully) {
+    const int64_t row = t_.keys_at_once;
+    W *const weights = scores_.get(), *const grads = weights + t_.queries_at_once * row;
+    W* const room = rows_room_.get();
+    const Rows<W> q = widened(a_.q, b_, h, query, rows, s().width, room);
+    const Rows<W> grad = widened(a_.grad, b_, h, query, rows, s().value_width,
+                                 kOwnSums<T> ? room + t_.queries_at_once * s().width : nullptr);
+    t_.multiply_rows(rows, seen, s().width, q, keys.rows(0), weights, row, keys.packed(0));
+    t_.multiply_rows(rows, seen, s().value_width, grad, values.rows(0), grads, row,
+                     values.packed(0));
+    const W* log_sums = a_.log_sums + (b_ * s().heads + h) * s().queries + query;
+    kernels_.gradients(t_.block(b_, h, query, rows, key, seen, weights, room_.get()), grads,
+                       log_sums, dots(h, query));
+    const auto multiply = [&](const Product<W>& p) {
+      if (carefully)
+        multiply_what_is_seen(p);
+      else
+        t_.multiply(p);
+    };
+    multiply({seen, s().value_width, rows, weights, 1, row, grad.data, grad.row, 1, dv.data, dv.row,
+              true});
+    multiply({seen, s().width, rows, grads, 1, row, q.data, q.row, 1, dk.data, dk.row, true});
+    const int64_t each = std::min(size, t_.values_at_once);
+    const int64_t whole = std::min(size, ceil_div(seen, each) * each);
+    if (whole > seen)
+      for (int64_t i = 0; i < rows; ++i) std::fill_n(grads + i * row + seen, whole - seen, W(0));
+    const Sums to = dq(h, query);
+    for (int64_t j = 0; j < whole; j += each) {
+      const Rows<W> k = key_rows.rows(j);
+      multiply({rows, s().width, std::min(each, whole - j), grads + j, row, 1, k.data, k.row, 1,
+                to.data, to.row, true, key_rows.packed(j)});
+    }
+  }
+
+  bool all_finite() {
+    bool all = true;
+    if constexpr (kOwnSums<T>) {
+      const auto check = [&](const HeadRows<T>& x, int64_t h, int64_t rows, int64_t cols) {
+        for (int64_t i = 0; i < rows; ++i)
+          for (int64_t j = 0; j < cols; ++j)
+            all &= static_cast<bool>(std::isfinite(to_float(x.at(b_, h, i)[j])));
+      };
+      check(a_.dk, kv_, s().keys, s().width);
+      check(a_.dv, kv_, s().keys, s().value_width);
+      for (int64_t h = kv_ * t_.group; h < (kv_ + 1) * t_.group; ++h)
+        check(a_.dq, h, s().queries, s().width);
+    } else {
+      all = kernels_.finite(a_.dk.at(b_, kv_, 0), a_.dk.row, s().keys, s().width) &&
+            kernels_.finite(a_.dv.at(b_, kv_, 0), a_.dv.row, s().keys, s().value_width);
+      for (int64_t h = kv_ * t_.group; h < (kv_ + 1) * t_.group; ++h)
+        all = all && kernels_.finite(a_.dq.at(b_, h, 0), a_.dq.row, s().queries, s().width);
+    }
+    return all;
+  }
+
+  const Setting<T>& t_;
+  const AttentionBackward<T>& a_;
+  const AttentionTable<W>& kernels_;
+  const int64_t b_, kv_;
+  const Scratch<W> scores_, room_, dots_, rows_room_, keys_room_, dq_;
+};
+
+}  // namespace
+
+double attention_cost_ns(const AttentionShape& s) {
+  const auto n = [](int64_t x) { return static_cast<double>(x); };
+  return n(s.batch) * n(s.heads) * n(s.queries) *
+         (n(s.keys) * (n(s.width + s.value_width) / 60 + 0.2) + n(s.width + s.value_width) / 4);
+}
+
+template <class T>
+void attention_forward(const AttentionForward<T>& args) {
+  const AttentionShape& s = args.shape;
+  const Setting<T> setting{s, args.rule, args.dropout};
+  const auto& kernels = g_variants.of<Wide<T>>();
+  const int64_t heads = s.batch * s.kv_heads;
+  const int64_t parts =
+      std::clamp<int64_t>(ceil_div(kTasks, std::max<int64_t>(heads, 1)), 1,
+                          std::max<int64_t>(1, ceil_div(s.queries, kTaskQueries)));
+  const int64_t each = ceil_div(ceil_div(s.queries, parts), kQueries) * kQueries;
+  parallel_for(heads * parts, attention_cost_ns(s), [&](int64_t task) {
+    const int64_t head = task / parts, begin = task % parts * each;
+    const int64_t end = std::min(s.queries, begin + each);
+    if (begin < end)
+      ForwardTask<T>(setting, args, kernels, head / s.kv_heads, head % s.kv_heads, begin, end)
+          .run();
+  });
+}
+
+template <class T>
+void attention_backward(const AttentionBackward<T>& args) {
+  const AttentionShape& s = args.shape;
+  const Setting<T> setting{s, args.rule, args.dropout};
+  const auto& kernels = g_variants.of<Wide<T>>();
+  parallel_for(s.batch * s.kv_heads, 3 * attention_cost_ns(s), [&](int64_t task) {
+    BackwardTask<T>(setting, args, kernels, task / s.kv_heads, task % s.kv_heads).run();
+  });
+}
+
+#define TW_INSTANTIATE(T)                                      \
+  template void attention_forward(const AttentionForward<T>&); \
+  template void attention_backward(const AttentionBackward<T>&);
+TW_INSTANTIATE(float)
+TW_INSTANTIATE(double)
+TW_INSTANTIATE(bfloat16)
+#undef TW_INSTANTIATE
+
+}  // namespace tilework

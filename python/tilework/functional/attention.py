@@ -1,0 +1,278 @@
+"""Attention: softmax(Q K^T) V, head by head, in memory that grows with the rows alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tilework import autograd, dtypes
+from tilework.autograd import Op, mode, recorded
+from tilework.dtypes import float32, float64
+from tilework.engines import ops
+from tilework.errors import error
+from tilework.functional.common import broadcasts, need_float, number, operand, whole
+from tilework.functional.indexing import where
+from tilework.functional.random import next_call
+from tilework.functional.softmax import softmax
+from tilework.tensor import Storage, Tensor, fresh
+
+_OP = "scaled_dot_product_attention"
+_FAR = 2**60
+_ALIGNMENTS = ("top_left", "bottom_right")
+
+
+class _Rule(NamedTuple):
+    """What stands between products and weights: the engine's arguments, in its order."""
+
+    bias: Any
+    scale: float
+    softcap: float
+    slopes: Any
+    diagonal: int
+    left: int
+    right: int
+    p: float
+    seed: int
+    call: int
+
+
+def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    q, k, v = (t._array for t in inputs[:3])
+    out, log_sums, rule = saved
+    return (*ops.attention_backward(grad, q, k, v, out, log_sums, *rule), None)
+
+
+def _recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    q, k, v, bias = inputs
+    y = _composed(q, k, v, saved[2], bias)
+    wanted = [t for t in inputs if t is not None and t._requires_grad]
+    found = iter(autograd.grad(y, wanted, grad, create_graph=True))
+    return [next(found) if t is not None and t._requires_grad else None for t in inputs]
+
+
+_ATTENTION = Op(_OP, _backward, _recorded, rereads=True)
+
+
+def _composed(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None) -> Tensor:
+    """The same in ops that each can be differentiated again, with all scores at once."""
+    batch, heads, queries, _ = q.shape
+    kv_heads, keys = k.shape[1], k.shape[2]
+
+    def grouped(x: Tensor) -> Tensor:
+        return x.reshape(batch, kv_heads, -1, *x.shape[2:])
+
+    products = grouped(q) @ grouped(k).transpose(-1, -2)
+    scores = products.reshape(batch, heads, queries, keys) * rule.scale
+    if rule.softcap:
+        scores = (scores / rule.softcap).tanh() * rule.softcap
+    away = np.arange(keys) - np.arange(queries)[:, None] - rule.diagonal
+    if rule.slopes is not None:
+        scores = scores + fresh((rule.slopes[:, None, None] * away).astype(scores.dtype))
+    hidden = np.asarray((away < -rule.left) | (away > rule.right))
+    if rule.bias is not None:
+        hidden = hidden | (rule.bias == -np.inf)
+        added = fresh(rule.bias.astype(scores.dtype)) if bias is None else bias
+        scores = scores + where(fresh(hidden), 0.0, added)
+    hidden = np.broadcast_to(hidden, scores.shape)
+    alone = hidden & ~hidden.all(-1, keepdims=True)
+    weights = softmax(where(fresh(alone), -math.inf, scores), -1)
+    weights = where(fresh(hidden.copy()), 0.0, weights)
+    if rule.p:
+        kept = np.ones(weights.shape, weights.dtype)
+        weights = weights * fresh(ops.dropout_forward(kept, rule.p, rule.seed, rule.call))
+    return (grouped(weights) @ grouped(v)).reshape(batch, heads, queries, -1)
+
+
+def _four(x: Tensor) -> Tensor:
+    """(..., H, L, E) as (B, H, L, E)."""
+    if x.ndim == 4:
+        return x
+    if x.ndim < 4:
+        return x.reshape((1,) * (4 - x.ndim) + x.shape)
+    return x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
+
+
+def _together(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Their leading axes, all but the last three, broadcast."""
+    leading = [t.shape[:-3] for t in tensors]
+    if all(shape == leading[0] for shape in leading):
+        return tensors
+    if not broadcasts(*leading):
+        raise error(
+            ValueError, _OP, "leading axes that broadcast",
+            ", ".join(str(t.shape) for t in tensors), "make them equal, or 1",
+        )  # fmt: skip
+    whole_shape = np.broadcast_shapes(*leading)
+    return tuple(t.expand(*whole_shape, *t.shape[-3:]) for t in tensors)
+
+
+def _bias_of(mask: Tensor, q: Tensor, shape: tuple[int, ...]) -> tuple[Any, Tensor | None]:
+    """A mask as what is added to scores of `shape`, (..., H, L, S): an array that broadcasts to four
+    axes, and a tensor of it."""
+    if mask.dtype is not dtypes.bool and mask.dtype not in (q.dtype, float32):
+        raise error(
+            TypeError, _OP, f"attn_mask of bools, of {q.dtype}, or of float32", mask.dtype,
+            "convert it with .to()",
+        )  # fmt: skip
+    if not broadcasts(mask.shape, shape) or np.broadcast_shapes(mask.shape, shape) != shape:
+        raise error(
+            ValueError, _OP, f"attn_mask that broadcasts to {shape}", mask.shape,
+            "its last axes are those of queries and keys",
+        )  # fmt: skip
+    if mask.ndim > 4:
+        mask = mask.expand(*shape[:-3], *mask.shape[-3:])
+    mask = _four(mask)
+    wide = float64 if q.dtype is float64 else float32
+    if mask.dtype is dtypes.bool:
+        return np.where(mask._array, wide.type(0), wide.type(-np.inf)), None
+    return mask._array.astype(wide, copy=False), mask
+
+
+def _reach(
+    is_causal: bool, window: Any, alignment: str, queries: int, keys: int
+) -> tuple[int, int, int]:
+    """(diagonal, left, right): see csrc/kernels/attention/attention.h."""
+    if alignment not in _ALIGNMENTS:
+        raise error(
+            ValueError, _OP, f"causal_alignment of {', '.join(_ALIGNMENTS)}", alignment, "name one"
+        )
+    left, right = _FAR, 0 if is_causal else _FAR
+    if window is not None:
+        if not isinstance(window, (tuple, list)) or len(window) != 2:
+            raise error(
+                TypeError, _OP, "window as (left, right)", window, "-1 leaves a side without bound"
+            )
+        sides = [whole(_OP, "window", w) for w in window]
+        if min(sides) < -1:
+            raise error(
+                ValueError, _OP, "window of at least -1 a side", window, "-1 is without bound"
+            )
+        left, before = (_FAR if w == -1 else min(w, _FAR) for w in sides)
+        right = min(right, before)
+    return keys - queries if alignment == "bottom_right" else 0, left, right
+
+
+def _check_heads(q: Tensor, k: Tensor, v: Tensor, enable_gqa: bool) -> None:
+    for name, x in (("key", k), ("value", v)):
+        if x.dtype is not q.dtype:
+            raise error(
+                TypeError, _OP, f"{name} of query's dtype, {q.dtype}", x.dtype,
+                "convert one with x.to(other.dtype)",
+            )  # fmt: skip
+    heads, kv_heads = q.shape[1], k.shape[1]
+    fits = heads == kv_heads or (enable_gqa and kv_heads and heads % kv_heads == 0)
+    if not fits or v.shape[1] != kv_heads or q.shape[3] != k.shape[3] or k.shape[2] != v.shape[2]:
+        fix = (
+            "each head of keys serves a whole number of query heads"
+            if enable_gqa
+            else "pass enable_gqa=True where one head of keys serves several of queries"
+        )
+        raise error(
+            ValueError, _OP, "query (..., H, L, E), key (..., H, S, E) and value (..., H, S, V)",
+            ", ".join(str(t.shape) for t in (q, k, v)), fix,
+        )  # fmt: skip
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    causal_alignment: str = "top_left",
+    window: tuple[int, int] | None = None,
+    softcap: float = 0.0,
+    alibi_slopes: Tensor | None = None,
+) -> Tensor:
+    """softmax(query @ key.T * scale + mask) @ value, for each head.
+
+    query (..., H, L, E), key (..., H, S, E), value (..., H, S, V); the result is (..., H, L, V).
+    Leading axes broadcast. With `enable_gqa` key and value may have fewer heads, each of which
+    serves a run of query heads. `scale` is 1 / sqrt(E) where it is None.
+
+    `attn_mask` broadcasts to (..., H, L, S), and is never expanded: bools say what takes part,
+    floats are added. `is_causal` hides key j from query i where j > i; with
+    causal_alignment="bottom_right" the last query stands beside the last key, as in a decoding
+    step. `window` = (left, right) hides keys farther than that on either side, -1 for no bound.
+    `softcap` c makes scores c * tanh(score / c). `alibi_slopes` (H,) add slope * (j - i).
+    `dropout_p` zeroes weights, also outside of training, as in PyTorch.
+
+    A score that is hidden has no part in the result, whatever stands there, NaN included; where a
+    query sees nothing the result and its gradients are zero. Scores are in memory by blocks only.
+    bfloat16 is computed in float32, and rounded once.
+
+    TypeError on integers and on dtypes that differ; ValueError where shapes disagree, and on
+    attn_mask beside is_causal. Vaswani et al., "Attention is all you need", 2017; Dao et al.,
+    "FlashAttention", 2022; Press et al., "Train short, test long" (ALiBi), 2021.
+
+    >>> x = tw.ones(1, 2, 3)
+    >>> F.scaled_dot_product_attention(x, x, x, is_causal=True).shape
+    (1, 2, 3)
+    """
+    given = tuple(
+        operand(x, _OP, name) for name, x in (("query", query), ("key", key), ("value", value))
+    )
+    need_float(_OP, given[0])
+    for x in given:
+        if x.ndim < 2:
+            raise error(ValueError, _OP, "at least two axes each", x.shape, "add an axis of heads")
+    if attn_mask is not None and is_causal:
+        raise error(
+            ValueError, _OP, "attn_mask or is_causal", "both", "hide the later keys in the mask"
+        )
+    if not 0.0 <= dropout_p <= 1.0:
+        raise error(ValueError, _OP, "dropout_p in [0, 1]", dropout_p, "it is a probability")
+    rank = max(x.ndim for x in given)
+    if any(x.ndim != max(rank, 3) for x in given):
+        given = tuple(x.reshape((1,) * (max(rank, 3) - x.ndim) + x.shape) for x in given)
+    given = _together(*given)
+    outer = given[0].shape[:-3]
+    q, k, v = (_four(x) for x in given)
+    _check_heads(q, k, v, enable_gqa)
+    queries, keys = q.shape[2], k.shape[2]
+    bias, bias_tensor = None, None
+    if attn_mask is not None:
+        mask = operand(attn_mask, _OP, "attn_mask")
+        bias, bias_tensor = _bias_of(mask, q, (*outer, q.shape[1], queries, keys))
+    slopes = None
+    if alibi_slopes is not None:
+        slopes = operand(alibi_slopes, _OP, "alibi_slopes")
+        if slopes.shape != (q.shape[1],):
+            raise error(
+                ValueError, _OP, f"alibi_slopes ({q.shape[1]},), one a head", slopes.shape, "slice"
+            )
+        slopes = slopes._array.astype(float64 if q.dtype is float64 else float32)
+    if scale is None:
+        scale = 1.0 / math.sqrt(max(q.shape[3], 1))
+    rule = _Rule(
+        bias,
+        number(_OP, "scale", scale),
+        number(_OP, "softcap", softcap),
+        slopes,
+        *_reach(is_causal, window, causal_alignment, queries, keys),
+        float(dropout_p),
+        *(next_call() if dropout_p else (0, 0)),
+    )
+    y = _attend(q, k, v, rule, bias_tensor)
+    shape = (*outer, *y.shape[1:]) if rank >= 3 else y.shape[2:]
+    return y if y.shape == shape else y.reshape(shape)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None) -> Tensor:
+    if bias is not None and bias._requires_grad and mode.enabled:
+        return _composed(q, k, v, rule, bias)
+    array, log_sums = ops.attention_forward(q._array, k._array, v._array, *rule)
+    own = Storage()
+    if not (mode.enabled and (q._requires_grad or k._requires_grad or v._requires_grad)):
+        return Tensor(array, own)
+    reads = (q._storage, k._storage, v._storage, own)
+    if bias is not None:
+        reads += (bias._storage,)
+    return recorded(array, own, _ATTENTION, (q, k, v, bias), (array, log_sums, rule), reads)
