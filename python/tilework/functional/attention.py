@@ -272,7 +272,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None) -
     own = Storage()
     if not (mode.enabled and (q._requires_grad or k._requires_grad or v._requires_grad)):
         return Tensor(array, own)
-    reads = (q._storage, k._storage, v._storage, own)
+    reads: tuple[Storage, ...] = (q._storage, k._storage, v._storage, own)
     if bias is not None:
-        reads += (bias._storage,)
+        reads = (*reads, bias._storage)
     return recorded(array, own, _ATTENTION, (q, k, v, bias), (array, log_sums, rule), reads)

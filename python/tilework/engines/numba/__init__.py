@@ -61,14 +61,14 @@ from tilework.engines.numba.reduce import cumsum, max, mean, min, sum, sum_to_sh
 from tilework.engines.numba.softmax import softmax_backward, softmax_forward
 
 __all__ = [
-    "attention_backward",
-    "attention_forward",
     "BINARY_OPS",
     "UNARY_OPS",
     "PackedConvWeight",
     "PackedWeight",
     "accumulate_",
     "adam_step",
+    "attention_backward",
+    "attention_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "bias_activation_backward",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.case import Array, Bench, Case, Generator, Mode
 from tilework.testing.inputs import LAYOUTS, Inputs, arrays, laid_out, normal
 from tilework.testing.tolerance import growth, stored, tiny, working_eps
 
@@ -48,9 +48,10 @@ def _reference(options: dict[str, Any], slopes: bool = False) -> Any:
         e = np.exp(s - top)
         total = e.sum(-1, keepdims=True)
         w = e / np.where(total == 0, 1.0, total)
-        # What is hidden has no part, NaN neither.
-        hidden = np.where(seen.any(axis=tuple(range(seen.ndim - 2)) + (-2,)), 0.0, np.nan)
-        return np.asarray(w @ np.where(np.isnan(hidden)[:, None], 0.0, v))
+        shown = seen.any(
+            axis=tuple(range(seen.ndim - 1))
+        )  # what is hidden has no part, NaN neither
+        return np.asarray(w @ np.where(shown[:, None], v, 0.0))
 
     return expected
 
@@ -205,7 +206,8 @@ def _timed() -> Iterator[Case]:
             pairs = 4 * 12 * length * length * (0.5 if causal else 1.0)
             moved = 4.0 * 4 * 12 * length * 64 * (4 if dtype == "float32" else 2)
             name = f"attention {'causal ' if causal else ''}S={length}"
-            for mode, work in (("forward", 4.0), ("backward", 14.0)):
+            modes: tuple[tuple[Mode, float], ...] = (("forward", 4.0), ("backward", 14.0))
+            for mode, work in modes:
                 label = f"{name} {dtype} {mode}" if dtype != "float32" else f"{name} {mode}"
                 yield _case(
                     label,
