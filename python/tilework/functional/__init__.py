@@ -53,6 +53,7 @@ from tilework.functional.creation import (
     zeros,
     zeros_like,
 )
+from tilework.functional.embedding import embedding, embedding_bag
 from tilework.functional.gemm import (
     bmm,
     linear,
@@ -154,6 +155,8 @@ from tilework.functional.reduce import (
     min,
     sum,
 )
+from tilework.functional.rotary import rotary_embedding
+from tilework.functional.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from tilework.functional.shape import (
     broadcast_to,
     clone,
@@ -229,6 +232,8 @@ __all__ = [
     "cumsum",
     "div",
     "dropout",
+    "embedding",
+    "embedding_bag",
     "empty",
     "empty_like",
     "eq",
@@ -314,9 +319,14 @@ __all__ = [
     "remainder",
     "reshape",
     "rms_norm",
+    "rotary_embedding",
     "round",
     "rsqrt",
     "scaled_dot_product_attention",
+    "segment_max",
+    "segment_mean",
+    "segment_softmax",
+    "segment_sum",
     "set_rng_state",
     "sigmoid",
     "sign",

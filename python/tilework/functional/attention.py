@@ -110,8 +110,8 @@ def _together(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _bias_of(mask: Tensor, q: Tensor, shape: tuple[int, ...]) -> tuple[Any, Tensor | None]:
-    """A mask as what is added to scores of `shape`, (..., H, L, S): an array that broadcasts to four
-    axes, and a tensor of it."""
+    """A mask as what is added to scores of `shape`, (..., H, L, S): an array that broadcasts to
+    four axes, and a tensor of it."""
     if mask.dtype is not dtypes.bool and mask.dtype not in (q.dtype, float32):
         raise error(
             TypeError, _OP, f"attn_mask of bools, of {q.dtype}, or of float32", mask.dtype,

@@ -1,4 +1,4 @@
-"""Attention over blocks of queries: BLAS multiplies, NumPy takes the softmax of what lies between."""
+"""Attention over blocks of queries: BLAS multiplies, NumPy takes the softmax in between."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
