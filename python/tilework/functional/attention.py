@@ -56,15 +56,16 @@ def _recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any
 _ATTENTION = Op(_OP, _backward, _recorded, rereads=True)
 
 
-def _composed(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None) -> Tensor:
-    """The same in ops that each can be differentiated again, with all scores at once."""
+def _grouped(x: Tensor, kv_heads: int) -> Tensor:
+    """(B, H, ...) as (B, G, H / G, ...)."""
+    return x.reshape(x.shape[0], kv_heads, -1, *x.shape[2:])
+
+
+def weights_of(q: Tensor, k: Tensor, rule: _Rule, bias: Tensor | None = None) -> Tensor:
+    """The weights (B, H, L, S), all at once, by ops that each can be differentiated again."""
     batch, heads, queries, _ = q.shape
     kv_heads, keys = k.shape[1], k.shape[2]
-
-    def grouped(x: Tensor) -> Tensor:
-        return x.reshape(batch, kv_heads, -1, *x.shape[2:])
-
-    products = grouped(q) @ grouped(k).transpose(-1, -2)
+    products = _grouped(q, kv_heads) @ _grouped(k, kv_heads).transpose(-1, -2)
     scores = products.reshape(batch, heads, queries, keys) * rule.scale
     if rule.softcap:
         scores = (scores / rule.softcap).tanh() * rule.softcap
@@ -79,11 +80,18 @@ def _composed(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None)
     hidden = np.broadcast_to(hidden, scores.shape)
     alone = hidden & ~hidden.all(-1, keepdims=True)
     weights = softmax(where(fresh(alone), -math.inf, scores), -1)
-    weights = where(fresh(hidden.copy()), 0.0, weights)
+    result: Tensor = where(fresh(hidden.copy()), 0.0, weights)
+    return result
+
+
+def _composed(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None) -> Tensor:
+    """Attention by way of its weights."""
+    weights = weights_of(q, k, rule, bias)
     if rule.p:
         kept = np.ones(weights.shape, weights.dtype)
         weights = weights * fresh(ops.dropout_forward(kept, rule.p, rule.seed, rule.call))
-    return (grouped(weights) @ grouped(v)).reshape(batch, heads, queries, -1)
+    groups = k.shape[1]
+    return (_grouped(weights, groups) @ _grouped(v, groups)).reshape(*q.shape[:3], v.shape[3])
 
 
 def _four(x: Tensor) -> Tensor:
@@ -276,3 +284,13 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None) -
     if bias is not None:
         reads = (*reads, bias._storage)
     return recorded(array, own, _ATTENTION, (q, k, v, bias), (array, log_sums, rule), reads)
+
+
+def weights_under(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    """The weights of (B, H, L, E) and (B, H, S, E) under a mask as scaled_dot_product_attention
+    takes it."""
+    bias, tensor = None, None
+    if mask is not None:
+        bias, tensor = _bias_of(mask, q, (*q.shape[:3], k.shape[2]))
+    scale = 1.0 / math.sqrt(max(q.shape[3], 1))
+    return weights_of(q, k, _Rule(bias, scale, 0.0, None, 0, _FAR, _FAR, 0.0, 0, 0), tensor)

@@ -3,8 +3,10 @@
 from tilework import functional
 from tilework.nn import init, utils
 from tilework.nn.activation import GELU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from tilework.nn.attention import MultiheadAttention
 from tilework.nn.containers import ModuleDict, ModuleList, Sequential
 from tilework.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from tilework.nn.embedding import Embedding, EmbeddingBag
 from tilework.nn.linear import Dropout, Flatten, Identity, Linear, Unflatten
 from tilework.nn.loss import (
     BCEWithLogitsLoss,
@@ -49,6 +51,13 @@ from tilework.nn.pool import (
     MaxPool2d,
     MaxUnpool2d,
 )
+from tilework.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from tilework.nn.unfold import Fold, Unfold
 from tilework.nn.upsample import PixelShuffle, PixelUnshuffle, Upsample
 
@@ -73,6 +82,8 @@ __all__ = [
     "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
+    "EmbeddingBag",
     "Flatten",
     "Fold",
     "GroupNorm",
@@ -91,6 +102,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "PixelShuffle",
@@ -107,6 +119,11 @@ __all__ = [
     "SmoothL1Loss",
     "Softmax",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
     "Upsample",

@@ -48,9 +48,8 @@ def _reference(options: dict[str, Any], slopes: bool = False) -> Any:
         e = np.exp(s - top)
         total = e.sum(-1, keepdims=True)
         w = e / np.where(total == 0, 1.0, total)
-        shown = seen.any(
-            axis=tuple(range(seen.ndim - 1))
-        )  # what is hidden has no part, NaN neither
+        shown = np.zeros(seen.shape[-1], np.bool_)  # what is hidden has no part, NaN neither
+        np.logical_or.reduce(seen, axis=tuple(range(seen.ndim - 1)), out=shown)
         return np.asarray(w @ np.where(shown[:, None], v, 0.0))
 
     return expected
