@@ -113,7 +113,7 @@ def segment_mean(input: Tensor, index: Tensor, num_segments: int) -> Tensor:
     """The means of the rows of each segment, zero where it is empty; the rest as segment_sum.
 
     >>> F.segment_mean(tw.tensor([1.0, 2.0, 4.0]), tw.tensor([0, 2, 0]), 3)
-    tensor([2.5000, 0.0000, 2.0000])
+    tensor([2.5, 0.0, 2.0])
     """
     x, i, count = _checked("segment_mean", input, index, num_segments)
     sizes = np.maximum(np.bincount(i, minlength=count), 1)
@@ -168,7 +168,7 @@ def segment_softmax(input: Tensor, index: Tensor, num_segments: int) -> Tensor:
     input's shape.
 
     >>> F.segment_softmax(tw.tensor([1.0, 2.0, 1.0]), tw.tensor([0, 2, 0]), 3)
-    tensor([0.5000, 1.0000, 0.5000])
+    tensor([0.5, 1.0, 0.5])
     """
     x, i, count = _checked("segment_softmax", input, index, num_segments)
     rows = x._array.reshape(len(x), -1)
