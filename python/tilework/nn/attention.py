@@ -127,7 +127,12 @@ class MultiheadAttention(Module):
                 f"{query.shape}, {key.shape}, {value.shape}", "add the axis of the batch",
             )  # fmt: skip
         q, k, v = self._projected(query, key, value)
-        mask = self._hidden(key_padding_mask, attn_mask, is_causal, q, k)
+        causal = attn_mask is None and is_causal
+        more = self.bias_k is not None or self.add_zero_attn
+        if causal and (need_weights or key_padding_mask is not None or more):
+            later = np.triu(np.ones((q.shape[2], k.shape[2]), np.bool_), 1)
+            attn_mask, causal = fresh(later), False
+        mask = self._hidden(key_padding_mask, attn_mask, q, k)
         k, v, mask = self._with_more_keys(k, v, mask)
         p = self.dropout if self.training else 0.0
         weights = None
@@ -137,7 +142,6 @@ class MultiheadAttention(Module):
             weights = weights.mean(1) if average_attn_weights else weights
             weights = weights if batched else weights.squeeze(0)
         else:
-            causal = is_causal and mask is None
             heads = F.scaled_dot_product_attention(q, k, v, mask, p, causal)
         return self.out_proj(self._joined(heads, batched)), weights
 
@@ -171,13 +175,11 @@ class MultiheadAttention(Module):
         return heads.permute(2, 0, 1, 3).flatten(2)
 
     def _hidden(
-        self, padding: Tensor | None, mask: Tensor | None, is_causal: bool, q: Tensor, k: Tensor
+        self, padding: Tensor | None, mask: Tensor | None, q: Tensor, k: Tensor
     ) -> Tensor | None:
         """What F.scaled_dot_product_attention takes for both masks."""
         batch, heads, queries, _ = q.shape
         keys = k.shape[2]
-        if mask is None and is_causal and padding is not None:
-            mask = fresh(np.triu(np.ones((queries, keys), np.bool_), 1))
         if mask is not None:
             wanted = ((queries, keys), (batch * heads, queries, keys))
             if mask.shape not in wanted:

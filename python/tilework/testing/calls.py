@@ -128,6 +128,13 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "nonzero": ((X,), {"as_tuple": True}),
     "round": ((X,), {"decimals": 1}),
     "dropout": ((X,), {"p": 0.3, "training": True, "inplace": False}),
+    "embedding": ((i(5, 2, 3), f(5, 4)),
+                  {"padding_idx": 1, "max_norm": 1.0, "norm_type": 1.0, "scale_grad_by_freq": True,
+                   "sparse": False}),
+    "embedding_bag": ((i(5, 6), f(5, 4), i(1, 1)),
+                      {"max_norm": 1.0, "norm_type": 1.0, "scale_grad_by_freq": True, "mode": "sum",
+                       "sparse": False, "per_sample_weights": f(6), "include_last_offset": False,
+                       "padding_idx": 1}),
     "expand": ((f(1, 4), 3, 4), {}),
     "eye": ((3, 4), FILLED),
     "flatten": ((IMAGE,), {"start_dim": 1, "end_dim": 2}),
@@ -174,6 +181,14 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "randperm": ((5,), {"dtype": tw.int32, "device": "cpu"}),
     "reshape": ((X, 2, 6), {}),
     "rms_norm": ((X, (4,)), {"weight": f(4), "eps": 1e-3}),
+    "rotary_embedding": ((f(2, 3, 4), f(3, 2), f(3, 2)),
+                         {"position_ids": i(3, 3), "interleaved": True}),
+    "scaled_dot_product_attention": (
+        (f(2, 2, 3, 4), f(2, 2, 5, 4), f(2, 2, 5, 6)),
+        {"attn_mask": b(3, 5), "dropout_p": 0.1, "is_causal": False, "scale": 0.5,
+         "enable_gqa": True, "causal_alignment": "bottom_right", "window": (2, -1), "softcap": 2.0,
+         "alibi_slopes": f(2)}),
+    **{f"segment_{kind}": ((X, i(2, 3), 2), {}) for kind in ("max", "mean", "softmax", "sum")},
     "set_rng_state": ((i(9, 2),), {}),
     "smooth_l1_loss": ((X, X), {**LOSS, "beta": 0.5}),
     "sort": ((X,), {"dim": 0, "descending": True, "stable": True}),
@@ -279,6 +294,8 @@ _FLAT, _PADS1, _PADS2 = f(3, 4), (1, 2), (1, 2, 0, 1)
 _LOSSES = dict.fromkeys(("L1Loss", "MSELoss"), ((X, X), 2, LOSS))
 _NORM = {"eps": 1e-3, "momentum": 0.2, "affine": True, "track_running_stats": True}
 _CONV = {"stride": 2, "padding": 1, "dilation": 1, "groups": 1, "bias": False}
+_TRANSFORMER = {"dropout": 0.1, "activation": "gelu", "layer_norm_eps": 1e-3, "batch_first": True,
+                "norm_first": True, "bias": True}  # fmt: skip
 # The layer: forward's inputs with the constructor's arguments after them, how many are inputs, and
 # the constructor's options.
 _L: dict[str, tuple[tuple[Any, ...], int, dict[str, Any]]] = {
@@ -306,6 +323,22 @@ _L: dict[str, tuple[tuple[Any, ...], int, dict[str, Any]]] = {
     "CrossEntropyLoss": ((X, i(4, 3)), 2, {"weight": f(4), "ignore_index": 1, **LOSS,
                                            "label_smoothing": 0.1}),
     "Dropout": ((X,), 1, {"p": 0.3, "inplace": False}),
+    "Embedding": ((i(5, 2, 3), 5, 4), 1, {"padding_idx": 1, "max_norm": 1.0, "norm_type": 1.0,
+                                          "scale_grad_by_freq": True, "sparse": False}),
+    "EmbeddingBag": ((i(5, 2, 3), 5, 4), 1, {"max_norm": 1.0, "norm_type": 1.0, "mode": "sum",
+                                             "scale_grad_by_freq": True, "sparse": False,
+                                             "include_last_offset": False, "padding_idx": 1}),
+    "MultiheadAttention": ((X, X, X, 4, 2), 3,
+                           {"dropout": 0.1, "bias": True, "add_bias_kv": True,
+                            "add_zero_attn": True, "kdim": 4, "vdim": 4, "batch_first": True}),
+    "Transformer": ((X, X, 4, 2, 1, 1, 8), 2, _TRANSFORMER),
+    "TransformerDecoder": ((X, X, nn.TransformerDecoderLayer(4, 2, 8), 1), 2,
+                           {"norm": nn.LayerNorm(4)}),
+    "TransformerDecoderLayer": ((X, X, 4, 2, 8), 2, _TRANSFORMER),
+    "TransformerEncoder": ((X, nn.TransformerEncoderLayer(4, 2, 8), 1), 1,
+                           {"norm": nn.LayerNorm(4), "enable_nested_tensor": False,
+                            "mask_check": False}),
+    "TransformerEncoderLayer": ((X, 4, 2, 8), 1, _TRANSFORMER),
     "Flatten": ((IMAGE,), 1, {"start_dim": 1, "end_dim": 2}),
     "Fold": ((f(2, 16, 9), (4, 4), (2, 2)), 1, {"dilation": 1, "padding": 0, "stride": 1}),
     "GELU": ((X,), 1, {"approximate": "tanh"}),

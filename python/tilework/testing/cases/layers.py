@@ -18,7 +18,7 @@ from tilework.testing import reference
 from tilework.testing.case import Array, Case
 from tilework.testing.cases.random import FIRST_CALL, SEED
 from tilework.testing.convolution import conv, conv_transpose
-from tilework.testing.inputs import distinct, positive
+from tilework.testing.inputs import distinct, normal, positive
 from tilework.testing.rows import Row, floats, given, integers, rows
 from tilework.testing.tolerance import Tolerance, eps, growth, tiny
 
@@ -36,9 +36,10 @@ def _scaled(terms: int = 1) -> Tolerance:
     return lambda t, expected, *_: 8.0 * growth(terms) * eps(t) * (1.0 + np.abs(expected)) + tiny(t)
 
 
-def _layer(label: str, make: Make, x: Any, expected: Callable[..., Any], weights: Any = (),
-           **fields: Any) -> Row:  # fmt: skip
-    """`x`: the shape of the layer's input, or the makers of all its inputs."""
+def layer_row(label: str, make: Make, x: Any, expected: Callable[..., Any], weights: Any = (),
+              values: Any = normal, **fields: Any) -> Row:  # fmt: skip
+    """`x`: the shape of the layer's input, or the makers of all its inputs; `weights`: the shapes
+    of its parameters, and `values` what they hold."""
     given_inputs = (floats(*x),) if isinstance(x[0], int) else x
     count = len(given_inputs)
 
@@ -50,7 +51,7 @@ def _layer(label: str, make: Make, x: Any, expected: Callable[..., Any], weights
             parameter.data = weight
         return layer(*inputs[:count])
 
-    made = given(*given_inputs, *(floats(*shape) for shape in weights))
+    made = given(*given_inputs, *(floats(*shape, values=values) for shape in weights))
     return (label, made, call, expected, {"differentiable": (0,), **fields})
 
 
@@ -75,7 +76,7 @@ def _activations() -> Iterator[Row]:
         ("Unflatten", lambda nn: nn.Unflatten(1, (7, 1)), lambda x: x[..., None]),
     )
     for label, make, expected in table:
-        yield _layer(label, make, ROWS, expected, tolerance=_scaled(7))
+        yield layer_row(label, make, ROWS, expected, tolerance=_scaled(7))
 
     def seeded(tw: Any, F: Any, x: Any) -> Any:
         tw.manual_seed(SEED)
@@ -98,7 +99,7 @@ def _activations() -> Iterator[Row]:
 
 
 def _products() -> Iterator[Row]:
-    yield _layer(
+    yield layer_row(
         "Linear",
         lambda nn: nn.Linear(7, 5),
         ROWS,
@@ -106,7 +107,7 @@ def _products() -> Iterator[Row]:
         [(5, 7), (5,)],
         tolerance=_summed(8),
     )
-    yield _layer(
+    yield layer_row(
         "Linear without bias",
         lambda nn: nn.Linear(7, 5, bias=False),
         ROWS,
@@ -128,7 +129,7 @@ def _products() -> Iterator[Row]:
             wide = weight[1] * how.get("groups", 1)
             return getattr(nn, name)(wide, weight[0], weight[2:], **how)
 
-        yield _layer(
+        yield layer_row(
             f"{name} {how}",
             make,
             shape,
@@ -146,7 +147,7 @@ def _products() -> Iterator[Row]:
         def make_turned(nn: Any, name: str = name, how: Any = how, weight: Any = weight) -> Any:
             return getattr(nn, name)(weight[0], weight[1], weight[2:], **how)
 
-        yield _layer(
+        yield layer_row(
             f"{name} {how}",
             make_turned,
             shape,
@@ -179,14 +180,14 @@ def _norms() -> Iterator[Row]:
         ("BatchNorm2d", IMAGE, (0, 2, 3)),
     ):  # fmt: skip
         kind = {"weights": [(4,), (4,)], "tolerance": _scaled(math.prod(shape) // 4)}
-        yield _layer(
+        yield layer_row(
             f"{name} {shape}",
             lambda nn, name=name: getattr(nn, name)(4),
             shape,
             lambda x, w, b, axes=axes: _normed(x, axes) * _by_channel(w, x) + _by_channel(b, x),
             **kind,
         )
-        yield _layer(
+        yield layer_row(
             f"{name} {shape} at rest",
             lambda nn, name=name: getattr(nn, name)(4).eval(),
             shape,
@@ -195,14 +196,14 @@ def _norms() -> Iterator[Row]:
         )
     for name, shape in (("InstanceNorm1d", LINE), ("InstanceNorm2d", IMAGE)):
         within = tuple(range(2, len(shape)))
-        yield _layer(
+        yield layer_row(
             name,
             lambda nn, name=name: getattr(nn, name)(4),
             shape,
             lambda x, axes=within: _normed(x, axes),
             tolerance=_scaled(math.prod(shape[2:])),
         )
-        yield _layer(
+        yield layer_row(
             f"{name} affine",
             lambda nn, name=name: getattr(nn, name)(4, affine=True),
             shape,
@@ -210,7 +211,7 @@ def _norms() -> Iterator[Row]:
             [(4,), (4,)],
             tolerance=_scaled(math.prod(shape[2:])),
         )
-    yield _layer(
+    yield layer_row(
         "LayerNorm",
         lambda nn: nn.LayerNorm(7),
         ROWS,
@@ -218,7 +219,7 @@ def _norms() -> Iterator[Row]:
         [(7,), (7,)],
         tolerance=_scaled(7),
     )
-    yield _layer(
+    yield layer_row(
         "LayerNorm of two axes",
         lambda nn: nn.LayerNorm((6, 5)),
         IMAGE,
@@ -226,7 +227,7 @@ def _norms() -> Iterator[Row]:
         [(6, 5), (6, 5)],
         tolerance=_scaled(30),
     )
-    yield _layer(
+    yield layer_row(
         "RMSNorm",
         lambda nn: nn.RMSNorm(7, eps=1e-5),
         ROWS,
@@ -234,7 +235,7 @@ def _norms() -> Iterator[Row]:
         [(7,)],
         tolerance=_scaled(7),
     )
-    yield _layer(
+    yield layer_row(
         "GroupNorm",
         lambda nn: nn.GroupNorm(2, 4),
         IMAGE,
@@ -287,14 +288,14 @@ def _pools() -> Iterator[Row]:
             (f"MaxPool{rank}d", np.max, -np.inf),
             (f"AvgPool{rank}d", np.mean, 0.0),
         ):
-            yield _layer(
+            yield layer_row(
                 name,
                 lambda nn, name=name: getattr(nn, name)(2),
                 apart,
                 _pooled(of, k2, k2, 0, fill),
                 tolerance=_scaled(4),
             )
-            yield _layer(
+            yield layer_row(
                 f"{name} padded",
                 lambda nn, name=name: getattr(nn, name)(3, 1, 1),
                 apart,
@@ -303,7 +304,7 @@ def _pools() -> Iterator[Row]:
             )
         counts = (4, 3)[:rank]
         for name, of in ((f"AdaptiveMaxPool{rank}d", np.max), (f"AdaptiveAvgPool{rank}d", np.mean)):
-            yield _layer(
+            yield layer_row(
                 name,
                 lambda nn, name=name, counts=counts: getattr(nn, name)(
                     counts if len(counts) > 1 else counts[0]
@@ -312,7 +313,7 @@ def _pools() -> Iterator[Row]:
                 _in_parts(of, counts),
                 tolerance=_scaled(9),
             )
-    yield _layer(
+    yield layer_row(
         "MaxUnpool2d", lambda nn: nn.MaxUnpool2d(2), (floats(2, 4, 3, 2), _places), _unpooled
     )
 
@@ -345,8 +346,10 @@ def _folded(x: Array) -> Array:
 
 
 def _moved() -> Iterator[Row]:
-    yield _layer("Unfold", lambda nn: nn.Unfold((2, 3), stride=(2, 1), padding=1), IMAGE, _unfolded)
-    yield _layer(
+    yield layer_row(
+        "Unfold", lambda nn: nn.Unfold((2, 3), stride=(2, 1), padding=1), IMAGE, _unfolded
+    )
+    yield layer_row(
         "Fold",
         lambda nn: nn.Fold((5, 5), (2, 3), stride=(2, 1), padding=1),
         (2, 24, 15),
@@ -360,31 +363,31 @@ def _moved() -> Iterator[Row]:
     for (word, how), (rank, (pads, shape)) in itertools.product(modes.items(), sides.items()):
         given_value = (1.5,) if word == "Constant" else ()
         width = [(0, 0), (0, 0), *[pads[i : i + 2] for i in range(len(pads) - 2, -1, -2)]]
-        yield _layer(
+        yield layer_row(
             f"{word}Pad{rank}",
             lambda nn, name=f"{word}Pad{rank}", args=(pads, *given_value): getattr(nn, name)(*args),
             shape,
             lambda x, width=width, how=how: np.pad(x, width, **how),
         )
-    yield _layer(
+    yield layer_row(
         "PixelShuffle",
         lambda nn: nn.PixelShuffle(2),
         IMAGE,
         lambda x: x.reshape(2, 1, 2, 2, 6, 5).transpose(0, 1, 4, 2, 5, 3).reshape(2, 1, 12, 10),
     )
-    yield _layer(
+    yield layer_row(
         "PixelUnshuffle",
         lambda nn: nn.PixelUnshuffle(2),
         (2, 1, 6, 4),
         lambda x: x.reshape(2, 1, 3, 2, 2, 2).transpose(0, 1, 3, 5, 2, 4).reshape(2, 4, 3, 2),
     )
-    yield _layer(
+    yield layer_row(
         "Upsample",
         lambda nn: nn.Upsample(scale_factor=2),
         IMAGE,
         lambda x: x.repeat(2, 2).repeat(2, 3),
     )
-    yield _layer(
+    yield layer_row(
         "Upsample bilinear",
         lambda nn: nn.Upsample((11, 9), mode="bilinear", align_corners=True),
         IMAGE,
@@ -431,7 +434,7 @@ def _losses() -> Iterator[Row]:
             def make(nn: Any, name: str = name, how: Any = how, reduction: str = reduction) -> Any:
                 return getattr(nn, name)(reduction=reduction, **how)
 
-            yield _layer(
+            yield layer_row(
                 f"{name} {reduction}",
                 make,
                 two,
@@ -441,28 +444,28 @@ def _losses() -> Iterator[Row]:
             )
     classes = (floats(*ROWS), integers(0, 7, 3))
     picked = np.arange(3)
-    yield _layer(
+    yield layer_row(
         "NLLLoss",
         lambda nn: nn.NLLLoss(),
         classes,
         lambda x, y: -x[picked, y].mean(),
         tolerance=_summed(3),
     )
-    yield _layer(
+    yield layer_row(
         "NLLLoss sum",
         lambda nn: nn.NLLLoss(reduction="sum"),
         classes,
         lambda x, y: -x[picked, y].sum(),
         tolerance=_summed(3),
     )
-    yield _layer(
+    yield layer_row(
         "CrossEntropyLoss",
         lambda nn: nn.CrossEntropyLoss(),
         classes,
         lambda x, y: -reference.log_softmax(x, 1)[picked, y].mean(),
         tolerance=_summed(7),
     )
-    yield _layer(
+    yield layer_row(
         "CrossEntropyLoss smoothed",
         lambda nn: nn.CrossEntropyLoss(label_smoothing=0.2),
         classes,
@@ -518,8 +521,8 @@ def _chained(x: Array, v: Array, a: Array, w: Array, b: Array) -> Array:
 def _containers() -> Iterator[Row]:
     weights: list[Any] = [(5, 7), (5,), (2, 5), (2,)]
     for kind in ("Sequential", "ModuleList", "ModuleDict"):
-        yield _layer(kind, _of_modules(kind), ROWS, _chained, weights, tolerance=_summed(40))
-    yield _layer(
+        yield layer_row(kind, _of_modules(kind), ROWS, _chained, weights, tolerance=_summed(40))
+    yield layer_row(
         "Module with a Parameter",
         _of_modules("Module"),
         ROWS,
