@@ -156,6 +156,16 @@ from tilework.functional.reduce import (
     sum,
 )
 from tilework.functional.rotary import rotary_embedding
+from tilework.functional.scatter import (
+    index_add,
+    index_copy,
+    index_fill,
+    scatter,
+    scatter_add,
+    scatter_reduce,
+    take,
+    take_along_dim,
+)
 from tilework.functional.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from tilework.functional.shape import (
     broadcast_to,
@@ -256,6 +266,9 @@ __all__ = [
     "group_norm",
     "gt",
     "huber_loss",
+    "index_add",
+    "index_copy",
+    "index_fill",
     "index_select",
     "initial_seed",
     "instance_norm",
@@ -323,6 +336,9 @@ __all__ = [
     "round",
     "rsqrt",
     "scaled_dot_product_attention",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
     "segment_max",
     "segment_mean",
     "segment_softmax",
@@ -343,6 +359,8 @@ __all__ = [
     "sub",
     "sum",
     "t",
+    "take",
+    "take_along_dim",
     "tanh",
     "tensor",
     "topk",

@@ -26,6 +26,7 @@ FAMILIES: tuple[str, ...] = (
     "compare",
     "creation",
     "indexing",
+    "scatter",
     "inplace",
     "layers",
     "transformers",
