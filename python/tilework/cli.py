@@ -13,6 +13,7 @@ from tilework._version import __version__
 _COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("tilework.info", "this machine, and which kernel serves each op on it"),
     "bench": ("tilework.benchmarks.cli", "time our kernels against the installed peers"),
+    "generate": ("tilework.models.cli", "continue a text by a language model's weights"),
     "train": ("tilework.train.cli", "fit a network and judge it on held-out data"),
 }
 

@@ -1,8 +1,14 @@
 """Whole networks, one file a family."""
 
+from tilework.models.bert import BertConfig, BertModel
+from tilework.models.cache import KeyValueCache
 from tilework.models.fcn import FCN, fcn_resnet50, fcn_resnet101
+from tilework.models.generation import generate, stream
+from tilework.models.gpt2 import GPT2Config, GPT2LMHeadModel, GPT2Model
 from tilework.models.lenet import LeNet5
+from tilework.models.llama import LlamaConfig, LlamaForCausalLM, LlamaModel
 from tilework.models.mlp import MLP
+from tilework.models.pretrained import from_pretrained
 from tilework.models.resnet import (
     CifarResNet,
     ResNet,
@@ -17,17 +23,34 @@ from tilework.models.resnet import (
     resnet110,
     resnet152,
 )
+from tilework.models.t5 import T5Config, T5ForConditionalGeneration
 from tilework.models.unet import UNet
+from tilework.models.vit import ViTConfig, ViTForImageClassification
 
 __all__ = [
     "FCN",
     "MLP",
+    "BertConfig",
+    "BertModel",
     "CifarResNet",
+    "GPT2Config",
+    "GPT2LMHeadModel",
+    "GPT2Model",
+    "KeyValueCache",
     "LeNet5",
+    "LlamaConfig",
+    "LlamaForCausalLM",
+    "LlamaModel",
     "ResNet",
+    "T5Config",
+    "T5ForConditionalGeneration",
     "UNet",
+    "ViTConfig",
+    "ViTForImageClassification",
     "fcn_resnet50",
     "fcn_resnet101",
+    "from_pretrained",
+    "generate",
     "resnet18",
     "resnet20",
     "resnet32",
@@ -38,4 +61,5 @@ __all__ = [
     "resnet101",
     "resnet110",
     "resnet152",
+    "stream",
 ]

@@ -1,0 +1,71 @@
+"""A model's file over PyTorch: the same text, with torch in tilework's place.
+
+Models use only names that PyTorch has too, but for the compositions below. Imports PyTorch.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+import importlib.util
+import sys
+import types
+from typing import Any
+
+import torch
+
+_NAME = "tilework.testing.over_torch"
+# Of tilework.models, what holds no tensor, and is the same over both.
+_SHARED = ("errors", "models.config")
+
+
+def _rotary_embedding(x: Any, cos: Any, sin: Any) -> Any:
+    half = cos.shape[-1]
+    a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
+
+
+# What is beyond PyTorch's names, composed of them.
+COMPOSITIONS: dict[str, Any] = {"rotary_embedding": _rotary_embedding}
+
+
+class _Functional:
+    """torch and torch.nn.functional under one name."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in COMPOSITIONS:
+            return COMPOSITIONS[name]
+        return getattr(torch.nn.functional, name, None) or getattr(torch, name)
+
+
+def _stand_in(name: str) -> types.ModuleType:
+    """What `from NAME import ...` finds in a model's file."""
+    inner = name.removeprefix("tilework").removeprefix(".")
+    if inner.startswith("models.") and inner not in _SHARED:
+        return over_torch(inner.removeprefix("models."))
+    if inner in _SHARED:
+        return importlib.import_module(name)
+    module = types.ModuleType(name)
+    vars(module).update(functional=_Functional(), nn=torch.nn, Tensor=torch.Tensor)
+    return module
+
+
+def _import(name: str, *rest: Any) -> Any:
+    if name == "tilework" or name.startswith("tilework."):
+        return _stand_in(name)
+    return builtins.__import__(name, *rest)
+
+
+@functools.cache
+def over_torch(name: str) -> types.ModuleType:
+    """tilework.models.NAME over PyTorch: a module with the same classes, of torch.nn."""
+    spec = importlib.util.find_spec(f"tilework.models.{name}")
+    assert spec is not None
+    assert spec.origin is not None
+    module = types.ModuleType(f"{_NAME}.{name}")
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import}
+    with open(spec.origin, encoding="utf-8") as file:
+        exec(compile(file.read(), spec.origin, "exec"), vars(module))
+    return module
