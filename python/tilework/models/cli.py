@@ -48,9 +48,11 @@ def run(args: argparse.Namespace) -> int:
         )
     tw.manual_seed(args.seed)
     prompt = tokenizer.encode(args.text).ids
-    pieces, times = Pieces(tokenizer), [time.perf_counter()]
-    answers = hasattr(model, "encode")
-    _say("" if answers else args.text)
+    pieces = Pieces(tokenizer)
+    if not hasattr(model, "encode"):
+        _say(args.text)
+        pieces = Pieces(tokenizer, prompt)
+    times = [time.perf_counter()]
     for token in models.stream(
         model, tw.tensor([prompt], dtype=tw.int64), max_new_tokens=args.tokens,
         do_sample=args.sample, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,

@@ -20,6 +20,9 @@ from tilework.tensor import Tensor
 class T5Config(Config):
     """The fields of T5's config.json that shape the model.
 
+    What comes to a tied head is scaled down, as T5 1.0 has it, unless `scale_decoder_outputs` says
+    otherwise.
+
     >>> T5Config.from_config({"feed_forward_proj": "gated-gelu", "num_layers": 2}).gated
     True
     """
@@ -38,11 +41,18 @@ class T5Config(Config):
     initializer_factor: float = 1.0
     feed_forward_proj: str = "relu"
     tie_word_embeddings: bool = True
+    scale_decoder_outputs: bool | None = None
     decoder_start_token_id: int = 0
 
     def check(self) -> None:
         """ValueError where the model is another one."""
         self.only("feed_forward_proj", *ACTIVATIONS, *(f"gated-{name}" for name in ACTIVATIONS))
+
+    @property
+    def scaled(self) -> bool:
+        """Whether what comes to the head is scaled by d_model**-0.5."""
+        given = self.scale_decoder_outputs
+        return self.tie_word_embeddings if given is None else given
 
     @property
     def gated(self) -> bool:
@@ -284,7 +294,7 @@ class T5ForConditionalGeneration(nn.Module):
         check_ids("T5ForConditionalGeneration", decoder_input_ids, self.config.vocab_size)
         x = self.decoder(decoder_input_ids, None, memory, attention_mask, cache)
         x = x[:, -logits_to_keep:]  # -0: all
-        if self.config.tie_word_embeddings:
+        if self.config.scaled:
             x = x * self.config.d_model**-0.5
         result: Tensor = self.lm_head(x)
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def read_tokenizer(source: Path) -> tuple[Any, list[int]]:
 class Pieces:
     """Tokens that come one by one, as pieces of text that only hold whole characters."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
+        """`before` are the tokens that are there already: a space may depend on them."""
         self._tokenizer = tokenizer
-        self._tokens: list[int] = []
-        self._said = ""
+        self._tokens = list(before)
+        self._said = tokenizer.decode(self._tokens)
 
     def add(self, token: int) -> str:
         """What this token makes certain."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tilework.testing.case import Array, Case, Generator
+from tilework.testing.cases import language
 from tilework.testing.cases.networks import (
     Weights,
     batch_norm,
@@ -21,6 +22,7 @@ from tilework.testing.tolerance import eps
 
 Make = Callable[[Any], Any]  # from `tilework.models` to a model
 Forward = Callable[[Weights, Array], Array]
+Run = language.Run
 
 
 # --- the models in NumPy: their depths are read off the names of the weights ---
@@ -138,16 +140,32 @@ def _shapes(make: Make) -> dict[str, tuple[int, ...]]:
     return {name: x.shape for name, x in state if not name.endswith("num_batches_tracked")}
 
 
-def _case(op: str, make: Make, image: tuple[int, ...], forward: Forward, quick: bool) -> Case:
+def _alone(F: Any, model: Any, x: Any) -> Any:
+    return model(x)
+
+
+def _case(
+    op: str,
+    make: Make,
+    shape: tuple[int, ...],
+    forward: Forward,
+    quick: bool,
+    tokens: int = 0,
+    run: Run = _alone,
+) -> Case:
+    """`shape` is of one input: an image, or where `tokens` is not 0 a text of so many tokens."""
+
     def inputs(rng: Generator, dtype: str) -> tuple[Array, ...]:
         weights = [random_weight(rng, name, s).astype(dtype) for name, s in _shapes(make).items()]
-        return (rng.standard_normal((2, *image)).astype(dtype), *weights)
+        if tokens:
+            return (rng.integers(tokens, size=(2, *shape)), *weights)
+        return (rng.standard_normal((2, *shape)).astype(dtype), *weights)
 
     def call(tw: Any, F: Any, x: Any, *weights: Any) -> Any:
         model = make(tw.models)
         state = dict(zip(_shapes(make), weights, strict=True))
         model.load_state_dict(state, strict=False)
-        out = model.to(x.dtype).eval()(x)
+        out = run(F, model.to(weights[0].dtype).eval(), x)
         return out["out"] if isinstance(out, dict) else out
 
     def bound(dtype: str, expected: Array, *inputs: Any) -> Array:
@@ -192,6 +210,8 @@ def _cases() -> Iterator[Case]:
     for depth in (50, 101):
         name = f"fcn_resnet{depth}"
         yield _case(name, functools.partial(_named, name), (3, 32, 32), _fcn, False)
+    for name, (make, shape, tokens, forward, run) in language.MODELS.items():
+        yield _case(name, make, shape, forward, True, tokens, run)
 
 
 def _named(name: str, models: Any) -> Any:
