@@ -28,7 +28,7 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name, request):
-    if name.endswith("torch_models"):
+    if name.endswith(("torch_models", "over_torch")):
         pytest.importorskip("torch", reason="PyTorch, whose side it is, is not installed")
     importlib.import_module(name)
     module = importlib.sys.modules[name]

@@ -106,7 +106,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValues | None) -> Tensor:
         x = x + self.attn(self.ln_1(x), mask, cache)
-        return x + self.mlp(self.ln_2(x))
+        y: Tensor = self.mlp(self.ln_2(x))
+        return x + y
 
 
 class GPT2Model(nn.Module):

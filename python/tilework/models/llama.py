@@ -165,7 +165,8 @@ class _Layer(nn.Module):
         self, x: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None, cache: KeyValues | None
     ) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), turns, mask, cache)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        y: Tensor = self.mlp(self.post_attention_layernorm(x))
+        return x + y
 
 
 class LlamaModel(nn.Module):

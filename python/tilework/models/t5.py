@@ -136,7 +136,8 @@ class _SelfLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def forward(self, x: Tensor, mask: Tensor, cache: KeyValues | None) -> Tensor:
-        return x + self.dropout(self.SelfAttention(self.layer_norm(x), mask, cache))
+        y: Tensor = self.dropout(self.SelfAttention(self.layer_norm(x), mask, cache))
+        return x + y
 
 
 class _CrossLayer(nn.Module):
@@ -149,7 +150,8 @@ class _CrossLayer(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor | None, cache: KeyValues | None, memory: Tensor
     ) -> Tensor:
-        return x + self.dropout(self.EncDecAttention(self.layer_norm(x), mask, cache, memory))
+        y: Tensor = self.dropout(self.EncDecAttention(self.layer_norm(x), mask, cache, memory))
+        return x + y
 
 
 class _Dense(nn.Module):
@@ -178,7 +180,8 @@ class _FeedLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.dropout(self.DenseReluDense(self.layer_norm(x)))
+        y: Tensor = self.dropout(self.DenseReluDense(self.layer_norm(x)))
+        return x + y
 
 
 class _Block(nn.Module):
@@ -188,6 +191,21 @@ class _Block(nn.Module):
         if decoder:
             layers.append(_CrossLayer(config))
         self.layer = nn.ModuleList([*layers, _FeedLayer(config)])
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        cache: KeyValues | None,
+        memory: Tensor | None,
+        across: tuple[Tensor | None, KeyValues | None],
+    ) -> Tensor:
+        """`across` are the memory's mask and cache."""
+        x = self.layer[0](x, mask, cache)
+        if memory is not None:
+            x = self.layer[1](x, *across, memory)
+        result: Tensor = self.layer[-1](x)
+        return result
 
 
 class _Stack(nn.Module):
@@ -213,7 +231,8 @@ class _Stack(nn.Module):
     ) -> Tensor:
         before, new = 0 if cache is None else len(cache), ids.shape[1]
         x = self.dropout(self.embed_tokens(ids))
-        mask = self.block[0].layer[0].SelfAttention.bias(before, new)
+        first: Any = self.block[0]
+        mask = first.layer[0].SelfAttention.bias(before, new)
         if self.decoder:
             later = F.arange(before + new) > F.arange(before, before + new).reshape(new, 1)
             mask = mask.masked_fill(later, -math.inf)
@@ -223,10 +242,8 @@ class _Stack(nn.Module):
         if memory_padding is not None:
             across = (memory_padding != 0).unsqueeze(1).unsqueeze(1)
         for i, block in enumerate(self.block):
-            x = block.layer[0](x, mask, None if cache is None else cache.layers[i])
-            if memory is not None:
-                x = block.layer[1](x, across, None if cache is None else cache.cross[i], memory)
-            x = block.layer[-1](x)
+            own, other = (None, None) if cache is None else (cache.layers[i], cache.cross[i])
+            x = block(x, mask, own, memory, (across, other))
         result: Tensor = self.dropout(self.final_layer_norm(x))
         return result
 

@@ -57,7 +57,8 @@ class _Patches(nn.Module):
         self.projection = nn.Conv2d(config.num_channels, config.hidden_size, size, stride=size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.projection(x).flatten(2).transpose(1, 2)
+        y: Tensor = self.projection(x)
+        return y.flatten(2).transpose(1, 2)
 
 
 class _Embeddings(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,9 @@ def _heads(x: Array, count: int) -> Array:
     return x.reshape(*x.shape[:2], count, -1).swapaxes(1, 2)
 
 
-def _attend(q: Array, k: Array, v: Array, added: Any = 0.0, scale: float | None = None) -> Array:
-    """Of (N, heads, S, width) each; the result has its heads side by side again."""
+def _attend(parts: Iterable[Array], added: Any = 0.0, scale: float | None = None) -> Array:
+    """Of queries, keys and values (N, heads, S, width); the result's heads are side by side."""
+    q, k, v = parts
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
     y = softmax(q @ k.swapaxes(-1, -2) * scale + added, -1) @ v
     return np.asarray(y.swapaxes(1, 2).reshape(q.shape[0], q.shape[2], -1))
@@ -59,7 +60,7 @@ def bert(w: Weights, ids: Array) -> Array:
     x = _layer_norm(w, "embeddings.LayerNorm", x, 1e-12)
     for at in _layers(w, "encoder.layer"):
         parts = (_linear(w, f"{at}.attention.self.{n}", x) for n in ("query", "key", "value"))
-        y = _attend(*(_heads(part, HEADS) for part in parts))
+        y = _attend(_heads(part, HEADS) for part in parts)
         y = _linear(w, f"{at}.attention.output.dense", y)
         x = _layer_norm(w, f"{at}.attention.output.LayerNorm", x + y, 1e-12)
         y = _linear(w, f"{at}.output.dense", gelu(_linear(w, f"{at}.intermediate.dense", x)))
@@ -74,7 +75,7 @@ def gpt2(w: Weights, ids: Array, under: str = "transformer.") -> Array:
     x = w[f"{under}wte.weight"][ids] + w[f"{under}wpe.weight"][: ids.shape[1]]
     for at in _layers(w, f"{under}h"):
         parts = np.split(mapped(f"{at}.attn.c_attn", _layer_norm(w, f"{at}.ln_1", x, 1e-5)), 3, -1)
-        y = _attend(*(_heads(part, HEADS) for part in parts), _causal(ids.shape[1]))
+        y = _attend((_heads(part, HEADS) for part in parts), _causal(ids.shape[1]))
         x = x + mapped(f"{at}.attn.c_proj", y)
         y = gelu_tanh(mapped(f"{at}.mlp.c_fc", _layer_norm(w, f"{at}.ln_2", x, 1e-5)))
         x = x + mapped(f"{at}.mlp.c_proj", y)
@@ -96,7 +97,7 @@ def llama(w: Weights, ids: Array, under: str = "model.") -> Array:
         y = _rms_norm(w, f"{at}.input_layernorm", x)
         q, k, v = (_linear(w, f"{at}.self_attn.{n}_proj", y) for n in "qkv")
         q, (k, v) = _heads(q, HEADS), (np.repeat(_heads(a, HEADS // 2), 2, 1) for a in (k, v))
-        y = _attend(_turned(q), _turned(k), v, _causal(ids.shape[1]))
+        y = _attend((_turned(q), _turned(k), v), _causal(ids.shape[1]))
         x = x + _linear(w, f"{at}.self_attn.o_proj", y)
         y = _rms_norm(w, f"{at}.post_attention_layernorm", x)
         y = silu(_linear(w, f"{at}.mlp.gate_proj", y)) * _linear(w, f"{at}.mlp.up_proj", y)
@@ -124,11 +125,11 @@ def _t5_stack(w: Weights, side: str, ids: Array, memory: Array | None) -> Array:
     def attend(at: str, x: Array, source: Array | None, added: Any) -> Array:
         y = _rms_norm(w, at.rpartition(".")[0] + ".layer_norm", x)
         source = y if source is None else source
-        q, k, v = (
+        parts = (
             _heads(_linear(w, f"{at}.{n}", s), HEADS)
             for n, s in zip("qkv", (y, source, source), strict=True)
         )
-        return x + _linear(w, f"{at}.o", _attend(q, k, v, added, 1.0))
+        return x + _linear(w, f"{at}.o", _attend(parts, added, 1.0))
 
     for at in _layers(w, f"{side}.block"):
         x = attend(f"{at}.layer.0.SelfAttention", x, None, bias)
@@ -159,7 +160,7 @@ def vit(w: Weights, images: Array) -> Array:
     for at in _layers(w, "vit.encoder.layer"):
         y = _layer_norm(w, f"{at}.layernorm_before", x, 1e-12)
         parts = (_linear(w, f"{at}.attention.attention.{n}", y) for n in ("query", "key", "value"))
-        y = _attend(*(_heads(part, HEADS) for part in parts))
+        y = _attend(_heads(part, HEADS) for part in parts)
         x = x + _linear(w, f"{at}.attention.output.dense", y)
         y = _layer_norm(w, f"{at}.layernorm_after", x, 1e-12)
         x = x + _linear(w, f"{at}.output.dense", gelu(_linear(w, f"{at}.intermediate.dense", y)))

@@ -210,8 +210,8 @@ def _cases() -> Iterator[Case]:
     for depth in (50, 101):
         name = f"fcn_resnet{depth}"
         yield _case(name, functools.partial(_named, name), (3, 32, 32), _fcn, False)
-    for name, (make, shape, tokens, forward, run) in language.MODELS.items():
-        yield _case(name, make, shape, forward, True, tokens, run)
+    for name, (text_model, shape, tokens, forward, run) in language.MODELS.items():
+        yield _case(name, text_model, shape, forward, True, tokens, run)
 
 
 def _named(name: str, models: Any) -> Any:
