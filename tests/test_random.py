@@ -181,3 +181,33 @@ def test_seeds_set_by_threads_are_whole(short_switches):
         t.join()
     assert len(seen) == 200
     assert set(seen) <= known
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_multinomial_draws_by_weight(replacement):
+    weights = np.array([0.1, 0.0, 0.6, 0.3])
+    tw.manual_seed(2)
+    many = tw.multinomial(tw.from_numpy(np.tile(weights * 7, (8000, 1))), 2, replacement).numpy()
+    assert many.shape == (8000, 2)
+    second = weights
+    if not replacement:
+        assert (many[:, 0] != many[:, 1]).all()
+        both = weights[:, None] * weights / (1 - weights[:, None])
+        second = both.sum(0) - np.diag(both)
+    for column, chances in ((0, weights), (1, second)):
+        found = np.bincount(many[:, column], minlength=4) / 8000
+        # Five standard deviations of a share of 8,000 draws.
+        assert (np.abs(found - chances) <= 5 * np.sqrt(chances * (1 - chances) / 8000)).all()
+
+
+def test_multinomial_refuses_what_is_no_weight():
+    for weights in ([-1.0, 2.0], [np.nan, 1.0], [np.inf, 1.0]):
+        with pytest.raises(ValueError, match="finite weights from 0"):
+            tw.multinomial(tw.tensor(weights), 1)
+    with pytest.raises(ValueError, match=r"num_samples from 1 to 1.*replacement"):
+        tw.multinomial(tw.tensor([0.0, 1.0]), 2)
+    for count in (0, 1):
+        with pytest.raises(ValueError, match="num_samples from 1"):
+            tw.multinomial(tw.tensor([0.0, float(count == 0)]), count, replacement=True)
+    with pytest.raises(TypeError, match="float"):
+        tw.multinomial(tw.tensor([1, 2]), 1)

@@ -92,6 +92,7 @@ from tilework.functional.loss import (
     smooth_l1_loss,
 )
 from tilework.functional.moments import logsumexp, std, var
+from tilework.functional.multinomial import multinomial
 from tilework.functional.norm import (
     batch_norm,
     group_norm,
@@ -143,6 +144,7 @@ from tilework.functional.random import (
     randperm,
     set_rng_state,
 )
+from tilework.functional.rearrange import flip, outer, repeat_interleave, tile, tril, triu
 from tilework.functional.reduce import (
     all,
     amax,
@@ -201,6 +203,7 @@ from tilework.functional.unary import (
     tanh,
 )
 from tilework.functional.unfold import fold, unfold
+from tilework.functional.waves import cos, sin
 
 __all__ = [
     "abs",
@@ -238,6 +241,7 @@ __all__ = [
     "conv2d",
     "conv_transpose1d",
     "conv_transpose2d",
+    "cos",
     "cross_entropy",
     "cumsum",
     "div",
@@ -252,6 +256,7 @@ __all__ = [
     "expand",
     "eye",
     "flatten",
+    "flip",
     "floor",
     "floor_divide",
     "fold",
@@ -306,6 +311,7 @@ __all__ = [
     "movedim",
     "mse_loss",
     "mul",
+    "multinomial",
     "narrow",
     "ne",
     "neg",
@@ -315,6 +321,7 @@ __all__ = [
     "one_hot",
     "ones",
     "ones_like",
+    "outer",
     "pad",
     "permute",
     "pixel_shuffle",
@@ -330,6 +337,7 @@ __all__ = [
     "relu",
     "relu_",
     "remainder",
+    "repeat_interleave",
     "reshape",
     "rms_norm",
     "rotary_embedding",
@@ -347,6 +355,7 @@ __all__ = [
     "sigmoid",
     "sign",
     "silu",
+    "sin",
     "smooth_l1_loss",
     "softmax",
     "sort",
@@ -363,8 +372,11 @@ __all__ = [
     "take_along_dim",
     "tanh",
     "tensor",
+    "tile",
     "topk",
     "transpose",
+    "tril",
+    "triu",
     "unbind",
     "unflatten",
     "unfold",

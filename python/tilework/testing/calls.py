@@ -74,7 +74,7 @@ POOLED = {"stride": 2, "padding": 1, "ceil_mode": True}
 IMAGE, LINE = f(2, 4, 6, 6), f(2, 4, 8)
 
 _UNARY = "abs ceil clone exp floor isfinite isinf isnan log logical_not neg relu relu_ "
-_UNARY += "rsqrt sigmoid sign silu sqrt square t tanh"
+_UNARY += "rsqrt sigmoid sign silu sqrt square t tanh sin cos"
 _BINARY = "eq floor_divide ge gt le logical_and logical_or logical_xor lt maximum minimum mul "
 _BINARY += "ne pow remainder equal"
 _LOGICAL = "all any amax amin max min argmax argmin"
@@ -139,6 +139,13 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "eye": ((3, 4), FILLED),
     "flatten": ((IMAGE,), {"start_dim": 1, "end_dim": 2}),
     "fold": ((f(2, 16, 9), (4, 4), (2, 2)), {"dilation": 1, "padding": 0, "stride": 1}),
+    "flip": ((X, (0, 1)), {}),
+    "multinomial": ((Made((2, 3), "positive"), 2), {"replacement": True}),
+    "outer": ((f(3), f(4)), {}),
+    "repeat_interleave": ((X, i(3, 3), 0), {}),
+    "tile": ((X, (2, 1)), {}),
+    "tril": ((X,), {"diagonal": -1}),
+    "triu": ((X,), {"diagonal": 1}),
     "from_dlpack": ((Made((3,), "array"),), {}),
     "from_numpy": ((Made((3,), "array"),), {}),
     "full": (((2, 3), 1.5), FILLED),
@@ -220,6 +227,7 @@ _METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
                                      "double", "bfloat16", "bool", "contiguous", "zero_", "cpu",
                                      "get_device")},
     **{name: ((X,), {"dim": 1}) for name in ("size", "stride")},
+    "repeat": ((X, 2, 1, 3), {}),
     **{name: ((X, X), {}) for name in ("type_as", "multiply",
                                        "copy_", "view_as", "reshape_as", "expand_as")},
     **{name: ((X, X), {"alpha": 2}) for name in ("subtract",)},

@@ -31,6 +31,7 @@ FAMILIES: tuple[str, ...] = (
     "layers",
     "transformers",
     "views",
+    "rearrange",
     "operators",
     "statistics",
     "models",

@@ -1,0 +1,185 @@
+"""Elements reversed, repeated and cut off along axes: copies, not views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tilework import dtypes
+from tilework.autograd import Op, mode, record
+from tilework.errors import error
+from tilework.functional.common import axes, axis, operand, room_for, sizes, whole
+from tilework.functional.indexing import index_select
+from tilework.tensor import Tensor, fresh, tensor_method
+
+Array = Any
+Inputs = tuple[Any, ...]
+
+
+def _flip_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (np.flip(grad, saved).copy(),)
+
+
+def _flip_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (flip(grad, saved),)
+
+
+_FLIP = Op("flip", _flip_backward, _flip_recorded)
+
+
+@tensor_method()
+def flip(input: Tensor, *dims: Any) -> Tensor:
+    """The elements in reverse order along the axes `dims`. ValueError on an axis twice.
+
+    >>> tw.flip(tw.tensor([1, 2, 3]), (0,))
+    tensor([3, 2, 1])
+    """
+    x = operand(input, "flip")
+    over = axes("flip", sizes("flip", dims), x.ndim) if sizes("flip", dims) else ()
+    y = fresh(np.flip(x._array, over).copy())
+    if mode.enabled and x._requires_grad:
+        record(y, _FLIP, (x,), over)
+    return y
+
+
+def _triangle(array: Array, upper: bool, diagonal: int) -> Array:
+    return np.triu(array, diagonal) if upper else np.tril(array, diagonal)
+
+
+def _triangle_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (_triangle(grad, *saved),)
+
+
+def _triangle_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (_cut(grad, *saved),)
+
+
+_TRIANGLE = Op("tril", _triangle_backward, _triangle_recorded)
+
+
+def _cut(x: Tensor, upper: bool, diagonal: int) -> Tensor:
+    y = fresh(_triangle(x._array, upper, diagonal))
+    if mode.enabled and x._requires_grad:
+        record(y, _TRIANGLE, (x,), (upper, diagonal))
+    return y
+
+
+def _matrices(op: str, input: Tensor, diagonal: Any, upper: bool) -> Tensor:
+    x = operand(input, op)
+    if x.ndim < 2:
+        raise error(ValueError, op, "matrices (..., M, N)", x.shape, "reshape it")
+    return _cut(x, upper, whole(op, "diagonal", diagonal))
+
+
+@tensor_method()
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
+    """Matrices (..., M, N) with zeros above a diagonal: the main one, or that many above it.
+
+    >>> tw.tril(tw.ones(2, 3))
+    tensor([[1., 0., 0.],
+            [1., 1., 0.]])
+    """
+    return _matrices("tril", input, diagonal, False)
+
+
+@tensor_method()
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
+    """Matrices (..., M, N) with zeros below a diagonal: the main one, or that many above it.
+
+    >>> tw.triu(tw.ones(2, 3), 1)
+    tensor([[0., 1., 1.],
+            [0., 0., 1.]])
+    """
+    return _matrices("triu", input, diagonal, True)
+
+
+def _tiled(op: str, x: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """x as often along each axis as the counts say, of which there are as many as axes."""
+    if any(n < 0 for n in counts):
+        raise error(ValueError, op, "counts from 0", counts, "raise them")
+    apart = tuple(length for n in x.shape for length in (1, n))
+    wide = tuple(length for pair in zip(counts, x.shape, strict=True) for length in pair)
+    whole_shape = tuple(n * length for n, length in zip(counts, x.shape, strict=True))
+    room_for(op, whole_shape)
+    return x.reshape(apart).expand(wide).reshape(whole_shape).clone()
+
+
+@tensor_method()
+def repeat(self: Tensor, *repeats: Any) -> Tensor:
+    """The tensor as often along each axis as `repeats` says; new axes go in front. ValueError where
+    there are fewer counts than axes."""
+    counts = sizes("repeat", repeats)
+    if len(counts) < self.ndim:
+        raise error(
+            ValueError, "repeat", f"at least {self.ndim} counts for {self.shape}", counts,
+            "give 1 for an axis that stays, or call tile",
+        )  # fmt: skip
+    fronted = self.reshape((1,) * (len(counts) - self.ndim) + self.shape)
+    return _tiled("repeat", fronted, counts)
+
+
+@tensor_method()
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """The tensor as often along each axis as `dims` says, the last ones where there are fewer.
+
+    >>> tw.tile(tw.tensor([1, 2]), (2,))
+    tensor([1, 2, 1, 2])
+    """
+    x = operand(input, "tile")
+    counts = sizes("tile", dims)
+    counts = (1,) * (x.ndim - len(counts)) + counts
+    return _tiled("tile", x.reshape((1,) * (len(counts) - x.ndim) + x.shape), counts)
+
+
+def _counts(op: str, repeats: Any, length: int) -> list[int]:
+    """How often each of `length` elements is to be repeated."""
+    if isinstance(repeats, Tensor) and repeats.ndim:
+        if dtypes.is_float(repeats.dtype) or repeats.ndim != 1:
+            raise error(
+                TypeError, op, "repeats of integers (n,)", f"{repeats.dtype} {repeats.shape}",
+                "use .long(), or flatten them",
+            )  # fmt: skip
+        counts = [int(n) for n in repeats.tolist()]
+    else:
+        counts = [whole(op, "repeats", repeats)]
+    if len(counts) == 1:
+        counts *= length
+    if len(counts) != length or any(n < 0 for n in counts):
+        raise error(
+            ValueError, op, f"repeats from 0, one or {length}", counts[:8], "one for each element"
+        )
+    return counts
+
+
+@tensor_method()
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
+    """Each element along `dim` (of the flattened tensor where it is None) as often as `repeats`, a
+    number or integers (n,), says. ValueError where there are not as many as elements.
+
+    >>> tw.repeat_interleave(tw.tensor([1, 2]), tw.tensor([1, 3]))
+    tensor([1, 2, 2, 2])
+    """
+    op = "repeat_interleave"
+    x = operand(input, op)
+    x, at = (x.reshape(-1), 0) if dim is None else (x, axis(op, dim, x.ndim))
+    counts = _counts(op, repeats, x.shape[at])
+    room_for(op, (*x.shape[:at], sum(counts), *x.shape[at + 1 :]))  # NumPy's repeat does not look
+    order = np.repeat(np.arange(x.shape[at]), counts)
+    return index_select(x, at, fresh(order))
+
+
+@tensor_method()
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
+    """All products of two vectors: (n,) and (m,) to (n, m).
+
+    >>> tw.outer(tw.tensor([1, 2]), tw.tensor([3, 4]))
+    tensor([[3, 4],
+            [6, 8]])
+    """
+    x, y = operand(input, "outer"), operand(vec2, "outer", "vec2")
+    if x.ndim != 1 or y.ndim != 1:
+        raise error(ValueError, "outer", "two vectors", f"{x.shape} and {y.shape}", "flatten them")
+    result: Tensor = x.unsqueeze(1) * y.unsqueeze(0)
+    return result
