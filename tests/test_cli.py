@@ -23,7 +23,7 @@ def tilework(*arguments, cwd=None, env=None):
 def test_version_and_help():
     assert tilework("--version").stdout == f"tilework {tw.__version__}\n"
     text = tilework("--help").stdout
-    assert all(command in text for command in ("info", "bench", "train"))
+    assert all(command in text for command in ("info", "bench", "generate", "train"))
 
 
 @pytest.mark.parametrize("arguments", [(), ("nonsense",), ("train",), ("train", "cnn")])

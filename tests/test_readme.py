@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tilework as tw
+from tilework import cli
 
 PAGES = [
     "README.md",
@@ -20,6 +21,7 @@ PAGES = [
     "docs/environment.md",
     "docs/layout.md",
     "docs/inplace.md",
+    "docs/language-models.md",
 ]
 SOURCE = Path(__file__).resolve().parent.parent  # the checkout, where that is what is tested
 
@@ -54,7 +56,7 @@ def test_there_are_two_commands_of_set_up():
 
 
 def test_commands_exist():
-    for command in set(re.findall(r"tilework (\w+)", text())) & {"info", "bench", "train"}:
+    for command in set(re.findall(r"tilework (\w+)", text())) & set(cli._COMMANDS):
         done = subprocess.run(
             [sys.executable, "-m", "tilework", command, "--help"], capture_output=True, timeout=60
         )
