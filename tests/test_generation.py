@@ -314,6 +314,33 @@ def test_weights_in_parts_and_of_float16(folder):
     assert found["transformer.wte.weight"].dtype == tw.float32
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_a_gguf_file_has_its_tokenizer(tmp_path, first):
+    gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")
+    pytest.importorskip("tokenizers", reason="the package tokenizers is not installed")
+    from tilework.models.text import read_tokenizer
+
+    tokens = ["<|endoftext|>", "a", "b", "Ġ", "1", "2", "ab", "Ġab", "12"]
+    writer = gguf.GGUFWriter(tmp_path / "small.gguf", "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] + [1] * 8)
+    writer.add_token_merges(["a b", "Ġ ab", "1 2"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    writer.add_add_bos_token(first)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    tokenizer, ends = read_tokenizer(tmp_path / "small.gguf")
+    assert ends == [0]
+    ids = tokenizer.encode("ab ab12").ids
+    assert ids == [0] * first + [6, 7, 4, 5]  # digits stand alone, merge or not
+    assert tokenizer.decode(ids) == "ab ab12"
+
+
 def test_a_gguf_file_is_read(tmp_path):
     """Weights of a small LLaMA, written as llama.cpp has them: the pairs of a head side by side."""
     gguf = pytest.importorskip("gguf", reason="the package gguf is not installed")

@@ -74,6 +74,37 @@ def test_the_file_runs_over_pytorch(name):
             np.testing.assert_allclose(p.grad.numpy(), grads[n], 0, limit, err_msg=n)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama", "t5"])
+def test_the_cache_runs_over_pytorch(name):
+    torch = pytest.importorskip("torch", reason="PyTorch, the judge here, is not installed")
+    from tilework.testing.over_torch import over_torch
+
+    torch.manual_seed(0)
+    config = SMALL[name]
+    model = getattr(over_torch(name), MAKE[name].__name__)(config).double().eval()
+    ids = torch.from_numpy(texts(2, 70))
+    with torch.no_grad():
+        memory = model.encode(ids[:, :5]) if name == "t5" else None
+        cache = model.new_cache()
+        parts = [logits(model, part, memory, cache=cache) for part in ids.split((3, 66, 1), 1)]
+        whole = logits(model, ids, memory)
+    np.testing.assert_allclose(torch.cat(parts, 1).numpy(), whole.numpy(), 0, 1e-12)
+
+
+@pytest.mark.parametrize("name", list(language.MODELS))
+def test_in_bfloat16(name):
+    """The answer is of the weights' dtype, and that of float32 but for a tenth."""
+    make, shape, tokens, _, run = language.MODELS[name]
+    model = lively(make(models)).bfloat16()
+    x = texts(2, *shape) if tokens else np.random.default_rng(0).standard_normal((2, *shape))
+    x = tw.from_numpy(x) if tokens else tw.tensor(x).bfloat16()
+    found = run(F, model, x)
+    assert found.dtype is tw.bfloat16
+    expected = run(F, model.float(), x if tokens else x.float()).detach().numpy()
+    away = found.detach().float().numpy() - expected
+    assert np.sqrt((away**2).mean()) < 0.1 * np.sqrt((expected**2).mean())
+
+
 # --- caches ---
 
 

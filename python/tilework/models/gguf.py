@@ -131,6 +131,11 @@ def read_tokenizer(path: Path) -> tuple[Any, list[int]]:
     kinds = about.get("tokenizer.ggml.token_type", [])
     special = [t for t, kind in zip(tokens, kinds, strict=False) if kind == _CONTROL]
     tokenizer.add_special_tokens(special)
+    if about.get("tokenizer.ggml.add_bos_token"):
+        first = about["tokenizer.ggml.bos_token_id"]
+        tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+            single=f"{tokens[first]} $A", special_tokens=[(tokens[first], first)]
+        )
     ends = [about[k] for k in ("tokenizer.ggml.eos_token_id",) if k in about]
     ends += [tokens.index(t) for t in ("<|endoftext|>",) if t in special]
     return tokenizer, sorted(set(ends))
