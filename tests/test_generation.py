@@ -128,7 +128,7 @@ def test_length_penalty_prefers_long_or_short():
 def test_rows_stop_on_their_own():
     counts = Table(np.eye(6)[[1, 2, 3, 4, 5, 0]] + 1e-9)
     found = models.generate(
-        counts, tw.tensor([[0], [2]]), max_new_tokens=9, eos_token_id=[3, 5], pad_token_id=9
+        counts, tw.tensor([[0], [2]]), max_new_tokens=9, eos_token_id=[3, 8], pad_token_id=9
     )
     assert found.tolist() == [[0, 1, 2, 3], [2, 3, 9, 9]]
     assert len(counts.calls) == 3

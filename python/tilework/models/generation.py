@@ -82,13 +82,13 @@ def _count(max_new_tokens: int) -> int:
 
 
 def _tokens(
-    steps: _Steps, prompt: Array, count: int, how: Sampling, stops: Array
+    steps: _Steps, count: int, how: Sampling, stops: Array, padding: int = 0
 ) -> Iterator[Array]:
-    """The next token of each row (N,), until all rows have stopped."""
-    ids, done = steps.start, np.zeros(len(prompt), bool)
+    """The next token of each row (N,), until all rows have stopped; those that have get padding."""
+    ids, done = steps.start, np.zeros(len(steps.start), bool)
     for _ in range(count):
         chosen = how.choose(steps.scores(ids), ids)
-        yield chosen
+        yield np.where(done, padding, chosen)
         done |= np.isin(chosen, stops)
         if done.all():
             return
@@ -122,7 +122,7 @@ def stream(
     how = Sampling(do_sample, temperature, top_k, top_p, repetition_penalty)
     count, stops = _count(max_new_tokens), _stops(eos_token_id)
     steps = _Steps(model, prompt, use_cache)
-    return (int(chosen[0]) for chosen in _tokens(steps, prompt, count, how, stops))
+    return (int(chosen[0]) for chosen in _tokens(steps, count, how, stops))
 
 
 def generate(
@@ -182,11 +182,8 @@ def generate(
             filled[: len(row)] = row
         return F.from_numpy(ids)
     steps = _Steps(model, prompt, use_cache)
-    columns, done = [steps.start], np.zeros(len(prompt), bool)
-    for chosen in _tokens(steps, prompt, count, how, stops):
-        columns.append(np.where(done, pad_token_id, chosen)[:, None])
-        done = done | np.isin(chosen, stops)
-    return F.from_numpy(np.concatenate(columns, 1))
+    new = (row[:, None] for row in _tokens(steps, count, how, stops, pad_token_id))
+    return F.from_numpy(np.concatenate([steps.start, *new], 1))
 
 
 def _beam_search(
