@@ -485,3 +485,15 @@ def test_dropout_in_place_keeps_gradients():
     assert start.grad.tolist() == y.tolist()  # 3 * (0 or 2)
     with pytest.raises(RuntimeError, match="leaf that requires grad"):
         F.dropout(start, 0.5, inplace=True)
+
+
+def test_skip_init_draws_nothing():
+    tw.manual_seed(0)
+    state = tw.get_rng_state()
+    layer = nn.utils.skip_init(nn.Linear, 3, out_features=2)
+    assert layer.weight.shape == (2, 3)
+    with pytest.raises(ValueError, match="num_heads"):
+        nn.utils.skip_init(nn.MultiheadAttention, 3, 2)
+    assert tw.equal(tw.get_rng_state(), state)
+    nn.Linear(3, 2)
+    assert not tw.equal(tw.get_rng_state(), state)

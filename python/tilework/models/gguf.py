@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tilework import nn
 from tilework.errors import error, word
 from tilework.models.llama import LlamaConfig, LlamaForCausalLM
 
@@ -103,7 +104,7 @@ def read_model(path: Path) -> LlamaForCausalLM:
         state[name] = array
     if tied:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
-    model = LlamaForCausalLM(config)
+    model = nn.utils.skip_init(LlamaForCausalLM, config)
     model.load_state_dict(state)
     return model.eval()
 

@@ -69,7 +69,7 @@ def from_pretrained(path: StrPath) -> Any:
             "build the model yourself",
         )  # fmt: skip
     make_config, make_model, _ = KINDS[kind]
-    model = make_model(make_config.from_config(config))
+    model = nn.utils.skip_init(make_model, make_config.from_config(config))
     state: dict[str, Any] = {}
     for file in _files(source):
         state.update(_tensors(file))

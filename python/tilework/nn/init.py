@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,15 @@ from tilework.functional.truncated import truncated_normal
 from tilework.tensor import Tensor, fresh
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": math.sqrt(2.0), "selu": 0.75}
+
+
+class _Drawing(threading.local):
+    """Whether a thread draws the numbers that it is asked for: see nn.utils.skip_init."""
+
+    skipped = False
+
+
+drawing = _Drawing()
 
 
 def calculate_gain(nonlinearity: str, param: Any = None) -> float:
@@ -41,13 +51,13 @@ def _fans(op: str, tensor: Tensor) -> tuple[int, int]:
 @no_grad()
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform in [a, b)."""
-    return tensor.uniform_(a, b)
+    return tensor if drawing.skipped else tensor.uniform_(a, b)
 
 
 @no_grad()
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal with mean and std."""
-    return tensor.normal_(mean, std)
+    return tensor if drawing.skipped else tensor.normal_(mean, std)
 
 
 @no_grad()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.inplace import check_writable, written
 from tilework.functional.pointwise import full_like_number
+from tilework.nn import init
 from tilework.nn.fuse import fuse
 from tilework.nn.module import Module
 from tilework.tensor import Tensor
@@ -24,6 +25,7 @@ __all__ = [
     "freeze",
     "fuse",
     "parameters_to_vector",
+    "skip_init",
     "unfreeze",
     "vector_to_parameters",
 ]
@@ -142,3 +144,23 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
         )
     for p, piece in zip(params, F.split(vec, [p.numel() for p in params]), strict=True):
         p.copy_(piece.reshape(p.shape))
+
+
+def skip_init(module_cls: Callable[..., M], *args: Any, **kwargs: Any) -> M:
+    """module_cls(*args, **kwargs) whose weights are not drawn: for what gets a state next.
+
+    What would be drawn by nn.init's uniform_ and normal_, and by those that call them, is left as
+    the memory was.
+
+    >>> state = nn.Linear(2, 3).state_dict()
+    >>> layer = nn.utils.skip_init(nn.Linear, 2, 3)
+    >>> _ = layer.load_state_dict(state)
+    >>> tw.equal(layer.weight, state["weight"])
+    True
+    """
+    before = init.drawing.skipped
+    init.drawing.skipped = True
+    try:
+        return module_cls(*args, **kwargs)
+    finally:
+        init.drawing.skipped = before
