@@ -10,6 +10,7 @@ import tilework as tw
 from tilework import functional as F
 
 from .onnx_image_ops import IMAGE_OPS, ints
+from .onnx_sequence_ops import SEQUENCE_OPS
 
 DTYPES = {
     TensorProto.FLOAT: tw.float32,
@@ -333,6 +334,7 @@ OPS = {
     "Where": plain(tw.where),
     "Xor": plain(tw.logical_xor),
     **IMAGE_OPS,
+    **SEQUENCE_OPS,
 }
 
 
