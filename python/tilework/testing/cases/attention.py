@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework.testing.case import Array, Bench, Case, Generator, Mode
-from tilework.testing.inputs import LAYOUTS, Inputs, arrays, laid_out, normal
+from tilework.testing.inputs import LAYOUTS, Inputs, arrays, laid_out, normal, positive
 from tilework.testing.tolerance import growth, stored, tiny, working_eps
 
 FAMILY = "attention"
@@ -84,6 +84,7 @@ def _case(label: str, inputs: Inputs, slopes: bool = False, **fields: Any) -> Ca
 
     ours_alone = slopes or {"causal_alignment", "window", "softcap"} & options.keys()
     fields.setdefault("differentiable", (0, 1, 2))
+    fields.setdefault("cancels", True)  # a mean of values of both signs
     fields.setdefault("dtypes", ("float32", "float64", "bfloat16"))
     if ours_alone:
         fields["peer"] = None
@@ -97,6 +98,17 @@ def _shapes(*shape: int) -> Inputs:
     """(B, H, G, L, S, E, V)."""
     b, h, g, queries, keys, width, value = shape
     return arrays((b, h, queries, width), (b, g, keys, width), (b, g, keys, value))
+
+
+def _of_one_sign(*shape: int) -> Inputs:
+    """With values whose mean is of their own size."""
+    plain = _shapes(*shape)
+
+    def inputs(rng: Generator, t: str) -> tuple[Array, ...]:
+        q, k, v = plain(rng, t)
+        return q, k, np.asarray(positive(rng, t, *v.shape))
+
+    return inputs
 
 
 def _masked(mask: Any, *shape: int) -> Inputs:
@@ -151,6 +163,10 @@ def _plain() -> Iterator[Case]:
             )
     for width, value in WIDTHS:
         yield _case(f"E={width} V={value}", _shapes(1, 2, 2, 9, 11, width, value))
+    for queries, keys in ((5, 7), (70, 600)):
+        shape = (1, 2, 2, queries, keys, 16, 8)
+        label = f"values of one sign, L={queries} S={keys}"
+        yield _case(label, _of_one_sign(*shape), cancels=False)
     for label, shape in (
         ("no queries", (2, 3, 3, 0, 7, 8, 4)),
         ("no keys", (2, 3, 3, 5, 0, 8, 4)),
