@@ -85,8 +85,13 @@ py::object wide_array(py::handle array, DType dtype, const char* argument) {
 
 Rule rule_of(const AttentionShape& s, DType dtype, py::handle bias, double scale, double softcap,
              py::handle slopes, int64_t diagonal, int64_t left, int64_t right) {
-  Rule rule{wide_array(bias, dtype, "bias"), wide_array(slopes, dtype, "slopes"), scale, softcap,
-            diagonal, left, right};
+  Rule rule{wide_array(bias, dtype, "bias"),
+            wide_array(slopes, dtype, "slopes"),
+            scale,
+            softcap,
+            diagonal,
+            left,
+            right};
   if (!rule.bias.is_none()) {
     const ArrayView b = view_own(rule.bias);
     const int64_t wanted[] = {s.batch, s.heads, s.queries, s.keys};
@@ -153,8 +158,8 @@ py::tuple forward(py::handle q_in, py::handle k_in, py::handle v_in, py::handle 
 
 py::tuple backward(py::handle grad_in, py::handle q_in, py::handle k_in, py::handle v_in,
                    py::handle out_in, py::handle log_sums_in, py::handle bias, double scale,
-                   double softcap, py::handle slopes, int64_t diagonal, int64_t left,
-                   int64_t right, double p, uint64_t seed, uint64_t call) {
+                   double softcap, py::handle slopes, int64_t diagonal, int64_t left, int64_t right,
+                   double p, uint64_t seed, uint64_t call) {
   const HeadArray q(q_in, "q"), k(k_in, "k"), v(v_in, "v");
   const HeadArray grad(grad_in, "grad"), out(out_in, "out");
   const AttentionShape s = shape_of(q, k, v);
@@ -164,8 +169,8 @@ py::tuple backward(py::handle grad_in, py::handle q_in, py::handle k_in, py::han
     require_dtype_of(x->v, q.v, kOp, name, "q");
     const npy_intp* a = x->v.shape;
     if (a[0] != s.batch || a[1] != s.heads || a[2] != s.queries || a[3] != s.value_width)
-      refuse(kOp, std::string("expected `") + name + "` of the result's shape; got " +
-                      shape_text(x->v));
+      refuse(kOp,
+             std::string("expected `") + name + "` of the result's shape; got " + shape_text(x->v));
   }
   const ArrayView given = view(log_sums_in, kOp, "log_sums");
   if (given.dtype != wide_of(dtype) || given.ndim != 3 || given.shape[0] != s.batch ||
@@ -206,10 +211,10 @@ void bind_attention(py::module_& m) {
   m.def("attention_forward", &forward, py::arg("q"), py::arg("k"), py::arg("v"), py::arg("bias"),
         py::arg("scale"), py::arg("softcap"), py::arg("slopes"), py::arg("diagonal"),
         py::arg("left"), py::arg("right"), py::arg("p"), py::arg("seed"), py::arg("call"));
-  m.def("attention_backward", &backward, py::arg("grad"), py::arg("q"), py::arg("k"),
-        py::arg("v"), py::arg("out"), py::arg("log_sums"), py::arg("bias"), py::arg("scale"),
-        py::arg("softcap"), py::arg("slopes"), py::arg("diagonal"), py::arg("left"),
-        py::arg("right"), py::arg("p"), py::arg("seed"), py::arg("call"));
+  m.def("attention_backward", &backward, py::arg("grad"), py::arg("q"), py::arg("k"), py::arg("v"),
+        py::arg("out"), py::arg("log_sums"), py::arg("bias"), py::arg("scale"), py::arg("softcap"),
+        py::arg("slopes"), py::arg("diagonal"), py::arg("left"), py::arg("right"), py::arg("p"),
+        py::arg("seed"), py::arg("call"));
 }
 
 }  // namespace tilework

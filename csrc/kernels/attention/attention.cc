@@ -6,6 +6,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
@@ -30,8 +31,6 @@ constexpr int64_t kTaskQueries = 256;
 constexpr int64_t kPackedQueries = 8;
 // Tasks that a forward pass is cut into at least, if it has the queries for it.
 constexpr int64_t kTasks = 32;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class W>
 bool hides(const ScoreRule<W>& r) {
@@ -73,10 +72,7 @@ constexpr bool kOwnSums = !std::is_same_v<T, Wide<T>>;
 template <class W>
 struct Product {
   int64_t m, n, k;
-  const W* a;
-  int64_t a_row, a_col;
-  const W* b;
-  int64_t b_row, b_col;
+  MatrixView<W> a, b;
   W* c;
   int64_t c_row;
   bool add;
@@ -95,12 +91,51 @@ void multiply_what_is_seen(const Product<W>& p) {
   if (!p.add) clear(p.c, p.c_row, p.m, p.n);
   for (int64_t i = 0; i < p.m; ++i)
     for (int64_t k = 0; k < p.k; ++k) {
-      const W a = p.a[i * p.a_row + k * p.a_col];
+      const W a = p.a.data[i * p.a.row + k * p.a.col];
       if (a == 0) continue;
       for (int64_t j = 0; j < p.n; ++j)
-        p.c[i * p.c_row + j] += a * p.b[k * p.b_row + j * p.b_col];
+        p.c[i * p.c_row + j] += a * p.b.data[k * p.b.row + j * p.b.col];
     }
 }
+
+// Products of one task, with what they need of memory.
+template <class W>
+class Multiplier {
+ public:
+  explicit Multiplier(MatmulPrecision precision) : precision_(precision) {}
+
+  void operator()(const Product<W>& p) {
+    GemmArgs<W> g{.m = p.m, .n = p.n, .k = p.k, .a = p.a, .b = p.b, .c = p.c, .c_row = p.c_row};
+    g.epilogue.accumulate = p.add;
+    g.precision = precision_;
+    g.packed = p.packed;
+    gemm_on_this_thread(g, workspace(gemm_workspace_bytes<W>(p.m, p.n, p.k)));
+  }
+
+  // The products of queries with keys, or of gradients with values: of one query it is a product of
+  // a matrix with a vector.
+  void rows(int64_t rows, int64_t cols, int64_t width, const Rows<W>& x, const Rows<W>& y, W* c,
+            int64_t c_row, PackedB<W> packed) {
+    if (rows == 1)
+      (*this)({cols, 1, width, {y.data, y.row, 1}, {x.data, 1, 1}, c, 1, false});
+    else
+      (*this)({rows, cols, width, {x.data, x.row, 1}, {y.data, 1, y.row}, c, c_row, false, packed});
+  }
+
+ private:
+  void* workspace(size_t bytes) {
+    if (bytes > bytes_ || !room_) {
+      room_.reset();
+      room_ = std::make_unique<Scratch<char>>(bytes);
+      bytes_ = bytes;
+    }
+    return room_->get();
+  }
+
+  MatmulPrecision precision_;
+  size_t bytes_ = 0;
+  std::unique_ptr<Scratch<char>> room_;
+};
 
 // What a pass and its tasks know.
 template <class T>
@@ -121,34 +156,6 @@ struct Setting {
   int64_t seen(int64_t query, int64_t queries, int64_t key, int64_t size) const {
     if (query + rule.diagonal - rule.left >= key + size) return 0;
     return std::min(size, query + queries + rule.diagonal + rule.right - key);
-  }
-
-  void multiply(const Product<W>& p) const {
-    GemmArgs<W> g{.m = p.m,
-                  .n = p.n,
-                  .k = p.k,
-                  .a = p.a,
-                  .a_row = p.a_row,
-                  .a_col = p.a_col,
-                  .b = p.b,
-                  .b_row = p.b_row,
-                  .b_col = p.b_col,
-                  .c = p.c,
-                  .c_row = p.c_row};
-    g.epilogue.accumulate = p.add;
-    g.precision = precision;
-    g.packed = p.packed;
-    gemm(g);
-  }
-
-  // The products of queries with keys, or of gradients with values: of one query it is a product of
-  // a matrix with a vector.
-  void multiply_rows(int64_t rows, int64_t cols, int64_t width, const Rows<W>& x,
-                     const Rows<W>& y, W* c, int64_t c_row, PackedB<W> packed) const {
-    if (rows == 1)
-      multiply({cols, 1, width, y.data, y.row, 1, x.data, 1, 1, c, 1, false});
-    else
-      multiply({rows, cols, width, x.data, x.row, 1, y.data, 1, y.row, c, c_row, false, packed});
   }
 
   ScoreBlock<W> block(int64_t b, int64_t h, int64_t query, int64_t queries, int64_t key,
@@ -197,12 +204,8 @@ class Pieces {
     GemmArgs<W> g{.m = kQueries,
                   .n = transposed ? each : cols,
                   .k = transposed ? cols : each,
-                  .a = nullptr,
-                  .a_row = 0,
-                  .a_col = 1,
-                  .b = x.data,
-                  .b_row = transposed ? 1 : x.row,
-                  .b_col = transposed ? x.row : 1,
+                  .a = {nullptr, 0, 1},
+                  .b = {x.data, transposed ? 1 : x.row, transposed ? x.row : 1},
                   .c = nullptr,
                   .c_row = 0};
     g.precision = precision;
@@ -215,7 +218,7 @@ class Pieces {
       const int64_t here = std::min(each, rows - i * each);
       GemmArgs<W> part = g;
       (transposed ? part.n : part.k) = here;
-      part.b = x.from(i * each).data;
+      part.b.data = x.from(i * each).data;
       const PackPlan<W> plan = here == each ? plan_ : gemm_pack_plan(part);
       if (plan.routine != plan_.routine) break;  // a last, shorter one may be another routine's
       gemm_pack(part, plan, at(i));
@@ -306,8 +309,8 @@ class ForwardTask {
       const int64_t size = std::min(t_.keys_at_once, s().keys - key);
       const int64_t keys = t_.seen(query, rows, key, size);
       if (keys <= 0) continue;
-      t_.multiply_rows(rows, keys, s().width, q, keys_.rows(key), scores_.get(), t_.keys_at_once,
-                       keys_.packed(key));
+      multiply_.rows(rows, keys, s().width, q, keys_.rows(key), scores_.get(), t_.keys_at_once,
+                     keys_.packed(key));
       // What a packed piece of values has beyond is seen by nobody.
       const int64_t whole = std::min(size, ceil_div(keys, t_.values_at_once) * t_.values_at_once);
       if (whole > keys)
@@ -335,12 +338,8 @@ class ForwardTask {
       const Product<W> p{rows,
                          s().value_width,
                          std::min(t_.values_at_once, keys - k),
-                         scores_.get() + k,
-                         t_.keys_at_once,
-                         1,
-                         v.data,
-                         v.row,
-                         1,
+                         {scores_.get() + k, t_.keys_at_once, 1},
+                         {v.data, v.row, 1},
                          out(h, query),
                          out_row(),
                          !first || k > 0,
@@ -348,7 +347,7 @@ class ForwardTask {
       if (carefully)
         multiply_what_is_seen(p);
       else
-        t_.multiply(p);
+        multiply_(p);
     }
   }
 
@@ -356,6 +355,7 @@ class ForwardTask {
   const AttentionForward<T>& a_;
   const AttentionTable<W>& kernels_;
   const int64_t b_, kv_, begin_, end_;
+  Multiplier<W> multiply_{t_.precision};
   const Scratch<W> wide_;
   const Pieces<W> keys_, values_;
   const Scratch<W> scores_, room_, states_, query_room_, sums_;
@@ -479,9 +479,8 @@ class BackwardTask {
     const Rows<W> q = widened(a_.q, b_, h, query, rows, s().width, room);
     const Rows<W> grad = widened(a_.grad, b_, h, query, rows, s().value_width,
                                  kOwnSums<T> ? room + t_.queries_at_once * s().width : nullptr);
-    t_.multiply_rows(rows, seen, s().width, q, keys.rows(0), weights, row, keys.packed(0));
-    t_.multiply_rows(rows, seen, s().value_width, grad, values.rows(0), grads, row,
-                     values.packed(0));
+    multiply_.rows(rows, seen, s().width, q, keys.rows(0), weights, row, keys.packed(0));
+    multiply_.rows(rows, seen, s().value_width, grad, values.rows(0), grads, row, values.packed(0));
     const W* log_sums = a_.log_sums + (b_ * s().heads + h) * s().queries + query;
     kernels_.gradients(t_.block(b_, h, query, rows, key, seen, weights, room_.get()), grads,
                        log_sums, dots(h, query));
@@ -489,11 +488,17 @@ class BackwardTask {
       if (carefully)
         multiply_what_is_seen(p);
       else
-        t_.multiply(p);
+        multiply_(p);
     };
-    multiply({seen, s().value_width, rows, weights, 1, row, grad.data, grad.row, 1, dv.data, dv.row,
+    multiply({seen,
+              s().value_width,
+              rows,
+              {weights, 1, row},
+              {grad.data, grad.row, 1},
+              dv.data,
+              dv.row,
               true});
-    multiply({seen, s().width, rows, grads, 1, row, q.data, q.row, 1, dk.data, dk.row, true});
+    multiply({seen, s().width, rows, {grads, 1, row}, {q.data, q.row, 1}, dk.data, dk.row, true});
     const int64_t each = std::min(size, t_.values_at_once);
     const int64_t whole = std::min(size, ceil_div(seen, each) * each);
     if (whole > seen)
@@ -501,8 +506,15 @@ class BackwardTask {
     const Sums to = dq(h, query);
     for (int64_t j = 0; j < whole; j += each) {
       const Rows<W> k = key_rows.rows(j);
-      multiply({rows, s().width, std::min(each, whole - j), grads + j, row, 1, k.data, k.row, 1,
-                to.data, to.row, true, key_rows.packed(j)});
+      multiply({rows,
+                s().width,
+                std::min(each, whole - j),
+                {grads + j, row, 1},
+                {k.data, k.row, 1},
+                to.data,
+                to.row,
+                true,
+                key_rows.packed(j)});
     }
   }
 
@@ -531,6 +543,7 @@ class BackwardTask {
   const AttentionBackward<T>& a_;
   const AttentionTable<W>& kernels_;
   const int64_t b_, kv_;
+  Multiplier<W> multiply_{t_.precision};
   const Scratch<W> scores_, room_, dots_, rows_room_, keys_room_, dq_;
 };
 

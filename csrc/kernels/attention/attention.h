@@ -110,7 +110,7 @@ struct ScoreBlock {
   W kept;
   uint64_t seed, call;
   uint64_t position, position_row;  // of the block's first weight; from one row to the next
-  W* room;  // for one row of the block, thrice
+  W* room;                          // for one row of the block, thrice
 };
 
 template <class W>

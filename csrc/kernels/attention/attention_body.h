@@ -64,8 +64,7 @@ struct RowRule {
     Vec<W> s = product * Vec<W>(b.scale);
     if (plain) return s;
     if (b.softcap != 0) capped = s = Vec<W>(b.softcap) * tanh(s / Vec<W>(b.softcap));
-    if (b.slope != 0)
-      s += Vec<W>(b.slope) * (Vec<W>(first + static_cast<W>(j)) + counting(W{}));
+    if (b.slope != 0) s += Vec<W>(b.slope) * (Vec<W>(first + static_cast<W>(j)) + counting(W{}));
     if (bias) {
       const Vec<W> more = b.bias_col ? lanes.load(bias + j) : Vec<W>(*bias);
       const Vec<W> hidden(-RowLimits<W>::infinity);
@@ -119,10 +118,9 @@ void weights_of_row(const ScoreBlock<W>& b, int64_t i, W& top, W& sum, W& factor
   const W before = top;
   if (largest > top) top = largest;
   factor = before == top ? W(1) : exp_of(before - top);
-  const Vec<W> more =
-      sum_exp(x, seen.size(), top, [&](int64_t j, auto lanes, Vec<W> weight) TW_INLINE_LAMBDA {
-        lanes.store(x + j, weight);
-      });
+  const Vec<W> more = sum_exp(x, seen.size(), top,
+                              [&](int64_t j, auto lanes, Vec<W> weight)
+                                  TW_INLINE_LAMBDA { lanes.store(x + j, weight); });
   sum = sum * factor + reduce_add(more);
   fill_outside(scores, seen, b.keys);
   if (!b.drops) return;
