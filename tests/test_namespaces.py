@@ -25,6 +25,8 @@ MOST = 8  # cases of one op, but with --full
 # What runs on no stand-in, and why.
 MAKES_ITS_OWN = "takes no array: it makes one, in the CPU's memory"
 IS_THE_HOSTS = "goes over to the host, which is what it is for"
+NO_KERNEL = "no kernel yet, and what it is written in the standard has not"
+ITS_TABLES = "its tables are made in the CPU's memory"
 ON_THE_CPU = "its state is made on the CPU, and no module moves yet"
 LEFT_OUT = {
     MAKES_ITS_OWN: {
@@ -54,6 +56,24 @@ LEFT_OUT = {
             "MLP", "LeNet5", "UNet", "CifarResNet", "ResNet", "FCN", "resnet20",
         )),
     },
+    NO_KERNEL: {
+        "embedding/embedding", "embedding/embedding_bag",
+        *(f"embedding/segment_{name}" for name in ("max", "mean", "softmax", "sum")),
+        *(f"scatter/{name}{twin}" for twin in ("", "_") for name in (
+            "index_add", "index_copy", "index_fill", "scatter", "scatter_add", "scatter_reduce",
+        )),
+        *(f"rearrange/{name}" for name in (
+            "flip", "multinomial", "repeat_interleave", "tril", "triu",
+        )),
+        "transformers/Embedding", "transformers/EmbeddingBag",
+    },
+    ITS_TABLES: {
+        "embedding/rotary_embedding",
+        *(f"models/{name}" for name in (
+            "BertModel", "GPT2LMHeadModel", "GPT2Model", "LlamaForCausalLM", "LlamaModel",
+            "T5ForConditionalGeneration", "ViTForImageClassification",
+        )),
+    },
 }  # fmt: skip
 # Whose answer is Python's, of which the case makes a tensor; the rest of the family tensor too.
 SAYS = {"compare/allclose", "compare/allclose,", "compare/equal", "indexing/__contains__",
@@ -63,6 +83,11 @@ WHERE = {op: reason for reason, ops in LEFT_OUT.items() for op in ops}
 # Modules that name NumPy, and why.
 NAMES_NUMPY = {
     "functional/creation.py": MAKES_ITS_OWN,
+    "functional/embedding.py": NO_KERNEL,
+    "functional/multinomial.py": NO_KERNEL,
+    "functional/rearrange.py": NO_KERNEL,
+    "functional/scatter.py": NO_KERNEL,
+    "functional/segment.py": NO_KERNEL,
     "functional/random.py": MAKES_ITS_OWN,
     "functional/truncated.py": MAKES_ITS_OWN,
     "functional/windows.py": "tables of shapes, which engines bring over",

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tilework import autograd, dtypes
+from tilework.arrays import as_array, broadcast_shapes, namespace
 from tilework.autograd import Op, mode, recorded
 from tilework.dtypes import float32, float64
 from tilework.engines import ops
@@ -69,16 +68,17 @@ def weights_of(q: Tensor, k: Tensor, rule: _Rule, bias: Tensor | None = None) ->
     scores = products.reshape(batch, heads, queries, keys) * rule.scale
     if rule.softcap:
         scores = (scores / rule.softcap).tanh() * rule.softcap
-    away = np.arange(keys) - np.arange(queries)[:, None] - rule.diagonal
+    xp = namespace(q._array)
+    away = xp.arange(keys) - xp.arange(queries)[:, None] - rule.diagonal
     if rule.slopes is not None:
         scores = scores + fresh((rule.slopes[:, None, None] * away).astype(scores.dtype))
-    hidden = np.asarray((away < -rule.left) | (away > rule.right))
+    hidden = (away < -rule.left) | (away > rule.right)
     if rule.bias is not None:
-        hidden = hidden | (rule.bias == -np.inf)
+        hidden = hidden | (rule.bias == -math.inf)
         added = fresh(rule.bias.astype(scores.dtype)) if bias is None else bias
         scores = scores + where(fresh(hidden), 0.0, added)
-    hidden = np.broadcast_to(hidden, scores.shape)
-    alone = hidden & ~hidden.all(-1, keepdims=True)
+    hidden = xp.broadcast_to(hidden, scores.shape)
+    alone = hidden & ~hidden.all(axis=-1, keepdims=True)
     weights = softmax(where(fresh(alone), -math.inf, scores), -1)
     result: Tensor = where(fresh(hidden.copy()), 0.0, weights)
     return result
@@ -88,7 +88,7 @@ def _composed(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None)
     """Attention by way of its weights."""
     weights = weights_of(q, k, rule, bias)
     if rule.p:
-        kept = np.ones(weights.shape, weights.dtype)
+        kept = namespace(q._array).ones(weights.shape, dtype=weights.dtype)
         weights = weights * fresh(ops.dropout_forward(kept, rule.p, rule.seed, rule.call))
     groups = k.shape[1]
     return (_grouped(weights, groups) @ _grouped(v, groups)).reshape(*q.shape[:3], v.shape[3])
@@ -113,7 +113,7 @@ def _together(*tensors: Tensor) -> tuple[Tensor, ...]:
             ValueError, _OP, "leading axes that broadcast",
             ", ".join(str(t.shape) for t in tensors), "make them equal, or 1",
         )  # fmt: skip
-    whole_shape = np.broadcast_shapes(*leading)
+    whole_shape = broadcast_shapes(*leading)
     return tuple(t.expand(*whole_shape, *t.shape[-3:]) for t in tensors)
 
 
@@ -125,7 +125,7 @@ def _bias_of(mask: Tensor, q: Tensor, shape: tuple[int, ...]) -> tuple[Any, Tens
             TypeError, _OP, f"attn_mask of bools, of {q.dtype}, or of float32", mask.dtype,
             "convert it with .to()",
         )  # fmt: skip
-    if not broadcasts(mask.shape, shape) or np.broadcast_shapes(mask.shape, shape) != shape:
+    if not broadcasts(mask.shape, shape) or broadcast_shapes(mask.shape, shape) != shape:
         raise error(
             ValueError, _OP, f"attn_mask that broadcasts to {shape}", mask.shape,
             "its last axes are those of queries and keys",
@@ -135,7 +135,8 @@ def _bias_of(mask: Tensor, q: Tensor, shape: tuple[int, ...]) -> tuple[Any, Tens
     mask = _four(mask)
     wide = float64 if q.dtype is float64 else float32
     if mask.dtype is dtypes.bool:
-        return np.where(mask._array, wide.type(0), wide.type(-np.inf)), None
+        seen = namespace(mask._array).where(mask._array, wide.type(0), wide.type(-math.inf))
+        return as_array(seen), None
     return mask._array.astype(wide, copy=False), mask
 
 

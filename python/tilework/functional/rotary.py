@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import broadcast_shapes, namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.common import broadcasts, need_float, operand
@@ -19,14 +18,14 @@ Array = Any
 
 def _turned(x: Array, cos: Array, sin: Array, interleaved: bool) -> Array:
     half = cos.shape[-1]
-    y = np.empty(x.shape, x.dtype)
+    y = namespace(x).empty(x.shape, dtype=x.dtype)
     if interleaved:
         first, second = slice(0, 2 * half, 2), slice(1, 2 * half, 2)
     else:
         first, second = slice(0, half), slice(half, 2 * half)
     a, b = x[..., first], x[..., second]
     if x.dtype == dtypes.bfloat16:
-        a, b = a.astype(np.float32), b.astype(np.float32)
+        a, b = a.astype(dtypes.float32), b.astype(dtypes.float32)
     y[..., first] = a * cos - b * sin
     y[..., second] = b * cos + a * sin
     y[..., 2 * half :] = x[..., 2 * half :]
@@ -94,7 +93,7 @@ def rotary_embedding(
             turn = [t[:, None] for t in turn]
     angles = turn[0].shape
     fits = x.ndim >= 1 and 2 * angles[-1] <= x.shape[-1] and broadcasts(angles[:-1], x.shape[:-1])
-    if not fits or np.broadcast_shapes(angles[:-1], x.shape[:-1]) != x.shape[:-1]:
+    if not fits or broadcast_shapes(angles[:-1], x.shape[:-1]) != x.shape[:-1]:
         raise error(
             ValueError, op, f"cos and sin that broadcast to {x.shape[:-1]}, of at most half of "
             f"{x.shape[-1] if x.ndim else 0} angles", angles, "check positions and width",

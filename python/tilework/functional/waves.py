@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import as_array, errstate, namespace
 from tilework.autograd import Op, mode, record
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import operand
@@ -28,11 +27,12 @@ _SIN = Op("sin", differentiable=_sin_recorded)
 _COS = Op("cos", differentiable=_cos_recorded)
 
 
-def _wave(op: Op, function: Any, x: Tensor) -> Tensor:
+def _wave(op: Op, x: Tensor) -> Tensor:
     if not dtypes.is_float(x.dtype):
         x = cast(x, dtypes.float32)
-    with np.errstate(invalid="ignore"):  # of infinity there is none: NaN
-        y = fresh(np.asarray(function(x._array)))
+    function = getattr(namespace(x._array), op.name)
+    with errstate(invalid="ignore"):  # of infinity there is none: NaN
+        y = fresh(as_array(function(x._array)))
     if mode.enabled and x._requires_grad:
         record(y, op, (x,), None, (x._storage,))
     return y
@@ -49,7 +49,7 @@ def sin(input: Tensor) -> Tensor:
     if x.dtype is dtypes.bfloat16:
         result: Tensor = in_float32(sin, x)
         return result
-    return _wave(_SIN, np.sin, x)
+    return _wave(_SIN, x)
 
 
 @tensor_method()
@@ -63,4 +63,4 @@ def cos(input: Tensor) -> Tensor:
     if x.dtype is dtypes.bfloat16:
         result: Tensor = in_float32(cos, x)
         return result
-    return _wave(_COS, np.cos, x)
+    return _wave(_COS, x)

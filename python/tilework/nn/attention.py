@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tilework import functional as F
+from tilework.arrays import namespace
 from tilework.dtypes import bool as bool_
 from tilework.dtypes import float32
 from tilework.errors import error
@@ -130,7 +129,8 @@ class MultiheadAttention(Module):
         causal = attn_mask is None and is_causal
         more = self.bias_k is not None or self.add_zero_attn
         if causal and (need_weights or key_padding_mask is not None or more):
-            later = np.triu(np.ones((q.shape[2], k.shape[2]), np.bool_), 1)
+            xp = namespace(q._array)
+            later = xp.arange(k.shape[2]) > xp.arange(q.shape[2])[:, None]
             attn_mask, causal = fresh(later), False
         mask = self._hidden(key_padding_mask, attn_mask, q, k)
         k, v, mask = self._with_more_keys(k, v, mask)

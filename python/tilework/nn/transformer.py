@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from tilework import functional as F
 from tilework.dtypes import float32
@@ -17,7 +16,7 @@ from tilework.nn.containers import ModuleList
 from tilework.nn.linear import Dropout, Linear
 from tilework.nn.module import Module
 from tilework.nn.norm import LayerNorm
-from tilework.tensor import Tensor, fresh
+from tilework.tensor import Tensor
 
 Activation = str | Callable[[Tensor], Tensor]
 Mask = Tensor | None
@@ -340,4 +339,4 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(sz: int, *, dtype: Any = float32) -> Tensor:
         """A mask (sz, sz) of floats that hides later places: 0, and -Inf above the diagonal."""
-        return fresh(np.triu(np.full((sz, sz), -np.inf, dtype), 1))
+        return F.triu(F.full((sz, sz), -math.inf, dtype=dtype), 1)
