@@ -23,10 +23,11 @@ from tilework import engines
 STANDARD = frozenset((
     "abs", "add", "all", "any", "arange", "argmax", "argmin", "argsort", "asarray", "broadcast_to",
     "bitwise_and", "bitwise_or", "bitwise_xor", "ceil", "clip", "cos", "empty", "empty_like",
-    "equal", "exp", "floor", "floor_divide", "full", "full_like", "greater", "greater_equal", "isfinite",
-    "isinf", "isnan", "less", "less_equal", "log", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "matmul", "maximum", "minimum", "moveaxis", "not_equal", "ones", "ones_like",
-    "remainder", "round", "sign", "sin", "sqrt", "square", "trunc", "where", "zeros", "zeros_like",
+    "equal", "exp", "floor", "floor_divide", "full", "full_like", "greater", "greater_equal",
+    "isfinite", "isinf", "isnan", "less", "less_equal", "log", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "matmul", "maximum", "minimum", "moveaxis", "not_equal", "ones",
+    "ones_like", "remainder", "round", "sign", "sin", "sqrt", "square", "trunc", "where", "zeros",
+    "zeros_like",
 ))
 CUPY = frozenset((
     "add", "argwhere", "atleast_1d", "concatenate", "cumsum", "isclose", "may_share_memory",
