@@ -268,6 +268,13 @@ def philox_words(n, seed, call):
     return native.random_bits((n,), seed, call) if hasattr(native, "random_bits") else None
 
 
+def test_dropout_keeps_the_word_that_is_the_threshold():
+    word = int(native.random_bits((4,), 3, 5)[2])
+    x = np.ones(4, np.float32)
+    assert native.dropout_forward(x, word / 2**32, 3, 5)[2] > 0
+    assert native.dropout_forward(x, (word + 1) / 2**32, 3, 5)[2] == 0
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 1000, 70001])
 def test_dropout_keeps_by_the_word_of_the_position(isa, dtype, n):

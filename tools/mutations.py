@@ -46,9 +46,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "pointwise: dropout keeps at the threshold's other side",
-        f"{K}/pointwise/pointwise_body.h",
-        "words[i] >= threshold ? scale : T(0)",
-        "words[i] > threshold + 64 ? scale : T(0)",
+        "csrc/base/random_words.h",
+        "  return word >= threshold;",
+        "  return word > threshold;",
         ("test_random_native.py", "test_pointwise_native.py"),
     ),
     Mutation(
@@ -193,9 +193,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "random: uniform numbers of 23 bits",
-        f"{K}/random/random_body.h",
-        "words[i] >> 8)) * 0x1p-24f",
-        "words[i] >> 9)) * 0x1p-23f",
+        "csrc/base/random_words.h",
+        "static_cast<int32_t>(word >> 8)) * 0x1p-24f;",
+        "static_cast<int32_t>(word >> 9)) * 0x1p-23f;",
         ("test_random_native.py",),
     ),
     Mutation(
@@ -308,7 +308,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "std: equal values",
         f"{P}/functional/moments.py",
-        "            scale = np.where(root == 0, dtype.type(0), 0.5 * scale / root)",
+        "            scale = namespace(root).where(root == 0, dtype.type(0), 0.5 * scale / root)",
         "            scale = 0.5 * scale / root",
         ("test_limits.py",),
     ),

@@ -8,6 +8,7 @@
 
 #include "base/arithmetic.h"
 #include "base/memory_pool.h"
+#include "base/random_words.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
 #include "kernels/gemm/gemm.h"
@@ -164,7 +165,6 @@ struct Setting {
     const W* first = nullptr;
     if (bias.data)
       first = bias.data + b * bias.batch + h * bias.head + query * bias.row + key * bias.col;
-    const double threshold = std::nearbyint(dropout.p * 4294967296.0);
     const auto position =
         static_cast<uint64_t>(((b * s.heads + h) * s.queries + query) * s.keys + key);
     return {.scores = scores,
@@ -183,7 +183,8 @@ struct Setting {
             .left = rule.left,
             .right = rule.right,
             .drops = dropout.p > 0,
-            .threshold = static_cast<uint32_t>(std::min(threshold, 4294967295.0)),
+            .threshold =
+                static_cast<uint32_t>(std::min<uint64_t>(dropout_threshold(dropout.p), UINT32_MAX)),
             .kept = dropout.p < 1 ? static_cast<W>(1 / (1 - dropout.p)) : W(0),
             .seed = dropout.seed,
             .call = dropout.call,

@@ -2,6 +2,7 @@
 // L1 for its passes.
 #pragma once
 
+#include "base/random_words.h"
 #include "kernels/attention/attention.h"
 #include "kernels/softmax/row_stats.h"
 #include "simd/philox_vec.h"
@@ -83,7 +84,8 @@ void keep_factors(const ScoreBlock<W>& b, int64_t i, W* factors) {
     philox_step(b.seed, b.call, position + static_cast<uint64_t>(j), words);
     const int64_t from = j < 0 ? -j : 0;
     const int64_t to = b.keys - j < kPhiloxStep ? b.keys - j : kPhiloxStep;
-    for (int64_t w = from; w < to; ++w) factors[j + w] = words[w] >= b.threshold ? b.kept : W(0);
+    for (int64_t w = from; w < to; ++w)
+      factors[j + w] = dropout_keeps(words[w], b.threshold) ? b.kept : W(0);
   }
 }
 
