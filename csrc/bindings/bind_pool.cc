@@ -27,11 +27,11 @@ struct Windows {
     for (int64_t r = 0; r < rows; ++r) {
       const Window& w = runs ? as_runs()[r].first : as_windows()[r];
       int64_t reach = 0;  // from its first input to its last
-      bool inside = w.start >= 0 && w.start <= in && w.taps >= 0 && w.taps <= in && w.step >= 1 &&
-                    w.size != 0 && (w.taps <= 1 || w.step <= in) &&
-                    (w.taps == 0 || (w.start < in &&
-                                     !__builtin_mul_overflow(w.taps - 1, w.step, &reach) &&
-                                     reach <= in - 1 - w.start));
+      bool inside =
+          w.start >= 0 && w.start <= in && w.taps >= 0 && w.taps <= in && w.step >= 1 &&
+          w.size != 0 && (w.taps <= 1 || w.step <= in) &&
+          (w.taps == 0 || (w.start < in && !__builtin_mul_overflow(w.taps - 1, w.step, &reach) &&
+                           reach <= in - 1 - w.start));
       if (runs) inside = inside && repeats_inside(as_runs()[r], in);
       if (!inside)
         refuse(op, std::string("expected `") + argument + "` within " + std::to_string(in) +

@@ -203,7 +203,7 @@ bool gather_of(const GatherShape& s, const T* x, const int64_t* index, T* y) {
   const int64_t runs = product(s.index_size, 0, last), n = s.index_size[last];
   if (n == 0) return true;
   const int64_t block = std::max<int64_t>(1, kChecked / n);  // runs a task, or
-  const int64_t pieces = ceil_div(n, kChecked);      // tasks a run
+  const int64_t pieces = ceil_div(n, kChecked);              // tasks a run
   const Steps step(s);
   std::atomic<bool> outside{false};
   const int64_t tasks = ceil_div(runs, block) * pieces;

@@ -197,7 +197,8 @@ void forward_runs(const PoolShape& s, const Passage<T>& pass, Kernel kernel) {
   int64_t done = 0;
   for (int64_t r = 0; r < s.col_run_count; ++r) {
     const WindowRun& run = s.col_runs[r];
-    // Of a regular run, the kernel asks for the first alone; a last segment may be too short for it.
+    // Of a regular run, the kernel asks for the first alone; a last segment may be too short for
+    // it.
     const bool regular = run_of(kFewest, run.stride, run.first.taps).stride < kNone;
     std::vector<Window> windows(
         static_cast<size_t>(std::min(run.count, regular ? kFewest : kSegment)), run.first);
