@@ -157,3 +157,21 @@ def test_variance_about_a_large_mean(target):
     with running_on(target):
         got = tw.tensor(x).var(1).numpy()
     assert np.abs(got / exact - 1).max() <= growth(20000) * eps("float32")
+
+
+CHOOSING = {
+    "index": lambda p, i: p[i],
+    "index of rows": lambda p, i: p.reshape(3, 1)[i][:, 0],
+    "index_select": lambda p, i: p.index_select(0, i),
+    "gather": lambda p, i: p.gather(0, i),
+    "embedding": lambda p, i: F.embedding(i, p.reshape(3, 1))[:, 0],
+}
+
+
+@pytest.mark.parametrize("choose", CHOOSING.values(), ids=CHOOSING)
+def test_short_chains_of_bfloat16_are_rounded_once(choose):
+    x = (tw.rand(200) + 1).to(tw.bfloat16)
+    p = tw.zeros(3, dtype=tw.bfloat16, requires_grad=True)
+    choose(p, tw.zeros(200).long()).backward(x)
+    total = x.double().sum().item()
+    assert abs(p.grad[0].item() - total) <= 1.001 * eps("bfloat16") / 2 * total

@@ -370,6 +370,13 @@ def _images() -> Iterator[Path]:
             True,
         )
     yield Path(
+        "streamed, with a residual",
+        "norm/norm.cc",
+        "norm",
+        ("batch_norm",),
+        lambda label, x, *rest: "residual" in label and x.nbytes >= STREAM_BYTES,
+    )
+    yield Path(
         "gradient streamed: long rows",
         "loss/loss.cc",
         "loss",

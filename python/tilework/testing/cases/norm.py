@@ -151,12 +151,12 @@ def _batch_cases() -> Iterator[Case]:
                 training,
                 differentiable=(0, 1, 2) if small else (),
             )
-    for layout in ("contiguous", "channels_last"):
+    for layout, added in itertools.product(("contiguous", "channels_last"), (False, True)):
         yield _batch(
-            f"streamed, {layout}, training",
-            _batch_inputs((70, 32, 8, 64), layout),
+            f"streamed, {layout}, training{', residual' * added}",
+            _batch_inputs((70, 32, 8, 64), layout, residual=layout if added else ""),
             True,
-            differentiable=(0,),
+            differentiable=(5,) if added else (0,),
             dtypes=("float32",),
         )
     for layout in LAYOUTS[1:-1]:
