@@ -204,6 +204,24 @@ def test_errors_name_what_is_wrong(inputs, options, kind, words):
         F.scaled_dot_product_attention(*made, **options)
 
 
+def test_a_learned_bias_of_bfloat16():
+    """It goes by way of the weights; the result and the gradients keep their dtypes."""
+    q, k, v = (t.detach().to(tw.bfloat16).requires_grad_() for t in heads(1, 2, 2, 3, 4))
+    mask = tensors((2, 3, 4))[0]
+    y = F.scaled_dot_product_attention(q, k, v, mask)
+    assert y.dtype is tw.bfloat16
+    want = F.scaled_dot_product_attention(q, k, v, mask.detach())
+    assert np.abs((y - want).detach().float().numpy()).max() <= 2**-7
+    y.sum().backward()
+    assert (q.grad.dtype, mask.grad.dtype) == (tw.bfloat16, tw.float32)
+
+
+def test_slopes_that_would_learn_are_refused():
+    q, k, v = heads(1, 2, 2, 3, 4)
+    with pytest.raises(ValueError, match="without gradient"):
+        F.scaled_dot_product_attention(q, k, v, alibi_slopes=tw.ones(2, requires_grad=True))
+
+
 def test_errors_of_dtypes():
     q, k, v = heads(1, 2, 2, 3, 4)
     with pytest.raises(TypeError, match="dtype"):

@@ -12,6 +12,7 @@ from tilework.autograd import Op, mode, recorded
 from tilework.dtypes import float32, float64
 from tilework.engines import ops
 from tilework.errors import error
+from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, need_float, number, operand, whole
 from tilework.functional.indexing import where
 from tilework.functional.random import next_call
@@ -85,13 +86,16 @@ def weights_of(q: Tensor, k: Tensor, rule: _Rule, bias: Tensor | None = None) ->
 
 
 def _composed(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None) -> Tensor:
-    """Attention by way of its weights."""
+    """Attention by way of its weights: of bfloat16 in float32, rounded once."""
+    dtype = q.dtype
+    q, k, v = (cast(t, float32 if dtype is dtypes.bfloat16 else dtype) for t in (q, k, v))
     weights = weights_of(q, k, rule, bias)
     if rule.p:
         kept = namespace(q._array).ones(weights.shape, dtype=weights.dtype)
         weights = weights * fresh(ops.dropout_forward(kept, rule.p, rule.seed, rule.call))
     groups = k.shape[1]
-    return (_grouped(weights, groups) @ _grouped(v, groups)).reshape(*q.shape[:3], v.shape[3])
+    y = _grouped(weights, groups) @ _grouped(v, groups)
+    return cast(y.reshape(*q.shape[:3], v.shape[3]), dtype)
 
 
 def _four(x: Tensor) -> Tensor:
@@ -253,10 +257,12 @@ def scaled_dot_product_attention(
     slopes = None
     if alibi_slopes is not None:
         slopes = operand(alibi_slopes, _OP, "alibi_slopes")
-        if slopes.shape != (q.shape[1],):
+        if slopes.shape != (q.shape[1],) or slopes._requires_grad:
             raise error(
-                ValueError, _OP, f"alibi_slopes ({q.shape[1]},), one a head", slopes.shape, "slice"
-            )
+                ValueError, _OP, f"alibi_slopes ({q.shape[1]},), one a head, without gradient",
+                f"{slopes.shape}, requires_grad={slopes._requires_grad}",
+                "slice or detach them; a bias that learns is an attn_mask",
+            )  # fmt: skip
         slopes = slopes._array.astype(float64 if q.dtype is float64 else float32)
     if scale is None:
         scale = 1.0 / math.sqrt(max(q.shape[3], 1))
