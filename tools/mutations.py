@@ -28,7 +28,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         f"{K}/pointwise/pointwise_body.h",
         "    lanes.write(y + i, Op::forward(lanes.read(x + i)));",
         "    if (!stream || i + 1 < n) lanes.write(y + i, Op::forward(lanes.read(x + i)));",
-        ("test_pointwise_native.py",),
+        ("test_pointwise_native.py", "test_cases_forward.py"),
     ),
     Mutation(
         "pointwise: sides of a scalar operand",
@@ -77,7 +77,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         f"{K}/softmax/softmax_body.h",
         "    lanes.store(top + c, max(lanes.load(x + i), lanes.load(top + c)));",
         "    lanes.store(top + c, Vec<T>::zero());",
-        ("test_softmax_native.py",),
+        ("test_softmax_native.py", "test_cases_forward.py"),
     ),
     Mutation(
         "softmax: a strided axis' last block of rows",
@@ -105,7 +105,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         f"{K}/norm/norm_body.h",
         "    if constexpr (kResidual) v += lanes.load(residual + i);",
         "    if constexpr (kResidual && !kStream) v += lanes.load(residual + i);",
-        ("test_norm_native.py",),
+        ("test_norm_native.py", "test_cases_forward.py"),
     ),
     Mutation(
         "norm: the gradient of the mean",
@@ -140,7 +140,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         f"{K}/pool/forward.h",
         "has_room<T>(c.start + (c.taps - 1) * c.step, job.width, C);",
         "has_room<T>(c.start, job.width, C);",
-        ("test_guards.py", "test_pool_native.py"),
+        ("test_guarded.py", "test_pool_native.py"),
     ),
     Mutation(
         "loss: smoothing's share of a weight",
