@@ -54,6 +54,7 @@ USUAL: frozenset[str] = frozenset((
     "sort 100000",
     "topk 50 of 32 rows of 50257",
     "x[i] of 10000 rows of 10, backward",
+    "embedding 4096 of 32000x768 backward",
     "ResNet-18 inference at 224, batch 1 frozen",
 ))  # fmt: skip
 

@@ -57,8 +57,16 @@ def test_a_call_is_told_by_seed_and_number(fences):
         assert fuzz.shown(5, number, fences) == fuzz.shown(5, number, fences)
 
 
-def test_text_and_dates_as_a_packed_weight_are_calls(fences):
-    assert "<M8[s]" in str([a.dtype for a in fuzz.arguments(1, 119194, fences)[2].arrays])
+def test_text_and_dates_as_a_packed_weight_are_calls(fences, monkeypatch):
+    """The fuzz itself once multiplied a date."""
+    monkeypatch.setattr(fuzz, "NAMES", ["linear_forward"])
+    kinds = set()
+    for number in range(4000):
+        name, given, _ = fuzz.arguments(1, number, fences)
+        assert name == "linear_forward"
+        if isinstance(given["weight"], np.ndarray):
+            kinds.add(given["weight"].dtype.kind)
+    assert kinds >= set("MU")
 
 
 def test_a_huge_size_is_refused_and_not_worked_through():

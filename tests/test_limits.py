@@ -131,6 +131,8 @@ UNARY = {
     "neg": Function(tw.neg, np.negative, lambda x: -np.ones_like(x)),
     "square": Function(tw.square, np.square, lambda x: 2 * x, lambda x: 2 * np.ones_like(x)),
     "exp": Function(tw.exp, np.exp, np.exp, np.exp),
+    "sin": Function(tw.sin, np.sin, np.cos, lambda x: -np.sin(x)),
+    "cos": Function(tw.cos, np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x)),
     "log": Function(tw.log, np.log, lambda x: 1 / x, lambda x: -1 / x / x),
     "sqrt": Function(
         tw.sqrt, np.sqrt, lambda x: 0.5 / np.sqrt(x), lambda x: -0.25 / np.sqrt(x) ** 3
@@ -504,13 +506,14 @@ def test_of_rows(target, op):
 MOVING = {
     "to", "index", "scatter", "gather", "scatter_add", "pad", "pixel_shuffle", "pixel_unshuffle",
     "reshape", "permute", "expand", "cat", "stack", "unfold", "fold", "sum_to_size", "dropout",
-    "max_unpool2d",
+    "max_unpool2d", "embedding", "rows", "segment_sum", "index_add", "index_copy", "flip", "tril",
 }  # fmt: skip
 # Sums of products and windows: an infinite or NaN operand reaches what its own families' cases say.
 PRODUCTS = {
     "conv", "conv_transpose", "conv_weight", "matmul", "linear", "interpolate", "bias_activation",
     "max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d",
-    "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
+    "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "scaled_dot_product_attention",
+    "rotary_embedding",
 }  # fmt: skip
 # Rows over their deviation: eps stands between them and 0 / 0; see tests/test_norm.py.
 NORMS = {"batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm"}

@@ -43,7 +43,7 @@ struct Slices {
   }
   static void pack_weights(const float* w, int64_t w_out, int64_t w_channel, int64_t outs,
                            int64_t channels, uint16_t* step, Seen& seen) {
-    pack_step<S, Side::b>({w, w_out, w_channel, outs, channels}, step, seen);
+    pack_step<S, Side::b>({{w, w_out, w_channel}, outs, channels}, step, seen);
   }
 };
 
@@ -72,8 +72,9 @@ struct AsStored {
                            int64_t channels, uint16_t* step, Seen&) {
     for (int64_t i = 0; i < kPanel; i += bf16::kTileItems, step += kTileWords) {
       const int64_t left = outs - i;
-      bf16::pack_tile_of_b({w + (left > 0 ? i : 0) * w_out, w_out, w_channel,
-                            left > 0 ? least(left, bf16::kTileItems) : 0, channels},
+      bf16::pack_tile_of_b({{w + (left > 0 ? i : 0) * w_out, w_out, w_channel},
+                            left > 0 ? least(left, bf16::kTileItems) : 0,
+                            channels},
                            step);
     }
   }

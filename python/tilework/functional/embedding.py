@@ -46,7 +46,7 @@ def _backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 def _recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     index, padding, counts = saved
-    rows = grad.reshape(index.size, -1)
+    rows = grad.reshape(index.size, inputs[0].shape[1])
     factors = _factors(index, padding, counts, grad.dtype)
     if factors is not None:
         rows = rows * fresh(factors)

@@ -154,9 +154,12 @@ def _counts(op: str, repeats: Any, length: int) -> list[int]:
 
 
 @tensor_method()
-def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
+def repeat_interleave(
+    input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
     """Each element along `dim` (of the flattened tensor where it is None) as often as `repeats`, a
-    number or integers (n,), says. ValueError where there are not as many as elements.
+    number or integers (n,), says. ValueError where there are not as many as elements, or where they
+    do not come to `output_size`.
 
     >>> tw.repeat_interleave(tw.tensor([1, 2]), tw.tensor([1, 3]))
     tensor([1, 2, 2, 2])
@@ -165,6 +168,8 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None) -> Te
     x = operand(input, op)
     x, at = (x.reshape(-1), 0) if dim is None else (x, axis(op, dim, x.ndim))
     counts = _counts(op, repeats, x.shape[at])
+    if output_size is not None and sum(counts) != output_size:
+        raise error(ValueError, op, f"repeats of {output_size} in all", sum(counts), "count them")
     room_for(op, (*x.shape[:at], sum(counts), *x.shape[at + 1 :]))  # NumPy's repeat does not look
     order = np.repeat(np.arange(x.shape[at]), counts)
     return index_select(x, at, fresh(order))

@@ -104,6 +104,17 @@ def _record(y: Tensor, op: Op, inputs: Inputs, saved: Any, *reads: Any) -> Tenso
 # --- what is checked ---
 
 
+def _of_one(function: Callable[..., Tensor], input: Any, *args: Any, **options: Any) -> Tensor:
+    """The function on a tensor without axes, as on one of one element; PyTorch's have one to speak
+    of."""
+    flat = [a.reshape(-1) if isinstance(a, Tensor) and not a.ndim else a for a in args]
+    return function(input.reshape(1), *flat, **options).reshape(())
+
+
+def _has_no_axes(input: Any) -> bool:
+    return isinstance(input, Tensor) and not input.ndim
+
+
 def _checked(
     op: str, input: Any, dim: Any, index: Any, src: Any
 ) -> tuple[Tensor, int, Array, Tensor | None]:
@@ -154,6 +165,8 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any, *, reduce: Any = N
     tensor([[0., 5.],
             [5., 0.]])
     """
+    if _has_no_axes(input):
+        return _of_one(scatter, input, dim, index, src, reduce=reduce)
     if reduce is not None:
         if reduce not in ("add", "multiply"):
             raise error(
@@ -181,6 +194,8 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     >>> tw.scatter_add(tw.zeros(3), 0, tw.tensor([1, 1]), tw.tensor([2.0, 3.0]))
     tensor([0., 5., 0.])
     """
+    if _has_no_axes(input):
+        return _of_one(scatter_add, input, dim, index, src)
     given = operand(src, "scatter_add", "src")
     x, at, places, source = _checked("scatter_add", input, dim, index, given)
     assert source is not None
@@ -206,6 +221,8 @@ def scatter_reduce(
     >>> tw.scatter_reduce(x, 0, i, tw.tensor([2.0, 3.0, -1.0]), "amax")
     tensor([3., 0.])
     """
+    if _has_no_axes(input):
+        return _of_one(scatter_reduce, input, dim, index, src, reduce, include_self=include_self)
     op = "scatter_reduce"
     if reduce not in ("sum", "prod", "mean", "amax", "amin"):
         raise error(
@@ -235,6 +252,8 @@ def _neutral(reduce: str, dtype: Any) -> Any:
         return 1
     if dtypes.is_float(dtype):
         return -np.inf if reduce == "amax" else np.inf
+    if dtype is dtypes.bool:
+        return reduce == "amin"
     limits = np.iinfo(dtype)
     return limits.min if reduce == "amax" else limits.max
 
@@ -296,6 +315,8 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     >>> tw.index_add(tw.zeros(3), 0, tw.tensor([2, 2]), tw.tensor([1.0, 3.0]))
     tensor([0., 0., 4.])
     """
+    if _has_no_axes(input):
+        return _of_one(index_add, input, dim, index, source, alpha=alpha)
     x, at, places, given = _slices("index_add", input, dim, index, source)
     if alpha != 1:
         given = given * alpha
@@ -320,6 +341,8 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     >>> tw.index_copy(tw.zeros(3), 0, tw.tensor([2, 0]), tw.tensor([1.0, 3.0]))
     tensor([3., 0., 1.])
     """
+    if _has_no_axes(input):
+        return _of_one(index_copy, input, dim, index, source)
     x, at, places, given = _slices("index_copy", input, dim, index, source)
     y = x._array.copy()
     y[(slice(None),) * at + (places,)] = given._array
@@ -334,12 +357,21 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     >>> tw.index_fill(tw.zeros(3), 0, tw.tensor([1]), 7.0)
     tensor([0., 7., 0.])
     """
+    if _has_no_axes(input):
+        filled: Tensor = index_fill(input.reshape(1), dim, index, value)
+        return filled.reshape(())
     x = operand(input, "index_fill")
     at = axis("index_fill", dim, x.ndim)
     places = indices("index_fill", "index", index, x.shape[at] if x.ndim else 1).reshape(-1)
     gone = np.zeros(x.shape[at] if x.ndim else 1, np.bool_)
     gone[places] = True
     return x.masked_fill(fresh(gone.reshape(-1, *(1,) * (x.ndim - 1 - at))), value)
+
+
+def _from_the_front(index: Tensor, count: int) -> Tensor:
+    """Negative indices count from the end."""
+    result: Tensor = where(index < 0, index + count, index)
+    return result
 
 
 @tensor_method()
@@ -355,7 +387,9 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     op = "take_along_dim"
     x, i = operand(input, op), operand(indices, op, "indices")
     if dim is None:
-        return gather(x.reshape(-1), 0, i.reshape(-1))
+        return take(x, i.reshape(-1))
+    if not x.ndim and not i.ndim:
+        return take(x, i)
     at = axis(op, dim, x.ndim)
     rest = [(*t.shape[:at], 1, *t.shape[at + 1 :]) for t in (x, i)]
     if x.ndim != i.ndim or not broadcasts(*rest):
@@ -365,7 +399,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
         )  # fmt: skip
     shape = np.broadcast_shapes(*rest)
     whole = [(*shape[:at], t.shape[at], *shape[at + 1 :]) for t in (x, i)]
-    return gather(x.expand(whole[0]), at, i.expand(whole[1]))
+    return gather(x.expand(whole[0]), at, _from_the_front(i.expand(whole[1]), x.shape[at]))
 
 
 @tensor_method()
@@ -377,7 +411,8 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     """
     x = operand(input, "take")
     i = operand(index, "take", "index")
-    return gather(x.reshape(-1), 0, i.reshape(-1)).reshape(i.shape)
+    flat = _from_the_front(i.reshape(-1), x.numel())
+    return gather(x.reshape(-1), 0, flat).reshape(i.shape)
 
 
 # --- in place ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,8 +40,13 @@ _SUM = Op("segment_sum", _sum_backward, _sum_recorded)
 _ROWS = Op("rows", _rows_backward, _rows_recorded)
 
 
+def _flat(x: Any) -> Any:
+    """(N, ...) as (N, columns)."""
+    return x if x.ndim == 2 else x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
 def _summed(x: Array, index: Array, count: int) -> Array:
-    rows = ops.index_add(np.ascontiguousarray(x.reshape(len(x), -1)), index, count)
+    rows = ops.index_add(np.ascontiguousarray(_flat(x)), index, count)
     return rows.reshape(count, *x.shape[1:])
 
 
@@ -134,7 +140,7 @@ def segment_max(input: Tensor, index: Tensor, num_segments: int) -> Tensor:
 
 def max_of(x: Tensor, index: Array, count: int) -> Tensor:
     """segment_max, of an index that was checked."""
-    rows = x.reshape(len(x), -1) if x.ndim != 2 else x
+    rows = _flat(x)
     where_from, empty = _largest(rows._array, index, count)
     if not len(x):
         return fresh(np.zeros((count, *x.shape[1:]), x.dtype))
@@ -171,7 +177,7 @@ def segment_softmax(input: Tensor, index: Tensor, num_segments: int) -> Tensor:
     tensor([0.5, 1.0, 0.5])
     """
     x, i, count = _checked("segment_softmax", input, index, num_segments)
-    rows = x._array.reshape(len(x), -1)
+    rows = _flat(x._array)
     at, empty = _largest(rows, i, count)
     lowest = float(dtypes.finfo(x.dtype).min)
     top = np.full((count, rows.shape[1]), lowest, x.dtype)

@@ -241,6 +241,38 @@ def _softmax_backward(rng: Generator) -> Arguments:
     return {**given, "axis": make.one_of(*range(len(shape))), "log": make.flag()}
 
 
+# --- attention ---
+
+
+def _attention(rng: Generator, backward: bool = False) -> Arguments:
+    make = products(rng)
+    batch, groups, each = make.size(2), make.size(3), make.size(2)
+    queries, keys, width, value = make.size(70), make.size(70), make.size(9), make.size(9)
+    heads, rows = groups * each, (batch, groups * each, queries)
+    given: Arguments = {"grad": make.array(*rows, value)} if backward else {}
+    given |= {
+        "q": make.array(*rows, width),
+        "k": make.array(batch, groups, keys, width),
+        "v": make.array(batch, groups, keys, value),
+    }
+    wide = Maker(rng, np.float64 if make.dtype == np.float64 else np.float32)
+    if backward:
+        given |= {"out": make.array(*rows, value), "log_sums": wide.array(*rows)}
+    far = 1 << 60
+    return given | {
+        "bias": make.maybe(wide.array(make.one_of(1, batch), 1, make.one_of(1, queries), keys)),
+        "scale": 0.5,
+        "softcap": make.one_of(0.0, 2.0),
+        "slopes": make.maybe(wide.array(heads)),
+        "diagonal": make.one_of(0, keys - queries),
+        "left": make.one_of(far, 3),
+        "right": make.one_of(far, 0),
+        "p": make.one_of(0.0, 0.0, 0.5),
+        "seed": 3,
+        "call": 4,
+    }
+
+
 # --- norms ---
 
 
@@ -526,6 +558,8 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "min": _reduction,
     "sum_to_shape": _sum_to_shape,
     "cumsum": _cumsum,
+    "attention_forward": _attention,
+    "attention_backward": lambda rng: _attention(rng, backward=True),
     "softmax_forward": _softmax,
     "softmax_backward": _softmax_backward,
     "batch_norm_forward": _batch_norm,

@@ -35,12 +35,11 @@ def _scores(q: Array, k: Array, options: dict[str, Any]) -> tuple[Array, Array]:
 
 
 def _reference(options: dict[str, Any], slopes: bool = False) -> Any:
-    def expected(q: Array, k: Array, v: Array, mask: Any = None) -> Array:
-        k, v = _split(k, q.shape[1] if q.ndim == 4 else 1), _split(v, q.shape[1])
+    def of_head(q: Array, k: Array, v: Array, mask: Any, slope: float) -> Array:
         s, seen = _scores(q, k, options)
-        if slopes:
-            s = s + mask[:, None, None] * (np.arange(s.shape[-1]) - np.arange(s.shape[-2])[:, None])
-        elif mask is not None:
+        if slope:
+            s = s + slope * (np.arange(s.shape[-1]) - np.arange(s.shape[-2])[:, None])
+        if mask is not None:
             seen = seen & (mask if mask.dtype == bool else mask != -np.inf)
             s = s if mask.dtype == bool else s + mask
         s = np.where(seen, s, -np.inf)
@@ -48,9 +47,18 @@ def _reference(options: dict[str, Any], slopes: bool = False) -> Any:
         e = np.exp(s - top)
         total = e.sum(-1, keepdims=True)
         w = e / np.where(total == 0, 1.0, total)
-        shown = np.zeros(seen.shape[-1], np.bool_)  # what is hidden has no part, NaN neither
-        np.logical_or.reduce(seen, axis=tuple(range(seen.ndim - 1)), out=shown)
+        shown = np.asarray(seen.any(axis=0)).reshape(-1)  # what is hidden has no part, NaN neither
         return np.asarray(w @ np.where(shown[:, None], v, 0.0))
+
+    def expected(q: Array, k: Array, v: Array, mask: Any = None) -> Array:
+        heads = q.shape[1] if q.ndim == 4 else 1
+        k, v = _split(k, heads), _split(v, heads)
+        whole = (*q.shape[:-1], k.shape[-2])
+        y = np.zeros((*q.shape[:-1], v.shape[-1]))
+        for at in np.ndindex(q.shape[:-2]):  # all scores at once would be gigabytes
+            hides = None if mask is None or slopes else np.broadcast_to(mask, whole)[at]
+            y[at] = of_head(q[at], k[at], v[at], hides, float(mask[at[1]]) if slopes else 0.0)
+        return y
 
     return expected
 

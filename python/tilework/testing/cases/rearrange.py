@@ -113,18 +113,18 @@ def _waves() -> Iterator[Row]:
 
 def _draws() -> Iterator[Row]:
     """Where only one draw is possible; frequencies are tested elsewhere."""
-    weights = fixed(np.array([[0.0, 2.0, 0.0], [0.5, 0.0, 0.0]]))
+    weights = np.array([[0.0, 2.0, 0.0], [0.5, 0.0, 0.0]])
     yield (
         "multinomial with one choice",
-        given(weights),
-        lambda tw, F, x: tw.multinomial(x, 4, replacement=True),
-        lambda x: np.array([[1] * 4, [0] * 4]),
+        given(fixed(4)),
+        lambda tw, F, n: tw.multinomial(tw.tensor(weights), n, replacement=True),
+        lambda n: np.array([[1] * n, [0] * n]),
     )
     yield (
         "multinomial of a vector",
-        given(fixed(np.array([0.0, 1.0, 0.0, 1e-9]))),
-        lambda tw, F, x: x.multinomial(2).sort()[0],
-        lambda x: np.array([1, 3]),
+        given(fixed(2)),
+        lambda tw, F, n: tw.tensor([0.0, 1.0, 0.0, 1e-9]).multinomial(n).sort()[0],
+        lambda n: np.array([1, 3]),
     )
 
 
