@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -223,26 +224,34 @@ def _by_rule() -> Iterator[Case]:
 
 
 def _timed() -> Iterator[Case]:
-    for dtype in ("float32", "bfloat16"):
-        for length, causal in ((128, False), (128, True), (512, False), (512, True), (2048, False),
-                               (2048, True)):  # fmt: skip
-            shape = (4, 12, 12, length, length, 64, 64)
-            pairs = 4 * 12 * length * length * (0.5 if causal else 1.0)
-            moved = 4.0 * 4 * 12 * length * 64 * (4 if dtype == "float32" else 2)
-            name = f"attention {'causal ' if causal else ''}S={length}"
-            modes: tuple[tuple[Mode, float], ...] = (("forward", 4.0), ("backward", 14.0))
-            for mode, work in modes:
-                label = f"{name} {dtype} {mode}" if dtype != "float32" else f"{name} {mode}"
-                yield _case(
+    for dtype, length, causal in itertools.product(
+        ("float32", "bfloat16"), (128, 512, 2048), (False, True)
+    ):
+        batch = {128: 4}.get(length, 1)
+        heads = 12 if length < 2048 else 4
+        shape = (batch, heads, heads, length, length, 64, 64)
+        pairs = batch * heads * length * length * (0.5 if causal else 1.0)
+        moved = 4.0 * batch * heads * length * 64 * (4 if dtype == "float32" else 2)
+        name = f"attention {'causal ' if causal else ''}{batch}x{heads}, S={length}"
+        modes: tuple[tuple[Mode, float], ...] = (("forward", 4.0), ("backward", 14.0))
+        for mode, work in modes:
+            label = f"{name} {mode}{'' if dtype == 'float32' else ' bfloat16'}"
+            yield _case(
+                label,
+                _shapes(*shape),
+                options={"is_causal": causal},
+                quick=False,
+                dtypes=(dtype,),
+                differentiable=(0, 1, 2) if mode == "backward" else (),
+                bench=Bench(
                     label,
-                    _shapes(*shape),
-                    options={"is_causal": causal},
-                    quick=False,
-                    dtypes=(dtype,),
-                    bench=Bench(label, work * pairs * 64, moved * (1 if mode == "forward" else 2.5),
-                                mode=mode, dtype=dtype,
-                                quick=dtype == "float32" and length == 512),
-                )  # fmt: skip
+                    work * pairs * 64,
+                    moved * (1 if mode == "forward" else 2.5),
+                    mode=mode,
+                    dtype=dtype,
+                    quick=dtype == "float32" and length == 512,
+                ),
+            )
     for batch in (1, 4):
         label = f"attention, 1 query of 2048 keys, B={batch}"
         yield _case(
@@ -250,6 +259,7 @@ def _timed() -> Iterator[Case]:
             _shapes(batch, 12, 12, 1, 2048, 64, 64),
             quick=False,
             dtypes=("float32",),
+            differentiable=(),
             bench=Bench(label, 4.0 * batch * 12 * 2048 * 64, 8.0 * batch * 12 * 2048 * 64),
         )
 
