@@ -10,6 +10,7 @@ from typing import Any
 from tilework import functional as F
 from tilework.dtypes import float32
 from tilework.errors import error, word
+from tilework.functional.common import whole
 from tilework.nn import init
 from tilework.nn.attention import MultiheadAttention
 from tilework.nn.containers import ModuleList
@@ -199,8 +200,8 @@ class _Stack(Module):
 
     def __init__(self, layer: Module, num_layers: int, norm: Module | None) -> None:
         super().__init__()
-        self.layers = ModuleList([copy.deepcopy(layer) for _ in range(num_layers)])
-        self.num_layers = num_layers
+        self.num_layers = whole(type(self).__name__, "num_layers", num_layers)
+        self.layers = ModuleList([copy.deepcopy(layer) for _ in range(self.num_layers)])
         self.norm = norm
 
     def _run(self, x: Tensor, *args: Any, **options: Any) -> Tensor:

@@ -346,13 +346,7 @@ _L: dict[str, tuple[tuple[Any, ...], int, dict[str, Any]]] = {
     "MultiheadAttention": ((X, X, X, 4, 2), 3,
                            {"dropout": 0.1, "bias": True, "add_bias_kv": True,
                             "add_zero_attn": True, "kdim": 4, "vdim": 4, "batch_first": True}),
-    "Transformer": ((X, X, 4, 2, 1, 1, 8), 2, _TRANSFORMER),
-    "TransformerDecoder": ((X, X, nn.TransformerDecoderLayer(4, 2, 8), 1), 2,
-                           {"norm": nn.LayerNorm(4)}),
     "TransformerDecoderLayer": ((X, X, 4, 2, 8), 2, _TRANSFORMER),
-    "TransformerEncoder": ((X, nn.TransformerEncoderLayer(4, 2, 8), 1), 1,
-                           {"norm": nn.LayerNorm(4), "enable_nested_tensor": False,
-                            "mask_check": False}),
     "TransformerEncoderLayer": ((X, 4, 2, 8), 1, _TRANSFORMER),
     "Flatten": ((IMAGE,), 1, {"start_dim": 1, "end_dim": 2}),
     "Fold": ((f(2, 16, 9), (4, 4), (2, 2)), 1, {"dilation": 1, "padding": 0, "stride": 1}),
@@ -379,5 +373,8 @@ LAYERS: dict[str, Call] = {
     name: Call(getattr(nn, name), args, options, inputs, floats=False)
     for name, (args, inputs, options) in _L.items()
 }
-# Layers that hold others and compute nothing of their own.
-HOLDERS = frozenset({"Module", "ModuleDict", "ModuleList", "Sequential"})
+# Layers that hold others and compute nothing of their own; some make as many as they are told.
+HOLDERS = frozenset({
+    "Module", "ModuleDict", "ModuleList", "Sequential", "Transformer", "TransformerDecoder",
+    "TransformerEncoder",
+})  # fmt: skip
