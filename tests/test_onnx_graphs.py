@@ -39,6 +39,10 @@ def with_weights(model, weight_of):
     del model.graph.initializer[:]
     for name, x in (kept | {name: x for name, x in made.items() if x is not None}).items():
         model.graph.initializer.append(numpy_helper.from_array(x, name))
+    weights = {t.name for t in model.graph.initializer}
+    inputs = sorted(model.graph.input, key=lambda i: i.name in weights)  # the image first
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
     return model
 
 

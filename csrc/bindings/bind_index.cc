@@ -155,7 +155,7 @@ py::object scattered(py::handle array, int64_t axis, py::handle index_array,
   require_shape_of(given, wanted, op, "x", "index");
   npy_intp size[kMaxDims];
   const int ndim = static_cast<int>(shape_tuple.size());
-  if (ndim > kMaxDims) refuse(op, "expected a shape of at most 32 axes");
+  if (ndim > kMaxDims) refuse(op, "expected a shape of at most 32 axes; got more: use fewer");
   for (int i = 0; i < ndim; ++i) {
     size[i] = whole_number(PyTuple_GET_ITEM(shape_tuple.ptr(), i), op, "shape");
     if (size[i] < 0) refuse(op, "expected lengths of 0 and more in the shape");

@@ -30,7 +30,7 @@ py::object filled(const Shape& shape, DType dtype, double ns_each, const char* o
                           py::str(py::cast(shape)).cast<std::string>());
   if (shape.size() > kMaxDims)
     throw py::value_error(std::string("[") + op + "] expected a shape of at most 32 axes; got " +
-                          std::to_string(shape.size()));
+                          std::to_string(shape.size()) + ": take fewer");
   py::object result = new_array(dtype, static_cast<int>(shape.size()), shape.data());
   const ArrayView out = view_own(result);
   const GilRelease unlocked(ns_each * static_cast<double>(out.size()));
