@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "bindings/array.h"
 #include "bindings/checks.h"
@@ -180,15 +181,13 @@ py::object scattered(py::handle array, int64_t axis, py::handle index_array,
 py::object rows_added(py::handle array, py::handle index_array, int64_t rows) {
   constexpr const char* op = "index_add";
   const ArrayView given = view(array, op, "x"), wanted = view(index_array, op, "index");
-  if (wanted.ndim != 1 || given.ndim < 1 || given.ndim > kMaxDims ||
-      given.shape[0] != wanted.shape[0] || rows < 0)
+  if (wanted.ndim != 1 || given.ndim < 1 || given.shape[0] != wanted.shape[0] || rows < 0)
     refuse(op, "expected an index (N,) for `x` of N rows; got " + shape_text(wanted) + " and " +
                    shape_text(given));
   const py::object held = as_contiguous(given), index = as_index(wanted, op);
-  npy_intp size[kMaxDims];
-  std::copy_n(given.shape, given.ndim, size);
+  std::vector<npy_intp> size(given.shape, given.shape + given.ndim);
   size[0] = rows;
-  py::object result = new_array(given.dtype, given.ndim, size);
+  py::object result = new_array(given.dtype, given.ndim, size.data());
   const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
   if (y.size() == 0) {  // however long its other axes are
     if (first_outside(i.as<int64_t>(), i.size(), rows) >= 0) refuse_index(i, rows, op);

@@ -37,7 +37,7 @@ def _weighted(rows: Array, factors: Array) -> Array:
 def _backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     index, padding, counts = saved
     table = inputs[0]
-    rows = np.ascontiguousarray(grad.reshape(index.size, table.shape[1]))
+    rows = grad.reshape(index.size, table.shape[1])
     factors = _factors(index, padding, counts, rows.dtype)
     if factors is not None:
         rows = _weighted(rows, factors)

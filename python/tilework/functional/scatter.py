@@ -322,9 +322,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
         given = given * alpha
     if dtypes.is_float(x.dtype):
         moved = np.moveaxis(given._array, at, 0)
-        rows = np.ascontiguousarray(moved.reshape(places.size, -1))
-        total = ops.index_add(rows, places, x.shape[at])
-        added = np.moveaxis(total.reshape(x.shape[at], *moved.shape[1:]), 0, at)
+        added = np.moveaxis(ops.index_add(moved, places, x.shape[at]), 0, at)
         y = (x._array + added).astype(x.dtype, copy=False)
     else:
         y = x._array.copy()

@@ -29,7 +29,7 @@ def _sum_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 
 def _rows_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return (_summed(grad, saved, inputs[0].shape[0]),)
+    return (ops.index_add(grad, saved, inputs[0].shape[0]),)
 
 
 def _rows_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -45,14 +45,9 @@ def _flat(x: Any) -> Any:
     return x if x.ndim == 2 else x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-def _summed(x: Array, index: Array, count: int) -> Array:
-    rows = ops.index_add(np.ascontiguousarray(_flat(x)), index, count)
-    return rows.reshape(count, *x.shape[1:])
-
-
 def sum_of(x: Tensor, index: Array, count: int) -> Tensor:
     """segment_sum, of an index that was checked and that nobody writes to."""
-    y = fresh(_summed(x._array, index, count))
+    y = fresh(ops.index_add(x._array, index, count))
     if mode.enabled and x._requires_grad:
         record(y, _SUM, (x,), index)
     return y

@@ -190,6 +190,14 @@ def _slices() -> Iterator[Row]:
                 added,
                 {"tolerance": _sums, "differentiable": (0, 2), "dtypes": FLOATS},
             )
+        source[dim] = 0
+        yield (
+            f"index_add of nothing along {dim}",
+            given(floats(*SHAPE), integers(0, size, 0), floats(*source)),
+            lambda tw, F, x, i, s, d=dim: tw.index_add(x, d, i, s),
+            lambda x, i, s: x,
+            {"differentiable": (0, 2), "dtypes": FLOATS},
+        )
         source[dim] = 3
         picked = permuted(size, 3, 3, dim=0)
 
