@@ -1,7 +1,7 @@
 // Attention: arrays become heads' rows, strides and a rule for scores here.
 #include <string>
 
-#include "bindings/checks.h"
+#include "bindings/operand.h"
 #include "kernels/attention/attention.h"
 
 namespace tilework {
@@ -14,10 +14,7 @@ struct HeadArray {
   py::object held;
   ArrayView v;
 
-  HeadArray(py::handle array, const char* argument) : v(view(array, kOp, argument)) {
-    if (v.dtype != DType::float32 && v.dtype != DType::float64 && v.dtype != DType::bfloat16)
-      throw py::type_error(std::string("[attention] expected `") + argument +
-                           "` of a float dtype; got " + dtype_name(v.dtype));
+  HeadArray(py::handle array, const char* argument) : v(view_product(array, kOp, argument)) {
     if (v.ndim != 4)
       refuse(kOp, std::string("expected `") + argument + "` (batch, heads, rows, width); got " +
                       shape_text(v));
@@ -117,16 +114,10 @@ AttentionDropout dropout_of(double p, uint64_t seed, uint64_t call) {
   return {p, seed, call};
 }
 
-// (B, H, L, V), lying in memory as (B, L, H, V): what comes next joins the heads.
-py::object new_result(DType dtype, const AttentionShape& s) {
-  const npy_intp shape[] = {s.batch, s.queries, s.heads, s.value_width};
+// (B, H, rows, width), lying in memory as (B, rows, H, width): what comes next joins the heads.
+py::object new_heads(DType dtype, int64_t batch, int64_t heads, int64_t rows, int64_t width) {
+  const npy_intp shape[] = {batch, rows, heads, width};
   return new_array(dtype, 4, shape).attr("swapaxes")(1, 2);
-}
-
-template <class Body>
-auto dispatch(DType dtype, Body&& body) {
-  if (dtype == DType::bfloat16) return body.template operator()<bfloat16>();
-  return dispatch_float(dtype, body);
 }
 
 py::tuple forward(py::handle q_in, py::handle k_in, py::handle v_in, py::handle bias, double scale,
@@ -137,11 +128,11 @@ py::tuple forward(py::handle q_in, py::handle k_in, py::handle v_in, py::handle 
   const DType dtype = q.v.dtype;
   const Rule rule = rule_of(s, dtype, bias, scale, softcap, slopes, diagonal, left, right);
   const AttentionDropout dropout = dropout_of(p, seed, call);
-  py::object out = new_result(dtype, s);
+  py::object out = new_heads(dtype, s.batch, s.heads, s.queries, s.value_width);
   const npy_intp rows[] = {s.batch, s.heads, s.queries};
   py::object log_sums = new_array(wide_of(dtype), 3, rows);
   const HeadArray to(out, "out");
-  dispatch(dtype, [&]<class T>() {
+  dispatch_product(dtype, [&]<class T>() {
     const AttentionForward<T> args{.shape = s,
                                    .q = q.rows<const T>(),
                                    .k = k.rows<const T>(),
@@ -181,12 +172,12 @@ py::tuple backward(py::handle grad_in, py::handle q_in, py::handle k_in, py::han
   const Rule rule = rule_of(s, dtype, bias, scale, softcap, slopes, diagonal, left, right);
   const AttentionDropout dropout = dropout_of(p, seed, call);
   const auto like = [&](const HeadArray& x) {
-    const npy_intp shape[] = {x.v.shape[0], x.v.shape[2], x.v.shape[1], x.v.shape[3]};
-    return new_array(dtype, 4, shape).attr("swapaxes")(1, 2);
+    const npy_intp* a = x.v.shape;
+    return new_heads(dtype, a[0], a[1], a[2], a[3]);
   };
   py::object dq = like(q), dk = like(k), dv = like(v);
   const HeadArray to_q(dq, "dq"), to_k(dk, "dk"), to_v(dv, "dv");
-  dispatch(dtype, [&]<class T>() {
+  dispatch_product(dtype, [&]<class T>() {
     const AttentionBackward<T> args{.shape = s,
                                     .q = q.rows<const T>(),
                                     .k = k.rows<const T>(),

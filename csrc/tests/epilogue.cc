@@ -8,36 +8,16 @@
 #include "base/variants.h"
 #include "kernels/gemm/gemm.h"
 #include "tests/check.h"
+#include "tests/products.h"
 
 using namespace tilework;
 
 namespace {
 
-float wide(float x) { return x; }
-double wide(double x) { return x; }
-float wide(bfloat16 x) { return to_float(x); }
-
 // Small whole numbers: every sum is exact, in whatever order it is made.
 template <class T>
 std::vector<T> whole_numbers(int64_t n) {
-  static std::minstd_rand random(1);
-  std::vector<T> x(n);
-  for (T& v : x) {
-    const int value = std::uniform_int_distribution<>(-2, 2)(random);
-    if constexpr (std::is_same_v<T, bfloat16>)
-      v = to_bfloat16(static_cast<float>(value));
-    else
-      v = static_cast<T>(value);
-  }
-  return x;
-}
-
-template <class T>
-Output<T> output_of(std::vector<T>& c) {
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return {reinterpret_cast<char*>(c.data()), false};
-  else
-    return c.data();
+  return drawn<T>(n, std::uniform_int_distribution<>(-2, 2));
 }
 
 // C = A B + bias + C, by each way that a product is made: blocked, narrow, dots, rows.
@@ -59,10 +39,10 @@ void residual_is_c(int64_t m, int64_t n, int64_t k, bool b_along_k) {
   gemm(g);
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {
-      double want = wide(bias[j]) + wide(before[i * n + j]);
-      for (int64_t x = 0; x < k; ++x) want += wide(a[i * k + x]) * wide(*g.b.at(x, j));
+      double want = widened(bias[j]) + widened(before[i * n + j]);
+      for (int64_t x = 0; x < k; ++x) want += widened(a[i * k + x]) * widened(*g.b.at(x, j));
       const double unit = std::is_same_v<T, bfloat16> ? std::abs(want) / 128 : 0;  // one rounding
-      CHECK(std::abs(wide(c[i * n + j]) - want) <= unit);
+      CHECK(std::abs(widened(c[i * n + j]) - want) <= unit);
     }
 }
 

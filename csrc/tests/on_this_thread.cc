@@ -12,6 +12,7 @@
 #include "base/thread_pool.h"
 #include "kernels/gemm/gemm.h"
 #include "tests/check.h"
+#include "tests/products.h"
 
 using namespace tilework;
 
@@ -19,25 +20,9 @@ namespace {
 
 template <class T>
 std::vector<T> values(int64_t n) {
-  static std::minstd_rand random(1);
-  std::vector<T> x(n);
-  for (T& v : x) {
-    const auto value = static_cast<float>(std::uniform_real_distribution<>(-1, 1)(random));
-    if constexpr (std::is_same_v<T, bfloat16>)
-      v = to_bfloat16(value);
-    else
-      v = value;
-  }
-  return x;
+  return drawn<T>(n, std::uniform_real_distribution<float>(-1, 1));
 }
 
-template <class T>
-Output<T> output_of(std::vector<T>& c) {
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return {reinterpret_cast<char*>(c.data()), false};
-  else
-    return c.data();
-}
 template <class T>
 T* element(const FinishedBlock<T>& block, int64_t i, int64_t j) {
   if constexpr (std::is_same_v<T, bfloat16>)

@@ -69,3 +69,15 @@ def strided(flat: Array, shape: Any, dtype: Any, offset: int, strides: Any) -> A
         return ndarray(shape, dtype, flat, offset, strides)
     part = flat[offset // dtype.itemsize :] if offset else flat
     return namespace(flat).lib.stride_tricks.as_strided(part, shape=shape, strides=strides)
+
+
+def gathering_key(axis: int, index: Array) -> tuple[Any, ...]:
+    """The key under which x[key] is what gathering along `axis` gives.
+
+    >>> x = np.array([[1, 2], [3, 4]])
+    >>> x[gathering_key(1, np.array([[1], [0]]))].tolist()
+    [[2], [3]]
+    """
+    key: list[Any] = list(np.ogrid[tuple(slice(n) for n in index.shape)])
+    key[axis] = index
+    return tuple(key)

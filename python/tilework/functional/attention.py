@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from tilework import autograd, dtypes
 from tilework.arrays import as_array, broadcast_shapes, namespace
 from tilework.autograd import Op, mode, recorded
 from tilework.dtypes import float32, float64
 from tilework.engines import ops
+from tilework.engines.score_rule import UNBOUNDED, ScoreRule
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, need_float, number, operand, whole
@@ -20,23 +21,7 @@ from tilework.functional.softmax import softmax
 from tilework.tensor import Storage, Tensor, fresh
 
 _OP = "scaled_dot_product_attention"
-_FAR = 2**60
 _ALIGNMENTS = ("top_left", "bottom_right")
-
-
-class _Rule(NamedTuple):
-    """What stands between products and weights: the engine's arguments, in its order."""
-
-    bias: Any
-    scale: float
-    softcap: float
-    slopes: Any
-    diagonal: int
-    left: int
-    right: int
-    p: float
-    seed: int
-    call: int
 
 
 def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
@@ -61,7 +46,7 @@ def _grouped(x: Tensor, kv_heads: int) -> Tensor:
     return x.reshape(x.shape[0], kv_heads, -1, *x.shape[2:])
 
 
-def weights_of(q: Tensor, k: Tensor, rule: _Rule, bias: Tensor | None = None) -> Tensor:
+def weights_of(q: Tensor, k: Tensor, rule: ScoreRule, bias: Tensor | None = None) -> Tensor:
     """The weights (B, H, L, S), all at once, by ops that each can be differentiated again."""
     batch, heads, queries, _ = q.shape
     kv_heads, keys = k.shape[1], k.shape[2]
@@ -85,7 +70,7 @@ def weights_of(q: Tensor, k: Tensor, rule: _Rule, bias: Tensor | None = None) ->
     return result
 
 
-def _composed(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None) -> Tensor:
+def _composed(q: Tensor, k: Tensor, v: Tensor, rule: ScoreRule, bias: Tensor | None) -> Tensor:
     """Attention by way of its weights: of bfloat16 in float32, rounded once."""
     dtype = q.dtype
     q, k, v = (cast(t, float32 if dtype is dtypes.bfloat16 else dtype) for t in (q, k, v))
@@ -152,7 +137,7 @@ def _reach(
         raise error(
             ValueError, _OP, f"causal_alignment of {', '.join(_ALIGNMENTS)}", alignment, "name one"
         )
-    left, right = _FAR, 0 if is_causal else _FAR
+    left, right = UNBOUNDED, 0 if is_causal else UNBOUNDED
     if window is not None:
         if not isinstance(window, (tuple, list)) or len(window) != 2:
             raise error(
@@ -163,7 +148,7 @@ def _reach(
             raise error(
                 ValueError, _OP, "window of at least -1 a side", window, "-1 is without bound"
             )
-        left, before = (_FAR if w == -1 else min(w, _FAR) for w in sides)
+        left, before = (UNBOUNDED if w == -1 else min(w, UNBOUNDED) for w in sides)
         right = min(right, before)
     return keys - queries if alignment == "bottom_right" else 0, left, right
 
@@ -266,7 +251,7 @@ def scaled_dot_product_attention(
         slopes = slopes._array.astype(float64 if q.dtype is float64 else float32)
     if scale is None:
         scale = 1.0 / math.sqrt(max(q.shape[3], 1))
-    rule = _Rule(
+    rule = ScoreRule(
         bias,
         number(_OP, "scale", scale),
         number(_OP, "softcap", softcap),
@@ -280,7 +265,7 @@ def scaled_dot_product_attention(
     return y if y.shape == shape else y.reshape(shape)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, rule: _Rule, bias: Tensor | None) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, rule: ScoreRule, bias: Tensor | None) -> Tensor:
     if bias is not None and bias._requires_grad and mode.enabled:
         return _composed(q, k, v, rule, bias)
     array, log_sums = ops.attention_forward(q._array, k._array, v._array, *rule)
@@ -300,4 +285,6 @@ def weights_under(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
     if mask is not None:
         bias, tensor = _bias_of(mask, q, (*q.shape[:3], k.shape[2]))
     scale = 1.0 / math.sqrt(max(q.shape[3], 1))
-    return weights_of(q, k, _Rule(bias, scale, 0.0, None, 0, _FAR, _FAR, 0.0, 0, 0), tensor)
+    return weights_of(
+        q, k, ScoreRule(bias, scale, 0.0, None, 0, UNBOUNDED, UNBOUNDED, 0.0, 0, 0), tensor
+    )

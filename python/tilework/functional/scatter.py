@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
+from tilework.arrays import gathering_key
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error, word
@@ -21,16 +22,9 @@ Array = Any
 Inputs = tuple[Any, ...]
 
 
-def _places(at: int, index: Array) -> tuple[Any, ...]:
-    """The key under which x[key] is what gathering along axis `at` gives."""
-    key: list[Any] = list(np.ogrid[tuple(slice(n) for n in index.shape)])
-    key[at] = index
-    return tuple(key)
-
-
 def _written_to(shape: tuple[int, ...], at: int, index: Array) -> Array:
     mask = np.zeros(shape, np.bool_)
-    mask[_places(at, index)] = True
+    mask[gathering_key(at, index)] = True
     return mask
 
 
@@ -56,7 +50,7 @@ def _extreme_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     """Equal ones share the gradient, as amax's."""
     x, source = (t._array for t in inputs)
     at, index, start, y = saved
-    key = _places(at, index)
+    key = gathering_key(at, index)
     own = (start == y) | (np.isnan(start) & np.isnan(y))
     there = (source == y[key]) | (np.isnan(source) & np.isnan(y[key]))
     count = own.astype(np.int64)
@@ -70,7 +64,7 @@ def _product_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     and how many are."""
     x, source = (t._array for t in inputs)
     at, index, start, _ = saved
-    key = _places(at, index)
+    key = gathering_key(at, index)
     zeros = (start == 0).astype(np.int64)
     np.add.at(zeros, key, (source == 0).astype(np.int64))
     rest = np.where(start == 0, 1, start).astype(np.float64)
@@ -178,9 +172,9 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any, *, reduce: Any = N
     x, at, places, source = _checked("scatter", input, dim, index, src)
     y = x._array.copy()
     if source is None:
-        y[_places(at, places)] = number_of("scatter", x.dtype, src)
+        y[gathering_key(at, places)] = number_of("scatter", x.dtype, src)
     else:
-        y[_places(at, places)] = source._array
+        y[gathering_key(at, places)] = source._array
     return _record(fresh(y), _SCATTER, (x, source), (at, places))
 
 
@@ -204,7 +198,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
         y = (x._array + added).astype(x.dtype, copy=False)
     else:
         y = x._array.copy()
-        np.add.at(y, _places(at, places), source._array)
+        np.add.at(y, gathering_key(at, places), source._array)
     return _record(fresh(np.asarray(y)), _SCATTER_ADD, (x, source), (at, places))
 
 
@@ -241,7 +235,7 @@ def scatter_reduce(
     if gone is not None:
         begin = np.where(gone, _neutral(reduce, x.dtype), begin).astype(x.dtype)
     y_array = begin.copy()
-    function.at(y_array, _places(at, places), source._array)
+    function.at(y_array, gathering_key(at, places), source._array)
     y = fresh(y_array)
     saved = (at, places, begin, y_array)
     return _record(y, record_as, (x, source), saved, x._storage, source._storage, y._storage)
@@ -262,7 +256,7 @@ def _mean_of(total: Tensor, at: int, places: Array, gone: Array | None) -> Tenso
     count = np.ones(total.shape, np.int64)
     if gone is not None:
         count[gone] = 0
-    np.add.at(count, _places(at, places), 1)
+    np.add.at(count, gathering_key(at, places), 1)
     count = np.maximum(count, 1)
     if dtypes.is_float(total.dtype):
         return total / fresh(count.astype(total.dtype))

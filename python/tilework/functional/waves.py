@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from tilework import dtypes
@@ -27,7 +28,11 @@ _SIN = Op("sin", differentiable=_sin_recorded)
 _COS = Op("cos", differentiable=_cos_recorded)
 
 
-def _wave(op: Op, x: Tensor) -> Tensor:
+def _wave(op: Op, input: Any) -> Tensor:
+    x = operand(input, op.name)
+    if x.dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(partial(_wave, op), x)
+        return result
     if not dtypes.is_float(x.dtype):
         x = cast(x, dtypes.float32)
     function = getattr(namespace(x._array), op.name)
@@ -45,11 +50,7 @@ def sin(input: Tensor) -> Tensor:
     >>> tw.sin(tw.tensor([0.0]))
     tensor([0.])
     """
-    x = operand(input, "sin")
-    if x.dtype is dtypes.bfloat16:
-        result: Tensor = in_float32(sin, x)
-        return result
-    return _wave(_SIN, x)
+    return _wave(_SIN, input)
 
 
 @tensor_method()
@@ -59,8 +60,4 @@ def cos(input: Tensor) -> Tensor:
     >>> tw.cos(tw.tensor([0.0]))
     tensor([1.])
     """
-    x = operand(input, "cos")
-    if x.dtype is dtypes.bfloat16:
-        result: Tensor = in_float32(cos, x)
-        return result
-    return _wave(_COS, x)
+    return _wave(_COS, input)

@@ -9,26 +9,9 @@ from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import jit, quiet
 from tilework.engines.numba.layout import Array
 from tilework.engines.numba.random import key, philox
+from tilework.engines.score_rule import ScoreRule
 
 _QUERIES = 64
-_FAR = 2**60
-
-
-class _Rule(NamedTuple):
-    bias: Any
-    scale: float
-    softcap: float
-    slopes: Any
-    diagonal: int
-    left: int
-    right: int
-    p: float
-    seed: int
-    call: int
-
-    @property
-    def hides(self) -> bool:
-        return self.bias is not None or self.left < _FAR or self.right < _FAR
 
 
 class _Block(NamedTuple):
@@ -62,7 +45,7 @@ def _fill_kept(
             out[i, j] = kept if word >= threshold else 0
 
 
-def _kept(rule: _Rule, at: _Block, q: Array, keys: int, dtype: Any) -> Any:
+def _kept(rule: ScoreRule, at: _Block, q: Array, keys: int, dtype: Any) -> Any:
     """What dropout multiplies the block's weights by."""
     out = np.empty((at.end - at.begin, keys), dtype)
     first = ((at.b * q.shape[1] + at.h) * q.shape[2] + at.begin) * keys
@@ -72,7 +55,7 @@ def _kept(rule: _Rule, at: _Block, q: Array, keys: int, dtype: Any) -> Any:
     return out
 
 
-def _scores(rule: _Rule, at: _Block, products: Array) -> tuple[Array, Array | None]:
+def _scores(rule: ScoreRule, at: _Block, products: Array) -> tuple[Array, Array | None]:
     """What the exponential takes, -Inf where it is hidden; and what was capped, over the cap."""
     s = products * products.dtype.type(rule.scale)
     capped = None
@@ -99,7 +82,7 @@ def _seen_product(weights: Array, x: Array) -> Array:
     return np.stack([row[row != 0] @ x[row != 0] for row in weights])
 
 
-def _product(rule: _Rule, weights: Array, x: Array) -> Array:
+def _product(rule: ScoreRule, weights: Array, x: Array) -> Array:
     y: Array = weights @ x
     if rule.hides and not np.isfinite(y).all():
         return _seen_product(weights, x)
@@ -121,7 +104,7 @@ def attention_forward(
     q: Array, k: Array, v: Array, bias: Any, scale: float, softcap: float, slopes: Any,
     diagonal: int, left: int, right: int, p: float, seed: int, call: int,
 ) -> tuple[Array, Array]:  # fmt: skip
-    rule = _Rule(bias, scale, softcap, slopes, diagonal, left, right, p, seed, call)
+    rule = ScoreRule(bias, scale, softcap, slopes, diagonal, left, right, p, seed, call)
     out = _empty((*q.shape[:3], v.shape[3]), q.dtype)
     q, k, v = _wide(q, k, v)
     log_sums = np.empty(q.shape[:3], q.dtype)
@@ -147,7 +130,7 @@ def attention_backward(
     scale: float, softcap: float, slopes: Any, diagonal: int, left: int, right: int, p: float,
     seed: int, call: int,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
-    rule = _Rule(bias, scale, softcap, slopes, diagonal, left, right, p, seed, call)
+    rule = ScoreRule(bias, scale, softcap, slopes, diagonal, left, right, p, seed, call)
     dtype = q.dtype
     grad, q, k, v, out = _wide(grad, q, k, v, out)
     dq, dk, dv = (_empty(x.shape, q.dtype) for x in (q, k, v))

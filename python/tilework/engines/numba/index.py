@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
+from tilework.arrays import gathering_key
 from tilework.engines.numba.compiled import quiet
 from tilework.engines.numba.layout import Array
 from tilework.errors import error
@@ -38,16 +39,9 @@ def _checked(op: str, index: Array, length: int) -> None:
         )
 
 
-def _grid(axis: int, index: Array) -> tuple[Any, ...]:
-    """The key under which x[key] is what gathering along `axis` gives."""
-    key: list[Any] = list(np.ogrid[tuple(slice(n) for n in index.shape)])
-    key[axis] = index
-    return tuple(key)
-
-
 def gather(x: Array, axis: int, index: Array) -> Array:
     _checked("gather", index, x.shape[axis])
-    return np.ascontiguousarray(x[_grid(axis, index)])
+    return np.ascontiguousarray(x[gathering_key(axis, index)])
 
 
 @quiet
@@ -59,7 +53,7 @@ def _summed(shape: tuple[int, ...], key: Any, x: Array) -> Array:
 
 def scatter_add(x: Array, axis: int, index: Array, shape: tuple[int, ...]) -> Array:
     _checked("scatter_add", index, shape[axis])
-    return _summed(shape, _grid(axis, index), x)
+    return _summed(shape, gathering_key(axis, index), x)
 
 
 def index_add(x: Array, index: Array, rows: int) -> Array:
