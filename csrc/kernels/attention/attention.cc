@@ -4,13 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <memory>
-#include <type_traits>
 
 #include "base/arithmetic.h"
 #include "base/memory_pool.h"
-#include "base/random_words.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
+#include "kernels/attention/setting.h"
 #include "kernels/gemm/gemm.h"
 
 #define TW_FAMILY attention
@@ -20,54 +19,7 @@
 namespace tilework {
 namespace {
 
-// A block of scores: 128 KiB of float32, of which backward holds two, beside what one block of keys
-// and of values takes of an L2.
-constexpr int64_t kQueries = 64, kKeys = 512;
-// Where rows see few keys of a block: what the product with values may be cut to, and what a block
-// has where keys far back are hidden too.
-constexpr int64_t kFewKeys = 128;
-// Queries of a task: enough to pay for packing keys and values.
-constexpr int64_t kTaskQueries = 256;
-// Below so many queries packing does not pay.
-constexpr int64_t kPackedQueries = 8;
-// Tasks that a forward pass is cut into at least, if it has the queries for it.
-constexpr int64_t kTasks = 32;
-
-template <class W>
-bool hides(const ScoreRule<W>& r) {
-  return r.bias.data || r.left < kFarAway || r.right < kFarAway;
-}
-
-// Rows of a head as W: where they lie, or widened.
-template <class W>
-struct Rows {
-  const W* data;
-  int64_t row;
-
-  Rows from(int64_t i) const { return {data + i * row, row}; }
-};
-template <class W>
-Rows<W> widened(const HeadRows<const W>& x, int64_t b, int64_t h, int64_t i, int64_t, int64_t, W*) {
-  return {x.at(b, h, i), x.row};
-}
-Rows<float> widened(const HeadRows<const bfloat16>& x, int64_t b, int64_t h, int64_t i,
-                    int64_t rows, int64_t cols, float* room) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const bfloat16* from = x.at(b, h, i + r);
-    for (int64_t c = 0; c < cols; ++c) room[r * cols + c] = to_float(from[c]);
-  }
-  return {room, cols};
-}
-
-void narrow_rows(const float* x, int64_t row, int64_t rows, int64_t cols, bfloat16* y,
-                 int64_t y_row) {
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < cols; ++c) y[r * y_row + c] = to_bfloat16(x[r * row + c]);
-}
-
-// Where a result is summed: in place, or in room of its own that is rounded at the end.
-template <class T>
-constexpr bool kOwnSums = !std::is_same_v<T, Wide<T>>;
+using namespace attention;
 
 // C (m x n) = A B, or C += A B, on the calling thread.
 template <class W>
@@ -79,11 +31,6 @@ struct Product {
   bool add;
   PackedB<W> packed = {nullptr, nullptr};
 };
-
-template <class W>
-void clear(W* x, int64_t row, int64_t rows, int64_t cols) {
-  for (int64_t i = 0; i < rows; ++i) std::fill_n(x + i * row, cols, W(0));
-}
 
 // The same by the definition, but that a zero of A takes no part: what it would meet in B may be
 // hidden, and not finite.
@@ -136,62 +83,6 @@ class Multiplier {
   MatmulPrecision precision_;
   size_t bytes_ = 0;
   std::unique_ptr<Scratch<char>> room_;
-};
-
-// What a pass and its tasks know.
-template <class T>
-struct Setting {
-  using W = Wide<T>;
-  AttentionShape s;
-  ScoreRule<W> rule;
-  AttentionDropout dropout;
-  MatmulPrecision precision = matmul_precision();
-  bool limited = rule.right < kFarAway || rule.left < kFarAway;
-  int64_t keys_at_once = std::min(s.keys, rule.left < kFarAway ? kFewKeys : kKeys);
-  int64_t values_at_once = limited ? std::min(s.keys, kFewKeys) : keys_at_once;
-  int64_t queries_at_once = std::min(s.queries, kQueries);
-  int64_t group = s.heads / s.kv_heads;
-  bool packs = s.queries >= kPackedQueries;
-
-  // The keys of [key, key + size) that some of the queries may see: none where it is not positive.
-  int64_t seen(int64_t query, int64_t queries, int64_t key, int64_t size) const {
-    if (query + rule.diagonal - rule.left >= key + size) return 0;
-    return std::min(size, query + queries + rule.diagonal + rule.right - key);
-  }
-
-  ScoreBlock<W> block(int64_t b, int64_t h, int64_t query, int64_t queries, int64_t key,
-                      int64_t keys, W* scores, W* room) const {
-    const ScoreBias<W>& bias = rule.bias;
-    const W* first = nullptr;
-    if (bias.data)
-      first = bias.data + b * bias.batch + h * bias.head + query * bias.row + key * bias.col;
-    const auto position =
-        static_cast<uint64_t>(((b * s.heads + h) * s.queries + query) * s.keys + key);
-    return {.scores = scores,
-            .row = keys_at_once,
-            .rows = queries,
-            .query = query,
-            .keys = keys,
-            .key = key,
-            .scale = rule.scale,
-            .softcap = rule.softcap,
-            .slope = rule.slopes ? rule.slopes[h] : W(0),
-            .bias = first,
-            .bias_row = bias.row,
-            .bias_col = bias.col,
-            .diagonal = rule.diagonal,
-            .left = rule.left,
-            .right = rule.right,
-            .drops = dropout.p > 0,
-            .threshold =
-                static_cast<uint32_t>(std::min<uint64_t>(dropout_threshold(dropout.p), UINT32_MAX)),
-            .kept = dropout.p < 1 ? static_cast<W>(1 / (1 - dropout.p)) : W(0),
-            .seed = dropout.seed,
-            .call = dropout.call,
-            .position = position,
-            .position_row = static_cast<uint64_t>(s.keys),
-            .room = room};
-  }
 };
 
 // A matrix as the B of products, packed in pieces of so many of its rows (or, transposed, of B's
