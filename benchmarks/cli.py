@@ -97,6 +97,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--footprint", action="store_true", help="import time, disk and memory, not times"
     )
+    parser.add_argument(
+        "--overhead",
+        action="store_true",
+        help="common calls on 8x8 beside PyTorch's, on one thread",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,6 +117,10 @@ def run(args: argparse.Namespace) -> int:
         from tilework.benchmarks import footprint
 
         return footprint.run(console)
+    if args.overhead:
+        from tilework.benchmarks import overhead
+
+        return overhead.run(console, args.json, args.peers)
     files = [results.read(path) for path in args.compare or ()]
     old = files[0] if files else None
     if len(files) == 2:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilework.benchmarks.contestants import Contestant, Inputs, Prepared, to_numpy
 from tilework.testing.case import Case
+from tilework.testing.cases.step import DISCOUNT
 
 
 class Jax(Contestant):
@@ -59,13 +60,15 @@ class Jax(Contestant):
         return Prepared(call, lambda: [to_numpy(x) for x in call()])
 
     def _prepare_step(self, case: Case, inputs: Inputs) -> Prepared:
-        x, target, *params = (self.jax.numpy.asarray(a) for a in inputs)
-        state, step = _STEPS[case.op](self.jax, params)
+        make, count = _STEPS[case.op]
+        arrays = [self.jax.numpy.asarray(a) for a in inputs]
+        batch = arrays[:count]
+        state, step = make(self.jax, arrays[count:])
         compiled = self.jax.jit(step, donate_argnums=0)
 
         def call() -> Any:
             nonlocal state
-            state, loss = compiled(state, x, target)
+            state, loss = compiled(state, *batch)
             return self.jax.block_until_ready(loss)
 
         return Prepared(call, lambda: [to_numpy(call())])
@@ -123,15 +126,38 @@ def _mlp(jax: Any, params: list[Any]) -> tuple[Any, Callable[..., Any]]:
 
 def _dqn(jax: Any, params: list[Any]) -> tuple[Any, Callable[..., Any]]:
     """Adam on the squared error, as testing.cases.step has it."""
+
+    def loss_of(params: list[Any], x: Any, target: Any) -> Any:
+        return jax.numpy.mean((_network(jax, params, x) - target) ** 2)
+
+    return _adam(jax, params, loss_of)
+
+
+def _q_learning(jax: Any, params: list[Any]) -> tuple[Any, Callable[..., Any]]:
+    """Adam on the Huber loss against a target network, as testing.cases.step has it."""
+    jnp = jax.numpy
+    target_params = [p.copy() for p in params]
+
+    def loss_of(
+        params: list[Any], states: Any, actions: Any, rewards: Any, following: Any, going: Any
+    ) -> Any:
+        best = _network(jax, target_params, following).max(1)
+        values = jnp.take_along_axis(_network(jax, params, states), actions, axis=1)
+        away = values[:, 0] - (rewards + DISCOUNT * going * best)
+        return jnp.mean(jnp.where(jnp.abs(away) < 1.0, 0.5 * away**2, jnp.abs(away) - 0.5))
+
+    return _adam(jax, params, loss_of)
+
+
+def _adam(
+    jax: Any, params: list[Any], loss_of: Callable[..., Any]
+) -> tuple[Any, Callable[..., Any]]:
     jnp = jax.numpy
     lr, b1, b2, eps = 1e-3, 0.9, 0.999, 1e-8
 
-    def loss_of(params: list[Any], x: Any, target: Any) -> Any:
-        return jnp.mean((_network(jax, params, x) - target) ** 2)
-
-    def step(state: Any, x: Any, target: Any) -> tuple[Any, Any]:
+    def step(state: Any, *batch: Any) -> tuple[Any, Any]:
         params, means, squares, t = state
-        loss, grads = jax.value_and_grad(loss_of)(params, x, target)
+        loss, grads = jax.value_and_grad(loss_of)(params, *batch)
         t = t + 1
         means = [b1 * m + (1 - b1) * g for m, g in zip(means, grads, strict=True)]
         squares = [b2 * v + (1 - b2) * g * g for v, g in zip(squares, grads, strict=True)]
@@ -146,4 +172,5 @@ def _dqn(jax: Any, params: list[Any]) -> tuple[Any, Callable[..., Any]]:
     return (params, *zeros, jnp.float32(0)), step
 
 
-_STEPS = {"mlp": _mlp, "dqn": _dqn}
+# Each step, and how many of the case's inputs are the batch; the rest are weights.
+_STEPS = {"mlp": (_mlp, 2), "dqn": (_dqn, 2), "q_learning": (_q_learning, 5)}

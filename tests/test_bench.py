@@ -17,6 +17,7 @@ from tilework.benchmarks import (
     environment,
     footprint,
     noise,
+    overhead,
     page,
     report,
     results,
@@ -55,6 +56,7 @@ HELD = [
     case
     for case in CASES.values()
     if case.family in ("gemm", "conv", "step", "networks")
+    and case.op != "q_learning"  # whose target network stays as it is from step to step
     and case.bench.mode != "backward"  # which is on the tape, and packs nothing
     and (case.bench.flops < 1e9 or (case.family == "networks" and case.bench.mode == "frozen"))
 ]
@@ -282,6 +284,51 @@ def test_footprint_of_our_own():
     assert 1e5 < found.disk_bytes < 100e6
     # At the least the weights, their gradients and Adam's two averages, in float32.
     assert found.step_bytes > 4 * 4 * (784 * 2048 + 2048 * 2048)
+
+
+# --- what a call costs ---
+
+
+@pytest.mark.parametrize("taped", [False, True])
+def test_the_calls_of_overhead_run(taped):
+    names = overhead.names_for(tw, tw.nn.functional, taped)
+    on_tape = [
+        getattr(overhead.result_of(call, names), "requires_grad", False) for call in overhead.CALLS
+    ]
+    assert 50 <= sum(on_tape) < len(on_tape) if taped else not any(on_tape)
+    assert len({call.statement for call in overhead.CALLS}) == len(overhead.CALLS)
+
+
+def test_overhead_writes_a_table_and_a_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(overhead, "CALLS", [overhead.CALLS[0], overhead.CALLS[-1]])
+    monkeypatch.setattr(overhead, "ROUNDS", 3)
+    before = tw.get_num_threads()
+    path = tmp_path / "o.json"
+    try:
+        assert cli.main(["bench", "--overhead", "--peers", "--json", str(path)]) == 0
+    finally:
+        tw.set_num_threads(before)
+    text = capsys.readouterr().out
+    assert "x + y" in text
+    assert "x.detach() (view)" in text
+    found = results.read(path)
+    assert [(row.op, row.mode, row.family) for row in found.rows] == [
+        ("x + y", "no tape", "call"),
+        ("x.detach()", "no tape", "view"),
+        ("x + y", "tape", "call"),  # detach() is not recorded
+    ]
+    for row in found.rows:
+        (times,) = row.times
+        assert times.ours
+        assert 0 < times.low <= times.seconds <= times.high < 1e-2
+
+
+def test_overhead_holds_a_view_to_both_limits():
+    row = a_row("x.t()", tilework=2e-6, PyTorch=4e-6)
+    assert overhead.share(row) == pytest.approx(0.5)
+    row = dataclasses.replace(row, family="view")
+    assert overhead.share(row) == pytest.approx(2e-6 / 3e-6)
+    assert overhead.share(a_row("x + y", tilework=2e-6)) == 0.0
 
 
 # --- what a run comes to ---
