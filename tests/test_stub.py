@@ -63,12 +63,6 @@ def test_properties_and_setters():
             assert declared == 1 + (found.fset is not None) + (found.fdel is not None), name
 
 
-def test_storage():
-    declared = {n.target.id for n in stub_class("Storage").body if isinstance(n, ast.AnnAssign)}
-    found = type(tw.zeros(1)._storage)
-    assert declared == {name for name in vars(found) if not name.startswith("__")}
-
-
 def test_every_public_method_is_described():
     for name, found in vars(tw.Tensor).items():
         if not name.startswith("_") and (inspect.isfunction(found) or isinstance(found, property)):

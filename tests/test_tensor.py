@@ -1,6 +1,9 @@
 """Tensor itself: what it tells, how it converts, copies and compares."""
 
+import ast
 import copy
+import importlib
+import inspect
 import operator
 import pickle
 
@@ -8,7 +11,9 @@ import numpy as np
 import pytest
 
 import tilework as tw
-from tilework import engines, nn
+from tilework import engines, nn, tape
+
+tensor_module = importlib.import_module("tilework.tensor")  # the package has a function so called
 
 
 def test_reading_shape_dtype_and_numbers():
@@ -378,3 +383,73 @@ def test_sizes_are_whole_numbers():
 def test_data_takes_a_tensor():
     with pytest.raises(TypeError, match=r"\[data\] expected a Tensor; got ndarray"):
         tw.ones(2).data = np.zeros(2)
+
+
+# --- how the extension makes them ---
+
+
+def slots(t):
+    """What a tensor holds, but what it is alone in holding."""
+    names = [n for n in tw.Tensor.__slots__ if not n.startswith("__")]
+    held = {n: getattr(t, n) for n in names if hasattr(t, n)}
+    storage = held.pop("_storage")
+    return type(t), held, {n: getattr(storage, n) for n in type(storage).__slots__}
+
+
+def in_python(name):
+    """The function of tensor.py or tape.py that the extension's stands for."""
+    module = tape if "record" in name else tensor_module
+    scope = dict(vars(module))
+    tree = ast.parse(inspect.getsource(module))
+    node = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
+    exec(compile(ast.Module([node], []), module.__file__, "exec"), scope)
+    return scope[name]
+
+
+@pytest.mark.skipif(tensor_module.native is None, reason="the extension is not loaded here")
+def test_the_extension_makes_the_same_tensors():
+    array = np.ones((2, 3), np.float32)
+    native, op = tensor_module.native, tw.autograd.Op("some", lambda *_: ())
+    assert slots(native.fresh(array)) == slots(in_python("fresh")(array))
+    storage = native.new_storage()
+    twin = tensor_module.Storage()
+    assert all(getattr(storage, n) == getattr(twin, n) for n in type(twin).__slots__)
+    leaf = tw.ones(2, 3)
+    laid = tw.empty(2, 3)
+    laid._storage.layout = tensor_module.NATURAL
+    for x in (leaf, tw.ones(2, requires_grad=True), leaf[0], nn.Parameter(tw.ones(2)), laid):
+        assert slots(native.view_of(x, array)) == slots(in_python("view_of")(x, array))
+        assert x._storage.shared
+    node = (op, (leaf,), "saved", (leaf._storage,))
+    for arguments in (node, node[:3], node[:2]):
+        for y in (tw.ones(1), leaf[0]):
+            found, known = copy.copy(y), copy.copy(y)
+            assert native.record(found, *arguments) is found
+            in_python("record")(known, *arguments)
+            assert found._seq < known._seq
+            found._seq = known._seq
+            found._storage = known._storage
+            assert slots(found) == slots(known)
+    found = native.recorded(array, storage, *node)
+    known = in_python("recorded")(array, storage, *node)
+    assert found._storage is known._storage is storage
+    assert 0 < found._seq < known._seq
+    found._seq = known._seq
+    assert slots(found) == slots(known)
+
+
+@pytest.mark.skipif(tensor_module.native is None, reason="the extension is not loaded here")
+def test_the_extension_refuses_what_is_no_tensor():
+    native = tensor_module.native
+    for call in (
+        lambda: native.view_of(None, None),
+        lambda: native.view_of(tw.ones(1)),
+        lambda: native.view_of(object.__new__(tw.Tensor), None),
+        lambda: native.record(np.ones(1), None, ()),
+        lambda: native.record(tw.ones(1)),
+        lambda: native.recorded(np.ones(1), None, None, (), None, ()),
+        lambda: native.tensor_classes(int, int, int, None, None),
+        lambda: native.tensor_classes(tw.Tensor, int, tensor_module.Storage, None, None),
+    ):
+        with pytest.raises((TypeError, AttributeError)):
+            call()

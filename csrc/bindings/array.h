@@ -106,5 +106,6 @@ class GilRelease {
 };
 
 void init_arrays(py::module_& m);
+void init_tensors(py::module_& m);
 
 }  // namespace tilework

@@ -64,6 +64,7 @@ PYBIND11_MODULE(_native_of_main, m) {
   m.doc() = "tilework's compiled engine: NumPy arrays in, NumPy arrays out.";
   m.attr("__version__") = TILEWORK_VERSION;
   init_arrays(m);
+  init_tensors(m);
   bind_base(m);
 #define TW_FAMILY(name) bind_##name(m);
 #include "families.inc"

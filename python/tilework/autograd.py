@@ -20,6 +20,7 @@ from tilework.dtypes import float32, float64
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.states import WRITE, as_at, by_time, parted
+from tilework.storage import NOTHING, next_time
 from tilework.tape import (
     Op,
     enable_grad,
@@ -32,7 +33,7 @@ from tilework.tape import (
     unrecorded,
     wants_grad,
 )
-from tilework.tensor import NOTHING, Tensor, fresh, next_time, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 __all__ = [
     "Op",

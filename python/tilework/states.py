@@ -24,8 +24,9 @@ from tilework.dtypes import bfloat16, float32
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.regions import Place, Region
+from tilework.storage import NOTHING, Aside, next_time
 from tilework.tape import UNRECORDED, Op, mode, record
-from tilework.tensor import NOTHING, Aside, Tensor, fresh, next_time
+from tilework.tensor import Tensor, fresh
 
 Array = Any
 Inputs = tuple[Any, ...]

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 from tilework.errors import error
 from tilework.layout import NATURAL
-from tilework.tensor import Aside, PlainView, Storage, Tensor, fresh, next_time
+from tilework.storage import Aside, Storage, next_time
+from tilework.tensor import PlainView, Tensor, fresh, native
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = Any
@@ -194,6 +195,9 @@ def recorded(
     return y
 
 
+if native is not None:
+    record, recorded = native.record, native.recorded
+
 UNRECORDED = Aside()
 UNRECORDED.barred = "a view made under no_grad"
 
@@ -207,8 +211,8 @@ def unrecorded(y: Tensor, x: Tensor) -> None:
 
 
 def plain_views(x: Tensor, arrays: Iterable[Array], aside: Aside) -> tuple[Tensor, ...]:
-    """Views of x, none of which is to be recorded, with one `aside`: x._view() of each at a third
-    of the price."""
+    """Views of x, none of which is to be recorded, with one `aside`: view_of() each at a third of
+    the price."""
     storage, views = x._storage, []
     for array in arrays:
         view = _new(PlainView)

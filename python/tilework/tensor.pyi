@@ -7,29 +7,9 @@ from typing import Any, Final, TypeVar
 from tilework.devices import Device as Anywhere
 from tilework.devices import device as Device
 from tilework.layout import MemoryFormat, contiguous_format, preserve_format
+from tilework.storage import Storage
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-def next_time() -> builtins.int: ...
-
-class Storage:
-    version: int
-    shared: bool
-    exposed: bool
-    frozen: bool
-    packed: Any
-    layout: Any
-    moved: Any
-    taped: Any
-
-class Aside:
-    common: bool
-    barred: str
-    past: Any
-    states: Any
-    whose: Any
-
-NOTHING: Aside
 
 class Tensor:
     __array_priority__: Final[builtins.int]
@@ -109,7 +89,6 @@ class Tensor:
     def requires_grad_(self, requires_grad: builtins.bool = True) -> Tensor: ...
     def retain_grad(self) -> None: ...
     def detach(self) -> Tensor: ...
-    def _view(self, array: Any) -> Tensor: ...
     def _share(self, twin: Tensor) -> None: ...
     def _layout(self) -> Any: ...
     def _strides(self) -> tuple[builtins.int, ...]: ...
@@ -474,4 +453,9 @@ class PlainView(Tensor): ...
 
 def deep_copy(x: Tensor, memo: dict[int, Any]) -> Any: ...
 def fresh(array: Any) -> Tensor: ...
+def view_of(x: Tensor, array: Any) -> Tensor: ...
+def new_storage() -> Storage: ...
+
+native: Any
+
 def tensor_method(*names: str) -> Callable[[F], F]: ...

@@ -18,7 +18,8 @@ from tilework.functional.common import broadcasts, need_float, number, operand, 
 from tilework.functional.indexing import where
 from tilework.functional.random import next_call
 from tilework.functional.softmax import softmax
-from tilework.tensor import Storage, Tensor, fresh
+from tilework.storage import Storage
+from tilework.tensor import Tensor, fresh, new_storage
 
 _OP = "scaled_dot_product_attention"
 _ALIGNMENTS = ("top_left", "bottom_right")
@@ -269,7 +270,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, rule: ScoreRule, bias: Tensor | Non
     if bias is not None and bias._requires_grad and mode.enabled:
         return _composed(q, k, v, rule, bias)
     array, log_sums = ops.attention_forward(q._array, k._array, v._array, *rule)
-    own = Storage()
+    own = new_storage()
     if not (mode.enabled and (q._requires_grad or k._requires_grad or v._requires_grad)):
         return Tensor(array, own)
     reads: tuple[Storage, ...] = (q._storage, k._storage, v._storage, own)

@@ -13,7 +13,8 @@ from tilework.arrays import as_array, broadcast_shapes, errstate, host, iinfo, n
 from tilework.errors import error
 from tilework.functional.border import marked, restated
 from tilework.layout import entering
-from tilework.tensor import Aside, Tensor, fresh
+from tilework.storage import Aside
+from tilework.tensor import Tensor, fresh
 
 Dim = int | Sequence[int] | None
 F = TypeVar("F", bound=Callable[..., Any])

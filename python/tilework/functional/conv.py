@@ -22,7 +22,7 @@ from tilework.functional.border import refusal
 from tilework.functional.conv_shapes import Geometry, Pair, conv_plan, transpose_plan
 from tilework.functional.packed import packed_weight
 from tilework.functional.unary import ACTIVATIONS, check_activation
-from tilework.tensor import Storage, Tensor, fresh
+from tilework.tensor import Tensor, fresh, new_storage
 
 Inputs = tuple[Any, ...]
 Size = int | Sequence[int]
@@ -201,7 +201,7 @@ def _transpose(
 def _on_tape(
     y: Any, op: Op, inputs: Inputs, geometry: Geometry, activation: str, saved: Any
 ) -> Tensor:
-    own = Storage()
+    own = new_storage()
     reads = (inputs[0]._storage, inputs[1]._storage)
     return recorded(
         y, own, op, inputs, (geometry, activation, saved), (*reads, own) if saved is y else reads

@@ -17,7 +17,8 @@ from tilework.functional.common import operand, side
 from tilework.functional.packed import packed_weight
 from tilework.functional.pointwise import to_shape_of
 from tilework.functional.unary import ACTIVATIONS, check_activation
-from tilework.tensor import Storage, Tensor, fresh, tensor_method
+from tilework.storage import Storage
+from tilework.tensor import Tensor, fresh, new_storage, tensor_method
 
 Inputs = tuple[Any, ...]
 
@@ -274,7 +275,7 @@ def fused_linear(
     out, saved = ops.linear_forward(x, w, b, r, activation, taped, packed)
     if not taped:
         return fresh(out)
-    own = Storage()
+    own = new_storage()
     reads: tuple[Storage, ...] = (read, input._storage)
     if not (weight._requires_grad and input._requires_grad):
         reads = _read_by_gradients(input, weight)

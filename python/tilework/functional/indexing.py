@@ -25,8 +25,9 @@ from tilework.functional.common import (
     wrapped_number,
 )
 from tilework.functional.pointwise import full_like_number, sum_to, zero_where
+from tilework.storage import Aside, Storage
 from tilework.tape import UNRECORDED, plain_views
-from tilework.tensor import Aside, Storage, Tensor, fresh, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method, view_of
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -165,7 +166,7 @@ def _scatter(x: Tensor, key: Any, like: Array) -> Tensor:
 
 def sliced(x: Tensor, part: Array, key: Any) -> Tensor:
     """A view: `part` is x's array at `key`, of numbers and slices."""
-    y = x._view(part)
+    y = view_of(x, part)
     if not mode.enabled:
         unrecorded(y, x)
     elif y.__class__ is Tensor:

@@ -20,7 +20,8 @@ from tilework.functional.indexing import is_basic, kept, numbers_first, plain_ke
 from tilework.functional.pointwise import add, div, mul, sub
 from tilework.functional.random import randn, uniform_between
 from tilework.states import Write, barred, root_of
-from tilework.tensor import Tensor, fresh, next_time, tensor_method
+from tilework.storage import next_time
+from tilework.tensor import Tensor, fresh, tensor_method
 
 
 def check_writable(op: str, x: Tensor, *sources: Any) -> bool:

@@ -16,7 +16,7 @@ from tilework.functional.common import broadcasts, need_float, operand
 from tilework.functional.pointwise import zero_where
 from tilework.functional.softmax import log_softmax, softmax
 from tilework.functional.unary import softplus_of
-from tilework.tensor import Storage, Tensor, fresh
+from tilework.tensor import Tensor, fresh, new_storage
 
 Inputs = tuple[Any, ...]
 
@@ -103,7 +103,7 @@ def _distance(
     y = ops.distance_forward(op.kind, a, b, limit, reduction)
     if (x._requires_grad or t._requires_grad) and mode.enabled:
         saved = (op, limit, reduction)
-        return recorded(y, Storage(), op, (x, t), saved, (x._storage, t._storage))
+        return recorded(y, new_storage(), op, (x, t), saved, (x._storage, t._storage))
     return fresh(y)
 
 

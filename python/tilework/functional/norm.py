@@ -15,7 +15,8 @@ from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand, sizes
 from tilework.functional.inplace import check_writable, written
 from tilework.functional.pointwise import zero_where
-from tilework.tensor import Storage, Tensor, fresh
+from tilework.storage import Storage
+from tilework.tensor import Tensor, fresh
 
 Inputs = tuple[Any, ...]
 Optional = Tensor | None

@@ -24,7 +24,7 @@ from tilework.layout import (
     preserve_format,
     resolved,
 )
-from tilework.tensor import Tensor, fresh, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method, view_of
 
 Array = Any
 Inputs = tuple[Any, ...]
@@ -32,7 +32,7 @@ Inputs = tuple[Any, ...]
 
 def _viewed(x: Tensor, array: Array, op: Op, saved: Any = None) -> Tensor:
     """A recorded view of x: `array` is on the same memory."""
-    y = x._view(array)
+    y = view_of(x, array)
     if not mode.enabled:
         unrecorded(y, x)
     elif y.__class__ is Tensor:

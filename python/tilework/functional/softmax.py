@@ -11,7 +11,7 @@ from tilework.autograd import Op, mode, recorded
 from tilework.engines import ops
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import axis, need_float, numpy_names, operand
-from tilework.tensor import Storage, Tensor, tensor_method
+from tilework.tensor import Tensor, new_storage, tensor_method
 
 
 def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
@@ -54,7 +54,7 @@ def _softmax(op: Op, input: Any, dim: int | None, dtype: Any) -> Tensor:
     over = axis(op.name, dim, x._array.ndim)
     if not x._array.ndim:
         return _softmax(op, x.reshape(1), 0, None).reshape(())
-    array, own = ops.softmax_forward(x._array, over, log), Storage()
+    array, own = ops.softmax_forward(x._array, over, log), new_storage()
     if not (mode.enabled and x._requires_grad):
         return Tensor(array, own)
     return recorded(array, own, op, (x,), (array, over, log, own), (own,))

@@ -13,7 +13,8 @@ from tilework.arrays import namespace, ndarray, writeable
 from tilework.autograd import enable_grad
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.tensor import Tensor, fresh, next_time
+from tilework.storage import next_time
+from tilework.tensor import Tensor, fresh
 
 Group = dict[str, Any]
 Array = Any
