@@ -1,5 +1,7 @@
 // Attention: arrays become heads' rows, strides and a rule for scores here.
+#include <cstring>
 #include <string>
+#include <vector>
 
 #include "bindings/operand.h"
 #include "kernels/attention/attention.h"
@@ -141,7 +143,7 @@ py::tuple forward(py::handle q_in, py::handle k_in, py::handle v_in, py::handle 
                                    .dropout = dropout,
                                    .out = to.rows<T>(),
                                    .log_sums = data_of<Wide<T>>(log_sums)};
-    const GilRelease unlocked(attention_cost_ns(s));
+    const GilRelease unlocked(attention_cost_ns<T>(s));
     attention_forward(args);
   });
   return py::make_tuple(out, log_sums);
@@ -190,8 +192,248 @@ py::tuple backward(py::handle grad_in, py::handle q_in, py::handle k_in, py::han
                                     .dq = to_q.rows<T>(),
                                     .dk = to_k.rows<T>(),
                                     .dv = to_v.rows<T>()};
-    const GilRelease unlocked(3 * attention_cost_ns(s));
+    const GilRelease unlocked(3 * attention_cost_ns<T>(s));
     attention_backward(args);
+  });
+  return py::make_tuple(dq, dk, dv);
+}
+
+// --- sequences of their own lengths, one behind the other ---
+
+constexpr const char* kVarlen = "varlen_attn";
+
+// (rows, heads, width), or pages (pages, rows, heads, width); a copy where a row's elements are not
+// adjacent.
+struct RaggedArray {
+  py::object held;
+  ArrayView v;
+
+  RaggedArray(py::handle array, const char* argument, bool pages)
+      : v(view_product(array, kVarlen, argument)) {
+    if (v.ndim != (pages ? 4 : 3))
+      refuse(kVarlen, std::string("expected `") + argument + "` (" + (pages ? "pages, " : "") +
+                          "rows, heads, width); got " + shape_text(v));
+    const int last = v.ndim - 1;
+    if (v.shape[last] > 1 && v.strides[last] != v.itemsize()) {
+      held = as_contiguous(v);
+      v = view_own(held);
+    }
+  }
+  npy_intp size(int axis) const { return v.shape[v.ndim - 3 + axis]; }
+  int64_t stride(int axis) const { return v.strides[v.ndim - 3 + axis] / v.itemsize(); }
+  template <class T>
+  HeadRows<T> from(int64_t row) const {
+    const int64_t page = v.ndim == 4 ? v.strides[0] / v.itemsize() : 0;
+    return {v.as<T>() + row * stride(0), page, stride(1), stride(0)};
+  }
+};
+
+// A copy, which nobody changes meanwhile.
+std::vector<int64_t> numbers_of(py::handle array, const char* argument, int64_t count) {
+  const ArrayView given = view(array, kVarlen, argument);
+  if (given.dtype != DType::int64 || given.ndim != 1 || (count >= 0 && given.shape[0] != count))
+    refuse(kVarlen, std::string("expected `") + argument + "` (sequences" +
+                        (count < 0 ? " + 1" : "") + ",) of int64; got " + shape_text(given) +
+                        " of " + dtype_name(given.dtype));
+  const py::object held = as_contiguous(given);
+  const ArrayView flat = view_own(held);
+  return {flat.as<int64_t>(), flat.as<int64_t>() + flat.size()};
+}
+
+// Where sequences begin, and after the last one where it ends.
+std::vector<int64_t> begins_of(py::handle array, const char* argument, int64_t count,
+                               int64_t rows) {
+  std::vector<int64_t> begins = numbers_of(array, argument, count);
+  bool fits = !begins.empty() && begins[0] == 0 && begins.back() <= rows;
+  for (size_t i = 1; fits && i < begins.size(); ++i) fits = begins[i - 1] <= begins[i];
+  if (!fits)
+    refuse(kVarlen, std::string("expected `") + argument + "` that begins with 0, never falls and " +
+                        "ends within the " + std::to_string(rows) + " rows: sum the lengths");
+  return begins;
+}
+
+// The sequences of one call.
+struct Ragged {
+  const RaggedArray q, k, v;
+  std::vector<int64_t> begins_q, begins_k, used, table;
+  int64_t table_row = 0;
+  Rule rule;
+
+  Ragged(py::handle q_in, py::handle k_in, py::handle v_in, py::handle cu_q, py::handle cu_k,
+         py::handle used_k, py::handle table_in, double scale, double softcap, py::handle slopes,
+         int64_t left, int64_t right)
+      : q(q_in, "query", false),
+        k(k_in, "key", !table_in.is_none()),
+        v(v_in, "value", !table_in.is_none()),
+        begins_q(begins_of(cu_q, "cu_seq_q", -1, q.size(0))) {
+    require_dtype_of(k.v, q.v, kVarlen, "key", "query");
+    require_dtype_of(v.v, q.v, kVarlen, "value", "query");
+    const bool alike = k.size(0) == v.size(0) && k.size(1) == v.size(1) &&
+                       (k.v.ndim == 3 || k.v.shape[0] == v.v.shape[0]);
+    const npy_intp heads = q.size(1), shared = k.size(1);
+    if (!alike || q.size(2) != k.size(2) || (shared == 0 ? heads != 0 : heads % shared != 0))
+      refuse(kVarlen, "expected query (T, H, E), key (S, G, E) and value (S, G, V), or their pages,"
+                      " whose G divides H; got " + shape_text(q.v) + ", " + shape_text(k.v) +
+                          " and " + shape_text(v.v));
+    const auto count = static_cast<int64_t>(begins_q.size());
+    if (table_in.is_none())
+      begins_k = begins_of(cu_k, "cu_seq_k", count, k.size(0));
+    else
+      take_table(table_in, count - 1);
+    if (!used_k.is_none()) used = numbers_of(used_k, "seqused_k", count - 1);
+    else if (!table_in.is_none()) refuse(kVarlen, "expected `seqused_k` beside `block_table`");
+    for (int64_t i = 0; i < static_cast<int64_t>(used.size()); ++i)
+      if (used[i] < 0 || used[i] > room(i))
+        refuse(kVarlen, "expected `seqused_k` from 0 to the keys that a sequence has room for, " +
+                            std::to_string(room(i)) + "; got " + std::to_string(used[i]));
+    check_pages();
+    rule = rule_of({1, heads, shared, 1, 1, q.size(2), v.size(2)}, q.v.dtype, py::none(), scale,
+                   softcap, slopes, 0, left, right);
+  }
+
+  int64_t count() const { return static_cast<int64_t>(begins_q.size()) - 1; }
+  int64_t heads() const { return q.size(1); }
+  AttentionShape shape(int64_t i) const {
+    const int64_t keys = used.empty() ? room(i) : used[i];
+    return {1, q.size(1), k.size(1), begins_q[i + 1] - begins_q[i], keys, q.size(2), v.size(2)};
+  }
+  int64_t first_key(int64_t i) const { return begins_k.empty() ? 0 : begins_k[i]; }
+  PageTable pages(int64_t i) const {
+    if (table.empty()) return {};
+    return {table.data() + i * table_row, table_row, k.size(0)};
+  }
+  // The last query of a sequence stands beside its last key.
+  template <class W>
+  ScoreRule<W> rule_for(const AttentionShape& s) const {
+    ScoreRule<W> made = rule.of<W>(s);
+    made.diagonal = s.keys - s.queries;
+    return made;
+  }
+  template <class T>
+  double cost_ns() const {
+    double sum = 0;
+    for (int64_t i = 0; i < count(); ++i) sum += attention_cost_ns<T>(shape(i));
+    return sum;
+  }
+
+ private:
+  int64_t room(int64_t i) const {
+    return begins_k.empty() ? table_row * k.size(0) : begins_k[i + 1] - begins_k[i];
+  }
+  void take_table(py::handle array, int64_t count) {
+    const ArrayView given = view(array, kVarlen, "block_table");
+    if (given.dtype != DType::int64 || given.ndim != 2 || given.shape[0] != count)
+      refuse(kVarlen, "expected `block_table` (" + std::to_string(count) +
+                          ", pages of a sequence) of int64; got " + shape_text(given) + " of " +
+                          dtype_name(given.dtype));
+    const py::object held = as_contiguous(given);
+    const ArrayView flat = view_own(held);
+    table.assign(flat.as<int64_t>(), flat.as<int64_t>() + flat.size());
+    table_row = given.shape[1];
+  }
+  // Those that are read: what lies behind a sequence's last page may be anything.
+  void check_pages() const {
+    if (!begins_k.empty() || table.empty()) return;
+    for (int64_t i = 0; i < count(); ++i)
+      for (int64_t p = 0; p * k.size(0) < used[i]; ++p) {
+        const int64_t page = table[i * table_row + p];
+        if (page < 0 || page >= k.v.shape[0])
+          throw py::index_error(std::string("[varlen_attn] expected pages in [0, ") +
+                                std::to_string(k.v.shape[0]) + "); got " + std::to_string(page) +
+                                ": check the block_table");
+      }
+  }
+};
+
+py::object new_rows(const RaggedArray& like, int64_t width) {
+  const npy_intp shape[] = {like.size(0), like.size(1), width};
+  return new_array(like.v.dtype, 3, shape);
+}
+
+// Rows from `row` on belong to no sequence.
+void clear_from(const py::object& array, int64_t row) {
+  const ArrayView a = view_own(array);
+  const npy_intp size = a.shape[1] * a.shape[2] * a.itemsize();
+  std::memset(a.data + row * size, 0, static_cast<size_t>((a.shape[0] - row) * size));
+}
+
+py::tuple varlen_forward(py::handle q, py::handle k, py::handle v, py::handle cu_q,
+                         py::handle cu_k, py::handle used_k, py::handle table, double scale,
+                         double softcap, py::handle slopes, int64_t left, int64_t right) {
+  const Ragged x(q, k, v, cu_q, cu_k, used_k, table, scale, softcap, slopes, left, right);
+  const DType dtype = x.q.v.dtype;
+  py::object out = new_rows(x.q, x.v.size(2));
+  const npy_intp sums[] = {x.q.size(0) * x.heads()};
+  py::object log_sums = new_array(wide_of(dtype), 1, sums);
+  const RaggedArray to(out, "out", false);
+  dispatch_product(dtype, [&]<class T>() {
+    std::vector<AttentionForward<T>> calls;
+    for (int64_t i = 0; i < x.count(); ++i) {
+      const AttentionShape s = x.shape(i);
+      const int64_t query = x.begins_q[i], key = x.first_key(i);
+      calls.push_back({.shape = s,
+                       .q = x.q.from<const T>(query),
+                       .k = x.k.from<const T>(key),
+                       .v = x.v.from<const T>(key),
+                       .rule = x.rule_for<Wide<T>>(s),
+                       .dropout = {},
+                       .out = to.from<T>(query),
+                       .log_sums = data_of<Wide<T>>(log_sums) + query * s.heads,
+                       .pages = x.pages(i)});
+    }
+    const GilRelease unlocked(x.cost_ns<T>());
+    clear_from(out, x.begins_q.back());
+    attention_forward(calls.data(), x.count());
+  });
+  return py::make_tuple(out, log_sums);
+}
+
+py::tuple varlen_backward(py::handle grad_in, py::handle q, py::handle k, py::handle v,
+                          py::handle out_in, py::handle log_sums_in, py::handle cu_q,
+                          py::handle cu_k, double scale, double softcap, py::handle slopes,
+                          int64_t left, int64_t right) {
+  const Ragged x(q, k, v, cu_q, cu_k, py::none(), py::none(), scale, softcap, slopes, left, right);
+  const DType dtype = x.q.v.dtype;
+  const RaggedArray grad(grad_in, "grad", false), out(out_in, "out", false);
+  for (const RaggedArray* a : {&grad, &out}) {
+    const char* name = a == &grad ? "grad" : "out";
+    require_dtype_of(a->v, x.q.v, kVarlen, name, "query");
+    if (a->size(0) != x.q.size(0) || a->size(1) != x.heads() || a->size(2) != x.v.size(2))
+      refuse(kVarlen, std::string("expected `") + name + "` of the result's shape; got " +
+                          shape_text(a->v));
+  }
+  const ArrayView given = view(log_sums_in, kVarlen, "log_sums");
+  if (given.dtype != wide_of(dtype) || given.ndim != 1 ||
+      given.shape[0] != x.q.size(0) * x.heads())
+    refuse(kVarlen, "expected `log_sums` as forward gave them; got " + shape_text(given) + " of " +
+                        dtype_name(given.dtype));
+  const py::object log_sums = as_contiguous(given);
+  py::object dq = new_rows(x.q, x.q.size(2)), dk = new_rows(x.k, x.k.size(2)),
+             dv = new_rows(x.v, x.v.size(2));
+  const RaggedArray to_q(dq, "dq", false), to_k(dk, "dk", false), to_v(dv, "dv", false);
+  dispatch_product(dtype, [&]<class T>() {
+    std::vector<AttentionBackward<T>> calls;
+    for (int64_t i = 0; i < x.count(); ++i) {
+      const AttentionShape s = x.shape(i);
+      const int64_t query = x.begins_q[i], key = x.begins_k[i];
+      calls.push_back({.shape = s,
+                       .q = x.q.from<const T>(query),
+                       .k = x.k.from<const T>(key),
+                       .v = x.v.from<const T>(key),
+                       .out = out.from<const T>(query),
+                       .grad = grad.from<const T>(query),
+                       .rule = x.rule_for<Wide<T>>(s),
+                       .dropout = {},
+                       .log_sums = data_of<Wide<T>>(log_sums) + query * s.heads,
+                       .dq = to_q.from<T>(query),
+                       .dk = to_k.from<T>(key),
+                       .dv = to_v.from<T>(key)});
+    }
+    const GilRelease unlocked(3 * x.cost_ns<T>());
+    clear_from(dq, x.begins_q.back());
+    clear_from(dk, x.begins_k.back());
+    clear_from(dv, x.begins_k.back());
+    attention_backward(calls.data(), x.count());
   });
   return py::make_tuple(dq, dk, dv);
 }
@@ -206,6 +448,13 @@ void bind_attention(py::module_& m) {
         py::arg("out"), py::arg("log_sums"), py::arg("bias"), py::arg("scale"), py::arg("softcap"),
         py::arg("slopes"), py::arg("diagonal"), py::arg("left"), py::arg("right"), py::arg("p"),
         py::arg("seed"), py::arg("call"));
+  m.def("varlen_attention_forward", &varlen_forward, py::arg("q"), py::arg("k"), py::arg("v"),
+        py::arg("cu_q"), py::arg("cu_k"), py::arg("used_k"), py::arg("table"), py::arg("scale"),
+        py::arg("softcap"), py::arg("slopes"), py::arg("left"), py::arg("right"));
+  m.def("varlen_attention_backward", &varlen_backward, py::arg("grad"), py::arg("q"), py::arg("k"),
+        py::arg("v"), py::arg("out"), py::arg("log_sums"), py::arg("cu_q"), py::arg("cu_k"),
+        py::arg("scale"), py::arg("softcap"), py::arg("slopes"), py::arg("left"),
+        py::arg("right"));
 }
 
 }  // namespace tilework

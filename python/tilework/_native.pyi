@@ -271,6 +271,42 @@ def attention_backward(
     call: int,
 ) -> tuple[Array, Array, Array]: ...
 
+# Sequences one behind the other: q (T, H, E), k (S, G, E), v (S, G, V), the gradients likewise.
+# Sequence i has rows cu_q[i] to cu_q[i + 1] of q, and those of cu_k of k and v, of which it uses
+# the first used_k[i] (or all, None). With a table k is (P, size, G, E), v (P, size, G, V), cu_k
+# None, and key j of sequence i row j % size of page table[i, j // size]. All are int64. The last
+# query stands beside the last key. Gives out (T, H, V), zero behind the last sequence, and the
+# logarithms of the sums (T * H,), each sequence's (H, its queries) behind the one before.
+def varlen_attention_forward(
+    q: Array,
+    k: Array,
+    v: Array,
+    cu_q: Array,
+    cu_k: Array | None,
+    used_k: Array | None,
+    table: Array | None,
+    scale: float,
+    softcap: float,
+    slopes: Array | None,
+    left: int,
+    right: int,
+) -> tuple[Array, Array]: ...
+def varlen_attention_backward(
+    grad: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    out: Array,
+    log_sums: Array,
+    cu_q: Array,
+    cu_k: Array,
+    scale: float,
+    softcap: float,
+    slopes: Array | None,
+    left: int,
+    right: int,
+) -> tuple[Array, Array, Array]: ...
+
 # --- norm ---
 # Batch norm of (N, C, ...): max((x - mean) rstd weight + bias + residual, 0 with activation
 # "relu"; "none" without), mean and rstd the batch's in training, where they move the running

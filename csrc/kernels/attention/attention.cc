@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <limits>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "base/arithmetic.h"
 #include "base/memory_pool.h"
 #include "base/thread_pool.h"
 #include "base/variants.h"
+#include "kernels/attention/decode.h"
 #include "kernels/attention/setting.h"
 #include "kernels/gemm/gemm.h"
 
@@ -156,11 +160,12 @@ class ForwardTask {
         kv_(kv),
         begin_(begin),
         end_(end),
-        wide_(kOwnSums<T> ? s().keys * (s().width + s().value_width) : 0),
-        keys_(widened(args.k, b, kv, 0, s().keys, s().width, wide_.get()), s().keys, s().width,
-              t_.keys_at_once, true, t_.packs, t_.precision),
-        values_(widened(args.v, b, kv, 0, s().keys, s().value_width,
-                        wide_.get() + (kOwnSums<T> ? s().keys * s().width : 0)),
+        copies_(kOwnSums<T> || args.pages.table ? s().keys : 0),
+        wide_(copies_ * (s().width + s().value_width)),
+        keys_(all_rows<T>(args.k, args.pages, b, kv, s().keys, s().width, wide_.get()), s().keys,
+              s().width, t_.keys_at_once, true, t_.packs, t_.precision),
+        values_(all_rows<T>(args.v, args.pages, b, kv, s().keys, s().value_width,
+                            wide_.get() + copies_ * s().width),
                 s().keys, s().value_width, t_.values_at_once, false, t_.packs, t_.precision),
         scores_(t_.queries_at_once * t_.keys_at_once),
         room_(3 * t_.keys_at_once),
@@ -248,6 +253,7 @@ class ForwardTask {
   const AttentionTable<W>& kernels_;
   const int64_t b_, kv_, begin_, end_;
   Multiplier<W> multiply_{t_.precision};
+  const int64_t copies_;  // keys that are gathered or widened
   const Scratch<W> wide_;
   const Pieces<W> keys_, values_;
   const Scratch<W> scores_, room_, states_, query_room_, sums_;
@@ -439,46 +445,109 @@ class BackwardTask {
   const Scratch<W> scores_, room_, dots_, rows_room_, keys_room_, dq_;
 };
 
+// --- Calls ---
+
+// A forward pass, cut in tasks: pieces of the keys where queries are few, else runs of queries.
+template <class T>
+class ForwardCall {
+ public:
+  ForwardCall(const AttentionForward<T>& args, const AttentionKernels& kernels,
+              const AttentionTable<Wide<T>>& table)
+      : a_(args), kernels_(table), setting_{args.shape, args.rule, args.dropout} {
+    const AttentionShape& s = args.shape;
+    if (decodes(s)) {
+      decode_.emplace(setting_, a_, table, few_table<T>(kernels));
+      return;
+    }
+    const int64_t heads = s.batch * s.kv_heads;
+    parts_ = std::clamp<int64_t>(ceil_div(kTasks, std::max<int64_t>(heads, 1)), 1,
+                                 std::max<int64_t>(1, ceil_div(s.queries, kTaskQueries)));
+    each_ = ceil_div(ceil_div(s.queries, parts_), kQueries) * kQueries;
+  }
+
+  int64_t tasks() const {
+    return decode_ ? decode_->tasks() : a_.shape.batch * a_.shape.kv_heads * parts_;
+  }
+  void run(int64_t task) const {
+    if (decode_) return decode_->run(task);
+    const AttentionShape& s = a_.shape;
+    const int64_t head = task / parts_, begin = task % parts_ * each_;
+    const int64_t end = std::min(s.queries, begin + each_);
+    if (begin < end)
+      ForwardTask<T>(setting_, a_, kernels_, head / s.kv_heads, head % s.kv_heads, begin, end)
+          .run();
+  }
+  int64_t merges() const { return decode_ ? decode_->heads() : 0; }
+  void merge(int64_t head) const { decode_->merge(head); }
+
+ private:
+  const AttentionForward<T>& a_;
+  const AttentionTable<Wide<T>>& kernels_;
+  const Setting<T> setting_;
+  std::optional<Decode<T>> decode_;
+  int64_t parts_ = 0, each_ = 0;
+};
+
+// body(calls[c], i) for each i below tasks(calls[c]), in one go.
+template <class Calls, class Tasks, class Body>
+void for_each_task(const Calls& calls, int64_t count, double cost_ns, Tasks tasks, Body body) {
+  std::vector<int64_t> ends;
+  for (int64_t c = 0; c < count; ++c)
+    ends.push_back((c == 0 ? 0 : ends.back()) + tasks(calls[c]));
+  parallel_for(count == 0 ? 0 : ends.back(), cost_ns, [&](int64_t task) {
+    const auto c = std::upper_bound(ends.begin(), ends.end(), task) - ends.begin();
+    body(calls[c], task - (c == 0 ? 0 : ends[c - 1]));
+  });
+}
+
+template <class T, class Call>
+double whole_cost_ns(const Call* calls, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += attention_cost_ns<T>(calls[i].shape);
+  return sum;
+}
+
 }  // namespace
 
+template <class T>
 double attention_cost_ns(const AttentionShape& s) {
+  if (decodes(s)) return decode_cost_ns<T>(s);
   const auto n = [](int64_t x) { return static_cast<double>(x); };
   return n(s.batch) * n(s.heads) * n(s.queries) *
          (n(s.keys) * (n(s.width + s.value_width) / 60 + 0.2) + n(s.width + s.value_width) / 4);
 }
 
 template <class T>
-void attention_forward(const AttentionForward<T>& args) {
-  const AttentionShape& s = args.shape;
-  const Setting<T> setting{s, args.rule, args.dropout};
-  const auto& kernels = g_variants.of<Wide<T>>();
-  const int64_t heads = s.batch * s.kv_heads;
-  const int64_t parts =
-      std::clamp<int64_t>(ceil_div(kTasks, std::max<int64_t>(heads, 1)), 1,
-                          std::max<int64_t>(1, ceil_div(s.queries, kTaskQueries)));
-  const int64_t each = ceil_div(ceil_div(s.queries, parts), kQueries) * kQueries;
-  parallel_for(heads * parts, attention_cost_ns(s), [&](int64_t task) {
-    const int64_t head = task / parts, begin = task % parts * each;
-    const int64_t end = std::min(s.queries, begin + each);
-    if (begin < end)
-      ForwardTask<T>(setting, args, kernels, head / s.kv_heads, head % s.kv_heads, begin, end)
-          .run();
-  });
+void attention_forward(const AttentionForward<T>* args, int64_t count) {
+  std::deque<ForwardCall<T>> calls;
+  for (int64_t i = 0; i < count; ++i)
+    calls.emplace_back(args[i], *g_variants.best().table, g_variants.of<Wide<T>>());
+  const double cost = whole_cost_ns<T>(args, count);
+  for_each_task(
+      calls, count, cost, [](const auto& call) { return call.tasks(); },
+      [](const auto& call, int64_t task) { call.run(task); });
+  for_each_task(
+      calls, count, cost / kPieceKeys, [](const auto& call) { return call.merges(); },
+      [](const auto& call, int64_t head) { call.merge(head); });
 }
 
 template <class T>
-void attention_backward(const AttentionBackward<T>& args) {
-  const AttentionShape& s = args.shape;
-  const Setting<T> setting{s, args.rule, args.dropout};
+void attention_backward(const AttentionBackward<T>* args, int64_t count) {
   const auto& kernels = g_variants.of<Wide<T>>();
-  parallel_for(s.batch * s.kv_heads, 3 * attention_cost_ns(s), [&](int64_t task) {
-    BackwardTask<T>(setting, args, kernels, task / s.kv_heads, task % s.kv_heads).run();
-  });
+  for_each_task(
+      args, count, 3 * whole_cost_ns<T>(args, count),
+      [](const auto& a) { return a.shape.batch * a.shape.kv_heads; },
+      [&](const auto& a, int64_t head) {
+        const Setting<T> setting{a.shape, a.rule, a.dropout};
+        BackwardTask<T>(setting, a, kernels, head / a.shape.kv_heads, head % a.shape.kv_heads)
+            .run();
+      });
 }
 
-#define TW_INSTANTIATE(T)                                      \
-  template void attention_forward(const AttentionForward<T>&); \
-  template void attention_backward(const AttentionBackward<T>&);
+#define TW_INSTANTIATE(T)                                               \
+  template double attention_cost_ns<T>(const AttentionShape&);          \
+  template void attention_forward(const AttentionForward<T>*, int64_t); \
+  template void attention_backward(const AttentionBackward<T>*, int64_t);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)
 TW_INSTANTIATE(bfloat16)

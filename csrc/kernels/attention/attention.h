@@ -31,6 +31,13 @@ struct HeadRows {
   T* at(int64_t b, int64_t h, int64_t i) const { return data + b * batch + h * head + i * row; }
 };
 
+// Where the keys and values of a call lie in pages: key j of batch b is row j % size of page
+// table[b * row + j / size], and HeadRows' batch is a page. Without a table it is a batch.
+struct PageTable {
+  const int64_t* table = nullptr;
+  int64_t row = 0, size = 1;
+};
+
 // Added to the scores, (batch, heads, queries, keys), in what they are computed in. -Inf hides a
 // score. Strides count elements, and are 0 where it is broadcast; `col` is 0 or 1.
 template <class W>
@@ -72,6 +79,7 @@ struct AttentionForward {
   // The logarithm of each row's sum of exponentials, (batch, heads, queries); -Inf where all is
   // hidden.
   Wide<T>* log_sums;
+  PageTable pages = {};
 };
 
 template <class T>
@@ -84,12 +92,23 @@ struct AttentionBackward {
   HeadRows<T> dq, dk, dv;
 };
 
+// Several calls of their own shapes, whose tasks share the threads: sequences of a batch. Their bits
+// are those of each alone.
 template <class T>
-void attention_forward(const AttentionForward<T>& args);
+void attention_forward(const AttentionForward<T>* calls, int64_t count);
 template <class T>
-void attention_backward(const AttentionBackward<T>& args);
+void attention_backward(const AttentionBackward<T>* calls, int64_t count);
+template <class T>
+void attention_forward(const AttentionForward<T>& args) {
+  attention_forward(&args, 1);
+}
+template <class T>
+void attention_backward(const AttentionBackward<T>& args) {
+  attention_backward(&args, 1);
+}
 
 // For the GIL: nanoseconds of a forward pass on one thread.
+template <class T>
 double attention_cost_ns(const AttentionShape& shape);
 
 // --- What a variant provides ---
@@ -130,9 +149,30 @@ struct AttentionTable {
   bool (*finite)(const W* x, int64_t row, int64_t rows, int64_t cols);
 };
 
+// Few rows x, as they are computed with, and the rows y of some keys or values as they lie.
+template <class T>
+struct FewRows {
+  const Wide<T>* x;
+  int64_t x_row, rows;
+  const T* y;
+  int64_t y_row, keys, cols;
+  int64_t out_row;
+};
+
+template <class T>
+struct FewTable {
+  // out[r, key] = x[r, :] . y[key, :]
+  void (*dots)(const FewRows<T>& p, Wide<T>* out);
+  // out[r, :] = the sum over keys of x[r, key] y[key, :]; with `add`, what is there and that.
+  void (*mixes)(const FewRows<T>& p, bool add, Wide<T>* out);
+};
+
 struct AttentionKernels {
   AttentionTable<float> f32;
   AttentionTable<double> f64;
+  FewTable<float> few_f32;
+  FewTable<double> few_f64;
+  FewTable<bfloat16> few_bf16;
 };
 
 }  // namespace tilework

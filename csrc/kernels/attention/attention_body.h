@@ -4,6 +4,7 @@
 
 #include "base/random_words.h"
 #include "kernels/attention/attention.h"
+#include "kernels/attention/decode_body.h"
 #include "kernels/softmax/row_stats.h"
 #include "simd/philox_vec.h"
 
@@ -213,6 +214,8 @@ constexpr AttentionTable<W> table() {
 }  // namespace attention
 
 extern const AttentionKernels attention_kernels;
-const AttentionKernels attention_kernels = {attention::table<float>(), attention::table<double>()};
+const AttentionKernels attention_kernels = {
+    attention::table<float>(), attention::table<double>(), attention::few_table<float>(),
+    attention::few_table<double>(), attention::few_table<bfloat16>()};
 
 }  // namespace tilework::TW_ISA

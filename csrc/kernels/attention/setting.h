@@ -56,6 +56,38 @@ inline void narrow_rows(const float* x, int64_t row, int64_t rows, int64_t cols,
     for (int64_t c = 0; c < cols; ++c) y[r * y_row + c] = to_bfloat16(x[r * row + c]);
 }
 
+template <class T>
+Wide<T> wide(T x) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return to_float(x);
+  else
+    return x;
+}
+
+// body(rows, j, count) for the rows from key + j on that lie at one stride, up to `keys` of them.
+template <class T, class Body>
+void for_each_run(const HeadRows<const T>& x, const PageTable& pages, int64_t b, int64_t h,
+                  int64_t key, int64_t keys, Body body) {
+  if (!pages.table) return body(x.at(b, h, key), int64_t{0}, keys);
+  for (int64_t j = 0; j < keys;) {
+    const int64_t at = (key + j) % pages.size, count = std::min(keys - j, pages.size - at);
+    body(x.at(pages.table[b * pages.row + (key + j) / pages.size], h, at), j, count);
+    j += count;
+  }
+}
+
+// All `keys` rows of a head: where they lie, or gathered from pages and widened.
+template <class T>
+Rows<Wide<T>> all_rows(const HeadRows<const T>& x, const PageTable& pages, int64_t b, int64_t h,
+                       int64_t keys, int64_t cols, Wide<T>* room) {
+  if (!pages.table) return widened(x, b, h, 0, keys, cols, room);
+  for_each_run(x, pages, b, h, 0, keys, [&](const T* rows, int64_t j, int64_t count) {
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t c = 0; c < cols; ++c) room[(j + r) * cols + c] = wide(rows[r * x.row + c]);
+  });
+  return {room, cols};
+}
+
 // Where a result is summed: in place, or in room of its own that is rounded at the end.
 template <class T>
 inline constexpr bool kOwnSums = !std::is_same_v<T, Wide<T>>;

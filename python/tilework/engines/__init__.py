@@ -43,6 +43,7 @@ CONTRACT: tuple[str, ...] = (
     "sgd_step", "adam_step", "squares_of", "scale_", "random_bits", "uniform", "normal",
     "sort", "topk", "gather", "scatter_add", "index_add", "copy", "concatenate", "stack",
     "attention_forward", "attention_backward",
+    "varlen_attention_forward", "varlen_attention_backward",
 )  # fmt: skip
 
 _MODULES: dict[str, str] = {

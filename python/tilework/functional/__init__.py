@@ -203,6 +203,7 @@ from tilework.functional.unary import (
     tanh,
 )
 from tilework.functional.unfold import fold, unfold
+from tilework.functional.varlen import varlen_attn
 from tilework.functional.waves import cos, sin
 
 __all__ = [
@@ -382,6 +383,7 @@ __all__ = [
     "unfold",
     "unsqueeze",
     "var",
+    "varlen_attn",
     "where",
     "zeros",
     "zeros_like",

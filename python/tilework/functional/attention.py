@@ -33,7 +33,7 @@ def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
 
 def _recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
     q, k, v, bias = inputs
-    y = _composed(q, k, v, saved[2], bias)
+    y = composed(q, k, v, saved[2], bias)
     wanted = [t for t in inputs if t is not None and t._requires_grad]
     found = iter(autograd.grad(y, wanted, grad, create_graph=True))
     return [next(found) if t is not None and t._requires_grad else None for t in inputs]
@@ -44,7 +44,7 @@ _ATTENTION = Op(_OP, _backward, _recorded, rereads=True)
 
 def _grouped(x: Tensor, kv_heads: int) -> Tensor:
     """(B, H, ...) as (B, G, H / G, ...)."""
-    return x.reshape(x.shape[0], kv_heads, -1, *x.shape[2:])
+    return x.reshape(x.shape[0], kv_heads, x.shape[1] // max(kv_heads, 1), *x.shape[2:])
 
 
 def weights_of(q: Tensor, k: Tensor, rule: ScoreRule, bias: Tensor | None = None) -> Tensor:
@@ -71,7 +71,9 @@ def weights_of(q: Tensor, k: Tensor, rule: ScoreRule, bias: Tensor | None = None
     return result
 
 
-def _composed(q: Tensor, k: Tensor, v: Tensor, rule: ScoreRule, bias: Tensor | None) -> Tensor:
+def composed(
+    q: Tensor, k: Tensor, v: Tensor, rule: ScoreRule, bias: Tensor | None = None
+) -> Tensor:
     """Attention by way of its weights: of bfloat16 in float32, rounded once."""
     dtype = q.dtype
     q, k, v = (cast(t, float32 if dtype is dtypes.bfloat16 else dtype) for t in (q, k, v))
@@ -140,18 +142,36 @@ def _reach(
         )
     left, right = UNBOUNDED, 0 if is_causal else UNBOUNDED
     if window is not None:
-        if not isinstance(window, (tuple, list)) or len(window) != 2:
-            raise error(
-                TypeError, _OP, "window as (left, right)", window, "-1 leaves a side without bound"
-            )
-        sides = [whole(_OP, "window", w) for w in window]
-        if min(sides) < -1:
-            raise error(
-                ValueError, _OP, "window of at least -1 a side", window, "-1 is without bound"
-            )
-        left, before = (UNBOUNDED if w == -1 else min(w, UNBOUNDED) for w in sides)
+        left, before = sides(_OP, "window", window)
         right = min(right, before)
     return keys - queries if alignment == "bottom_right" else 0, left, right
+
+
+def sides(op: str, name: str, window: Any) -> tuple[int, int]:
+    """A window (left, right) in keys, -1 for no bound."""
+    if not isinstance(window, (tuple, list)) or len(window) != 2:
+        raise error(
+            TypeError, op, f"{name} as (left, right)", window, "-1 leaves a side without bound"
+        )
+    left, right = (whole(op, name, w) for w in window)
+    if min(left, right) < -1:
+        raise error(ValueError, op, f"{name} of at least -1 a side", window, "-1 is without bound")
+    left, right = (UNBOUNDED if w == -1 else min(w, UNBOUNDED) for w in (left, right))
+    return left, right
+
+
+def slopes_of(op: str, alibi_slopes: Tensor | None, heads: int, dtype: Any) -> Any:
+    """ALiBi's slopes as an array of what `dtype` is computed in."""
+    if alibi_slopes is None:
+        return None
+    slopes = operand(alibi_slopes, op, "alibi_slopes")
+    if slopes.shape != (heads,) or slopes._requires_grad:
+        raise error(
+            ValueError, op, f"alibi_slopes ({heads},), one a head, without gradient",
+            f"{slopes.shape}, requires_grad={slopes._requires_grad}",
+            "slice or detach them; a bias that learns is an attn_mask",
+        )  # fmt: skip
+    return slopes._array.astype(float64 if dtype is float64 else float32)
 
 
 def _check_heads(q: Tensor, k: Tensor, v: Tensor, enable_gqa: bool) -> None:
@@ -240,23 +260,13 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         mask = operand(attn_mask, _OP, "attn_mask")
         bias, bias_tensor = _bias_of(mask, q, (*outer, q.shape[1], queries, keys))
-    slopes = None
-    if alibi_slopes is not None:
-        slopes = operand(alibi_slopes, _OP, "alibi_slopes")
-        if slopes.shape != (q.shape[1],) or slopes._requires_grad:
-            raise error(
-                ValueError, _OP, f"alibi_slopes ({q.shape[1]},), one a head, without gradient",
-                f"{slopes.shape}, requires_grad={slopes._requires_grad}",
-                "slice or detach them; a bias that learns is an attn_mask",
-            )  # fmt: skip
-        slopes = slopes._array.astype(float64 if q.dtype is float64 else float32)
     if scale is None:
         scale = 1.0 / math.sqrt(max(q.shape[3], 1))
     rule = ScoreRule(
         bias,
         number(_OP, "scale", scale),
         number(_OP, "softcap", softcap),
-        slopes,
+        slopes_of(_OP, alibi_slopes, q.shape[1], q.dtype),
         *_reach(is_causal, window, causal_alignment, queries, keys),
         float(dropout_p),
         *(next_call() if dropout_p else (0, 0)),
@@ -268,7 +278,7 @@ def scaled_dot_product_attention(
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, rule: ScoreRule, bias: Tensor | None) -> Tensor:
     if bias is not None and bias._requires_grad and mode.enabled:
-        return _composed(q, k, v, rule, bias)
+        return composed(q, k, v, rule, bias)
     array, log_sums = ops.attention_forward(q._array, k._array, v._array, *rule)
     own = new_storage()
     if not (mode.enabled and (q._requires_grad or k._requires_grad or v._requires_grad)):

@@ -216,6 +216,10 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "unflatten": ((X, 1, (2, 2)), {}),
     "unfold": ((IMAGE, (2, 2)), {"dilation": 1, "padding": 1, "stride": 2}),
     "unsqueeze": ((X, 1), {}),
+    "varlen_attn": (
+        (f(3, 2, 4), f(5, 2, 4), f(5, 2, 6), i(1, 3), i(1, 3), 3, 5),
+        {"scale": 0.5, "window_size": (2, -1), "enable_gqa": True, "softcap": 2.0,
+         "alibi_slopes": f(2)}),
     "where": ((b(3, 4), X, 0.5), {}),
 }  # fmt: skip
 

@@ -273,6 +273,44 @@ def _attention(rng: Generator, backward: bool = False) -> Arguments:
     }
 
 
+def _begins(make: Maker, rows: int, count: int) -> Given:
+    """Cumulative lengths of `count` sequences that fill `rows`."""
+    cuts = sorted(int(make.rng.integers(0, rows + 1)) for _ in range(count - 1))
+    return Given(np.array([0, *cuts, rows]))
+
+
+def _varlen(rng: Generator, backward: bool = False) -> Arguments:
+    make = products(rng)
+    count, groups, each = make.size(3), make.size(3), make.size(2)
+    queries, keys, width, value = make.size(70), make.size(70), make.size(9), make.size(9)
+    heads, far = groups * each, 1 << 60
+    paged = not backward and make.flag()
+    pool, size, most = make.size(5), make.size(4), make.size(3)
+    rows = (pool, size) if paged else (keys,)
+    given: Arguments = {"grad": make.array(queries, heads, value)} if backward else {}
+    given |= {
+        "q": make.array(queries, heads, width),
+        "k": make.array(*rows, groups, width),
+        "v": make.array(*rows, groups, value),
+    }
+    wide = Maker(rng, np.float64 if make.dtype == np.float64 else np.float32)
+    if backward:
+        given["out"] = make.array(queries, heads, value)
+        given["log_sums"] = wide.array(queries * heads)
+    given["cu_q"] = _begins(make, queries, count)
+    given["cu_k"] = None if paged else _begins(make, keys, count)
+    if not backward:
+        given["used_k"] = make.index(most * size + 1, count) if paged else None
+        given["table"] = make.index(pool, count, most) if paged else None
+    return given | {
+        "scale": 0.5,
+        "softcap": make.one_of(0.0, 2.0),
+        "slopes": make.maybe(wide.array(heads)),
+        "left": make.one_of(far, 3),
+        "right": make.one_of(far, 0),
+    }
+
+
 # --- norms ---
 
 
@@ -560,6 +598,8 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "cumsum": _cumsum,
     "attention_forward": _attention,
     "attention_backward": lambda rng: _attention(rng, backward=True),
+    "varlen_attention_forward": _varlen,
+    "varlen_attention_backward": lambda rng: _varlen(rng, backward=True),
     "softmax_forward": _softmax,
     "softmax_backward": _softmax_backward,
     "batch_norm_forward": _batch_norm,

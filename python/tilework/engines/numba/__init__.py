@@ -4,7 +4,12 @@ It serves NumPy arrays where the compiled extension is missing, under the engine
 `tilework/_native.pyi`. Importing it imports Numba.
 """
 
-from tilework.engines.numba.attention import attention_backward, attention_forward
+from tilework.engines.numba.attention import (
+    attention_backward,
+    attention_forward,
+    varlen_attention_backward,
+    varlen_attention_forward,
+)
 from tilework.engines.numba.conv import (
     PackedConvWeight,
     conv_backward,
@@ -122,5 +127,7 @@ __all__ = [
     "unary_backward",
     "unary_forward",
     "uniform",
+    "varlen_attention_backward",
+    "varlen_attention_forward",
     "widen",
 ]

@@ -1,6 +1,7 @@
 """Attention over blocks of queries: BLAS multiplies, NumPy takes the softmax in between."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -155,3 +156,55 @@ def attention_backward(
         dk[b, g] += _product(rule, ds.T, q[b, h, rows])
         dv[b, g] += _product(rule, weights.T, grad[b, h, rows])
     return dq.astype(dtype, copy=False), dk.astype(dtype, copy=False), dv.astype(dtype, copy=False)
+
+
+def _sequences(
+    q: Array, k: Array, v: Array, cu_q: Array, cu_k: Any, used_k: Any, table: Any
+) -> Iterator[tuple[slice, slice, Array, Array, Array]]:
+    """Of each sequence its queries and keys, as slices and as (1, heads, rows, width)."""
+    for i, (a, b) in enumerate(pairwise(cu_q.tolist())):
+        at = slice(0, 0) if cu_k is None else slice(cu_k[i], cu_k[i + 1])
+        if table is not None:
+            pages = table[i, : -(-int(used_k[i]) // max(k.shape[1], 1))]
+            keys, values = (x[pages].reshape(-1, *x.shape[2:]) for x in (k, v))
+        else:
+            keys, values = k[at], v[at]
+        if used_k is not None:
+            keys, values = keys[: used_k[i]], values[: used_k[i]]
+        heads = (x.swapaxes(0, 1)[None] for x in (q[a:b], keys, values))
+        yield slice(a, b), at, next(heads), next(heads), next(heads)
+
+
+def varlen_attention_forward(
+    q: Array, k: Array, v: Array, cu_q: Array, cu_k: Any, used_k: Any, table: Any, scale: float,
+    softcap: float, slopes: Any, left: int, right: int,
+) -> tuple[Array, Array]:  # fmt: skip
+    out = np.zeros((*q.shape[:2], v.shape[-1]), q.dtype)
+    wide = np.float32 if q.dtype == bfloat16 else q.dtype
+    log_sums = np.zeros(q.shape[0] * q.shape[1], wide)
+    for rows, _, qi, ki, vi in _sequences(q, k, v, cu_q, cu_k, used_k, table):
+        diagonal = ki.shape[2] - qi.shape[2]
+        y, sums = attention_forward(
+            qi, ki, vi, None, scale, softcap, slopes, diagonal, left, right, 0.0, 0, 0
+        )
+        out[rows] = y[0].swapaxes(0, 1)
+        log_sums[rows.start * q.shape[1] : rows.stop * q.shape[1]] = sums.reshape(-1)
+    return out, log_sums
+
+
+def varlen_attention_backward(
+    grad: Array, q: Array, k: Array, v: Array, out: Array, log_sums: Array, cu_q: Array,
+    cu_k: Array, scale: float, softcap: float, slopes: Any, left: int, right: int,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    found = tuple(np.zeros(x.shape, x.dtype) for x in (q, k, v))
+    heads = q.shape[1]
+    for rows, keys, qi, ki, vi in _sequences(q, k, v, cu_q, cu_k, None, None):
+        diagonal = ki.shape[2] - qi.shape[2]
+        sums = log_sums[rows.start * heads : rows.stop * heads].reshape(1, heads, -1)
+        y, dy = (x[rows].swapaxes(0, 1)[None] for x in (out, grad))
+        parts = attention_backward(
+            dy, qi, ki, vi, y, sums, None, scale, softcap, slopes, diagonal, left, right, 0.0, 0, 0
+        )
+        for x, at, part in zip(found, (rows, keys, keys), parts, strict=True):
+            x[at] = part[0].swapaxes(0, 1)
+    return found[0], found[1], found[2]

@@ -16,6 +16,7 @@ FAMILIES: tuple[str, ...] = (
     "reduce",
     "softmax",
     "attention",
+    "varlen",
     "embedding",
     "norm",
     "loss",

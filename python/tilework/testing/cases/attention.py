@@ -35,11 +35,14 @@ def _scores(q: Array, k: Array, options: dict[str, Any]) -> tuple[Array, Array]:
     return s, np.broadcast_to((away >= -left) & (away <= right), s.shape)
 
 
-def _reference(options: dict[str, Any], slopes: bool = False) -> Any:
-    def of_head(q: Array, k: Array, v: Array, mask: Any, slope: float) -> Array:
+def reference(options: dict[str, Any], slopes: bool = False) -> Any:
+    """What `expected` gives of q, k, v and a mask, or slopes; these count from the diagonal."""
+
+    def of_head(q: Array, k: Array, v: Array, mask: Any, slope: float, diagonal: int) -> Array:
         s, seen = _scores(q, k, options)
         if slope:
-            s = s + slope * (np.arange(s.shape[-1]) - np.arange(s.shape[-2])[:, None])
+            away = np.arange(s.shape[-1]) - np.arange(s.shape[-2])[:, None]
+            s = s + slope * (away - diagonal)
         if mask is not None:
             seen = seen & (mask if mask.dtype == bool else mask != -np.inf)
             s = s if mask.dtype == bool else s + mask
@@ -51,20 +54,21 @@ def _reference(options: dict[str, Any], slopes: bool = False) -> Any:
         shown = np.asarray(seen.any(axis=0)).reshape(-1)  # what is hidden has no part, NaN neither
         return np.asarray(w @ np.where(shown[:, None], v, 0.0))
 
-    def expected(q: Array, k: Array, v: Array, mask: Any = None) -> Array:
+    def expected(q: Array, k: Array, v: Array, mask: Any = None, diagonal: int = 0) -> Array:
         heads = q.shape[1] if q.ndim == 4 else 1
         k, v = _split(k, heads), _split(v, heads)
         whole = (*q.shape[:-1], k.shape[-2])
         y = np.zeros((*q.shape[:-1], v.shape[-1]))
         for at in np.ndindex(q.shape[:-2]):  # all scores at once would be gigabytes
             hides = None if mask is None or slopes else np.broadcast_to(mask, whole)[at]
-            y[at] = of_head(q[at], k[at], v[at], hides, float(mask[at[1]]) if slopes else 0.0)
+            slope = float(mask[at[1]]) if slopes else 0.0
+            y[at] = of_head(q[at], k[at], v[at], hides, slope, diagonal)
         return y
 
     return expected
 
 
-def _bound(options: dict[str, Any]) -> Any:
+def bound(options: dict[str, Any]) -> Any:
     """A weight's relative error is its score's absolute one, which goes by what was summed there,
     and the exponential's; the weights sum to one."""
 
@@ -99,7 +103,7 @@ def _case(label: str, inputs: Inputs, slopes: bool = False, **fields: Any) -> Ca
         fields["peer"] = None
     return Case(
         family=FAMILY, op=_OP, label=label, inputs=inputs, call=call,
-        reference=_reference(options, slopes), tolerance=_bound(options), **fields,
+        reference=reference(options, slopes), tolerance=bound(options), **fields,
     )  # fmt: skip
 
 
@@ -212,6 +216,21 @@ def _under_masks() -> Iterator[Case]:
     yield _case("NaN behind a mask", _garbage, differentiable=(), peer=None)
 
 
+def _few_queries() -> Iterator[Case]:
+    """As in decoding, over several pieces of keys."""
+    for heads, groups, queries in ((2, 2, 1), (6, 2, 1), (4, 4, 3), (10, 2, 7)):
+        shape = (2, heads, groups, queries, 1100, 17, 33)
+        label = f"few: {queries} of {heads}/{groups} heads"
+        yield _case(label, _shapes(*shape), options={"enable_gqa": True})
+    shape = (1, 2, 2, 3, 1100, 8, 8)
+    causal = {"is_causal": True, "causal_alignment": "bottom_right"}
+    yield _case("few, causal", _shapes(*shape), options=causal)
+    yield _case("few, a window", _shapes(*shape), options={"window": (600, 0)})
+    yield _case("few, soft-cap", _shapes(*shape), options={"softcap": 1.5})
+    yield _case("few, a mask of floats", _masked(_floats(2, 3, 1100), *shape))
+    yield _case("few, rows hidden", _masked(_some_hidden(2, 3, 1100), *shape))
+
+
 def _by_rule() -> Iterator[Case]:
     for window in ((0, 0), (2, 1), (-1, 3), (40, -1)):
         yield _case(f"window {window}", _shapes(1, 2, 2, 70, 300, 8, 8), options={"window": window})
@@ -264,4 +283,4 @@ def _timed() -> Iterator[Case]:
         )
 
 
-CASES: tuple[Case, ...] = (*_plain(), *_under_masks(), *_by_rule(), *_timed())
+CASES: tuple[Case, ...] = (*_plain(), *_under_masks(), *_few_queries(), *_by_rule(), *_timed())
