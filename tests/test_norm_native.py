@@ -140,7 +140,7 @@ def test_a_mean_far_above_the_deviation(isa):
         )
         np.testing.assert_allclose(1 / rstd.astype(np.float64) ** 2, variance, rtol=1e-6)
         np.testing.assert_allclose(mean, x.mean((0, 2, 3), np.float64), rtol=1.2e-7)
-    _, mean, rstd = native.norm_rows_forward(x, None, None, 5400, 1, 6, True, 0.0)
+    _, mean, rstd, _ = native.norm_rows_forward(x, None, None, 5400, 1, 6, True, 0.0)
     np.testing.assert_allclose(
         1 / rstd.astype(np.float64) ** 2, x.astype("f8").var((1, 2, 3)), rtol=1e-6
     )
@@ -212,7 +212,7 @@ def check_rows(rows, length, groups, channels, dtype, center=True):
     grad = (2 * rng.standard_normal(shape)).astype(dtype)
     weight, bias = (rng.standard_normal(groups * channels).astype(dtype) for _ in range(2))
     expected = rows_reference(x, weight, bias, grad, groups, center)
-    y, mean, rstd = native.norm_rows_forward(
+    y, mean, rstd, _ = native.norm_rows_forward(
         x, weight, bias, length, groups, groups * channels, center, EPS
     )
     dx, dweight, dbias = native.norm_rows_backward(
@@ -254,7 +254,9 @@ def check_neighbours(shape, groups, dtype, offset=0.0):
     split = (shape[0] * groups, channels // groups, -1)
     expected = rows_reference(x.reshape(split), weight, bias, grad.reshape(split), groups, True)
     x, grad = channels_last(x), channels_last(grad)
-    y, mean, rstd = native.norm_rows_forward(x, weight, bias, length, groups, channels, True, EPS)
+    y, mean, rstd, _ = native.norm_rows_forward(
+        x, weight, bias, length, groups, channels, True, EPS
+    )
     dx, dweight, dbias = native.norm_rows_backward(
         grad, x, weight, mean, rstd, length, groups, channels, True
     )
@@ -286,7 +288,7 @@ def test_groups_of_neighbours_that_are_not_centred(isa):
     x, weight, bias, grad = numbers((3, 8, 4, 5), np.float32)
     runs = []
     for layout in (np.ascontiguousarray, channels_last):
-        y, mean, rstd = native.norm_rows_forward(layout(x), weight, bias, 40, 4, 8, False, EPS)
+        y, mean, rstd, _ = native.norm_rows_forward(layout(x), weight, bias, 40, 4, 8, False, EPS)
         assert mean is None
         runs.append((y, rstd, *native.norm_rows_backward(
             layout(grad), layout(x), weight, None, rstd, 40, 4, 8, True
@@ -298,7 +300,7 @@ def test_groups_of_neighbours_that_are_not_centred(isa):
 def test_groups_of_planes_whatever_their_axes_order(isa, groups):
     x, weight, bias, grad = numbers((3, 8, 5, 7), np.float32)
     length = x[0].size // groups
-    y, mean, rstd = native.norm_rows_forward(x, weight, bias, length, groups, 8, True, EPS)
+    y, mean, rstd, _ = native.norm_rows_forward(x, weight, bias, length, groups, 8, True, EPS)
     turned = np.ascontiguousarray(x.swapaxes(2, 3)).swapaxes(2, 3)
     found = native.norm_rows_forward(turned, weight, bias, length, groups, 8, True, EPS)
     assert found[0].strides == turned.strides
@@ -315,8 +317,8 @@ def test_weights_may_be_left_out(isa):
     last = channels_last(x)
     calls = [
         lambda w, b: native.batch_norm_forward(x, w, b, None, None, True, 0.1, EPS, "none", None),
-        lambda w, b: native.norm_rows_forward(x, w, b, 27, 2, 6, True, EPS),
-        lambda w, b: native.norm_rows_forward(last, w, b, 27, 2, 6, True, EPS),
+        lambda w, b: native.norm_rows_forward(x, w, b, 27, 2, 6, True, EPS)[:3],
+        lambda w, b: native.norm_rows_forward(last, w, b, 27, 2, 6, True, EPS)[:3],
     ]
     backs = [
         lambda w, m, r: native.batch_norm_backward(grad, x, w, m, r, True, None, True, False)[:3],
@@ -365,11 +367,11 @@ def test_threads_do_not_change_a_bit(isa):
             for groups, channels in ((1, 256), (48, 48)):
                 found += native.norm_rows_forward(
                     rows, None, None, 256, groups, channels, True, EPS
-                )
+                )[:3]
                 found += native.norm_rows_backward(
                     grad.reshape(-1, 256), rows, None, *found[-2:], 256, groups, channels, True
                 )
-            found += native.norm_rows_forward(last, weight, bias, 1024, 12, 48, True, EPS)
+            found += native.norm_rows_forward(last, weight, bias, 1024, 12, 48, True, EPS)[:3]
             found += native.norm_rows_backward(
                 last_grad, last, weight, *found[-2:], 1024, 12, 48, True
             )
@@ -388,7 +390,7 @@ def test_no_samples():
     found = native.batch_norm_backward(x, x, weight, mean, rstd, False, None, True, False)
     assert y.shape == found[0].shape == x.shape
     assert not found[1].any()
-    y, mean, rstd = native.norm_rows_forward(x, weight, weight, 12, 1, 3, True, EPS)
+    y, mean, rstd, _ = native.norm_rows_forward(x, weight, weight, 12, 1, 3, True, EPS)
     found = native.norm_rows_backward(x, x, weight, mean, rstd, 12, 1, 3, True)
     assert y.shape == x.shape
     assert not found[1].any()

@@ -236,12 +236,15 @@ struct RowsInput {
 };
 
 py::tuple bind_rows_forward(py::handle array, py::handle weight, py::handle bias, int64_t length,
-                            int64_t groups, int64_t channels, bool center, double eps) {
+                            int64_t groups, int64_t channels, bool center, double eps,
+                            py::handle residual) {
   constexpr const char* op = "norm_rows";
-  const RowsInput in(array, length, groups, channels, center, op);
+  const bool adds = !residual.is_none();
+  const RowsInput in(array, length, groups, channels, center && !adds, op);
   const int64_t rows = in.shape.rows;
   const Optional w = vector_of(weight, channels, in.x, op, "weight");
   const Optional b = vector_of(bias, channels, in.x, op, "bias");
+  const Optional added = beside(residual, in.x, op, "residual"), sum = fresh_like(in.x, adds);
   py::object y = new_array_like(in.x), rstd = new_vector(in.x, rows);
   const Optional mean = center ? Optional{new_vector(in.x, rows)} : Optional{};
   dispatch_float(in.x.dtype, [&]<class T>() {
@@ -252,18 +255,22 @@ py::tuple bind_rows_forward(py::handle array, py::handle weight, py::handle bias
                                      .y = view_own(y).as<T>(),
                                      .mean = mean.as<T>(),
                                      .rstd = view_own(rstd).as<T>(),
-                                     .eps = eps};
+                                     .eps = eps,
+                                     .residual = added.as<T>(),
+                                     .sum = sum.as<T>()};
     GilRelease unlocked(in.cost_ns());
     norm_rows_forward(args);
   });
-  return py::make_tuple(in.laid_out(y), mean.held, std::move(rstd));
+  return py::make_tuple(in.laid_out(y), mean.held, std::move(rstd),
+                        adds ? in.laid_out(sum.held) : sum.held);
 }
 
 py::tuple bind_rows_backward(py::handle grad_array, py::handle array, py::handle weight,
                              py::handle mean, py::handle rstd, int64_t length, int64_t groups,
-                             int64_t channels, bool need_x) {
+                             int64_t channels, bool need_x, py::handle onto) {
   constexpr const char* op = "norm_rows_backward";
-  const RowsInput in(array, length, groups, channels, !mean.is_none(), op);
+  const bool in_planes = !mean.is_none() && onto.is_none();
+  const RowsInput in(array, length, groups, channels, in_planes, op);
   const int64_t rows = in.shape.rows;
   require(grad_array, op, "grad");
   require(rstd, op, "rstd");
@@ -271,7 +278,7 @@ py::tuple bind_rows_backward(py::handle grad_array, py::handle array, py::handle
   const Optional w = vector_of(weight, channels, in.x, op, "weight");
   const Optional m = vector_of(mean, rows, in.x, op, "mean");
   const Optional s = vector_of(rstd, rows, in.x, op, "rstd");
-  const Optional dx = fresh_like(in.x, need_x);
+  const Optional more = beside(onto, in.x, op, "onto"), dx = fresh_like(in.x, need_x);
   py::object dweight = new_vector(in.x, channels), dbias = new_vector(in.x, channels);
   dispatch_float(in.x.dtype, [&]<class T>() {
     const NormRowsBackward<T> args = {.shape = in.shape,
@@ -282,7 +289,8 @@ py::tuple bind_rows_backward(py::handle grad_array, py::handle array, py::handle
                                       .rstd = s.as<T>(),
                                       .dx = dx.as<T>(),
                                       .dweight = view_own(dweight).as<T>(),
-                                      .dbias = view_own(dbias).as<T>()};
+                                      .dbias = view_own(dbias).as<T>(),
+                                      .onto = more.as<T>()};
     GilRelease unlocked(in.cost_ns());
     norm_rows_backward(args);
   });
@@ -301,10 +309,10 @@ void bind_norm(py::module_& m) {
         py::arg("need_x"), py::arg("need_residual"));
   m.def("norm_rows_forward", &bind_rows_forward, py::arg("x"), py::arg("weight"), py::arg("bias"),
         py::arg("length"), py::arg("groups"), py::arg("channels"), py::arg("center"),
-        py::arg("eps"));
+        py::arg("eps"), py::arg("residual").none(true) = py::none());
   m.def("norm_rows_backward", &bind_rows_backward, py::arg("grad"), py::arg("x"), py::arg("weight"),
         py::arg("mean"), py::arg("rstd"), py::arg("length"), py::arg("groups"), py::arg("channels"),
-        py::arg("need_x"));
+        py::arg("need_x"), py::arg("onto").none(true) = py::none());
 }
 
 }  // namespace tilework

@@ -386,7 +386,10 @@ py::object bind_narrow(py::handle array) {
 
 }  // namespace
 
+void bind_gated(py::module_& m);
+
 void bind_pointwise(py::module_& m) {
+  bind_gated(m);
   py::dict unary_names;
   for (const OpName& n : kUnaryNames) unary_names[n.name] = n.saved;
   py::tuple binary_names(std::size(kBinaryNames));

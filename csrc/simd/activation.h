@@ -84,6 +84,39 @@ TW_INLINE Vec<T> sigmoid_gradient(Vec<T> grad, Vec<T> y) {
   return grad * y * (Vec<T>(T(1)) - y);
 }
 
+// A gate's activation and its slope, of one exponential.
+template <class T>
+struct Gate {
+  Vec<T> value, slope;
+};
+template <class T>
+TW_INLINE Gate<T> sigmoid_gate(Vec<T> x) {
+  const Sigmoids<T> s = sigmoids(x);
+  return {s.of_x, s.of_x * s.of_minus_x};
+}
+template <class T>
+TW_INLINE Gate<T> silu_gate(Vec<T> x) {
+  const Vec<T> low = above(x, T(-1e4)), z = within(x, T(1e4));
+  const Sigmoids<T> s = sigmoids(z);
+  return {low * s.of_x, s.of_x * fma(z, s.of_minus_x, Vec<T>(T(1)))};
+}
+template <class T>
+TW_INLINE Gate<T> gelu_gate(Vec<T> x) {
+  const Vec<T> low = above(x, T(-1e4)), z = within(x, T(1e4));
+  const Vec<T> half = T(0.5), inv_sqrt_2pi = T(0.39894228040143267794), half_x = low * half;
+  const Vec<T> e = erf(z * Vec<T>(T(0.70710678118654752440)));
+  const Vec<T> density = exp(z * z * -half) * inv_sqrt_2pi;
+  return {fma(half_x, e, half_x), fma(z, density, fma(half, e, half))};
+}
+template <class T>
+TW_INLINE Gate<T> gelu_tanh_gate(Vec<T> x) {
+  const Vec<T> linear = T(1.59576912160573071176), cubic = T(0.07135481627260025);
+  const Vec<T> low = above(x, T(-1e4)), z = within(x, T(1e4)), square = z * z;
+  const Sigmoids<T> s = sigmoids(z * fma(square, cubic, linear));
+  const Vec<T> slope = fma(square, cubic * Vec<T>(T(3)), linear);
+  return {low * s.of_x, s.of_x * fma(z * s.of_minus_x, slope, Vec<T>(T(1)))};
+}
+
 template <Activation act, class T>
 TW_INLINE Vec<T> activate(Vec<T> z) {
   if constexpr (act == Activation::relu) return relu(z);

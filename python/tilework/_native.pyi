@@ -202,6 +202,14 @@ def bias_activation_backward(
     grad: Array, saved: Array | None, activation: str
 ) -> tuple[Array, Array]: ...
 
+# An activation of the gate times the other operand; op is glu (a * sigmoid(b)), swiglu (silu(a) *
+# b), geglu or geglu_tanh. Of x and other, of one shape; or, where other is None, of the halves of x
+# along axis, whose gradient is one array. float32, float64 or bfloat16, which is rounded once.
+def gated_forward(op: str, x: Array, other: Array | None, axis: int) -> Array: ...
+def gated_backward(
+    op: str, grad: Array, x: Array, other: Array | None, axis: int
+) -> tuple[Array, Array | None]: ...
+
 # Element p (in dense memory order) is kept where its Philox word >= round(p_drop * 2**32), times 1
 # / (1 - p_drop).
 def dropout_forward(x: Array, p: float, seed: int, call: int) -> Array: ...
@@ -342,7 +350,8 @@ def batch_norm_backward(
 # Rows of `length` neighbours, in C order, each normalised by itself: layer, RMS (not centred; its
 # mean is None), group and instance norm. weight and bias have `channels` elements: `groups` rows
 # take the next channels / groups of them each, then they repeat. Of images (N, C, ...) that lie
-# channels last, groups are of channels all the same. Gives y, mean, rstd, y in x's layout.
+# channels last, groups are of channels all the same. Gives y, mean, rstd, y in x's layout. With a
+# residual of x's shape it is their sum that is normalised, the last result, None else.
 def norm_rows_forward(
     x: Array,
     weight: Array | None,
@@ -352,9 +361,10 @@ def norm_rows_forward(
     channels: int,
     center: bool,
     eps: float,
-) -> tuple[Array, Array | None, Array]: ...
+    residual: Array | None = None,
+) -> tuple[Array, Array | None, Array, Array | None]: ...
 
-# (dx, dweight, dbias); dx None where not asked for.
+# (dx, dweight, dbias); dx, added to `onto` where that is given, None where not asked for.
 def norm_rows_backward(
     grad: Array,
     x: Array,
@@ -365,6 +375,7 @@ def norm_rows_backward(
     groups: int,
     channels: int,
     need_x: bool,
+    onto: Array | None = None,
 ) -> tuple[Array | None, Array, Array]: ...
 
 # --- pool --- (x (N, C, H, W); results are channels-last in memory where x is, else in C order)

@@ -150,6 +150,8 @@ def _walk(
             _accumulate(_keeper(t), grad.copy())
         if op.plain:
             grads = op.backward(grad, inputs, saved)
+        elif op.onto is not None:
+            grads = _added(op, grad, inputs, saved, pending, owned)
         elif op is not WRITE:
             _place(t, grad, due, pending, owned, held, kept)
             if not retain:
@@ -194,6 +196,19 @@ def _walk(
             else:
                 pending[p] = add_arrays(pending[p], g)
                 owned.add(p)
+
+
+def _added(
+    op: Op, grad: Array, inputs: Inputs, saved: Any, pending: dict[Tensor, Any], owned: set[Tensor]
+) -> Sequence[Any]:
+    """The gradients of an op that adds its first to what that input has received already."""
+    p = inputs[0]
+    total = pending.get(p) if p._storage.version <= p._seq else None
+    if total is None:
+        return op.backward(grad, inputs, saved)
+    pending[p], *others = op.onto(grad, inputs, saved, total)  # type: ignore[misc]
+    owned.add(p)
+    return (None, *others)
 
 
 def _place(

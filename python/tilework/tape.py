@@ -127,9 +127,14 @@ class Op:
     `place(total, mine, grad, saved, input)`, of a view, adds `grad` to the part of the input's
     gradient that the view shows: to `total` itself if it is `mine` to write, to a copy else, to
     zeros if it is None. What the views of one tensor receive is so gathered in one array.
+
+    `onto(grad, inputs, saved, total)` is `backward` where the first input has received `total`
+    already: it adds that to the first gradient in its own pass.
     """
 
-    __slots__ = ("backward", "consumed", "differentiable", "name", "place", "plain", "rereads")
+    __slots__ = (
+        "backward", "consumed", "differentiable", "name", "onto", "place", "plain", "rereads",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -139,12 +144,14 @@ class Op:
         *,
         rereads: bool = False,
         place: Callable[[Any, bool, Array, Any, Tensor], Array] | None = None,
+        onto: Callable[[Array, Inputs, Any, Array], Sequence[Any]] | None = None,
     ) -> None:
         self.name = name
         self.differentiable = differentiable
         self.rereads = rereads
         self.place = place
-        self.plain = place is None  # False: the walk has a way of its own with it
+        self.onto = onto
+        self.plain = place is None and onto is None  # False: the walk has a way of its own with it
         self.consumed = (self, None, None, ())  # the node that a walk leaves behind
         if backward is None:
             if differentiable is None:

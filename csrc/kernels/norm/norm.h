@@ -71,6 +71,9 @@ struct NormRowsForward {
   const T *x, *weight, *bias;  // weight, bias: null where there is none
   T *y, *mean, *rstd;          // mean is null for RMS norm, which does not centre
   double eps;
+  // Where not null it is x + residual that is normalised, and a result too. Not with neighbours.
+  const T* residual = nullptr;
+  T* sum = nullptr;
 };
 template <class T>
 void norm_rows_forward(const NormRowsForward<T>& args);
@@ -81,6 +84,7 @@ struct NormRowsBackward {
   const T *grad, *x, *weight, *mean, *rstd;
   T* dx;  // null where not asked for
   T *dweight, *dbias;
+  const T* onto = nullptr;  // what dx is added to, where not null. Not with neighbours.
 };
 template <class T>
 void norm_rows_backward(const NormRowsBackward<T>& args);

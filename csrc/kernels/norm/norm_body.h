@@ -71,9 +71,11 @@ TW_INLINE void apply_run(const T* x, const T* residual, T* y, int64_t n, Mean me
   });
 }
 
+// `onto`, where not null, is added to dx.
 template <bool kCut, bool kStream, class T, class Mean, class Scale, class Offset, class Slope>
 TW_INLINE void gradient_run(const T* grad, const T* x, const T* y, T* dx, T* dresidual, int64_t n,
-                            Mean mean, Scale scale, Offset offset, Slope slope, int64_t ahead) {
+                            Mean mean, Scale scale, Offset offset, Slope slope, int64_t ahead,
+                            const T* onto = nullptr) {
   sweep<T>(n, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
     fetch_to_l2(grad + ahead + i);
     fetch_to_l2(x + ahead + i);
@@ -81,8 +83,8 @@ TW_INLINE void gradient_run(const T* grad, const T* x, const T* y, T* dx, T* dre
     if (kCut && dresidual) put<kStream>(lanes, dresidual + i, g);
     if (kCut && !dx) return;
     const Vec<T> away = lanes.load(x + i) - mean.at(i, lanes);
-    const Vec<T> v =
-        fma(g, scale.at(i, lanes), fma(-away, slope.at(i, lanes), -offset.at(i, lanes)));
+    Vec<T> v = fma(g, scale.at(i, lanes), fma(-away, slope.at(i, lanes), -offset.at(i, lanes)));
+    if (onto) v += lanes.load(onto + i);
     put<kStream>(lanes, dx + i, v);
   });
 }
@@ -130,6 +132,12 @@ void gradient(const T* grad, const T* x, const T* y, T* dx, T* dresidual, NormRu
 
 // --- rows ---
 
+template <class T>
+TW_INLINE void add_run(const T* a, const T* b, T* y, int64_t n) {
+  sweep<T>(n, [&](int64_t i, auto lanes)
+                  TW_INLINE_LAMBDA { lanes.store(y + i, lanes.load(a + i) + lanes.load(b + i)); });
+}
+
 template <bool kStream, class T>
 void rows_forward_as(const NormRowsForward<T>& a, int64_t first, int64_t rows) {
   const RowsShape& s = a.shape;
@@ -139,6 +147,10 @@ void rows_forward_as(const NormRowsForward<T>& a, int64_t first, int64_t rows) {
     const T *x = a.x + r * n, *weight = a.weight + r % s.groups * channels;
     const T* bias = a.bias + r % s.groups * channels;
     T* y = a.y + r * n;
+    if (a.residual) {  // read again while it lies in L1
+      add_run(x, a.residual + r * n, a.sum + r * n, n);
+      x = a.sum + r * n;
+    }
     NormMoments m{};
     if (a.mean)
       m = plane_moments(x, {1, n, n});
@@ -215,13 +227,15 @@ void rows_backward_as(const NormRowsBackward<T>& a, int64_t first, int64_t rows,
     const Same<T> centre(mean), offset(static_cast<T>(a.mean ? sums.grad * over : 0.0));
     const Same<T> slope(static_cast<T>(sums.moment * over * rstd * rstd));
     T* dx = a.dx + r * n;
+    const T* onto = a.onto ? a.onto + r * n : nullptr;
     if (span == 1) {
       gradient_run<false, kStream>(grad, x, x, dx, dx, n, centre, Scaled<T>{weight, Vec<T>(rstd)},
-                                   offset, slope, n);
+                                   offset, slope, n, onto);
     } else {
       for (int64_t c = 0, i = 0; c < channels; ++c, i += span)
         gradient_run<false, kStream>(grad + i, x + i, x, dx + i, dx, span, centre,
-                                     Same<T>(rstd * weight[c]), offset, slope, n);
+                                     Same<T>(rstd * weight[c]), offset, slope, n,
+                                     onto ? onto + i : onto);
     }
   }
   if constexpr (kStream) stream_fence();

@@ -143,6 +143,34 @@ int64_t rows_of_task(int64_t cols) {
   return std::clamp<int64_t>(kChunk<T> / std::max<int64_t>(cols, 1), 4, 512);
 }
 
+// --- Gates ---
+
+template <class S>
+const GatedTable<S>& gated_kernels() {
+  const PointwiseKernels& kernels = *g_variants.best().table;
+  if constexpr (std::is_same_v<S, float>)
+    return kernels.gated_f32;
+  else if constexpr (std::is_same_v<S, double>)
+    return kernels.gated_f64;
+  else
+    return kernels.gated_bf16;
+}
+
+// Calls run(at, dense, count) on rows and parts of rows: where a piece begins in the operands, and
+// in what is dense.
+template <class S, class Run>
+void for_each_piece(const GatedShape& s, Run run) {
+  const int64_t rows_a_task = std::max<int64_t>(1, kChunk<S> / std::max<int64_t>(1, s.cols));
+  const int64_t pieces = ceil_div(s.cols, kChunk<S>), groups = ceil_div(s.rows, rows_a_task);
+  const double cost_ns = 2 * kNsPerByte * sizeof(S) * static_cast<double>(s.rows * s.cols);
+  parallel_for(groups * pieces, cost_ns, [&](int64_t task) {
+    const int64_t first = task / pieces * rows_a_task, begin = task % pieces * kChunk<S>;
+    const int64_t count = std::min(kChunk<S>, s.cols - begin);
+    for (int64_t row = first; row < std::min(s.rows, first + rows_a_task); ++row)
+      run(row * s.stride + begin, row * s.cols + begin, count);
+  });
+}
+
 }  // namespace
 
 template <class T>
@@ -212,6 +240,25 @@ void bias_activation_backward(Activation act, int64_t rows, int64_t cols, const 
   std::memcpy(dbias, sums, static_cast<size_t>(cols) * sizeof(T));
 }
 
+template <class S>
+void gated_forward(GatedOp op, GatedShape shape, const S* a, const S* b, S* y) {
+  const auto kernel = gated_kernels<S>().forward[static_cast<int>(op)];
+  const bool stream = streams<S>({y}, shape.rows * shape.cols, shape.cols);
+  for_each_piece<S>(shape, [&](int64_t at, int64_t dense, int64_t n) {
+    kernel(a + at, b + at, y + dense, n, stream);
+  });
+}
+
+template <class S>
+void gated_backward(GatedOp op, GatedShape shape, const S* grad, const S* a, const S* b, S* da,
+                    S* db) {
+  const auto kernel = gated_kernels<S>().backward[static_cast<int>(op)];
+  const bool stream = streams<S>({da, db}, shape.rows * shape.cols, shape.cols);
+  for_each_piece<S>(shape, [&](int64_t at, int64_t dense, int64_t n) {
+    kernel(grad + dense, a + at, b + at, da + at, db + at, n, stream);
+  });
+}
+
 template <class T>
 void dropout(double p, uint64_t seed, uint64_t call, const T* x, T* y, int64_t n) {
   const uint64_t threshold = dropout_threshold(p);
@@ -251,6 +298,14 @@ void narrow(const float* x, bfloat16* y, int64_t n) {
   template void dropout(double, uint64_t, uint64_t, const T*, T*, int64_t);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)
+#undef TW_INSTANTIATE
+
+#define TW_INSTANTIATE(S)                                                   \
+  template void gated_forward(GatedOp, GatedShape, const S*, const S*, S*); \
+  template void gated_backward(GatedOp, GatedShape, const S*, const S*, const S*, S*, S*);
+TW_INSTANTIATE(float)
+TW_INSTANTIATE(double)
+TW_INSTANTIATE(bfloat16)
 #undef TW_INSTANTIATE
 
 }  // namespace tilework

@@ -25,6 +25,12 @@ enum class BinaryOp : int {
 #undef TW_BINARY
   count
 };
+enum class GatedOp : int {
+#define TW_GATED(name, activation, gate_first) name,
+#include "kernels/pointwise/pointwise_ops.inc"
+#undef TW_GATED
+  count
+};
 
 inline constexpr int kActivations = 7;
 
@@ -54,6 +60,19 @@ void bias_activation_forward(Activation act, int64_t rows, int64_t cols, const T
 template <class T>
 void bias_activation_backward(Activation act, int64_t rows, int64_t cols, const T* grad,
                               const T* saved, T* dz, T* dbias);
+
+// Rows of `cols` neighbours; of both operands, and of their gradients, a row begins `stride`
+// elements after the one before: twice cols where they are the halves of longer rows.
+struct GatedShape {
+  int64_t rows, cols, stride;
+};
+// y = act(gate) * value, dense: pointwise_ops.inc says which of a and b is the gate. S is float,
+// double or bfloat16, which is widened and rounded once.
+template <class S>
+void gated_forward(GatedOp op, GatedShape shape, const S* a, const S* b, S* y);
+template <class S>
+void gated_backward(GatedOp op, GatedShape shape, const S* grad, const S* a, const S* b, S* da,
+                    S* db);
 
 // Position i is kept where its Philox word reaches round(p * 2^32), and scaled by 1 / (1 - p); else
 // it is 0, NaN too. The gradient is the same call on the gradient.
@@ -88,9 +107,21 @@ struct PointwiseTable {
                   const T* x, T* y, int64_t n, bool stream);
 };
 
+// A row, or a part of one.
+template <class S>
+struct GatedTable {
+  void (*forward[static_cast<int>(GatedOp::count)])(const S* a, const S* b, S* y, int64_t n,
+                                                    bool stream);
+  void (*backward[static_cast<int>(GatedOp::count)])(const S* grad, const S* a, const S* b, S* da,
+                                                     S* db, int64_t n, bool stream);
+};
+
 struct PointwiseKernels {
   PointwiseTable<float> f32;
   PointwiseTable<double> f64;
+  GatedTable<float> gated_f32;
+  GatedTable<double> gated_f64;
+  GatedTable<bfloat16> gated_bf16;
   void (*widen)(const bfloat16* x, float* y, int64_t n, bool stream);
   void (*narrow)(const float* x, bfloat16* y, int64_t n, bool stream);
 };

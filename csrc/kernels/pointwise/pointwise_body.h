@@ -155,6 +155,48 @@ void convert(const From* x, To* y, int64_t n, bool stream) {
   end_output(stream);
 }
 
+// --- gates ---
+
+template <class S, class Act, bool kGateFirst>
+void gated_forward(const S* a, const S* b, S* y, int64_t n, bool stream) {
+  using T = Wide<S>;
+  sweep_out<T>(n, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+    const Vec<T> first = lanes.read(a + i), second = lanes.read(b + i);
+    lanes.write(y + i, Act::forward(kGateFirst ? first : second) * (kGateFirst ? second : first));
+  });
+  end_output(stream);
+}
+
+template <class S, auto gate, bool kGateFirst>
+void gated_backward(const S* grad, const S* a, const S* b, S* da, S* db, int64_t n, bool stream) {
+  using T = Wide<S>;
+  sweep_out<T>(n, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+    const Vec<T> g = lanes.read(grad + i), first = lanes.read(a + i), second = lanes.read(b + i);
+    const Gate<T> at = gate(kGateFirst ? first : second);
+    const Vec<T> d_value = g * at.value, d_gate = g * (kGateFirst ? second : first) * at.slope;
+    lanes.write(da + i, kGateFirst ? d_gate : d_value);
+    lanes.write(db + i, kGateFirst ? d_value : d_gate);
+  });
+  end_output(stream);
+}
+
+template <class S>
+inline constexpr GatedTable<S> kGated = {
+    .forward =
+        {
+#define TW_GATED(name, activation, gate_first) gated_forward<S, activation##_op, gate_first>,
+#include "kernels/pointwise/pointwise_ops.inc"
+#undef TW_GATED
+        },
+    .backward =
+        {
+#define TW_GATED(name, activation, gate_first) \
+  gated_backward<S, activation##_gate<Wide<S>>, gate_first>,
+#include "kernels/pointwise/pointwise_ops.inc"
+#undef TW_GATED
+        },
+};
+
 enum class Saved { none, input, output };
 
 template <class T>
@@ -192,8 +234,10 @@ inline constexpr PointwiseTable<T> kTable = {
 }  // namespace pointwise
 
 extern const PointwiseKernels pointwise_kernels;
-const PointwiseKernels pointwise_kernels = {pointwise::kTable<float>, pointwise::kTable<double>,
-                                            pointwise::convert<bfloat16, float>,
-                                            pointwise::convert<float, bfloat16>};
+const PointwiseKernels pointwise_kernels = {
+    pointwise::kTable<float>,           pointwise::kTable<double>,
+    pointwise::kGated<float>,           pointwise::kGated<double>,
+    pointwise::kGated<bfloat16>,        pointwise::convert<bfloat16, float>,
+    pointwise::convert<float, bfloat16>};
 
 }  // namespace tilework::TW_ISA

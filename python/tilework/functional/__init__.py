@@ -54,6 +54,7 @@ from tilework.functional.creation import (
     zeros_like,
 )
 from tilework.functional.embedding import embedding, embedding_bag
+from tilework.functional.gated import geglu, glu, swiglu
 from tilework.functional.gemm import (
     bmm,
     linear,
@@ -267,8 +268,10 @@ __all__ = [
     "full_like",
     "gather",
     "ge",
+    "geglu",
     "gelu",
     "get_rng_state",
+    "glu",
     "group_norm",
     "gt",
     "huber_loss",
@@ -368,6 +371,7 @@ __all__ = [
     "std",
     "sub",
     "sum",
+    "swiglu",
     "t",
     "take",
     "take_along_dim",

@@ -14,7 +14,7 @@ from tilework.errors import error, word
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand, sizes
 from tilework.functional.inplace import check_writable, written
-from tilework.functional.pointwise import zero_where
+from tilework.functional.pointwise import recorded_sum, zero_where
 from tilework.storage import Storage
 from tilework.tensor import Tensor, fresh
 
@@ -224,12 +224,13 @@ def _widened(x: Optional) -> Optional:
 # --- rows ---
 
 
-def _rows_backward(grad: Any, inputs: Inputs, saved: Any) -> Sequence[Any]:
+def _rows_backward(grad: Any, inputs: Inputs, saved: Any, onto: Any = None) -> Sequence[Any]:
     x, weight, bias = inputs
     mean, rstd, length, groups, channels, _ = saved
     dx, dweight, dbias = ops.norm_rows_backward(
-        grad, x._array, _array(weight), mean, rstd, length, groups, channels, x._requires_grad
-    )
+        grad, x._array, _array(weight), mean, rstd, length, groups, channels, x._requires_grad,
+        onto,
+    )  # fmt: skip
     return (
         dx,
         dweight.reshape(weight.shape) if _wants(weight) else None,
@@ -274,25 +275,30 @@ def _parameter_shape(inputs: Inputs) -> tuple[int, ...]:
     return next((t.shape for t in (weight, bias) if t is not None), ())
 
 
-_LAYER_NORM = Op("layer_norm", _rows_backward, _trailing_recorded)
-_RMS_NORM = Op("rms_norm", _rows_backward, _rms_recorded)
+# A residual's gradient mostly waits at what these normalise: they add theirs to it on the way.
+_LAYER_NORM = Op("layer_norm", _rows_backward, _trailing_recorded, onto=_rows_backward)
+_RMS_NORM = Op("rms_norm", _rows_backward, _rms_recorded, onto=_rows_backward)
 _GROUP_NORM = Op("group_norm", _rows_backward, _channels_recorded)
 _INSTANCE_NORM = Op("instance_norm", _rows_backward, _channels_recorded)
 
 
 def _norm_rows(
     op: Op, x: Tensor, weight: Optional, bias: Optional, length: int, groups: int, channels: int,
-    eps: float,
-) -> tuple[Tensor, Any, Any]:  # fmt: skip
-    """The rows normalised, their means and reciprocal deviations; of float32 or float64."""
-    array, mean, rstd = ops.norm_rows_forward(
-        x._array, _array(weight), _array(bias), length, groups, channels, op is not _RMS_NORM, eps
-    )
-    y = fresh(array)
+    eps: float, residual: Optional = None,
+) -> tuple[Tensor, Any, Any, Optional]:  # fmt: skip
+    """The rows normalised, their means and reciprocal deviations, and their sum with a residual,
+    where there is one; of float32 or float64."""
+    array, mean, rstd, total = ops.norm_rows_forward(
+        x._array, _array(weight), _array(bias), length, groups, channels, op is not _RMS_NORM, eps,
+        _array(residual),
+    )  # fmt: skip
+    y, summed = fresh(array), None
+    if residual is not None:
+        x = summed = recorded_sum(total, x, residual)
     if mode.enabled and (x._requires_grad or _wants(weight) or _wants(bias)):
         saved = (mean, rstd, length, groups, channels, eps)
         record(y, op, (x, weight, bias), saved, _reads(x, weight))
-    return y, mean, rstd
+    return y, mean, rstd, summed
 
 
 def _rows_of_any(
@@ -301,8 +307,8 @@ def _rows_of_any(
 ) -> tuple[Tensor, Any, Any]:  # fmt: skip
     """_norm_rows; bfloat16 in float32, rounded once."""
     if x.dtype is not dtypes.bfloat16:
-        return _norm_rows(op, x, weight, bias, length, groups, channels, eps)
-    y, mean, rstd = _norm_rows(
+        return _norm_rows(op, x, weight, bias, length, groups, channels, eps)[:3]
+    y, mean, rstd, _ = _norm_rows(
         op, cast(x, dtypes.float32), _widened(weight), _widened(bias), length, groups, channels, eps
     )
     return cast(y, dtypes.bfloat16), mean, rstd
@@ -310,9 +316,10 @@ def _rows_of_any(
 
 def _trailing(
     op: Op, input: Tensor, normalized_shape: Any, weight: Optional,
-    bias: Optional, eps: float,
-) -> Tensor:  # fmt: skip
-    """Rows over the trailing axes, a weight to each element of a row."""
+    bias: Optional, eps: float, residual: Optional,
+) -> Any:  # fmt: skip
+    """Rows over the trailing axes, a weight to each element of a row; with a residual, the norm of
+    the sum and the sum."""
     x = operand(input, op.name)
     need_float(op.name, x)
     shape = sizes(op.name, (normalized_shape,))
@@ -324,7 +331,14 @@ def _trailing(
     _check_parameter(op.name, "weight", weight, x, shape)
     _check_parameter(op.name, "bias", bias, x, shape)
     length = math.prod(shape)
-    return _rows_of_any(op, x, weight, bias, length, 1, length, eps)[0]
+    if residual is None:
+        return _rows_of_any(op, x, weight, bias, length, 1, length, eps)[0]
+    _check_parameter(op.name, "residual", residual, x, x.shape)
+    if x.dtype is dtypes.bfloat16:
+        both: Tensor = cast(x + residual, dtypes.bfloat16)
+        return _rows_of_any(op, both, weight, bias, length, 1, length, eps)[0], both
+    y, _, _, summed = _norm_rows(op, x, weight, bias, length, 1, length, eps, residual)
+    return y, summed
 
 
 def layer_norm(
@@ -333,18 +347,24 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
-) -> Tensor:
+    *,
+    residual: Tensor | None = None,
+) -> Any:
     """(x - mean) / sqrt(var + eps) over the trailing axes, times `weight` plus `bias`.
 
     input (..., *normalized_shape), weight and bias of normalized_shape, one float dtype (TypeError;
-    float32 parameters go with bfloat16 too). ValueError where shapes disagree. Ba, Kiros and
-    Hinton, "Layer normalization", 2016.
+    float32 parameters go with bfloat16 too). With a `residual` of the input's shape it is input +
+    residual that is normalised, in the same pass, and the result is (norm, sum), as a transformer's
+    layer wants them. ValueError where shapes disagree. Ba, Kiros and Hinton, "Layer normalization",
+    2016.
 
     >>> F.layer_norm(tw.tensor([[1.0, 3.0], [5.0, 5.0]]), (2,))
     tensor([[-1.,  1.],
             [ 0.,  0.]])
+    >>> F.layer_norm(tw.tensor([1.0, 3.0]), (2,), residual=tw.tensor([4.0, 4.0]))
+    (tensor([-1.,  1.]), tensor([5., 7.]))
     """
-    return _trailing(_LAYER_NORM, input, normalized_shape, weight, bias, eps)
+    return _trailing(_LAYER_NORM, input, normalized_shape, weight, bias, eps, residual)
 
 
 def rms_norm(
@@ -352,11 +372,14 @@ def rms_norm(
     normalized_shape: Any,
     weight: Tensor | None = None,
     eps: float | None = None,
-) -> Tensor:
+    *,
+    residual: Tensor | None = None,
+) -> Any:
     """x / sqrt(mean(x^2) + eps) over the trailing axes, times `weight`.
 
     input (..., *normalized_shape), weight of normalized_shape; `eps` is the dtype's where it is
-    None. Errors as layer_norm's. Zhang and Sennrich, "Root mean square layer normalization", 2019.
+    None. `residual` and errors as layer_norm's. Zhang and Sennrich, "Root mean square layer
+    normalization", 2019.
 
     >>> F.rms_norm(tw.tensor([3.0, -3.0]), (2,))
     tensor([ 1., -1.])
@@ -364,7 +387,7 @@ def rms_norm(
     if eps is None:
         dtype = operand(input, "rms_norm").dtype
         eps = float(dtypes.finfo(dtypes.float64 if dtype is dtypes.float64 else dtypes.float32).eps)
-    return _trailing(_RMS_NORM, input, normalized_shape, weight, None, eps)
+    return _trailing(_RMS_NORM, input, normalized_shape, weight, None, eps, residual)
 
 
 def _need_channels(op: str, x: Tensor, groups: int) -> int:

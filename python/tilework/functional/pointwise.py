@@ -274,6 +274,16 @@ def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
     return out
 
 
+def recorded_sum(array: Array, a: Tensor, b: Tensor) -> Tensor:
+    """`a + b`, which another op has computed on its way: `array`, on the tape as a sum."""
+    y = fresh(array)
+    if a._storage.layout or b._storage.layout:
+        y._keep_order(a, b)
+    if mode.enabled and (a._requires_grad or b._requires_grad):
+        record(y, _ADD, (a, b))
+    return y
+
+
 def _with_power(number: Any, out: Tensor, exponent: Any, reads: tuple[Any, ...]) -> tuple[Any, Any]:
     """What pow saves and reads: its result too, where the exponent's gradient is wanted."""
     if isinstance(exponent, Tensor) and exponent._requires_grad:

@@ -71,7 +71,7 @@ _EXACT: dict[str, Callable[[Any], Any]] = {
 
 def _not_float32(op: UnaryOp, x: Tensor) -> Tensor:
     if x.dtype is dtypes.bfloat16:
-        result: Tensor = in_float32(_unary_of(op), x)
+        result: Tensor = in_float32(function_of(op), x)
         return result
     if op.name in ("relu", "abs", "neg", "square"):
         if x.dtype is dtypes.bool and op is not SQUARE:
@@ -80,7 +80,7 @@ def _not_float32(op: UnaryOp, x: Tensor) -> Tensor:
     return _unary(op, cast(x, dtypes.float32))
 
 
-def _unary_of(op: UnaryOp) -> Callable[[Tensor], Tensor]:
+def function_of(op: UnaryOp) -> Callable[[Tensor], Tensor]:
     return lambda x: _unary(op, x)
 
 
@@ -242,7 +242,7 @@ def _over(op: UnaryOp, x: Any) -> Tensor:
     """The function written over its operand."""
     from tilework.functional.inplace import write_over  # which stands on this module
 
-    return write_over(op.name, operand(x, op.name), _unary_of(op))
+    return write_over(op.name, operand(x, op.name), function_of(op))
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:

@@ -8,27 +8,37 @@ from tilework import functional as F
 from tilework.tensor import Tensor
 
 
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
+def _geglu_tanh(gate: Tensor, x: Tensor) -> Tensor:
+    return F.geglu(gate, x, approximate="tanh")
 
 
-def _gelu(x: Tensor) -> Tensor:
-    return F.gelu(x)
+def _geglu(gate: Tensor, x: Tensor) -> Tensor:
+    return F.geglu(gate, x)
 
 
-def _relu(x: Tensor) -> Tensor:
-    return F.relu(x)
+def _swiglu(gate: Tensor, x: Tensor) -> Tensor:
+    return F.swiglu(gate, x)
 
 
-def _silu(x: Tensor) -> Tensor:
-    return F.silu(x)
+def _reglu(gate: Tensor, x: Tensor) -> Tensor:
+    return F.relu(gate) * x
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": _gelu,
-    "gelu_new": _gelu_tanh,
-    "gelu_pytorch_tanh": _gelu_tanh,
-    "relu": _relu,
-    "silu": _silu,
-    "swish": _silu,
+# What `activation=` of a linear map calls them.
+FUSED: dict[str, str] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+# The activation of the first times the second.
+GATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "gelu": _geglu,
+    "gelu_new": _geglu_tanh,
+    "gelu_pytorch_tanh": _geglu_tanh,
+    "relu": _reglu,
+    "silu": _swiglu,
+    "swish": _swiglu,
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tilework import functional as F
 from tilework import nn
-from tilework.models.activations import ACTIVATIONS
+from tilework.models.activations import FUSED
 from tilework.models.config import Config, check_ids, check_length
 from tilework.tensor import Tensor
 
@@ -37,7 +37,7 @@ class BertConfig(Config):
     def check(self) -> None:
         """ValueError where the heads do not fit, or the model is another one."""
         self.divides("num_attention_heads", "hidden_size")
-        self.only("hidden_act", *ACTIVATIONS)
+        self.only("hidden_act", *FUSED)
         self.only("position_embedding_type", "absolute")
         self.only("is_decoder", False)
 
@@ -89,7 +89,8 @@ class _Output(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor, before: Tensor) -> Tensor:
-        result: Tensor = self.LayerNorm(self.dropout(self.dense(x)) + before)
+        result: Tensor
+        result, _ = self.LayerNorm(self.dropout(self.dense(x)), residual=before)
         return result
 
 
@@ -110,10 +111,11 @@ class _Intermediate(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.act = ACTIVATIONS[config.hidden_act]
+        self.activation = FUSED[config.hidden_act]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.dense(x))
+        result: Tensor = self.dense(x, activation=self.activation)
+        return result
 
 
 class _Layer(nn.Module):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tilework import functional as F
 from tilework import nn
-from tilework.models.activations import ACTIVATIONS
+from tilework.models.activations import FUSED
 from tilework.models.cache import KeyValueCache, KeyValues, visible
 from tilework.models.config import Config, check_ids, check_length
 from tilework.tensor import Tensor
@@ -40,7 +40,7 @@ class GPT2Config(Config):
     def check(self) -> None:
         """ValueError where the heads do not fit, or the model is another one."""
         self.divides("n_head", "n_embd")
-        self.only("activation_function", *ACTIVATIONS)
+        self.only("activation_function", *FUSED)
         self.only("scale_attn_by_inverse_layer_idx", False)
         self.only("add_cross_attention", False)
 
@@ -53,8 +53,8 @@ class _Conv1D(nn.Module):
         self.weight = nn.Parameter(F.empty(inputs, outputs))
         self.bias = nn.Parameter(F.zeros(outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.t(), self.bias)
+    def forward(self, x: Tensor, activation: str = "none") -> Tensor:
+        return F.linear(x, self.weight.t(), self.bias, activation=activation)
 
 
 class _Attention(nn.Module):
@@ -88,11 +88,11 @@ class _MLP(nn.Module):
         inner = config.n_inner or 4 * config.n_embd
         self.c_fc = _Conv1D(inner, config.n_embd)
         self.c_proj = _Conv1D(config.n_embd, inner)
-        self.act = ACTIVATIONS[config.activation_function]
+        self.activation = FUSED[config.activation_function]
         self.dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.dropout(self.c_proj(self.act(self.c_fc(x))))
+        result: Tensor = self.dropout(self.c_proj(self.c_fc(x, self.activation)))
         return result
 
 
@@ -105,8 +105,9 @@ class _Block(nn.Module):
         self.mlp = _MLP(config)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValues | None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), mask, cache)
-        y: Tensor = self.mlp(self.ln_2(x))
+        y: Tensor
+        y, x = self.ln_2(self.attn(self.ln_1(x), mask, cache), residual=x)
+        y = self.mlp(y)
         return x + y
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tilework import functional as F
 from tilework import nn
-from tilework.models.activations import ACTIVATIONS
+from tilework.models.activations import GATES
 from tilework.models.cache import KeyValueCache, KeyValues, visible
 from tilework.models.config import Config, check_ids, check_length
 from tilework.tensor import Tensor
@@ -61,7 +61,7 @@ class LlamaConfig(Config):
             self.divides("num_attention_heads", "hidden_size")
         if self.num_key_value_heads is not None:
             self.divides("num_key_value_heads", "num_attention_heads")
-        self.only("hidden_act", *ACTIVATIONS)
+        self.only("hidden_act", *GATES)
         self.only("sliding_window", None)
         if self.rope_type not in ("default", "linear", "llama3"):
             self.only("rope_parameters", "rope_type of default, linear or llama3")
@@ -146,10 +146,10 @@ class _MLP(nn.Module):
         self.gate_proj = nn.Linear(narrow, wide, bias)
         self.up_proj = nn.Linear(narrow, wide, bias)
         self.down_proj = nn.Linear(wide, narrow, bias)
-        self.act = ACTIVATIONS[config.hidden_act]
+        self.gate = GATES[config.hidden_act]
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+        result: Tensor = self.down_proj(self.gate(self.gate_proj(x), self.up_proj(x)))
         return result
 
 
@@ -164,8 +164,9 @@ class _Layer(nn.Module):
     def forward(
         self, x: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None, cache: KeyValues | None
     ) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), turns, mask, cache)
-        y: Tensor = self.mlp(self.post_attention_layernorm(x))
+        y: Tensor = self.self_attn(self.input_layernorm(x), turns, mask, cache)
+        y, x = self.post_attention_layernorm(y, residual=x)
+        y = self.mlp(y)
         return x + y
 
 

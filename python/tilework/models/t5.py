@@ -10,7 +10,7 @@ import numpy as np
 
 from tilework import functional as F
 from tilework import nn
-from tilework.models.activations import ACTIVATIONS
+from tilework.models.activations import FUSED, GATES
 from tilework.models.cache import KeyValueCache, KeyValues
 from tilework.models.config import Config, check_ids
 from tilework.tensor import Tensor
@@ -46,7 +46,7 @@ class T5Config(Config):
 
     def check(self) -> None:
         """ValueError where the model is another one."""
-        self.only("feed_forward_proj", *ACTIVATIONS, *(f"gated-{name}" for name in ACTIVATIONS))
+        self.only("feed_forward_proj", *FUSED, *(f"gated-{name}" for name in GATES))
 
     @property
     def scaled(self) -> bool:
@@ -157,7 +157,8 @@ class _CrossLayer(nn.Module):
 class _Dense(nn.Module):
     def __init__(self, config: T5Config) -> None:
         super().__init__()
-        self.gated, self.act = config.gated, ACTIVATIONS[config.activation]
+        self.gated, self.activation = config.gated, FUSED[config.activation]
+        self.gate = GATES[config.activation]
         if config.gated:
             self.wi_0 = nn.Linear(config.d_model, config.d_ff, bias=False)
             self.wi_1 = nn.Linear(config.d_model, config.d_ff, bias=False)
@@ -167,7 +168,10 @@ class _Dense(nn.Module):
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.act(self.wi_0(x)) * self.wi_1(x) if self.gated else self.act(self.wi(x))
+        if self.gated:
+            hidden = self.gate(self.wi_0(x), self.wi_1(x))
+        else:
+            hidden = self.wi(x, activation=self.activation)
         result: Tensor = self.wo(self.dropout(hidden))
         return result
 

@@ -8,7 +8,7 @@ from typing import Any
 from tilework import functional as F
 from tilework import nn
 from tilework.errors import error
-from tilework.models.activations import ACTIVATIONS
+from tilework.models.activations import FUSED
 from tilework.models.config import Config
 from tilework.tensor import Tensor
 
@@ -47,7 +47,7 @@ class ViTConfig(Config):
         """ValueError where heads or patches do not fit."""
         self.divides("num_attention_heads", "hidden_size")
         self.divides("patch_size", "image_size")
-        self.only("hidden_act", *ACTIVATIONS)
+        self.only("hidden_act", *FUSED)
 
 
 class _Patches(nn.Module):
@@ -103,8 +103,8 @@ class _Dense(nn.Module):
         super().__init__()
         self.dense = nn.Linear(inputs, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.dense(x)
+    def forward(self, x: Tensor, activation: str = "none") -> Tensor:
+        result: Tensor = self.dense(x, activation=activation)
         return result
 
 
@@ -128,12 +128,13 @@ class _Layer(nn.Module):
         self.output = _Dense(config.intermediate_size, width)
         self.layernorm_before = nn.LayerNorm(width, config.layer_norm_eps)
         self.layernorm_after = nn.LayerNorm(width, config.layer_norm_eps)
-        self.act = ACTIVATIONS[config.hidden_act]
+        self.activation = FUSED[config.hidden_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.layernorm_before(x)))
-        y = self.output(self.act(self.intermediate(self.layernorm_after(x))))
+        y = self.dropout(self.attention(self.layernorm_before(x)))
+        y, x = self.layernorm_after(y, residual=x)
+        y = self.output(self.intermediate(y, self.activation))
         result: Tensor = x + self.dropout(y)
         return result
 

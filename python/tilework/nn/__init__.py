@@ -2,7 +2,18 @@
 
 from tilework import functional
 from tilework.nn import init, utils
-from tilework.nn.activation import GELU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from tilework.nn.activation import (
+    GEGLU,
+    GELU,
+    GLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    SwiGLU,
+    Tanh,
+)
 from tilework.nn.attention import MultiheadAttention
 from tilework.nn.containers import ModuleDict, ModuleList, Sequential
 from tilework.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
@@ -62,7 +73,9 @@ from tilework.nn.unfold import Fold, Unfold
 from tilework.nn.upsample import PixelShuffle, PixelUnshuffle, Upsample
 
 __all__ = [
+    "GEGLU",
     "GELU",
+    "GLU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveMaxPool1d",
@@ -118,6 +131,7 @@ __all__ = [
     "Sigmoid",
     "SmoothL1Loss",
     "Softmax",
+    "SwiGLU",
     "Tanh",
     "Transformer",
     "TransformerDecoder",

@@ -114,6 +114,61 @@ class Sigmoid(Activation):
         return F.sigmoid(input)
 
 
+class GLU(Module):
+    """F.glu: the first half along `dim` times the sigmoid of the second.
+
+    >>> nn.GLU()(tw.ones(3, 8)).shape
+    (3, 4)
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """F.glu(input, dim), half as long along dim."""
+        return F.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        """The axis."""
+        return f"dim={self.dim}"
+
+
+class SwiGLU(GLU):
+    """F.swiglu of the halves along `dim`: silu of the first times the second.
+
+    >>> nn.Sequential(nn.Linear(6, 16), nn.SwiGLU(), nn.Linear(8, 6))(tw.ones(3, 6)).shape
+    (3, 6)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """F.swiglu(input, dim=dim), half as long along dim."""
+        return F.swiglu(input, dim=self.dim)
+
+
+class GEGLU(GLU):
+    """F.geglu of the halves along `dim`: gelu of the first times the second.
+
+    `approximate` is "none" or "tanh" (else ValueError).
+
+    >>> nn.GEGLU(approximate="tanh")(tw.ones(3, 8)).shape
+    (3, 4)
+    """
+
+    def __init__(self, dim: int = -1, *, approximate: str = "none") -> None:
+        super().__init__(dim)
+        F.geglu(F.zeros(2), approximate=approximate)  # checks the word
+        self.approximate = approximate
+
+    def forward(self, input: Tensor) -> Tensor:
+        """F.geglu(input, dim=dim, approximate=approximate), half as long along dim."""
+        return F.geglu(input, dim=self.dim, approximate=self.approximate)
+
+    def extra_repr(self) -> str:
+        """The axis and the formula."""
+        return f"dim={self.dim}, approximate={self.approximate!r}"
+
+
 class Softmax(Module):
     """Softmax along `dim`.
 

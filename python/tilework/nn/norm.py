@@ -218,7 +218,7 @@ def _shape(normalized_shape: Sequence[int] | int) -> tuple[int, ...]:
 class LayerNorm(Module):
     """Layer norm over the trailing axes, whose sizes are `normalized_shape`.
 
-    Errors: those of F.layer_norm.
+    forward() can normalise the sum with a residual in the same pass. Errors: those of F.layer_norm.
 
     >>> nn.LayerNorm(8)(tw.randn(2, 5, 8)).shape
     (2, 5, 8)
@@ -248,9 +248,12 @@ class LayerNorm(Module):
         """Weight one, bias zero."""
         _reset_affine(self)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(..., *normalized_shape) to the same shape."""
-        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+    def forward(self, input: Tensor, *, residual: Tensor | None = None) -> Any:
+        """(..., *normalized_shape) to the same shape; with a residual (norm, sum) of input +
+        residual."""
+        return F.layer_norm(
+            input, self.normalized_shape, self.weight, self.bias, self.eps, residual=residual
+        )
 
     def extra_repr(self) -> str:
         """The settings, as PyTorch prints them."""
@@ -263,7 +266,7 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """RMS norm over the trailing axes, whose sizes are `normalized_shape`.
 
-    Errors: those of F.rms_norm.
+    forward() can normalise the sum with a residual in the same pass. Errors: those of F.rms_norm.
 
     >>> nn.RMSNorm(8)(tw.randn(2, 5, 8)).shape
     (2, 5, 8)
@@ -291,9 +294,10 @@ class RMSNorm(Module):
         if self.weight is not None:
             init.ones_(self.weight)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(..., *normalized_shape) to the same shape."""
-        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+    def forward(self, input: Tensor, *, residual: Tensor | None = None) -> Any:
+        """(..., *normalized_shape) to the same shape; with a residual (norm, sum) of input +
+        residual."""
+        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps, residual=residual)
 
     def extra_repr(self) -> str:
         """The settings, as PyTorch prints them."""

@@ -75,8 +75,11 @@ class _Layer(Module):
     def _around(self, i: int, x: Tensor, block: Callable[[Tensor], Tensor]) -> Tensor:
         """x and what block i makes of it, normalised before or after."""
         norm, dropout = getattr(self, f"norm{i}"), getattr(self, f"dropout{i}")
+        y: Tensor
         if self.norm_first:
-            y: Tensor = x + dropout(block(norm(x)))
+            y = x + dropout(block(norm(x)))
+        elif isinstance(norm, LayerNorm):
+            y, _ = norm(dropout(block(x)), residual=x)
         else:
             y = norm(x + dropout(block(x)))
         return y

@@ -152,6 +152,9 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "gather": ((X, 1, i(4, 3, 2)), {}),
     "gelu": ((X,), {"approximate": "tanh"}),
     "get_rng_state": ((), {}),
+    "geglu": ((X, X, 1), {"approximate": "tanh"}),
+    "glu": ((X, 1), {}),
+    "swiglu": ((X, X, 1), {}),
     "group_norm": ((IMAGE, 2), {"weight": f(4), "bias": f(4), "eps": 1e-3}),
     "huber_loss": ((X, X), {**LOSS, "delta": 0.5}),
     "index_add": ((X, 1, i(4, 2), f(3, 2)), {"alpha": 2}),
@@ -168,7 +171,7 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
                                  "momentum": 0.2, "eps": 1e-3}),
     "interpolate": ((IMAGE, (3, 4)), {"scale_factor": None, "mode": "nearest",
                                "align_corners": None}),
-    "layer_norm": ((X, (4,)), {"weight": f(4), "bias": f(4), "eps": 1e-3}),
+    "layer_norm": ((X, (4,)), {"weight": f(4), "bias": f(4), "eps": 1e-3, "residual": X}),
     "linear": ((X, f(5, 4), f(5)), {"activation": "relu", "residual": f(3, 5)}),
     "linspace": ((0.0, 1.0, 5), FILLED),
     "logsumexp": ((X, 1), {"keepdim": True}),
@@ -194,7 +197,7 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "random_seed": ((), {}),
     "randperm": ((5,), {"dtype": tw.int32, "device": "cpu"}),
     "reshape": ((X, 2, 6), {}),
-    "rms_norm": ((X, (4,)), {"weight": f(4), "eps": 1e-3}),
+    "rms_norm": ((X, (4,)), {"weight": f(4), "eps": 1e-3, "residual": X}),
     "rotary_embedding": ((f(2, 3, 4), f(3, 2), f(3, 2)),
                          {"position_ids": i(3, 3), "interleaved": True}),
     "scaled_dot_product_attention": (
@@ -321,7 +324,8 @@ _L: dict[str, tuple[tuple[Any, ...], int, dict[str, Any]]] = {
     **_LOSSES,
     **{name: ((X,), 1, {}) for name in ("Identity", "Sigmoid", "Tanh")},
     **{name: ((X,), 1, {"inplace": True}) for name in ("ReLU", "SiLU")},
-    **{name: ((X, 1), 1, {}) for name in ("LogSoftmax", "Softmax")},
+    **{name: ((X, 1), 1, {}) for name in ("LogSoftmax", "Softmax", "GLU", "SwiGLU")},
+    "GEGLU": ((X, 1), 1, {"approximate": "tanh"}),
     **{f"{kind}Pad1d": ((LINE, _PADS1), 1, {})
        for kind in ("Circular", "Reflection", "Replication", "Zero")},
     **{f"{kind}Pad2d": ((IMAGE, _PADS2), 1, {})

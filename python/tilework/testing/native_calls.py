@@ -13,6 +13,12 @@ import numpy as np
 
 from tilework.functional import windows
 from tilework.testing.call_parts import Generator, Given, Maker, Packed
+from tilework.testing.native_norms import (
+    batch_norm,
+    batch_norm_backward,
+    norm_rows,
+    norm_rows_backward,
+)
 
 Arguments = dict[str, Any]
 
@@ -197,6 +203,20 @@ def _bias_activation_backward(rng: Generator) -> Arguments:
     return {"grad": make.array(*shape), "saved": saved, "activation": activation}
 
 
+def _gated(rng: Generator, backward: bool) -> Arguments:
+    make = products(rng)
+    shape, halves = (2 * make.size(), make.size()), make.flag()
+    half = (shape[0] // 2, shape[1])
+    grad = {"grad": make.array(*(half if halves else shape))} if backward else {}
+    return {
+        "op": make.one_of("glu", "swiglu", "geglu", "geglu_tanh"),
+        **grad,
+        "x": make.array(*shape),
+        "other": None if halves else make.array(*shape),
+        "axis": 0,
+    }
+
+
 def _dropout(rng: Generator, of: str) -> Arguments:
     make = Maker(rng)
     return {of: make.array(*_shape(make)), "p": 0.25, "seed": 5, "call": make.size()}
@@ -308,84 +328,6 @@ def _varlen(rng: Generator, backward: bool = False) -> Arguments:
         "slopes": make.maybe(wide.array(heads)),
         "left": make.one_of(far, 3),
         "right": make.one_of(far, 0),
-    }
-
-
-# --- norms ---
-
-
-def _images(make: Maker) -> tuple[int, ...]:
-    return (make.one_of(0, make.size(), make.size()), make.size(), *make.one_of((), (3,), (4, 5)))
-
-
-def _batch_norm(rng: Generator) -> Arguments:
-    make = Maker(rng)
-    shape = _images(make)
-    channels = shape[1]
-    training = make.flag()
-    running = (make.array(channels, written=True), make.positive(channels, written=True))
-    if training:
-        running = make.one_of(running, (None, None))
-    return {
-        "x": make.array(*shape),
-        "weight": make.maybe(make.array(channels)),
-        "bias": make.maybe(make.array(channels)),
-        "running_mean": running[0],
-        "running_var": running[1],
-        "training": training,
-        "momentum": 0.1,
-        "eps": 1e-5,
-        "activation": make.one_of("none", "relu"),
-        "residual": make.maybe(make.array(*shape)),
-    }
-
-
-def _batch_norm_backward(rng: Generator) -> Arguments:
-    make = Maker(rng)
-    shape = _images(make)
-    channels = shape[1]
-    return {
-        "grad": make.array(*shape),
-        "x": make.array(*shape),
-        "weight": make.maybe(make.array(channels)),
-        "mean": make.array(channels),
-        "rstd": make.positive(channels),
-        "training": make.flag(),
-        "output": make.maybe(make.array(*shape)),
-        "need_x": make.flag(),
-        "need_residual": make.flag(),
-    }
-
-
-def _rows(make: Maker) -> tuple[tuple[int, ...], int, Arguments]:
-    """The shape, how many rows, and the numbers that say so."""
-    n, c, rest = make.size(), 2 * make.size(4), make.one_of(1, 6)
-    shape = (n, c, rest)
-    if make.flag():  # layer norm over the last two axes
-        return shape, n, {"length": c * rest, "groups": 1, "channels": c * rest}
-    return shape, 2 * n, {"length": c * rest // 2, "groups": 2, "channels": c}
-
-
-def _norm_rows(rng: Generator) -> Arguments:
-    make = Maker(rng)
-    shape, _, numbers = _rows(make)
-    channels = numbers["channels"]
-    weight, bias = make.maybe(make.array(channels)), make.maybe(make.array(channels))
-    given = {"x": make.array(*shape), "weight": weight, "bias": bias}
-    return {**given, **numbers, "center": make.flag(), "eps": 1e-5}
-
-
-def _norm_rows_backward(rng: Generator) -> Arguments:
-    make = Maker(rng)
-    shape, rows, numbers = _rows(make)
-    return {
-        "grad": make.array(*shape),
-        "x": make.array(*shape),
-        "weight": make.maybe(make.array(numbers["channels"])),
-        "mean": make.maybe(make.array(rows)),
-        "rstd": make.positive(rows),
-        **numbers,
-        "need_x": make.flag(),
     }
 
 
@@ -586,6 +528,8 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "accumulate_": _accumulate,
     "bias_activation_forward": _bias_activation,
     "bias_activation_backward": _bias_activation_backward,
+    "gated_forward": lambda rng: _gated(rng, False),
+    "gated_backward": lambda rng: _gated(rng, True),
     "dropout_forward": lambda rng: _dropout(rng, "x"),
     "dropout_backward": lambda rng: _dropout(rng, "grad"),
     "widen": lambda rng: _converted(rng, ml_dtypes.bfloat16),
@@ -602,10 +546,10 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "varlen_attention_backward": lambda rng: _varlen(rng, backward=True),
     "softmax_forward": _softmax,
     "softmax_backward": _softmax_backward,
-    "batch_norm_forward": _batch_norm,
-    "batch_norm_backward": _batch_norm_backward,
-    "norm_rows_forward": _norm_rows,
-    "norm_rows_backward": _norm_rows_backward,
+    "batch_norm_forward": batch_norm,
+    "batch_norm_backward": batch_norm_backward,
+    "norm_rows_forward": norm_rows,
+    "norm_rows_backward": norm_rows_backward,
     "pool_max_forward": lambda rng: _pool(rng, False, True),
     "pool_max_backward": lambda rng: _pool(rng, True, True),
     "pool_average_forward": lambda rng: _pool(rng, False, False),

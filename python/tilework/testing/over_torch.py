@@ -26,8 +26,60 @@ def _rotary_embedding(x: Any, cos: Any, sin: Any) -> Any:
     return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
 
 
+_ACTIVATIONS: dict[str, Any] = {
+    "none": lambda x: x,
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+}
+
+
+def _activated(x: Any, activation: str) -> Any:
+    known = _ACTIVATIONS.get(activation)
+    return known(x) if known else getattr(torch.nn.functional, activation)(x)
+
+
+def _linear(x: Any, weight: Any, bias: Any = None, *, activation: str = "none") -> Any:
+    return _activated(torch.nn.functional.linear(x, weight, bias), activation)
+
+
+def _swiglu(x: Any, other: Any) -> Any:
+    return torch.nn.functional.silu(x) * other
+
+
+def _geglu(x: Any, other: Any, *, approximate: str = "none") -> Any:
+    return torch.nn.functional.gelu(x, approximate=approximate) * other
+
+
+class _Linear(torch.nn.Linear):  # type: ignore[misc]
+    def forward(self, input: Any, *, activation: str = "none") -> Any:
+        return _activated(super().forward(input), activation)
+
+
+def _normalised(norm: Any, input: Any, residual: Any) -> Any:
+    """What a norm's own forward gives; with a residual that of the sum, and the sum."""
+    if residual is None:
+        return norm(input)
+    total = input + residual
+    return norm(total), total
+
+
+class _LayerNorm(torch.nn.LayerNorm):  # type: ignore[misc]
+    def forward(self, input: Any, *, residual: Any = None) -> Any:
+        return _normalised(super().forward, input, residual)
+
+
+class _RMSNorm(torch.nn.RMSNorm):  # type: ignore[misc]
+    def forward(self, input: Any, *, residual: Any = None) -> Any:
+        return _normalised(super().forward, input, residual)
+
+
 # What is beyond PyTorch's names, composed of them.
-COMPOSITIONS: dict[str, Any] = {"rotary_embedding": _rotary_embedding}
+COMPOSITIONS: dict[str, Any] = {
+    "geglu": _geglu,
+    "linear": _linear,
+    "rotary_embedding": _rotary_embedding,
+    "swiglu": _swiglu,
+}
+LAYERS: dict[str, Any] = {"LayerNorm": _LayerNorm, "Linear": _Linear, "RMSNorm": _RMSNorm}
 
 
 class _Functional:
@@ -39,6 +91,13 @@ class _Functional:
         return getattr(torch.nn.functional, name, None) or getattr(torch, name)
 
 
+class _Layers:
+    """torch.nn, whose layers take what ours do."""
+
+    def __getattr__(self, name: str) -> Any:
+        return LAYERS.get(name) or getattr(torch.nn, name)
+
+
 def _stand_in(name: str) -> types.ModuleType:
     """What `from NAME import ...` finds in a model's file."""
     inner = name.removeprefix("tilework").removeprefix(".")
@@ -47,7 +106,7 @@ def _stand_in(name: str) -> types.ModuleType:
     if inner in _SHARED:
         return importlib.import_module(name)
     module = types.ModuleType(name)
-    vars(module).update(functional=_Functional(), nn=torch.nn, Tensor=torch.Tensor)
+    vars(module).update(functional=_Functional(), nn=_Layers(), Tensor=torch.Tensor)
     return module
 
 

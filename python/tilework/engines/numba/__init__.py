@@ -19,6 +19,7 @@ from tilework.engines.numba.conv import (
     pack_conv_weight,
 )
 from tilework.engines.numba.copy import concatenate, copy, stack
+from tilework.engines.numba.gated import gated_backward, gated_forward
 from tilework.engines.numba.gemm import (
     PackedWeight,
     linear_backward,
@@ -92,6 +93,8 @@ __all__ = [
     "distance_forward",
     "dropout_backward",
     "dropout_forward",
+    "gated_backward",
+    "gated_forward",
     "gather",
     "index_add",
     "interpolate_backward",

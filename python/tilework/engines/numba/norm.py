@@ -147,38 +147,45 @@ def batch_norm_backward(
 @jit
 def _rows_forward(
     x: Any, weight: Any, bias: Any, groups: int, center: bool, eps: float, out: Any, mean: Any,
-    rstd: Any,
+    rstd: Any, residual: Any, total: Any, add: bool,
 ) -> None:  # fmt: skip
+    """Normalises x + residual, written to `total`, where `add`; else `total`, which is x."""
     rows, channels, span = x.shape
     for r in range(rows):
+        if add:
+            for c in range(channels):
+                for i in range(span):
+                    total[r, c, i] = x[r, c, i] + residual[r, c, i]
         middle = 0.0
         if center:
             for c in range(channels):
                 for i in range(span):
-                    middle += x[r, c, i]
+                    middle += total[r, c, i]
             middle /= channels * span
             rest = 0.0
             for c in range(channels):
                 for i in range(span):
-                    rest += x[r, c, i] - middle
+                    rest += total[r, c, i] - middle
             middle += rest / (channels * span)
             mean[r] = middle
         squares = 0.0
         for c in range(channels):
             for i in range(span):
-                squares += (x[r, c, i] - middle) ** 2
+                squares += (total[r, c, i] - middle) ** 2
         scale = 1.0 / math.sqrt(squares / (channels * span) + eps)
         rstd[r] = scale
         first = r % groups * channels
         for c in range(channels):
             for i in range(span):
-                out[r, c, i] = (x[r, c, i] - middle) * scale * weight[first + c] + bias[first + c]
+                out[r, c, i] = (total[r, c, i] - middle) * scale * weight[first + c] + bias[
+                    first + c
+                ]
 
 
 @jit
 def _rows_backward(
     grad: Any, x: Any, weight: Any, mean: Any, rstd: Any, groups: int, center: bool, dx: Any,
-    dw: Any, db: Any,
+    dw: Any, db: Any, onto: Any, add: bool,
 ) -> None:  # fmt: skip
     rows, channels, span = x.shape
     for r in range(rows):
@@ -200,7 +207,8 @@ def _rows_backward(
         for c in range(channels):
             for i in range(span):
                 away = x[r, c, i] - middle
-                dx[r, c, i] = grad[r, c, i] * scale * weight[first + c] - offset - away * slope
+                value = grad[r, c, i] * scale * weight[first + c] - offset - away * slope
+                dx[r, c, i] = value + onto[r, c, i] if add else value
 
 
 def _as_rows(x: Array, length: int, groups: int, channels: int) -> Array:
@@ -224,13 +232,22 @@ def norm_rows_forward(
     channels: int,
     center: bool,
     eps: float,
-) -> tuple[Array, Array | None, Array]:
+    residual: Array | None = None,
+) -> tuple[Array, Array | None, Array, Array | None]:
     given = _as_rows(x, length, groups, channels)
+    add = residual is not None
+    total = np.empty_like(given) if add else given
+    added = given if residual is None else _as_rows(residual, length, groups, channels)
     out = np.empty(given.shape, x.dtype)
     mean, rstd = np.empty(len(given), x.dtype), np.empty(len(given), x.dtype)
     w, b = _wide(weight, channels, 1.0), _wide(bias, channels, 0.0)
-    _rows_forward(given, w, b, groups, center, eps, out, mean, rstd)
-    return _laid_out(out.reshape(x.shape), x), mean if center else None, rstd
+    _rows_forward(given, w, b, groups, center, eps, out, mean, rstd, added, total, add)
+    return (
+        _laid_out(out.reshape(x.shape), x),
+        mean if center else None,
+        rstd,
+        _laid_out(total.reshape(x.shape), x) if add else None,
+    )
 
 
 @quiet
@@ -244,13 +261,18 @@ def norm_rows_backward(
     groups: int,
     channels: int,
     need_x: bool,
+    onto: Array | None = None,
 ) -> tuple[Array | None, Array, Array]:
     given = _as_rows(x, length, groups, channels)
     dx, dw, db = np.empty(given.shape, x.dtype), np.zeros(channels), np.zeros(channels)
     w = _wide(weight, channels, 1.0)
     cotangent = _as_rows(grad, length, groups, channels)
     center = mean is not None
-    _rows_backward(cotangent, given, w, mean if center else rstd, rstd, groups, center, dx, dw, db)
+    add = onto is not None
+    more = given if onto is None else _as_rows(onto, length, groups, channels)
+    _rows_backward(
+        cotangent, given, w, mean if center else rstd, rstd, groups, center, dx, dw, db, more, add
+    )
     return (
         _laid_out(dx.reshape(x.shape), x) if need_x else None,
         dw.astype(x.dtype),

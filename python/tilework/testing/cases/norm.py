@@ -363,6 +363,67 @@ def _rows_cases() -> Iterator[Case]:
         yield _rows(op, f"with {value}", planted, 2 if op == "group_norm" else 1)
 
 
+# --- with a residual ---
+
+
+def _with_residual(op: str, label: str, shape: Shape, axes: int = 1, **fields: Any) -> Case:
+    """Inputs are (x, residual, weight, bias), or without bias for RMS norm; the answer is the norm
+    and the sum added up, so that both have a part in it."""
+    plain = _rows(op, label, _rows_inputs(op, shape, axes))
+    layouts = fields.pop("layouts", ("contiguous", "contiguous"))
+
+    def inputs(rng: Generator, t: str) -> tuple[Array, ...]:
+        x, *vectors = _rows_inputs(op, shape, axes, layouts[0])(rng, t)
+        return (x, laid_out(normal(rng, t, *shape), layouts[1]), *vectors)
+
+    def call(tw: Any, F: Any, x: Any, residual: Any, weight: Any, *bias: Any) -> Any:
+        norm = getattr(F, op)
+        y, total = norm(x, tuple(weight.shape), weight, *bias, EPS, residual=residual)
+        return y + total
+
+    def peer(torch: Any, F: Any, x: Any, residual: Any, weight: Any, *bias: Any) -> Any:
+        total = x + residual
+        return getattr(F, op)(total, tuple(weight.shape), weight, *bias, EPS) + total
+
+    def expected(x: Array, residual: Array, *vectors: Array) -> Array:
+        return np.asarray(plain.reference(x + residual, *vectors) + x + residual)
+
+    def bound(dtype: str, expected: Array, x: Array, residual: Array, *vectors: Array) -> Array:
+        total = x + residual
+        # The sum's own rounding is one more of each difference, and what is added at the end.
+        form = 1.5 * plain.tolerance(dtype, expected, total, *vectors)
+        return np.asarray(form + 2 * eps(dtype) * (np.abs(total) + np.abs(expected)))
+
+    return Case(
+        family="norm",
+        op=op,
+        label=label,
+        inputs=inputs,
+        call=call,
+        reference=expected,
+        tolerance=bound,
+        peer=peer,
+        **fields,
+    )
+
+
+def _residual_cases() -> Iterator[Case]:
+    for op in ("layer_norm", "rms_norm"):
+        slopes = (0, 1, 2) if op == "rms_norm" else (0, 1, 2, 3)
+        for shape, axes in TRAILING_SHAPES:
+            small = shape[-1] > 1 and 0 < math.prod(shape) < 5000
+            how: dict[str, Any] = {"differentiable": slopes if small else ()}
+            yield _with_residual(op, f"residual, {shape} over {axes}", shape, axes, **how)
+        for layout in LAYOUTS[:-1]:
+            yield _with_residual(
+                op, f"residual, {layout}", (2, 6, 3, 7), 2, layouts=(layout, "contiguous"),
+                differentiable=slopes,
+            )  # fmt: skip
+        yield _with_residual(
+            op, "residual, streamed", (2048, 640), dtypes=("float32",), differentiable=(0, 1)
+        )
+
+
 # --- groups of channels that are neighbours ---
 
 # Channels within a vector and past several, and samples of one block of pixels and of many.
@@ -448,11 +509,20 @@ def _timed() -> Iterator[Case]:
             differentiable=(0, 1, 2)[: 2 if op == "rms_norm" else 3],
             **_timing(label, row_bytes[backward], backward, op == "layer_norm" and backward),
         )
+        label = f"{op} with residual 4096x768" + " backward" * backward
+        yield _with_residual(
+            op,
+            label,
+            (4096, 768),
+            differentiable=(0, 1, 2),
+            **_timing(label, 4.0 * 4096 * 768 * (9.0 if backward else 4.0), backward),
+        )
 
 
 CASES: tuple[Case, ...] = (
     *_batch_cases(),
     *_rows_cases(),
+    *_residual_cases(),
     *_neighbours_cases(),
     *_timed(),
 )
