@@ -17,11 +17,13 @@ V = language.VOCABULARY
 SMALL = {
     "gpt2": models.GPT2Config(V, 80, 8, 2, 4),
     "llama": models.LlamaConfig(V, 16, 12, 2, 4, num_key_value_heads=2),
+    "mistral": models.LlamaConfig(V, 16, 12, 2, 4, num_key_value_heads=2, sliding_window=4),
     "t5": models.T5Config(V, 8, 3, 12, 2, 2, 4, feed_forward_proj="gated-gelu"),
 }
 MAKE = {
     "gpt2": models.GPT2LMHeadModel,
     "llama": models.LlamaForCausalLM,
+    "mistral": models.LlamaForCausalLM,
     "t5": models.T5ForConditionalGeneration,
 }
 
@@ -74,14 +76,15 @@ def test_the_file_runs_over_pytorch(name):
             np.testing.assert_allclose(p.grad.numpy(), grads[n], 0, limit, err_msg=n)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "t5"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "t5"])
 def test_the_cache_runs_over_pytorch(name):
     torch = pytest.importorskip("torch", reason="PyTorch, the judge here, is not installed")
     from tilework.testing.over_torch import over_torch
 
     torch.manual_seed(0)
     config = SMALL[name]
-    model = getattr(over_torch(name), MAKE[name].__name__)(config).double().eval()
+    file = "llama" if name == "mistral" else name
+    model = getattr(over_torch(file), MAKE[name].__name__)(config).double().eval()
     ids = torch.from_numpy(texts(2, 70))
     with torch.no_grad():
         memory = model.encode(ids[:, :5]) if name == "t5" else None
@@ -143,7 +146,7 @@ def test_a_cache_follows_its_rows(name):
     np.testing.assert_allclose(found.numpy(), expected.numpy(), 0, 1e-12)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral"])
 def test_padding_on_the_left_changes_nothing(name):
     """Padding and positions told, a text's scores are those of the text alone; with a cache too."""
     model = lively(MAKE[name](SMALL[name])).double()
@@ -156,7 +159,7 @@ def test_padding_on_the_left_changes_nothing(name):
         cache = model.new_cache()
         parts = [
             model(padded[:, a:b], mask[:, :b], places[:, a:b], cache=cache)
-            for a, b in ((0, 4), (4, 7))
+            for a, b in ((0, 4), (4, 6), (6, 7))
         ]
     np.testing.assert_allclose(found.numpy(), alone.numpy(), 0, 1e-12)
     np.testing.assert_allclose(F.cat(parts, 1)[:, 2:].numpy(), alone.numpy(), 0, 1e-12)
@@ -221,6 +224,12 @@ HF = {
         {"vocab_size": V, "hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 1,
          "num_attention_heads": 2, "head_dim": 8, "attention_bias": True, "mlp_bias": True,
          "tie_word_embeddings": True},
+    ),
+    "mistral": (
+        "MistralConfig", "MistralForCausalLM",
+        {"vocab_size": V, "hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+         "head_dim": 4, "sliding_window": 5},
     ),
     "t5": (
         "T5Config", "T5ForConditionalGeneration",

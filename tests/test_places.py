@@ -25,7 +25,9 @@ MOST = 30
 BETWEEN = ("functional/border.py", "functional/common.py", "tape.py", "/copy.py")
 
 # Tensor's methods that no case can call, and why.
-ABOUT_MODELS = {"KeyValueCache", "from_pretrained", "generate", "stream"}  # no models themselves
+ABOUT_MODELS = {  # no models themselves
+    "KeyValueCache", "PagedKeyValueCache", "from_pretrained", "generate", "stream",
+}  # fmt: skip
 NO_CASE = {
     "__rmatmul__": "it only refuses: a product wants two tensors",
     "__hash__": "it is object's",

@@ -17,7 +17,7 @@ from tilework.functional.attention import composed, sides, slopes_of
 from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.creation import zeros
 from tilework.functional.join import cat
-from tilework.tensor import Storage, Tensor
+from tilework.tensor import Tensor, new_storage
 
 _OP = "varlen_attn"
 
@@ -215,7 +215,7 @@ def varlen_attn(
     array, log_sums = ops.varlen_attention_forward(
         q._array, k._array, v._array, begins_q, begins_k, used, table, *rule
     )
-    own = Storage()
+    own = new_storage()
     if not (mode.enabled and (q._requires_grad or k._requires_grad or v._requires_grad)):
         return Tensor(array, own)
     if used is not None:

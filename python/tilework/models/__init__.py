@@ -8,6 +8,7 @@ from tilework.models.gpt2 import GPT2Config, GPT2LMHeadModel, GPT2Model
 from tilework.models.lenet import LeNet5
 from tilework.models.llama import LlamaConfig, LlamaForCausalLM, LlamaModel
 from tilework.models.mlp import MLP
+from tilework.models.paged import PagedKeyValueCache
 from tilework.models.pretrained import from_pretrained
 from tilework.models.resnet import (
     CifarResNet,
@@ -41,6 +42,7 @@ __all__ = [
     "LlamaConfig",
     "LlamaForCausalLM",
     "LlamaModel",
+    "PagedKeyValueCache",
     "ResNet",
     "T5Config",
     "T5ForConditionalGeneration",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tilework import functional as F
 from tilework import nn
 from tilework.models.activations import FUSED
-from tilework.models.cache import KeyValueCache, KeyValues, visible
+from tilework.models.cache import Cache, KeyValueCache, attend, visible
 from tilework.models.config import Config, check_ids, check_length
 from tilework.tensor import Tensor
 
@@ -67,16 +68,12 @@ class _Attention(nn.Module):
         self.c_proj = _Conv1D(config.n_embd, config.n_embd)
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValues | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
         batch, length, width = x.shape
         parts = self.c_attn(x).reshape(batch, length, 3, self.heads, width // self.heads)
         q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        if cache is not None:
-            k, v = cache.append(k, v)
-        y = F.scaled_dot_product_attention(
-            q, k, v, mask, self.dropout if self.training else 0.0,
-            is_causal=mask is None and length == k.shape[2], scale=self.scale,
-        )  # fmt: skip
+        rate = self.dropout if self.training else 0.0
+        y = attend(q, k, v, mask, cache, dropout_p=rate, scale=self.scale)
         y = y.transpose(1, 2).reshape(batch, length, width)
         result: Tensor = self.resid_dropout(self.c_proj(y))
         return result
@@ -104,7 +101,7 @@ class _Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.mlp = _MLP(config)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValues | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
         y: Tensor
         y, x = self.ln_2(self.attn(self.ln_1(x), mask, cache), residual=x)
         y = self.mlp(y)
@@ -142,7 +139,7 @@ class GPT2Model(nn.Module):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         *,
-        cache: KeyValueCache | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """input_ids (N, S); attention_mask (N, S and what the cache has), 0 for padding;
         position_ids (N, S) or (S,). ValueError beyond n_positions, IndexError on unknown tokens."""
@@ -150,9 +147,12 @@ class GPT2Model(nn.Module):
         before, new = 0 if cache is None else len(cache), input_ids.shape[1]
         check_length("GPT2Model", before + new, self.config.n_positions)
         if position_ids is None:
-            position_ids = F.arange(before, before + new)
+            position_ids = F.arange(new) if cache is None else cache.positions(new)
         x = self.drop(self.wte(input_ids) + self.wpe(position_ids))
-        mask = visible(before, new, attention_mask)
+        if cache is None:
+            mask = visible(0, new, attention_mask)
+        else:
+            mask = cache.visible(new, attention_mask, None)
         for i, block in enumerate(self.h):
             x = block(x, mask, None if cache is None else cache.layers[i])
         result: Tensor = self.ln_f(x)
@@ -189,7 +189,7 @@ class GPT2LMHeadModel(nn.Module):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         *,
-        cache: KeyValueCache | None = None,
+        cache: Cache | None = None,
         logits_to_keep: int = 0,
     ) -> Tensor:
         """As GPT2Model; `logits_to_keep` n gives the scores after the last n tokens alone."""

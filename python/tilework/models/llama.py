@@ -13,7 +13,7 @@ import numpy as np
 from tilework import functional as F
 from tilework import nn
 from tilework.models.activations import GATES
-from tilework.models.cache import KeyValueCache, KeyValues, visible
+from tilework.models.cache import Cache, KeyValueCache, attend, visible
 from tilework.models.config import Config, check_ids, check_length
 from tilework.tensor import Tensor
 
@@ -24,7 +24,8 @@ class LlamaConfig(Config):
 
     `num_key_value_heads` is num_attention_heads where it is None, `head_dim` likewise hidden_size /
     num_attention_heads. `rope_parameters` (Hugging Face's) may say rope_theta and rope_type; the
-    types are "default", "linear" and "llama3".
+    types are "default", "linear" and "llama3". With `sliding_window` (Mistral's) a token sees
+    so many, its own counted.
 
     >>> LlamaConfig.from_config({"hidden_size": 64, "num_attention_heads": 4}).head_size
     16
@@ -62,7 +63,8 @@ class LlamaConfig(Config):
         if self.num_key_value_heads is not None:
             self.divides("num_key_value_heads", "num_attention_heads")
         self.only("hidden_act", *GATES)
-        self.only("sliding_window", None)
+        if self.sliding_window is not None and self.sliding_window < 1:
+            self.only("sliding_window", None, "a number of tokens")
         if self.rope_type not in ("default", "linear", "llama3"):
             self.only("rope_parameters", "rope_type of default, linear or llama3")
 
@@ -107,6 +109,7 @@ class _Attention(nn.Module):
         super().__init__()
         self.heads, self.key_heads = config.num_attention_heads, config.key_heads
         self.size, self.dropout = config.head_size, config.attention_dropout
+        self.window = config.sliding_window
         inner, shared, bias = (
             self.heads * self.size,
             self.key_heads * self.size,
@@ -118,7 +121,7 @@ class _Attention(nn.Module):
         self.o_proj = nn.Linear(inner, config.hidden_size, bias)
 
     def forward(
-        self, x: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None, cache: KeyValues | None
+        self, x: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None, cache: Any
     ) -> Tensor:
         batch, length, _ = x.shape
 
@@ -128,11 +131,8 @@ class _Attention(nn.Module):
         q = F.rotary_embedding(heads(self.q_proj(x), self.heads), *turns)
         k = F.rotary_embedding(heads(self.k_proj(x), self.key_heads), *turns)
         v = heads(self.v_proj(x), self.key_heads)
-        if cache is not None:
-            k, v = cache.append(k, v)
-        y = F.scaled_dot_product_attention(
-            q, k, v, mask, self.dropout if self.training else 0.0,
-            is_causal=mask is None and length == k.shape[2],
+        y = attend(
+            q, k, v, mask, cache, self.window, dropout_p=self.dropout if self.training else 0.0,
             enable_gqa=self.heads != self.key_heads,
         )  # fmt: skip
         result: Tensor = self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
@@ -162,7 +162,7 @@ class _Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(
-        self, x: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None, cache: KeyValues | None
+        self, x: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor | None, cache: Any
     ) -> Tensor:
         y: Tensor = self.self_attn(self.input_layernorm(x), turns, mask, cache)
         y, x = self.post_attention_layernorm(y, residual=x)
@@ -202,7 +202,7 @@ class LlamaModel(nn.Module):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         *,
-        cache: KeyValueCache | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """input_ids (N, S); attention_mask (N, S and what the cache has), 0 for padding;
         position_ids (N, S). ValueError beyond max_position_embeddings, IndexError on unknown
@@ -211,11 +211,15 @@ class LlamaModel(nn.Module):
         before, new = 0 if cache is None else len(cache), input_ids.shape[1]
         check_length("LlamaModel", before + new, self.config.max_position_embeddings)
         x = self.embed_tokens(input_ids)
-        if position_ids is None:
-            turns = self._turns(np.arange(before, before + new), x.dtype)
+        window = self.config.sliding_window
+        if cache is None:
+            mask = visible(0, new, attention_mask, window)
         else:
-            turns = self._turns(position_ids.numpy()[:, None], x.dtype)
-        mask = visible(before, new, attention_mask)
+            mask = cache.visible(new, attention_mask, window)
+        if position_ids is None:
+            position_ids = F.arange(new) if cache is None else cache.positions(new)
+        places = position_ids.numpy()
+        turns = self._turns(places if places.ndim == 1 else places[:, None], x.dtype)
         for i, layer in enumerate(self.layers):
             x = layer(x, turns, mask, None if cache is None else cache.layers[i])
         result: Tensor = self.norm(x)
@@ -243,7 +247,7 @@ class LlamaForCausalLM(nn.Module):
 
     def new_cache(self) -> KeyValueCache:
         """An empty cache for `cache=`."""
-        return KeyValueCache(self.config.num_hidden_layers)
+        return KeyValueCache(self.config.num_hidden_layers, self.config.sliding_window)
 
     def forward(
         self,
@@ -251,7 +255,7 @@ class LlamaForCausalLM(nn.Module):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         *,
-        cache: KeyValueCache | None = None,
+        cache: Cache | None = None,
         logits_to_keep: int = 0,
     ) -> Tensor:
         """As LlamaModel; `logits_to_keep` n gives the scores after the last n tokens alone."""

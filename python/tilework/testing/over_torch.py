@@ -72,11 +72,25 @@ class _RMSNorm(torch.nn.RMSNorm):  # type: ignore[misc]
         return _normalised(super().forward, input, residual)
 
 
+def _attention(
+    q: Any, k: Any, v: Any, attn_mask: Any = None, *rest: Any, window: Any = None, **options: Any
+) -> Any:
+    """Of a window the edges that count from the last query and key alone."""
+    options.pop("causal_alignment", None)
+    if window is not None:
+        n, m = q.shape[-2], k.shape[-2]
+        away = torch.arange(m) - torch.arange(n).unsqueeze(1) - (m - n)
+        seen = (away >= -window[0]) & (away <= window[1])
+        attn_mask = seen if attn_mask is None else seen & attn_mask
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask, *rest, **options)
+
+
 # What is beyond PyTorch's names, composed of them.
 COMPOSITIONS: dict[str, Any] = {
     "geglu": _geglu,
     "linear": _linear,
     "rotary_embedding": _rotary_embedding,
+    "scaled_dot_product_attention": _attention,
     "swiglu": _swiglu,
 }
 LAYERS: dict[str, Any] = {"LayerNorm": _LayerNorm, "Linear": _Linear, "RMSNorm": _RMSNorm}
