@@ -20,6 +20,7 @@
 //               select(m, a, b)        a where m, else b
 //   exponents   scale_pow2(x, n)       x * 2^n for integral n, right into overflow and denormals
 //               pow2_normal(n)         2^n for integral n where that is a normal number
+//               scale_normal(x, n)     x * 2^n for such n
 //   bits        to_bits  from_bits     as unsigned integers: Vec<uint32_t>, Vec<uint64_t>, which
 //                                      load and store, and have + - & | ^ and << >> by a number
 //               int32_to_float(b)      lanes of Vec<uint32_t> read as signed
@@ -93,7 +94,17 @@ TW_INLINE Vec<double> pow2_normal(Vec<double> k) {
   return from_bits((to_bits(k + Vec<double>(0x1.8p52)) + Vec<uint64_t>(1023)) << 52);
 }
 
-#if !defined(__AVX512F__)
+#if defined(__AVX512F__)
+template <class T>
+TW_INLINE Vec<T> scale_normal(Vec<T> x, Vec<T> n) {
+  return scale_pow2(x, n);
+}
+#else
+template <class T>
+TW_INLINE Vec<T> scale_normal(Vec<T> x, Vec<T> n) {
+  return x * pow2_normal(n);
+}
+
 // Two factors, so that each is a normal number and only the second product can round. n beyond
 // twice the exponents' range counts as that.
 template <class T>

@@ -167,7 +167,7 @@ class ForwardTask {
         values_(all_rows<T>(args.v, args.pages, b, kv, s().keys, s().value_width,
                             wide_.get() + copies_ * s().width),
                 s().keys, s().value_width, t_.values_at_once, false, t_.packs, t_.precision),
-        scores_(t_.queries_at_once * t_.keys_at_once),
+        scores_(t_.queries_at_once * t_.score_row),
         room_(3 * t_.keys_at_once),
         states_(3 * t_.queries_at_once),
         query_room_(kOwnSums<T> ? t_.queries_at_once * s().width : 0),
@@ -206,13 +206,13 @@ class ForwardTask {
       const int64_t size = std::min(t_.keys_at_once, s().keys - key);
       const int64_t keys = t_.seen(query, rows, key, size);
       if (keys <= 0) continue;
-      multiply_.rows(rows, keys, s().width, q, keys_.rows(key), scores_.get(), t_.keys_at_once,
+      multiply_.rows(rows, keys, s().width, q, keys_.rows(key), scores_.get(), t_.score_row,
                      keys_.packed(key));
       // What a packed piece of values has beyond is seen by nobody.
       const int64_t whole = std::min(size, ceil_div(keys, t_.values_at_once) * t_.values_at_once);
       if (whole > keys)
         for (int64_t i = 0; i < rows; ++i)
-          std::fill_n(scores_.get() + i * t_.keys_at_once + keys, whole - keys, W(0));
+          std::fill_n(scores_.get() + i * t_.score_row + keys, whole - keys, W(0));
       kernels_.weights(t_.block(b_, h, query, rows, key, keys, scores_.get(), room_.get()), top,
                        sum, factor);
       if (!first) kernels_.scale_rows(out(h, query), out_row(), rows, s().value_width, factor);
@@ -235,7 +235,7 @@ class ForwardTask {
       const Product<W> p{rows,
                          s().value_width,
                          std::min(t_.values_at_once, keys - k),
-                         {scores_.get() + k, t_.keys_at_once, 1},
+                         {scores_.get() + k, t_.score_row, 1},
                          {v.data, v.row, 1},
                          out(h, query),
                          out_row(),
@@ -275,7 +275,7 @@ class BackwardTask {
         kernels_(kernels),
         b_(b),
         kv_(kv),
-        scores_(2 * t_.queries_at_once * t_.keys_at_once),
+        scores_(2 * t_.queries_at_once * t_.score_row),
         room_(3 * t_.keys_at_once),
         dots_(t_.group * s().queries),
         rows_room_(kOwnSums<T> ? t_.queries_at_once * (s().width + 2 * s().value_width) : 0),
@@ -371,7 +371,7 @@ class BackwardTask {
   void meet(int64_t h, int64_t query, int64_t rows, int64_t key, int64_t seen, int64_t size,
             const Pieces<W>& keys, const Pieces<W>& values, const Pieces<W>& key_rows,
             const Sums& dk, const Sums& dv, bool carefully) {
-    const int64_t row = t_.keys_at_once;
+    const int64_t row = t_.score_row;
     W *const weights = scores_.get(), *const grads = weights + t_.queries_at_once * row;
     W* const room = rows_room_.get();
     const Rows<W> q = widened(a_.q, b_, h, query, rows, s().width, room);

@@ -102,28 +102,50 @@ TW_INLINE W exp_of(W x) {
   return lanes[0];
 }
 
+// The largest of f(j, lanes), j in [0, n), under the rule of RowStats::max.
+template <class W, class F>
+TW_INLINE W largest_of(int64_t n, F f) {
+  const Vec<W> lowest(RowLimits<W>::lowest);
+  return reduce_max(fold<W>(
+      n, lowest,
+      [&](Vec<W> acc, int64_t j, auto lanes)
+          TW_INLINE_LAMBDA { return max(lanes.keep(f(j, lanes), lowest), acc); },
+      [](Vec<W> a, Vec<W> c) TW_INLINE_LAMBDA { return max(a, c); }));
+}
+
+// Under a plain rule the products stay as they are, and are scaled where they become weights.
+template <class W>
+TW_INLINE W largest_product(const W* x, int64_t n, W scale) {
+  return largest_of<W>(
+      n, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA { return lanes.load(x + j) * Vec<W>(scale); });
+}
+
+// Products from key `begin` of the block on become scores; the largest.
+template <class W>
+TW_INLINE W apply(const RowRule<W>& rule, W* x, int64_t begin, int64_t n) {
+  return largest_of<W>(n, [&](int64_t j, auto lanes) TW_INLINE_LAMBDA {
+    Vec<W> capped = Vec<W>::zero();
+    const Vec<W> s = rule(lanes.load(x + j), begin + j, lanes, capped);
+    lanes.store(x + j, s);
+    return s;
+  });
+}
+
 template <class W>
 void weights_of_row(const ScoreBlock<W>& b, int64_t i, W& top, W& sum, W& factor) {
   W* const scores = b.scores + i * b.row;
   const Span seen(b, i);
   const RowRule<W> rule(b, i);
   W* const x = scores + seen.begin;
-  const Vec<W> lowest(RowLimits<W>::lowest);
-  const W largest = reduce_max(fold<W>(
-      seen.size(), lowest,
-      [&](Vec<W> acc, int64_t j, auto lanes) TW_INLINE_LAMBDA {
-        Vec<W> capped = Vec<W>::zero();
-        const Vec<W> s = rule(lanes.load(x + j), seen.begin + j, lanes, capped);
-        lanes.store(x + j, s);
-        return max(lanes.keep(s, lowest), acc);
-      },
-      [](Vec<W> a, Vec<W> c) TW_INLINE_LAMBDA { return max(a, c); }));
+  const W largest = rule.plain ? largest_product(x, seen.size(), b.scale)
+                               : apply(rule, x, seen.begin, seen.size());
   const W before = top;
   if (largest > top) top = largest;
   factor = before == top ? W(1) : exp_of(before - top);
-  const Vec<W> more = sum_exp(x, seen.size(), top,
-                              [&](int64_t j, auto lanes, Vec<W> weight)
-                                  TW_INLINE_LAMBDA { lanes.store(x + j, weight); });
+  const Vec<W> scale(rule.plain ? b.scale : W(1)), least(-top);
+  const Vec<W> more = sum_exp(
+      x, seen.size(), [&](Vec<W> s) TW_INLINE_LAMBDA { return fma(s, scale, least); },
+      [&](int64_t j, auto lanes, Vec<W> weight) TW_INLINE_LAMBDA { lanes.store(x + j, weight); });
   sum = sum * factor + reduce_add(more);
   fill_outside(scores, seen, b.keys);
   if (!b.drops) return;

@@ -107,6 +107,8 @@ struct Setting {
   MatmulPrecision precision = matmul_precision();
   bool limited = rule.right < kFarAway || rule.left < kFarAway;
   int64_t keys_at_once = std::min(s.keys, rule.left < kFarAway ? kFewKeys : kKeys);
+  // Rows a power of two apart would share a few sets of an L1.
+  int64_t score_row = keys_at_once + 64 / int64_t{sizeof(W)};
   int64_t values_at_once = limited ? std::min(s.keys, kFewKeys) : keys_at_once;
   int64_t queries_at_once = std::min(s.queries, kQueries);
   int64_t group = s.heads / s.kv_heads;
@@ -127,7 +129,7 @@ struct Setting {
     const auto position =
         static_cast<uint64_t>(((b * s.heads + h) * s.queries + query) * s.keys + key);
     return {.scores = scores,
-            .row = keys_at_once,
+            .row = score_row,
             .rows = queries,
             .query = query,
             .keys = keys,

@@ -29,7 +29,7 @@ template <class T>
 TW_INLINE Vec<T> exp_or_zero(Vec<T> d) {
   const Vec<T> floor(RowLimits<T>::exp_normal);
   const ExpParts<T> e = exp_parts(max(floor, d));
-  return select(d < floor, Vec<T>::zero(), scale_pow2(e.tail + Vec<T>(T(1)), e.n));
+  return select(d < floor, Vec<T>::zero(), scale_normal(e.tail + Vec<T>(T(1)), e.n));
 }
 
 template <class T>
@@ -54,23 +54,28 @@ TW_INLINE T row_max(const T* x, int64_t n) {
 // Elements that a running sum takes before it joins the others: a longer chain would drift.
 inline constexpr int64_t kRowBlock = 2048;
 
-// The sum of e^(x - max), each term given to keep(i, lanes, term) too. One chain is enough: the
-// exponential takes longer than the addition.
-template <class T, class Keep>
-TW_INLINE Vec<T> sum_exp(const T* x, int64_t n, T max, Keep keep) {
+// The sum of e^below(x), below giving how far x is from the maximum; each term is given to
+// keep(i, lanes, term) too. One chain is enough: the exponential takes longer than the addition.
+template <class T, class Below, class Keep>
+TW_INLINE Vec<T> sum_exp(const T* x, int64_t n, Below below, Keep keep) {
   Vec<T> total = Vec<T>::zero();
   for (int64_t begin = 0; begin < n; begin += kRowBlock) {
     const int64_t size = n - begin < kRowBlock ? n - begin : kRowBlock;
     Vec<T> sum = Vec<T>::zero();
     sweep<T>(size, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
-      const Vec<T> x_i = lanes.load_or(x + begin + i, Vec<T>(-RowLimits<T>::infinity));
-      const Vec<T> term = exp_or_zero(x_i - Vec<T>(max));
+      const Vec<T> d = below(lanes.load(x + begin + i));
+      const Vec<T> term = lanes.keep(exp_or_zero(d), Vec<T>::zero());
       keep(begin + i, lanes, term);
       sum += term;
     });
     total += sum;
   }
   return total;
+}
+
+template <class T>
+TW_INLINE auto below_top(T top) {
+  return [top](Vec<T> x) TW_INLINE_LAMBDA { return x - Vec<T>(top); };
 }
 
 template <class T>
@@ -85,7 +90,7 @@ TW_INLINE RowStats<T> row_stats(const T* x, int64_t n) {
       if (begin > 0) sum *= exp_or_zero(Vec<T>(top - block_top));
       top = block_top;
     }
-    sum += sum_exp(x + begin, size, top, ignore);
+    sum += sum_exp(x + begin, size, below_top(top), ignore);
   }
   return {top, reduce_add(sum)};
 }

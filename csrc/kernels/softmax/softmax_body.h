@@ -30,10 +30,9 @@ TW_INLINE void write_row(T* y, int64_t n, Value value) {
 template <class T, bool kStream>
 TW_INLINE void forward_row_buffered(const T* x, T* terms, T* y, int64_t n) {
   const T top = row_max(x, n);
-  const T sum =
-      reduce_add(sum_exp(x, n, top, [&](int64_t i, auto lanes, Vec<T> term) TW_INLINE_LAMBDA {
-        lanes.store(terms + i, term);
-      }));
+  const T sum = reduce_add(sum_exp(x, n, below_top(top),
+                                   [&](int64_t i, auto lanes, Vec<T> term)
+                                       TW_INLINE_LAMBDA { lanes.store(terms + i, term); }));
   const Vec<T> scale(1 / sum);
   write_row<T, kStream>(
       y, n, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA { return lanes.load(terms + i) * scale; });
