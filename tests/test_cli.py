@@ -77,6 +77,31 @@ def test_info_explains_one_convolution():
     assert "[conv2d] expected input (N, C_in=60, H, W)" in done.stderr
 
 
+def test_info_explains_one_attention():
+    shapes = ("--query", "2,4,600,64", "--key", "2,2,700,64")
+    text = tilework("info", "attention", *shapes, "--causal", "--dtype", "bfloat16").stdout
+    assert "backward" in text
+    rows = json.loads(tilework("info", "attention", *shapes, "--window", "9,-1", "--json").stdout)
+    assert rows == tw.explain_attention((2, 4, 600, 64), (2, 2, 700, 64), window=(9, -1))
+    done = tilework("info", "attention", "--query", "2,4,600,64", "--key", "2,3,700,64")
+    assert done.returncode == 2
+    assert "[explain_attention] expected query (B, H, L, E)" in done.stderr
+
+
+@pytest.mark.skipif(engines.current_engine() != "native", reason="numba has one routine")
+def test_an_attention_is_served_by_its_shape():
+    def forward(queries, keys, **options):
+        shapes = (1, 4, queries, 64), (1, 2, keys, 64)
+        return tw.explain_attention(*shapes, **options)[0]
+
+    assert forward(7, 2048)["routine"] == "decode"
+    assert forward(7, 2048)["blocks"] == "14 rows by pieces of 512 keys"
+    assert forward(8, 128)["routine"] == "one pass"
+    assert forward(8, 2048)["routine"] == "online softmax"
+    assert "later keys are skipped" in forward(8, 2048, is_causal=True)["why"]
+    assert "far back" in forward(8, 2048, window=(5, 5), dtype=tw.float64)["why"]
+
+
 @pytest.mark.parametrize("dtype", [tw.float32, tw.float64, tw.bfloat16])
 def test_every_convolution_has_a_routine_and_a_reason(dtype):
     for x, weight, settings in (

@@ -1,10 +1,13 @@
 // Attention: arrays become heads' rows, strides and a rule for scores here.
+#include <pybind11/stl.h>
+
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "bindings/operand.h"
 #include "kernels/attention/attention.h"
+#include "kernels/attention/explain.h"
 
 namespace tilework {
 namespace {
@@ -196,6 +199,31 @@ py::tuple backward(py::handle grad_in, py::handle q_in, py::handle k_in, py::han
     attention_backward(args);
   });
   return py::make_tuple(dq, dk, dv);
+}
+
+// Without any array: who serves (B, H, L, E) and (B, G, S, E).
+py::list services(const std::string& dtype_text, const std::vector<npy_intp>& q,
+                  const std::vector<npy_intp>& k, int64_t value_width, int64_t left,
+                  int64_t right) {
+  constexpr const char* kName = "attention_services";
+  bool fits = q.size() == 4 && k.size() == 4 && value_width >= 0;
+  for (const auto& shape : {q, k})
+    for (const npy_intp n : shape) fits = fits && n >= 0 && n <= npy_intp{1} << 40;
+  fits = fits && q[0] == k[0] && q[3] == k[3] && (k[1] == 0 ? q[1] == 0 : q[1] % k[1] == 0);
+  if (!fits) refuse(kName, "expected shapes (B, H, L, E) and (B, G, S, E), whose G divides H");
+  if (left < 0 || right < 0 || left > kFarAway || right > kFarAway)
+    refuse(kName, "expected `left` and `right` from 0 to 2**60");
+  const DType dtype = dtype_of(dtype_text, kName);
+  const AttentionShape s{q[0], q[1], std::max<npy_intp>(k[1], 1), q[2], k[2], q[3], value_width};
+  py::list rows;
+  dispatch_product(dtype, [&]<class T>() {
+    ScoreRule<Wide<T>> rule;
+    rule.left = left, rule.right = right;
+    for (const attention::Service& found : attention::services<T>(s, rule))
+      rows.append(py::make_tuple(found.pass, serving_variant("attention"), found.routine,
+                                 found.blocks, found.why));
+  });
+  return rows;
 }
 
 // --- sequences of their own lengths, one behind the other ---
@@ -448,6 +476,8 @@ void bind_attention(py::module_& m) {
         py::arg("out"), py::arg("log_sums"), py::arg("bias"), py::arg("scale"), py::arg("softcap"),
         py::arg("slopes"), py::arg("diagonal"), py::arg("left"), py::arg("right"), py::arg("p"),
         py::arg("seed"), py::arg("call"));
+  m.def("attention_services", &services, py::arg("dtype"), py::arg("q"), py::arg("k"),
+        py::arg("value_width"), py::arg("left"), py::arg("right"));
   m.def("varlen_attention_forward", &varlen_forward, py::arg("q"), py::arg("k"), py::arg("v"),
         py::arg("cu_q"), py::arg("cu_k"), py::arg("used_k"), py::arg("table"), py::arg("scale"),
         py::arg("softcap"), py::arg("slopes"), py::arg("left"), py::arg("right"));

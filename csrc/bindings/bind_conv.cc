@@ -366,14 +366,6 @@ py::tuple conv_transpose_backward_of(py::handle grad, py::handle x, py::handle w
   return py::make_tuple(all[0], all[1], all[2]);
 }
 
-const char* serving_variant(const std::string& family) {
-  for (const VariantListing* l = VariantListing::first(); l; l = l->next())
-    if (l->family() == family)
-      for (const VariantStatus& s : l->status())
-        if (s.serves) return s.name;
-  return "";
-}
-
 // Of images channels last and a weight as layers hold it, without any array.
 py::list conv_services_of(const std::string& dtype_text, const std::vector<npy_intp>& x,
                           const std::vector<npy_intp>& weight, Pair stride, Pair padding,
@@ -389,10 +381,7 @@ py::list conv_services_of(const std::string& dtype_text, const std::vector<npy_i
         refuse(kOp, "expected shapes of at most 2**40 elements");
   }
   if (x[2] * x[3] > kMost) refuse(kOp, "expected an image of at most 2**24 pixels");
-  DType dtype = DType::other;
-  for (const DType d : {DType::float32, DType::float64, DType::bfloat16})
-    if (dtype_text == dtype_name(d)) dtype = d;
-  if (dtype == DType::other) refuse(kOp, "expected a float dtype; got " + dtype_text);
+  const DType dtype = dtype_of(dtype_text, kOp);
   const npy_intp y[] = {x[0], weight[0], out_size.first, out_size.second};
   ArrayView w{};
   w.ndim = 4;

@@ -4,6 +4,7 @@
 #include <string>
 #include <type_traits>
 
+#include "base/variants.h"
 #include "bindings/checks.h"
 #include "kernels/gemm/kernels.h"
 
@@ -20,6 +21,22 @@ template <class Body>
 auto dispatch_product(DType dtype, Body&& body) {
   return dtype == DType::bfloat16 ? body.template operator()<bfloat16>()
                                   : dispatch_float(dtype, body);
+}
+
+// The same dtypes by name.
+inline DType dtype_of(const std::string& name, const char* op) {
+  for (const DType d : {DType::float32, DType::float64, DType::bfloat16})
+    if (name == dtype_name(d)) return d;
+  refuse(op, "expected a float dtype; got " + name);
+}
+
+// The variant that a family's calls go to now.
+inline const char* serving_variant(const std::string& family) {
+  for (const VariantListing* l = VariantListing::first(); l; l = l->next())
+    if (l->family() == family)
+      for (const VariantStatus& s : l->status())
+        if (s.serves) return s.name;
+  return "";
 }
 
 // An array as what a product of T is stored to.

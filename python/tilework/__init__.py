@@ -45,7 +45,7 @@ from tilework.dtypes import (
     uint8,
 )
 from tilework.engines import use_engine
-from tilework.explain import explain_conv2d
+from tilework.explain import explain_attention, explain_conv2d
 from tilework.functional import *  # noqa: F403
 from tilework.layout import channels_last, contiguous_format, preserve_format
 from tilework.tensor import Tensor
@@ -92,6 +92,7 @@ __all__ = [
     "empty_cache",
     "enable_grad",
     "engines",
+    "explain_attention",
     "explain_conv2d",
     "float",
     "float32",

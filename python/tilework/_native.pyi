@@ -279,6 +279,11 @@ def attention_backward(
     call: int,
 ) -> tuple[Array, Array, Array]: ...
 
+# What serves (B, H, L, E) and (B, G, S, E): (pass, variant, routine, blocks, why) a pass.
+def attention_services(
+    dtype: str, q: list[int], k: list[int], value_width: int, left: int, right: int
+) -> list[tuple[str, str, str, str, str]]: ...
+
 # Sequences one behind the other: q (T, H, E), k (S, G, E), v (S, G, V), the gradients likewise.
 # Sequence i has rows cu_q[i] to cu_q[i + 1] of q, and those of cu_k of k and v, of which it uses
 # the first used_k[i] (or all, None). With a table k is (P, size, G, E), v (P, size, G, V), cu_k

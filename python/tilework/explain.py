@@ -1,4 +1,4 @@
-"""Which kernel serves a convolution, and why."""
+"""Which kernel serves a convolution or an attention, and why."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes, engines
+from tilework.errors import error
+from tilework.functional.attention import sides
 from tilework.functional.conv_shapes import conv_plan
 
 Size = int | Sequence[int]
@@ -54,3 +56,43 @@ def explain_conv2d(
         module = engines.engine_module()
         rows = module.conv_services(name, list(x), list(w), *geometry, out_size)
     return [dict(zip(("pass", "variant", "routine", "why"), row, strict=True)) for row in rows]
+
+
+def explain_attention(
+    query: Shape,
+    key: Shape,
+    value_width: int | None = None,
+    is_causal: bool = False,
+    window: tuple[int, int] = (-1, -1),
+    dtype: Any = dtypes.float32,
+) -> list[dict[str, str]]:
+    """Who serves F.scaled_dot_product_attention of query (B, H, L, E) and key (B, G, S, E) on this
+    machine now, a row a pass: "pass" ("forward", "backward"), "variant", "routine", "blocks" and
+    "why".
+
+    Values are `value_width` wide, or as wide as keys. ValueError where the shapes do not fit.
+
+    >>> [row["routine"] for row in tw.explain_attention((1, 12, 1, 64), (1, 12, 2048, 64))]
+    ['decode', 'recomputed']
+    """
+    op = "explain_attention"
+    q, k = tuple(query), tuple(key)
+    fits = len(q) == len(k) == 4 and q[0] == k[0] and q[3] == k[3] and k[1] > 0
+    if not fits or q[1] % k[1] or min(*q, *k, 0 if value_width is None else value_width) < 0:
+        raise error(
+            ValueError, op, "query (B, H, L, E) and key (B, G, S, E) whose G divides H",
+            f"{q} and {k}", "give four lengths each",
+        )  # fmt: skip
+    left, right = sides(op, "window", window)
+    right = min(right, 0) if is_causal else right
+    width = k[3] if value_width is None else value_width
+    name = dtypes.check(dtype, op).name
+    if engines.current_engine() == "native":
+        module = engines.engine_module()
+        rows = module.attention_services(name, list(q), list(k), width, left, right)
+    else:
+        blocks = f"{min(q[2], 64)} queries by {k[2]} keys"
+        why = "BLAS multiplies, NumPy takes the softmax in between"
+        rows = [(p, "numba", "blocks", blocks, why) for p in ("forward", "backward")]
+    columns = ("pass", "variant", "routine", "blocks", "why")
+    return [dict(zip(columns, row, strict=True)) for row in rows]

@@ -16,7 +16,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
-    about = parser.add_subparsers(dest="about", metavar="conv2d")
+    about = parser.add_subparsers(dest="about", metavar="conv2d or attention")
     conv = about.add_parser("conv2d", help="which kernel serves one convolution, and why")
     conv.add_argument("--json", action="store_true", help="for programs")
     conv.add_argument("--input", type=_numbers, required=True, metavar="N,C,H,W")
@@ -24,7 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, usual in (("stride", 1), ("padding", 0), ("dilation", 1)):
         conv.add_argument(f"--{name}", type=_numbers, default=(usual,), metavar="N or H,W")
     conv.add_argument("--groups", type=int, default=1)
-    conv.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"))
+    attention = about.add_parser("attention", help="which kernel serves one attention, and why")
+    attention.add_argument("--json", action="store_true", help="for programs")
+    attention.add_argument("--query", type=_numbers, required=True, metavar="B,H,L,E")
+    attention.add_argument("--key", type=_numbers, required=True, metavar="B,G,S,E")
+    attention.add_argument("--value-width", type=int, metavar="V", help="E where it is not given")
+    attention.add_argument("--causal", action="store_true")
+    attention.add_argument("--window", type=_numbers, default=(-1, -1), metavar="LEFT,RIGHT")
+    for one in (conv, attention):
+        one.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"))
 
 
 def gather() -> dict[str, Any]:
@@ -55,9 +63,11 @@ def _explained(x: Any, weight: Any, settings: dict[str, Any]) -> list[dict[str, 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints what `gather` found, or about one convolution, as tables or as JSON."""
+    """Prints what `gather` found, or about one convolution or attention, as tables or as JSON."""
     if args.about == "conv2d":
         return _about_conv2d(args)
+    if args.about == "attention":
+        return _about_attention(args)
     found = gather()
     if args.json:
         print(json.dumps(found, indent=1))
@@ -129,16 +139,35 @@ def _typical(convolutions: dict[str, list[dict[str, str]]]) -> Any:
 def _about_conv2d(args: argparse.Namespace) -> int:
     from tilework import explain
 
-    rows = explain.explain_conv2d(
-        args.input, args.weight, args.stride, args.padding, args.dilation, args.groups, args.dtype
+    return _print(
+        args.json,
+        explain.explain_conv2d(
+            args.input, args.weight, args.stride, args.padding, args.dilation, args.groups,
+            args.dtype,
+        ),
+    )  # fmt: skip
+
+
+def _about_attention(args: argparse.Namespace) -> int:
+    from tilework import explain
+
+    return _print(
+        args.json,
+        explain.explain_attention(
+            args.query, args.key, args.value_width, args.causal, args.window, args.dtype
+        ),
     )
-    if args.json:
+
+
+def _print(as_json: bool, rows: list[dict[str, str]]) -> int:
+    """Rows of passes, those that agree together."""
+    if as_json:
         print(json.dumps(rows, indent=1))
         return 0
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("pass", "variant", "routine", "why", show_lines=True)
+    table = Table(*rows[0], show_lines=True)
     found = ((row["pass"], tuple(row.values())[1:]) for row in rows)
     for row, passes in by_reason(found).items():
         table.add_row("\n".join(passes), *row)

@@ -293,6 +293,19 @@ def _attention(rng: Generator, backward: bool = False) -> Arguments:
     }
 
 
+def _attention_services(rng: Generator) -> Arguments:
+    make = Maker(rng)
+    batch, groups, width, far = make.size(3), make.size(3), make.size(9), 1 << 60
+    return {
+        "dtype": make.one_of("float32", "float64", "bfloat16"),
+        "q": [batch, 2 * groups, make.size(99), width],
+        "k": [batch, groups, make.size(999), width],
+        "value_width": make.size(9),
+        "left": make.one_of(far, 3),
+        "right": make.one_of(far, 0),
+    }
+
+
 def _begins(make: Maker, rows: int, count: int) -> Given:
     """Cumulative lengths of `count` sequences that fill `rows`."""
     cuts = sorted(int(make.rng.integers(0, rows + 1)) for _ in range(count - 1))
@@ -542,6 +555,7 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "cumsum": _cumsum,
     "attention_forward": _attention,
     "attention_backward": lambda rng: _attention(rng, backward=True),
+    "attention_services": _attention_services,
     "varlen_attention_forward": _varlen,
     "varlen_attention_backward": lambda rng: _varlen(rng, backward=True),
     "softmax_forward": _softmax,
