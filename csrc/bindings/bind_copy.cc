@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "bindings/array.h"
-#include "bindings/checks.h"
+#include "bindings/indices.h"
 #include "kernels/copy/copy.h"
+#include "kernels/copy/pad.h"
 
 namespace tilework {
 namespace {
@@ -121,11 +122,54 @@ py::object joined(py::handle list, int64_t axis, bool stacked) {
 py::object concatenated(py::handle list, int64_t axis) { return joined(list, axis, false); }
 py::object stacked(py::handle list, int64_t axis) { return joined(list, axis, true); }
 
+// A length for each axis, none of them negative.
+void lengths_of(const py::tuple& given, int ndim, int64_t* to, const char* op, const char* name) {
+  if (static_cast<int64_t>(given.size()) != ndim)
+    refuse(op, std::string("expected `") + name + "` of a length an axis; got " +
+                   std::to_string(given.size()));
+  for (int i = 0; i < ndim; ++i) {
+    to[i] = whole_number(PyTuple_GET_ITEM(given.ptr(), i), op, name);
+    if (to[i] < 0) refuse(op, std::string("expected `") + name + "` of 0 and more");
+  }
+}
+
+py::object padded(py::handle array, const py::tuple& before, const py::tuple& after,
+                  py::handle mode_name, py::handle value_array) {
+  constexpr const char* op = "pad";
+  constexpr const char* modes[] = {"constant", "reflect", "replicate", "circular"};
+  const auto mode = static_cast<PadMode>(word_among(mode_name, modes, op, "mode"));
+  const ArrayView given = view_known(array, op, "x"), value = view(value_array, op, "value");
+  require_dtype_of(value, given, op, "value", "x");
+  if (value.size() != 1) refuse(op, "expected `value` of one element; got " + shape_text(value));
+  PadShape shape{};
+  shape.axes = given.ndim;
+  std::copy_n(given.shape, given.ndim, shape.size);
+  lengths_of(before, given.ndim, shape.before, op, "before");
+  lengths_of(after, given.ndim, shape.after, op, "after");
+  npy_intp grown[kMaxDims];
+  for (int i = 0; i < given.ndim; ++i)
+    if (__builtin_add_overflow(shape.size[i], shape.before[i], &grown[i]) ||
+        __builtin_add_overflow(grown[i], shape.after[i], &grown[i]))
+      refuse(op, "expected lengths that fit into 64 bits; got more");
+  if (!pads_within(mode, shape))
+    refuse(op, "expected axes long enough to take the padding from; got " + shape_text(given));
+  py::object result = new_array(given.dtype, given.ndim, grown);
+  const ArrayView y = view_own(result);
+  if (y.size() == 0) return result;  // however long its other axes are
+  const py::object held = as_contiguous(given);
+  const ArrayView x = view_own(held);
+  GilRelease unlocked(copy_cost_ns(y.size() * y.itemsize()));
+  pad(mode, static_cast<size_t>(x.itemsize()), shape, x.data, value.data, y.data);
+  return result;
+}
+
 }  // namespace
 
 void bind_copy(py::module_& m) {
   m.def("concatenate", &concatenated, py::arg("arrays"), py::arg("axis"));
   m.def("stack", &stacked, py::arg("arrays"), py::arg("axis"));
+  m.def("pad", &padded, py::arg("x"), py::arg("before"), py::arg("after"), py::arg("mode"),
+        py::arg("value"));
   m.def("copy", &copied, py::arg("x"), py::arg("keep_layout"));
 }
 

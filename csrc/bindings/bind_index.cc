@@ -1,19 +1,172 @@
-// Order, gathering and scattered sums: arrays in C order, indices checked.
+// Choosing, writing and reducing by an index: arrays in C order, indices checked.
 #include <algorithm>
+#include <cstring>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "bindings/array.h"
-#include "bindings/checks.h"
-#include "kernels/index/index.h"
+#include "bindings/indices.h"
 
 namespace tilework {
 namespace {
 
-// Calls body<T>() for the dtypes that have an order; bools are bytes.
+// An index of as many axes as x, no longer but along one of them.
+struct AlongAxis {
+  ArrayView index;
+  int axis;
+  npy_intp size[kMaxDims];  // of the part of x that it reaches
+  bool whole;               // that part is x
+  py::object held;
+  Lines lines;
+
+  AlongAxis(int ndim, const npy_intp* shape, int64_t at, py::handle array, const char* op)
+      : index(view(array, op, "index")), axis(static_cast<int>(at)) {
+    bool fits = ndim == index.ndim && ndim >= 1 && ndim <= kMaxDims && at >= 0 && at < ndim;
+    for (int i = 0; fits && i < ndim; ++i) fits = i == at || index.shape[i] <= shape[i];
+    if (!fits)
+      refuse(op, "expected an axis, and an index no longer than the array but along it; got axis " +
+                     std::to_string(at) + " and an index of shape " + shape_text(index));
+    std::copy_n(index.shape, ndim, size);
+    size[axis] = shape[axis];
+    whole = std::equal(size, size + ndim, shape);
+    held = as_index(index, op);
+    index = view_own(held);
+    lines = {product_of(size, 0, axis), size[axis], index.shape[axis],
+             product_of(size, axis + 1, ndim)};
+  }
+
+  // The part of an array of the shape that the index was made for.
+  ArrayView part(const ArrayView& x) const {
+    if (whole) return x;
+    return strided_view(x.object, x.data, x.dtype, x.ndim, size, x.strides, x.writeable());
+  }
+  // The same in C order.
+  py::object dense_part(const ArrayView& x) const {
+    if (whole) return as_contiguous(x);
+    py::object copy = new_array(x.dtype, x.ndim, size);
+    copy_into(view_own(copy), part(x));
+    return copy;
+  }
+  Index checked(bool wraps) const { return {index.as<int64_t>(), lines.n, wraps}; }
+};
+
+py::object gathered(py::handle array, int64_t axis, py::handle index_array, bool wraps) {
+  constexpr const char* op = "gather";
+  const ArrayView given = view_known(array, op, "x");
+  const AlongAxis along(given.ndim, given.shape, axis, index_array, op);
+  py::object result = new_array(given.dtype, given.ndim, along.index.shape);
+  if (along.index.size() == 0) return result;  // however long its other axes are
+  const py::object held = along.dense_part(given);
+  const ArrayView x = view_own(held), y = view_own(result);
+  const Index index = along.checked(wraps);
+  bool inside;
+  {
+    GilRelease unlocked(index_cost_ns(along.lines.chosen()));
+    inside = gather(along.lines, static_cast<size_t>(x.itemsize()), x.data, index, y.data);
+  }
+  if (!inside) refuse_index(index, along.index.size(), op);
+  return result;
+}
+
+// A list of slices of x along an axis.
+struct SlicesOf {
+  py::object held;
+  ArrayView index;
+  Lines lines;
+
+  SlicesOf(const ArrayView& x, int64_t at, py::handle array, const char* op) {
+    const int axis = axis_of(x, at, op);
+    const ArrayView given = view(array, op, "index");
+    if (given.ndim != 1) refuse(op, "expected an index (N,); got " + shape_text(given));
+    held = as_index(given, op);
+    index = view_own(held);
+    lines = {product_of(x.shape, 0, axis), x.shape[axis], index.shape[0],
+             product_of(x.shape, axis + 1, x.ndim)};
+  }
+};
+
+py::object slices_taken(py::handle array, int64_t axis, py::handle index_array, bool wraps) {
+  constexpr const char* op = "index_select";
+  const ArrayView given = view_known(array, op, "x");
+  const SlicesOf slices(given, axis, index_array, op);
+  npy_intp shape[kMaxDims];
+  std::copy_n(given.shape, given.ndim, shape);
+  shape[axis] = slices.lines.m;
+  py::object result = new_array(given.dtype, given.ndim, shape);
+  const py::object held = as_contiguous(given);
+  const ArrayView x = view_own(held), y = view_own(result);
+  const Index index{slices.index.as<int64_t>(), slices.lines.n, wraps};
+  bool inside;
+  {
+    GilRelease unlocked(0.2 * static_cast<double>(y.size() * y.itemsize()));
+    inside = take_slices(slices.lines, static_cast<size_t>(x.itemsize()), x.data, index, y.data);
+  }
+  if (!inside) refuse_index(index, slices.lines.m, op);
+  return result;
+}
+
+// What is written: as many elements as `shape` has, or one for all.
+py::object source_of(const ArrayView& source, const ArrayView& x, int ndim, const npy_intp* shape,
+                     bool& one, const char* op) {
+  require_dtype_of(source, x, op, "source", "x");
+  one = source.ndim == 0;
+  if (!one && (source.ndim != ndim || !std::equal(shape, shape + ndim, source.shape)))
+    refuse(op, "expected a source of the index's shape, or without axes; got " +
+                   shape_text(source));
+  return as_contiguous(source);
+}
+
+py::object scattered(py::handle array, int64_t axis, py::handle index_array,
+                     py::handle source_array) {
+  constexpr const char* op = "scatter";
+  const ArrayView given = view_known(array, op, "x");
+  const AlongAxis along(given.ndim, given.shape, axis, index_array, op);
+  bool one;
+  const py::object source =
+      source_of(view(source_array, op, "source"), given, given.ndim, along.index.shape, one, op);
+  py::object result = new_array(given.dtype, given.ndim, given.shape);
+  const ArrayView y = view_own(result);
+  copy_into(y, given);
+  if (along.index.size() == 0) return result;
+  const py::object part = along.whole ? result : along.dense_part(y);
+  const Index index = along.checked(false);
+  bool inside;
+  {
+    GilRelease unlocked(index_cost_ns(along.lines.chosen()));
+    inside = scatter(along.lines, static_cast<size_t>(y.itemsize()), view_own(source).data, one,
+                     index, view_own(part).data);
+  }
+  if (!inside) refuse_index(index, along.index.size(), op);
+  if (!along.whole) copy_into(along.part(y), view_own(part));
+  return result;
+}
+
+py::object slices_put(py::handle array, int64_t axis, py::handle index_array,
+                      py::handle source_array) {
+  constexpr const char* op = "index_copy";
+  const ArrayView given = view_known(array, op, "x");
+  const SlicesOf slices(given, axis, index_array, op);
+  npy_intp shape[kMaxDims];
+  std::copy_n(given.shape, given.ndim, shape);
+  shape[axis] = slices.lines.m;
+  bool one;
+  const py::object source =
+      source_of(view(source_array, op, "source"), given, given.ndim, shape, one, op);
+  py::object result = new_array(given.dtype, given.ndim, given.shape);
+  const ArrayView y = view_own(result);
+  copy_into(y, given);
+  const Index index{slices.index.as<int64_t>(), slices.lines.n, false};
+  bool inside;
+  {
+    GilRelease unlocked(index_cost_ns(slices.lines.chosen()));
+    inside = put_slices(slices.lines, static_cast<size_t>(y.itemsize()), view_own(source).data,
+                        one, index, y.data);
+  }
+  if (!inside) refuse_index(index, slices.lines.m, op);
+  return result;
+}
+
+// Calls body<T>() for the dtypes that scatter_reduce takes; bools are bytes.
 template <class Body>
-void dispatch_ordered(DType dtype, Body&& body) {
+void dispatch_reduced(DType dtype, Combine how, const char* op, Body&& body) {
   switch (dtype) {
     case DType::float32:
       return body.template operator()<float>();
@@ -27,133 +180,64 @@ void dispatch_ordered(DType dtype, Body&& body) {
       return body.template operator()<int32_t>();
     case DType::uint32:
       return body.template operator()<uint32_t>();
-    case DType::uint8:
     case DType::boolean:
+      if (how != Combine::largest && how != Combine::smallest)
+        refuse_type(op, "expected numbers; got bools, which have amax and amin alone");
+      [[fallthrough]];
+    case DType::uint8:
       return body.template operator()<uint8_t>();
     case DType::other:
-      break;  // refused by AxisInput
+      break;  // refused by the view
   }
 }
 
-// An array in C order, and what one of its axes is.
-struct AxisInput {
-  py::object held;
-  ArrayView x;
-  AxisShape shape{1, 1, 1};
-
-  AxisInput(py::handle array, int64_t axis, const char* op) {
-    const ArrayView given = view(array, op, "x");
-    if (given.dtype == DType::other)
-      throw py::type_error(std::string("[") + op +
-                           "] expected `x` of a dtype that tilework has; got another: convert it");
-    if (given.ndim > kMaxDims || axis < 0 || axis >= given.ndim)
-      refuse(op, "expected an axis of at most 32; got axis " + std::to_string(axis) +
-                     " for shape " + shape_text(given));
-    held = as_contiguous(given);
-    x = view_own(held);
-    for (int i = 0; i < axis; ++i) shape.outer *= x.shape[i];
-    shape.n = x.shape[axis];
-    for (int i = static_cast<int>(axis) + 1; i < x.ndim; ++i) shape.inner *= x.shape[i];
-  }
-};
-
-py::tuple sorted(py::handle array, int64_t axis, bool descending) {
-  const AxisInput in(array, axis, "sort");
-  py::object values = new_array(in.x.dtype, in.x.ndim, in.x.shape);
-  py::object indices = new_array(DType::int64, in.x.ndim, in.x.shape);
-  const ArrayView v = view_own(values), i = view_own(indices);
-  dispatch_ordered(in.x.dtype, [&]<class T>() {
-    GilRelease unlocked(sort_cost_ns(in.shape));
-    sort_axis(in.shape, descending, in.x.as<T>(), v.as<T>(), i.as<int64_t>());
+// start: what the result begins with, or an array without axes for zeros.
+void reduce_by(const AlongAxis& along, Combine how, bool include_self, const ArrayView& source,
+               const ArrayView* start, bool wraps, const ArrayView& y, const char* op) {
+  const Index index = along.checked(wraps);
+  bool inside = true;
+  dispatch_reduced(y.dtype, how, op, [&]<class T>() {
+    GilRelease unlocked(index_cost_ns(along.lines.chosen()) + 0.5 * static_cast<double>(y.size()));
+    inside = scatter_reduce(along.lines, how, include_self, start ? start->as<T>() : nullptr,
+                            source.as<T>(), index, false, y.as<T>());
   });
-  return py::make_tuple(std::move(values), std::move(indices));
+  if (!inside) refuse_index(index, along.index.size(), op);
 }
 
-py::tuple first_few(py::handle array, int64_t k, int64_t axis, bool largest) {
-  const AxisInput in(array, axis, "topk");
-  if (k < 0 || k > in.shape.n)
-    refuse("topk",
-           "expected k within " + std::to_string(in.shape.n) + "; got " + std::to_string(k));
-  npy_intp shape[kMaxDims];
-  std::copy_n(in.x.shape, in.x.ndim, shape);
-  shape[axis] = k;
-  py::object values = new_array(in.x.dtype, in.x.ndim, shape);
-  py::object indices = new_array(DType::int64, in.x.ndim, shape);
-  const ArrayView v = view_own(values), i = view_own(indices);
-  dispatch_ordered(in.x.dtype, [&]<class T>() {
-    GilRelease unlocked(sort_cost_ns(in.shape));
-    topk_axis(in.shape, k, largest, in.x.as<T>(), v.as<T>(), i.as<int64_t>());
-  });
-  return py::make_tuple(std::move(values), std::move(indices));
-}
-
-// Indices as int64 in C order.
-py::object as_index(const ArrayView& given, const char* op) {
-  if (given.dtype != DType::int64)
-    throw py::type_error(std::string("[") + op + "] expected `index` of int64; got " +
-                         dtype_name(given.dtype) + ": convert it with index.long()");
-  return as_contiguous(given);
-}
-
-// Of an index that the kernel found one in which is not in [0, n).
-[[noreturn]] void refuse_index(const ArrayView& index, int64_t n, const char* op) {
-  const int64_t bad = first_outside(index.as<int64_t>(), index.size(), n);
-  throw py::index_error(
-      std::string("[") + op + "] expected indices in [0, " + std::to_string(n) + "); got " +
-      (bad >= 0 ? std::to_string(index.as<int64_t>()[bad]) + ": check the index"
-                : "another, which a thread has overwritten since: let it write a copy"));
-}
-
-GatherShape gather_shape(int ndim, const npy_intp* size, const ArrayView& index, int64_t axis,
-                         const char* op) {
-  bool fits = ndim == index.ndim && ndim >= 1 && ndim <= kMaxDims && axis >= 0 && axis < ndim;
-  for (int i = 0; fits && i < ndim; ++i) fits = i == axis || index.shape[i] <= size[i];
-  if (!fits)
-    refuse(op, "expected an axis, and an index no longer than the array but along it; got axis " +
-                   std::to_string(axis) + " and an index of shape " + shape_text(index));
-  GatherShape shape{};
-  shape.axes = ndim;
-  shape.axis = static_cast<int>(axis);
-  std::copy_n(size, ndim, shape.size);
-  std::copy_n(index.shape, ndim, shape.index_size);
-  return shape;
-}
-
-py::object gathered(py::handle array, int64_t axis, py::handle index_array) {
-  constexpr const char* op = "gather";
-  const ArrayView given = view(array, op, "x"), wanted = view(index_array, op, "index");
-  if (given.dtype == DType::other)
-    throw py::type_error("[gather] expected `x` of a dtype that tilework has; got another");
-  const GatherShape shape = gather_shape(given.ndim, given.shape, wanted, axis, op);
-  const py::object held = as_contiguous(given);
-  const py::object index = as_index(wanted, op);
-  py::object result = new_array(given.dtype, wanted.ndim, wanted.shape);
-  const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
-  if (y.size() == 0) return result;  // however long its other axes are
-  bool inside;
-  {
-    GilRelease unlocked(2.0 * static_cast<double>(i.size()));
-    inside = gather(shape, static_cast<size_t>(x.itemsize()), x.data, i.as<int64_t>(), y.data);
-  }
-  if (!inside) refuse_index(i, given.shape[axis], op);
+py::object scatter_reduced(py::handle array, int64_t axis, py::handle index_array,
+                           py::handle source_array, py::handle how_name, bool include_self) {
+  constexpr const char* op = "scatter_reduce";
+  constexpr const char* names[] = {"sum", "mean", "prod", "amax", "amin"};
+  const auto how = static_cast<Combine>(word_among(how_name, names, op, "how"));
+  const ArrayView given = view_known(array, op, "x");
+  const AlongAxis along(given.ndim, given.shape, axis, index_array, op);
+  const ArrayView from = view(source_array, op, "source");
+  require_dtype_of(from, given, op, "source", "x");
+  require_shape_of(from, along.index, op, "source", "index");
+  const py::object source = as_contiguous(from), start = along.dense_part(given);
+  const ArrayView begin = view_own(start);
+  py::object part = new_array(given.dtype, given.ndim, along.size);
+  const ArrayView y = view_own(part);
+  reduce_by(along, how, include_self, view_own(source), &begin, false, y, op);
+  if (along.whole) return part;
+  py::object result = new_array(given.dtype, given.ndim, given.shape);
+  copy_into(view_own(result), given);
+  copy_into(along.part(view_own(result)), y);
   return result;
 }
 
-// Calls body<T>() for the dtypes that gradients have.
-template <class Body>
-void dispatch_gradient(const ArrayView& x, const char* op, Body&& body) {
-  if (x.dtype == DType::bfloat16) return body.template operator()<bfloat16>();
-  if (x.dtype == DType::float32) return body.template operator()<float>();
-  if (x.dtype == DType::float64) return body.template operator()<double>();
-  throw py::type_error(std::string("[") + op + "] expected `x` of a float dtype; got " +
-                       dtype_name(x.dtype) + ": convert it with x.float()");
+// Zeros of a shape.
+py::object zeros_of(DType dtype, int ndim, const npy_intp* size) {
+  py::object result = new_array(dtype, ndim, size);
+  const ArrayView y = view_own(result);
+  std::memset(y.data, 0, static_cast<size_t>(y.size() * y.itemsize()));
+  return result;
 }
 
-py::object scattered(py::handle array, int64_t axis, py::handle index_array,
-                     const py::tuple& shape_tuple) {
+py::object scatter_added(py::handle array, int64_t axis, py::handle index_array,
+                         const py::tuple& shape_tuple, bool wraps) {
   constexpr const char* op = "scatter_add";
-  const ArrayView given = view(array, op, "x"), wanted = view(index_array, op, "index");
-  require_shape_of(given, wanted, op, "x", "index");
+  const ArrayView given = view_known(array, op, "x");
   npy_intp size[kMaxDims];
   const int ndim = static_cast<int>(shape_tuple.size());
   if (ndim > kMaxDims) refuse(op, "expected a shape of at most 32 axes; got more: use fewer");
@@ -161,58 +245,31 @@ py::object scattered(py::handle array, int64_t axis, py::handle index_array,
     size[i] = whole_number(PyTuple_GET_ITEM(shape_tuple.ptr(), i), op, "shape");
     if (size[i] < 0) refuse(op, "expected lengths of 0 and more in the shape");
   }
-  const GatherShape shape = gather_shape(ndim, size, wanted, axis, op);
-  const py::object held = as_contiguous(given), index = as_index(wanted, op);
-  py::object result = new_array(given.dtype, wanted.ndim, size);
-  const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
-  if (y.size() == 0) {  // however long its other axes are
-    if (first_outside(i.as<int64_t>(), i.size(), size[axis]) >= 0) refuse_index(i, size[axis], op);
-    return result;
-  }
-  bool inside = true;
-  dispatch_gradient(x, op, [&]<class T>() {
-    GilRelease unlocked(4.0 * static_cast<double>(i.size() + y.size()));
-    inside = scatter_add(shape, x.as<T>(), i.as<int64_t>(), y.as<T>());
-  });
-  if (!inside) refuse_index(i, size[axis], op);
-  return result;
-}
-
-py::object rows_added(py::handle array, py::handle index_array, int64_t rows) {
-  constexpr const char* op = "index_add";
-  const ArrayView given = view(array, op, "x"), wanted = view(index_array, op, "index");
-  if (wanted.ndim != 1 || given.ndim < 1 || given.shape[0] != wanted.shape[0] || rows < 0)
-    refuse(op, "expected an index (N,) for `x` of N rows; got " + shape_text(wanted) + " and " +
-                   shape_text(given));
-  const py::object held = as_contiguous(given), index = as_index(wanted, op);
-  std::vector<npy_intp> size(given.shape, given.shape + given.ndim);
-  size[0] = rows;
-  py::object result = new_array(given.dtype, given.ndim, size.data());
-  const ArrayView x = view_own(held), i = view_own(index), y = view_own(result);
-  if (y.size() == 0) {  // however long its other axes are
-    if (first_outside(i.as<int64_t>(), i.size(), rows) >= 0) refuse_index(i, rows, op);
-    return result;
-  }
-  int64_t cols = 1;
-  for (int a = 1; a < given.ndim; ++a) cols *= given.shape[a];
-  bool inside = true;
-  dispatch_gradient(x, op, [&]<class T>() {
-    GilRelease unlocked(4.0 * static_cast<double>(x.size() + y.size()));
-    inside = index_add(rows, cols, i.size(), x.as<T>(), i.as<int64_t>(), y.as<T>());
-  });
-  if (!inside) refuse_index(i, rows, op);
+  const AlongAxis along(ndim, size, axis, index_array, op);
+  require_shape_of(given, along.index, op, "x", "index");
+  const py::object held = as_contiguous(given);
+  py::object part = new_array(given.dtype, ndim, along.size);
+  const ArrayView y = view_own(part);
+  reduce_by(along, Combine::sum, true, view_own(held), nullptr, wraps, y, op);
+  if (along.whole) return part;
+  py::object result = zeros_of(given.dtype, ndim, size);
+  copy_into(along.part(view_own(result)), y);
   return result;
 }
 
 }  // namespace
 
 void bind_index(py::module_& m) {
-  m.def("sort", &sorted, py::arg("x"), py::arg("axis"), py::arg("descending"));
-  m.def("topk", &first_few, py::arg("x"), py::arg("k"), py::arg("axis"), py::arg("largest"));
-  m.def("gather", &gathered, py::arg("x"), py::arg("axis"), py::arg("index"));
-  m.def("scatter_add", &scattered, py::arg("x"), py::arg("axis"), py::arg("index"),
-        py::arg("shape"));
-  m.def("index_add", &rows_added, py::arg("x"), py::arg("index"), py::arg("rows"));
+  m.def("gather", &gathered, py::arg("x"), py::arg("axis"), py::arg("index"), py::arg("wraps"));
+  m.def("index_select", &slices_taken, py::arg("x"), py::arg("axis"), py::arg("index"),
+        py::arg("wraps"));
+  m.def("scatter", &scattered, py::arg("x"), py::arg("axis"), py::arg("index"), py::arg("source"));
+  m.def("index_copy", &slices_put, py::arg("x"), py::arg("axis"), py::arg("index"),
+        py::arg("source"));
+  m.def("scatter_reduce", &scatter_reduced, py::arg("x"), py::arg("axis"), py::arg("index"),
+        py::arg("source"), py::arg("how"), py::arg("include_self"));
+  m.def("scatter_add", &scatter_added, py::arg("x"), py::arg("axis"), py::arg("index"),
+        py::arg("shape"), py::arg("wraps"));
 }
 
 }  // namespace tilework

@@ -496,22 +496,86 @@ def adam_step(
 def squares_of(arrays: list[Array]) -> float: ...
 def scale_(arrays: list[Array], factor: float) -> None: ...
 
-# --- index --- (axes non-negative; indices int64, within the axis: IndexError. C order comes out)
+# --- order --- (axes non-negative; C order comes out)
 # (values, indices) in order: NaN above every number, of equal elements the first first.
 def sort(x: Array, axis: int, descending: bool) -> tuple[Array, Array]: ...
 def topk(x: Array, k: int, axis: int, largest: bool) -> tuple[Array, Array]: ...
 
+# --- index --- (axes non-negative; indices int64, within the axis: IndexError; negative ones count
+# from its end where it `wraps`. C order comes out)
 # y[i][j] = x[index[i][j]][j] for axis 0: index no longer than x but along the axis.
-def gather(x: Array, axis: int, index: Array) -> Array: ...
+def gather(x: Array, axis: int, index: Array, wraps: bool) -> Array: ...
 
-# Its gradient: zeros of `shape`, and y[index[i][j]][j] += x[i][j]. Sums are kept in float64.
-def scatter_add(x: Array, axis: int, index: Array, shape: tuple[int, ...]) -> Array: ...
+# The slices of x along the axis that index (N,) names.
+def index_select(x: Array, axis: int, index: Array, wraps: bool) -> Array: ...
 
-# The gradient of a choice of rows: `rows` rows of zeros, and y[index[i]] += x[i], the same way.
-def index_add(x: Array, index: Array, rows: int) -> Array: ...
+# x with y[index[i][j]][j] = source[i][j], and with the slices that index (N,) names replaced: the
+# last counts. source: as index chooses, or one element without axes.
+def scatter(x: Array, axis: int, index: Array, source: Array) -> Array: ...
+def index_copy(x: Array, axis: int, index: Array, source: Array) -> Array: ...
+
+# x with source reduced into it; without include_self what x has counts only where nothing comes.
+# how: "sum", "mean", "prod", "amax" or "amin"; of bools the last two. Sums are kept in float64.
+def scatter_reduce(
+    x: Array, axis: int, index: Array, source: Array, how: str, include_self: bool
+) -> Array: ...
+
+# The gradient of gather: zeros of `shape`, and y[index[i][j]][j] += x[i][j].
+def scatter_add(
+    x: Array, axis: int, index: Array, shape: tuple[int, ...], wraps: bool
+) -> Array: ...
+
+# --- embedding --- (groups of rows; what of float dtypes. Indices (N,), as above)
+# start, or zeros, with `rows` slices along the axis, and y[index[i]] += x[i].
+def index_add(
+    x: Array, axis: int, index: Array, rows: int, start: Array | None, wraps: bool
+) -> Array: ...
+
+# The rows of x (N, columns) by the segment that index names, `count` of them: their sum or mean,
+# and none for the segment `skipped` (-1: no such); the largest, and which row each is from, 0 and
+# -1 where there is none.
+def segment_sum(x: Array, index: Array, count: int, skipped: int, mean: bool) -> Array: ...
+def segment_max(x: Array, index: Array, count: int) -> tuple[Array, Array]: ...
+
+# Bags begin at offsets (bags,): the first at 0, the last ends with the index. Entries of padding
+# (-1: none) do not count. mode: "sum", "mean" or "max", whose second result is as segment_max's, of
+# rows of the table. weights (N,), for sum.
+def embedding_bag_forward(
+    table: Array, index: Array, offsets: Array, weights: Array | None, mode: str, padding: int
+) -> tuple[Array, Array | None]: ...
+def embedding_bag_backward(
+    grad: Array,
+    index: Array,
+    offsets: Array,
+    weights: Array | None,
+    mean: bool,
+    rows: int,
+    padding: int,
+    by_frequency: bool,
+) -> Array: ...
+def embedding_bag_weights_backward(
+    grad: Array, table: Array, index: Array, offsets: Array, padding: int
+) -> Array: ...
+
+# --- mask --- (of bools; C order comes out)
+# a where the condition holds, else b, of one dtype: all broadcast.
+def where(condition: Array, a: Array, b: Array) -> Array: ...
+
+# The elements under a mask of x's shape; x (or zeros) with those replaced by source's, in order.
+def masked_select(x: Array, mask: Array) -> Array: ...
+def masked_scatter(x: Array | None, mask: Array, source: Array) -> Array: ...
+
+# The places of what is not zero: (count, axes) int64, or (axes, count).
+def nonzero(x: Array, by_axis: bool) -> Array: ...
 
 # --- copy --- (of any dtype and layout: into C order, or into x's own where that is dense)
 def copy(x: Array, keep_layout: bool) -> Array: ...
+
+# Each axis grown by so much. mode: "constant" (value, one element), "reflect", "replicate" or
+# "circular", which want an axis to take from.
+def pad(
+    x: Array, before: tuple[int, ...], after: tuple[int, ...], mode: str, value: Array
+) -> Array: ...
 
 # Of one dtype (TypeError), and alike but along the axis (ValueError), in C order.
 def concatenate(arrays: Sequence[Array], axis: int) -> Array: ...

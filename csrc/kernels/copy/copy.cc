@@ -8,27 +8,14 @@
 #include "base/merge_axes.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
+#include "kernels/copy/padding.h"
+#include "kernels/copy/runs.h"
 #include "kernels/copy/tiles.h"
 
 namespace tilework {
 namespace {
 
 constexpr int64_t kTaskBytes = 64 << 10;
-
-// Of some bytes. A call of memcpy would take longer than a short run does: its last 16 bytes, or 8,
-// are copied by themselves, and may be copied twice.
-inline void copy_run(const char* from, char* to, int64_t bytes) {
-  constexpr int64_t kShort = 128;
-  if (bytes > kShort || bytes < 8) {
-    std::memcpy(to, from, static_cast<size_t>(bytes));
-  } else if (bytes >= 16) {
-    for (int64_t i = 0; i + 16 <= bytes; i += 16) std::memcpy(to + i, from + i, 16);
-    std::memcpy(to + bytes - 16, from + bytes - 16, 16);
-  } else {
-    std::memcpy(to, from, 8);
-    std::memcpy(to + bytes - 8, from + bytes - 8, 8);
-  }
-}
 
 // Axes of size 1 dropped, the rest from the slowest to the fastest of the result, neighbours that
 // both sides walk as one merged.
@@ -207,6 +194,35 @@ void strided_copy(size_t itemsize, const CopyShape& shape, const void* from, voi
       return copy_of<uint32_t>(m, f, t);
     default:
       return copy_of<uint64_t>(m, f, t);
+  }
+}
+
+bool pads_within(PadMode mode, const PadShape& s) {
+  for (int d = 0; d < s.axes; ++d) {
+    const int64_t most = std::max(s.before[d], s.after[d]), n = s.size[d];
+    if (most == 0 || mode == PadMode::constant) continue;
+    if (n == 0 || (mode == PadMode::reflect && most >= n) ||
+        (mode == PadMode::circular && most > n))
+      return false;
+  }
+  return true;
+}
+
+void pad(PadMode mode, size_t itemsize, const PadShape& shape, const void* x, const void* value,
+         void* y) {
+  const auto of = [&]<class T>(T filler) {
+    std::memcpy(&filler, value, sizeof(T));
+    padding::pad_of(mode, shape, static_cast<const T*>(x), filler, static_cast<T*>(y));
+  };
+  switch (itemsize) {
+    case 1:
+      return of(uint8_t());
+    case 2:
+      return of(uint16_t());
+    case 4:
+      return of(uint32_t());
+    default:
+      return of(uint64_t());
   }
 }
 

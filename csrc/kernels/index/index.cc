@@ -3,372 +3,244 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <utility>
 
 #include "base/arithmetic.h"
 #include "base/memory_pool.h"
+#include "base/stream.h"
 #include "base/thread_pool.h"
 #include "base/widen.h"
-#include "kernels/index/order.h"
+#include "kernels/copy/runs.h"
+#include "kernels/index/reductions.h"
 
 namespace tilework {
 namespace {
 
-// --- order ---
+constexpr int64_t kTask = 1 << 13;  // indices of a task
 
-constexpr int64_t kTaskElements = 1 << 13;
+using index::Reader;
 
-template <class T>
-using ItemOf = std::conditional_t<sizeof(order::Key<T>) == 4, order::Packed, order::Wide>;
-
-// Calls body<Item>() with what holds a T's key and an index below n.
-template <class T, class Body>
-void with_item(int64_t n, Body body) {
-  if (n <= INT64_C(0xffffffff))
-    body.template operator()<ItemOf<T>>();
-  else
-    body.template operator()<order::Wide>();
+// Calls body(U()), U as wide as an element.
+template <class Body>
+auto with_width(size_t itemsize, Body body) {
+  switch (itemsize) {
+    case 1:
+      return body(uint8_t());
+    case 2:
+      return body(uint16_t());
+    case 4:
+      return body(uint32_t());
+    default:
+      return body(uint64_t());
+  }
 }
 
-// run(row, scratch) for each row of the axis, each with room for `room` items.
-template <class Item, class Run>
-void for_each_row(const AxisShape& s, int64_t room, Run run) {
-  const int64_t rows = s.outer * s.inner;
-  const int64_t step = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, s.n));
-  parallel_for(ceil_div(rows, step), sort_cost_ns(s), [&](int64_t task) {
-    Scratch<Item> scratch(static_cast<size_t>(room));
-    for (int64_t row = task * step; row < std::min(rows, (task + 1) * step); ++row)
-      run(row, scratch.get());
+// tasks(begin, end) for every part of [0, items), whether all of them say true.
+template <class Part>
+bool in_parts(int64_t items, int64_t step, double cost_ns, Part part) {
+  std::atomic<bool> good{true};
+  parallel_for(ceil_div(items, step), cost_ns, [&](int64_t task) {
+    if (!part(task * step, std::min(items, (task + 1) * step)))
+      good.store(false, std::memory_order_relaxed);
   });
+  return good.load();
 }
 
-// Of `count` items, the elements and their indices.
-template <class T, class Item>
-void write_out(const Item* items, int64_t count, int64_t stride, const T* x, T* values,
-               int64_t* indices) {
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t at = items[i].index();
-    values[i * stride] = x[at * stride];
-    indices[i * stride] = at;
+// --- gather ---
+
+// y[j] = x[at[j] * along + j], or where kFlat x[at[j]].
+template <bool kFlat, class T>
+void gather_run(const T* x, Reader& read, const int64_t* index, int64_t count, int64_t along,
+                T* y) {
+  Reader local = read;  // in registers
+  for (int64_t j = 0; j < count; ++j) {
+    const int64_t at = local(index + j);
+    y[j] = kFlat ? x[at] : x[at * along + j];
   }
+  read = local;
 }
 
-// keys[j] = the key of x[j * stride], turned over for a descending order.
-template <class K, class T>
-void make_keys(const T* x, int64_t stride, int64_t count, bool descending, K* keys) {
-  const order::Key<T> turn = descending ? ~order::Key<T>(0) : 0;
-  if (stride == 1)
-    for (int64_t j = 0; j < count; ++j) keys[j] = order::key_of(x[j]) ^ turn;
-  else
-    for (int64_t j = 0; j < count; ++j) keys[j] = order::key_of(x[j * stride]) ^ turn;
-}
-
-// --- indices ---
-
-// Another thread may write indices while they are read, so those that were checked must be the very
-// ones that are used: each is read once, or a task works from a copy.
-
-// Gives indices one by one, each read once, and says whether one was outside.
-class Reader {
- public:
-  Reader(const int64_t* index, int64_t n) : index_(index), n_(static_cast<uint64_t>(n)) {}
-  // -1 for one outside.
-  int64_t operator[](int64_t i) {
-    const int64_t at = __atomic_load_n(index_ + i, __ATOMIC_RELAXED);
-    if (static_cast<uint64_t>(at) < n_) return at;
-    all_inside_ = false;
-    return -1;
-  }
-  bool all_inside() const { return all_inside_; }
-
- private:
-  const int64_t* index_;
-  const uint64_t n_;
-  bool all_inside_ = true;
-};
-
-// --- sums ---
-
-// Sums that no chain of more than this many additions makes are taken in T itself.
-constexpr int64_t kShortChain = 32;
-
-inline void add_to(bfloat16& to, bfloat16 x) { to = to_bfloat16(to_float(to) + to_float(x)); }
+// Positions [begin, end) of the result, run by run.
 template <class T>
-void add_to(T& to, T x) {
-  to += x;
-}
-
-// Whether no place of `size` is met more than `most` times; visit(meet) meets them all.
-template <class Visit>
-bool chains_are_short(int64_t size, int64_t most, Visit visit) {
-  Scratch<uint8_t> counts(static_cast<size_t>(size));
-  uint8_t* met = counts.get();
-  std::memset(met, 0, static_cast<size_t>(size));
-  bool longer = false;
-  visit([&](int64_t at) {
-    longer |= met[at] >= most;
-    met[at] = static_cast<uint8_t>(met[at] + (met[at] < most));
-  });
-  return !longer;
-}
-template <class T>
-constexpr int64_t kLongestChain = std::is_same_v<T, bfloat16> ? 1 : kShortChain;
-
-// visit(add): add(i, at) for each element i of the source and the element of y that it belongs to.
-template <class T, class Visit>
-void add_in_double(const T* x, int64_t size, T* y, Visit visit) {
-  Scratch<double> sums(static_cast<size_t>(size));
-  double* s = sums.get();
-  std::memset(s, 0, static_cast<size_t>(size) * sizeof(double));
-  visit([&](int64_t i, int64_t at) { s[at] += widened(x[i]); });
-  for (int64_t i = 0; i < size; ++i) y[i] = rounded<T>(s[i]);
-}
-template <class T, class Visit>
-void add_directly(const T* x, int64_t size, T* y, Visit visit) {
-  std::memset(static_cast<void*>(y), 0, static_cast<size_t>(size) * sizeof(T));
-  visit([&](int64_t i, int64_t at) { add_to(y[at], x[i]); });
-}
-
-// Few rows beside those of y: each destination's own are found by sorting, and summed together.
-template <class T>
-void index_add_sorted(int64_t rows, int64_t cols, int64_t count, const T* x, Reader& read, T* y) {
-  std::memset(static_cast<void*>(y), 0, static_cast<size_t>(rows * cols) * sizeof(T));
-  Scratch<order::Wide> room(static_cast<size_t>(2 * count));
-  Scratch<double> sums(static_cast<size_t>(cols));
-  order::Wide* items = room.get();
-  int64_t inside = 0;
-  for (int64_t i = 0; i < count; ++i)
-    if (const int64_t row = read[i]; row >= 0) items[inside++] = {static_cast<uint64_t>(row), i};
-  order::sort_items(items, items + count, inside);
-  for (int64_t i = 0; i < inside;) {
-    const uint64_t row = items[i].key();
-    std::fill_n(sums.get(), cols, 0.0);
-    for (; i < inside && items[i].key() == row; ++i)
-      for (int64_t j = 0; j < cols; ++j) sums.get()[j] += widened(x[items[i].index() * cols + j]);
-    T* to = y + static_cast<int64_t>(row) * cols;
-    for (int64_t j = 0; j < cols; ++j) to[j] = rounded<T>(sums.get()[j]);
+bool gather_part(const Lines& s, const T* x, const Index& index, int64_t begin, int64_t end, T* y) {
+  const bool flat = s.inner == 1;
+  const int64_t length = flat ? s.m : s.inner;  // of a run
+  Reader read(index);
+  int64_t run = begin / length, from = begin % length;
+  for (int64_t p = begin; p < end; ++run, from = 0) {
+    const int64_t count = std::min(length - from, end - p);
+    if (flat)
+      gather_run<true>(x + run * s.n, read, index.of + p, count, 1, y + p);
+    else
+      gather_run<false>(x + run / s.m * s.n * s.inner + from, read, index.of + p, count, s.inner,
+                        y + p);
+    p += count;
   }
+  return read.all_inside();
 }
 
-// --- along an axis ---
+// --- slices ---
 
-int64_t product(const int64_t* size, int from, int to) {
-  int64_t n = 1;
-  for (int i = from; i < to; ++i) n *= size[i];
-  return n;
-}
+// Rows ahead of the one that is copied that are asked for: each begins where no fetching of the
+// hardware's own expects it.
+constexpr int64_t kAhead = 4;
 
-// row(first, base): the index's run along its last axis begins at `first`, and element 0 of the
-// gathered axis for it at `base`.
-template <class Row>
-void for_each_run(const GatherShape& s, int64_t begin, int64_t end, Row row) {
-  const int last = s.axes - 1;
-  int64_t stride[GatherShape::kMaxAxes], place[GatherShape::kMaxAxes], base = 0;
-  for (int64_t i = last, step = 1; i >= 0; step *= s.size[i], --i)
-    stride[i] = i == s.axis ? 0 : step;
-  for (int64_t i = last - 1, rest = begin; i >= 0; rest /= s.index_size[i], --i) {
-    place[i] = rest % s.index_size[i];
-    base += place[i] * stride[i];
-  }
-  for (int64_t r = begin; r < end;) {
-    // As far as the innermost of the outer axes goes: short runs take less time than a carry.
-    const int64_t run = last == 0 ? 1 : std::min(end - r, s.index_size[last - 1] - place[last - 1]);
-    const int64_t step = last == 0 ? 0 : stride[last - 1];
-    for (const int64_t stop = r + run; r < stop; ++r, base += step)
-      row(r * s.index_size[last], base);
-    if (last > 0) place[last - 1] += run;
-    for (int i = last - 1; i >= 0 && place[i] == s.index_size[i]; --i) {
-      base -= place[i] * stride[i];
-      place[i] = 0;
-      if (i > 0) {
-        base += stride[i - 1];
-        ++place[i - 1];
-      }
+void copy_slices(const Lines& s, int64_t bytes, bool around, const char* x, const int64_t* at,
+                 int64_t begin, int64_t end, char* y) {
+  const int64_t block = s.n * bytes, lines = std::min<int64_t>(bytes, 256);
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t i = r % s.m;
+    const char* base = x + r / s.m * block;
+    if (i + kAhead < s.m) {
+      const char* next = base + at[i + kAhead] * bytes;
+      for (int64_t k = 0; k < lines; k += 64) __builtin_prefetch(next + k);
     }
+    if (around)
+      stream_run(base + at[i] * bytes, y + r * bytes, bytes);
+    else
+      copy_run(base + at[i] * bytes, y + r * bytes, bytes);
   }
+  if (around) end_runs();
 }
 
-// How far apart elements of the gathered axis are, and those of the run.
-struct Steps {
-  int64_t along, run;
-  explicit Steps(const GatherShape& s)
-      : along(product(s.size, s.axis + 1, s.axes)), run(s.axis == s.axes - 1 ? 0 : 1) {}
-};
+// --- scatter ---
 
-constexpr int64_t kChecked = 2048;  // indices of a task: L1 keeps them
-
+// y[at[j] * along + j] = source[j * step].
 template <class T>
-bool gather_of(const GatherShape& s, const T* x, const int64_t* index, T* y) {
-  const int last = s.axes - 1;
-  const int64_t runs = product(s.index_size, 0, last), n = s.index_size[last];
-  if (n == 0) return true;
-  const int64_t block = std::max<int64_t>(1, kChecked / n);  // runs a task, or
-  const int64_t pieces = ceil_div(n, kChecked);              // tasks a run
-  const Steps step(s);
-  std::atomic<bool> outside{false};
-  const int64_t tasks = ceil_div(runs, block) * pieces;
-  parallel_for(tasks, 2.0 * static_cast<double>(runs * n), [&](int64_t task) {
-    const int64_t begin = task / pieces * block, end = std::min(runs, begin + block);
-    const int64_t from = task % pieces * kChecked, count = std::min(kChecked, n - from);
-    int64_t checked[kChecked];
-    std::copy_n(index + begin * n + from, (end - begin) * count, checked);
-    if (first_outside(checked, (end - begin) * count, s.size[s.axis]) >= 0) {
-      outside.store(true, std::memory_order_relaxed);
-      return;
-    }
-    for_each_run(s, begin, end, [&](int64_t first, int64_t base) {
-      const int64_t* at = checked + (first - begin * n);
-      T* to = y + first + from;
-      if (step.along == 1)
-        for (int64_t j = 0; j < count; ++j) to[j] = x[base + at[j]];
-      else if (step.run == 0)
-        for (int64_t j = 0; j < count; ++j) to[j] = x[base + at[j] * step.along];
-      else
-        for (int64_t j = 0; j < count; ++j) to[j] = x[base + at[j] * step.along + from + j];
-    });
-  });
-  return !outside.load();
+void scatter_run(const T* source, int64_t step, Reader& read, const int64_t* index, int64_t count,
+                 int64_t along, int64_t across, T* y) {
+  Reader local = read;
+  for (int64_t j = 0; j < count; ++j) {
+    const int64_t at = local(index + j);
+    y[at * along + j * across] = source[j * step];
+  }
+  read = local;
 }
 
 }  // namespace
 
-double sort_cost_ns(const AxisShape& s) {
-  return 10.0 * static_cast<double>(s.outer * s.n) * static_cast<double>(s.inner);
+int64_t first_outside(const Index& index, int64_t count) {
+  const int64_t lowest = index.wraps ? -index.n : 0;
+  const auto outside = [&](int64_t i) { return i < lowest || i >= index.n; };
+  const int64_t* found = std::find_if(index.of, index.of + count, outside);
+  return found == index.of + count ? -1 : found - index.of;
 }
 
-template <class T>
-void sort_axis(const AxisShape& s, bool descending, const T* x, T* values, int64_t* indices) {
-  if (s.n == 0) return;
-  with_item<T>(s.n, [&]<class Item>() {
-    for_each_row<Item>(s, 2 * s.n, [&](int64_t row, Item* items) {
-      const int64_t at = row / s.inner * s.n * s.inner + row % s.inner;
-      typename Item::KeyType keys[order::kBlock];
-      for (int64_t i = 0; i < s.n; i += order::kBlock) {
-        const int64_t count = std::min(order::kBlock, s.n - i);
-        make_keys(x + at + i * s.inner, s.inner, count, descending, keys);
-        for (int64_t j = 0; j < count; ++j) items[i + j] = Item(keys[j], i + j);
+bool checked_copy(const Index& index, int64_t count, int64_t* to) {
+  if (index.n == 0) return count == 0;
+  Reader read(index);
+  for (int64_t i = 0; i < count; ++i) to[i] = read(index.of + i);
+  return read.all_inside();
+}
+
+bool gather(const Lines& s, size_t itemsize, const void* x, const Index& index, void* y) {
+  const int64_t count = s.chosen();
+  if (count == 0 || s.n == 0) return count == 0;
+  return with_width(itemsize, [&]<class T>(T) {
+    return in_parts(count, kTask, index_cost_ns(count), [&](int64_t begin, int64_t end) {
+      return gather_part(s, static_cast<const T*>(x), index, begin, end, static_cast<T*>(y));
+    });
+  });
+}
+
+bool take_slices(const Lines& s, size_t itemsize, const void* x, const Index& index, void* y) {
+  const int64_t count = s.chosen();
+  if (s.m == 0 || s.n == 0) return s.m == 0;
+  if (s.inner == 1 && s.outer == 1) return gather(s, itemsize, x, index, y);
+  Scratch<int64_t> room(static_cast<size_t>(s.m));
+  const int64_t* at = room.get();
+  if (!checked_copy(index, s.m, room.get())) return false;
+  if (count == 0) return true;
+  const int64_t bytes = s.inner * static_cast<int64_t>(itemsize), rows = s.outer * s.m;
+  if (s.inner == 1) {
+    with_width(itemsize, [&]<class T>(T) {
+      const int64_t step = std::max<int64_t>(1, kTask / s.m);
+      return in_parts(s.outer, step, index_cost_ns(count), [&](int64_t begin, int64_t end) {
+        for (int64_t o = begin; o < end; ++o) {
+          const T* from = static_cast<const T*>(x) + o * s.n;
+          T* to = static_cast<T*>(y) + o * s.m;
+          for (int64_t i = 0; i < s.m; ++i) to[i] = from[at[i]];
+        }
+        return true;
+      });
+    });
+    return true;
+  }
+  const bool around = streams({static_cast<const char*>(y)}, rows * bytes, bytes);
+  const int64_t step = std::max<int64_t>(1, (64 << 10) / bytes);
+  return in_parts(rows, step, 0.2 * static_cast<double>(rows * bytes), [&](int64_t b, int64_t e) {
+    copy_slices(s, bytes, around, static_cast<const char*>(x), at, b, e, static_cast<char*>(y));
+    return true;
+  });
+}
+
+bool scatter(const Lines& s, size_t itemsize, const void* source, bool one, const Index& index,
+             void* y) {
+  const int64_t count = s.chosen();
+  if (count == 0 || s.n == 0) return count == 0;
+  // Columns of one block go together: the lines that they write are then few.
+  const int64_t width = std::min<int64_t>(s.inner, 64), blocks = ceil_div(s.inner, width);
+  const int64_t step = std::max<int64_t>(1, kTask / (s.m * width));
+  return with_width(itemsize, [&]<class T>(T) {
+    return in_parts(s.outer * blocks, step, index_cost_ns(count), [&](int64_t begin, int64_t end) {
+      Reader read(index);
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t o = item / blocks, j = item % blocks * width;
+        const int64_t cols = std::min(width, s.inner - j);
+        T* to = static_cast<T*>(y) + o * s.n * s.inner + j;
+        // A run: of the list where columns are single, else across them.
+        const int64_t runs = s.inner == 1 ? 1 : s.m, length = s.inner == 1 ? s.m : cols;
+        for (int64_t i = 0; i < runs; ++i) {
+          const int64_t at = (o * s.m + i) * s.inner + j;
+          scatter_run(static_cast<const T*>(source) + (one ? 0 : at), !one, read, index.of + at,
+                      length, s.inner, s.inner == 1 ? 0 : 1, to);
+        }
       }
-      order::sort_items(items, items + s.n, s.n);
-      write_out(items, s.n, s.inner, x + at, values + at, indices + at);
+      return read.all_inside();
+    });
+  });
+}
+
+bool put_slices(const Lines& s, size_t itemsize, const void* source, bool one, const Index& index,
+                void* y) {
+  if (s.m == 0 || s.n == 0) return s.m == 0;
+  Scratch<int64_t> room(static_cast<size_t>(s.m));
+  const int64_t* at = room.get();
+  if (!checked_copy(index, s.m, room.get())) return false;
+  if (s.chosen() == 0) return true;
+  const int64_t bytes = s.inner * static_cast<int64_t>(itemsize);
+  const int64_t step = std::max<int64_t>(1, kTask / (s.m * s.inner));
+  return with_width(itemsize, [&]<class T>(T) {
+    return in_parts(s.outer, step, index_cost_ns(s.chosen()), [&](int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; ++o)
+        for (int64_t i = 0; i < s.m; ++i) {
+          T* to = static_cast<T*>(y) + (o * s.n + at[i]) * s.inner;
+          if (one)
+            std::fill_n(to, s.inner, *static_cast<const T*>(source));
+          else
+            copy_run(static_cast<const char*>(source) + (o * s.m + i) * bytes,
+                     reinterpret_cast<char*>(to), bytes);
+        }
+      return true;
     });
   });
 }
 
 template <class T>
-void topk_axis(const AxisShape& s, int64_t k, bool largest, const T* x, T* values,
-               int64_t* indices) {
-  if (k == 0) return;
-  with_item<T>(s.n, [&]<class Item>() {
-    const int64_t candidates = order::candidates(s.n, k);
-    for_each_row<Item>(s, candidates + k, [&](int64_t row, Item* items) {
-      const int64_t outer = row / s.inner, inner = row % s.inner;
-      const T* from = x + outer * s.n * s.inner + inner;
-      const auto keys = [&](int64_t i, int64_t count, typename Item::KeyType* to) {
-        make_keys(from + i * s.inner, s.inner, count, largest, to);
-      };
-      order::first_of(s.n, k, items, keys);
-      order::sort_items(items, items + candidates, k);
-      const int64_t to = outer * k * s.inner + inner;
-      write_out(items, k, s.inner, from, values + to, indices + to);
-    });
-  });
+bool scatter_reduce(const Lines& lines, Combine how, bool include_self, const T* start,
+                    const T* source, const Index& at, bool same, T* y) {
+  return index::Reducing<T>{lines, how, include_self, start, source, at, same, y}.run();
 }
 
-int64_t first_outside(const int64_t* index, int64_t count, int64_t n) {
-  const auto outside = [=](int64_t i) {
-    return static_cast<uint64_t>(i) >= static_cast<uint64_t>(n);
-  };
-  // The sign of i, or of n - 1 - i where i has none: vectors of 64 bits have no unsigned order, and
-  // a way out would leave no vectors.
-  uint64_t signs = 0;
-  const auto most = static_cast<uint64_t>(n) - 1;
-  for (int64_t i = 0; i < count; ++i) {
-    const auto at = static_cast<uint64_t>(index[i]);
-    signs |= at | (most - at);
-  }
-  return signs >> 63 ? std::find_if(index, index + count, outside) - index : -1;
-}
-
-bool gather(const GatherShape& shape, size_t itemsize, const void* x, const int64_t* index,
-            void* y) {
-  const auto of = [&]<class T>(T) {
-    return gather_of(shape, static_cast<const T*>(x), index, static_cast<T*>(y));
-  };
-  switch (itemsize) {
-    case 1:
-      return of(uint8_t());
-    case 2:
-      return of(uint16_t());
-    case 4:
-      return of(uint32_t());
-    default:
-      return of(uint64_t());
-  }
-}
-
-template <class T>
-bool scatter_add(const GatherShape& s, const T* x, const int64_t* index, T* y) {
-  const int last = s.axes - 1;
-  const int64_t runs = product(s.index_size, 0, last), n = s.index_size[last];
-  const Steps step(s);
-  Reader read(index, s.size[s.axis]);
-  const auto visit = [&](auto add) {
-    for_each_run(s, 0, runs, [&](int64_t first, int64_t base) {
-      for (int64_t j = 0; j < n; ++j)
-        if (const int64_t to = read[first + j]; to >= 0)
-          add(first + j, base + to * step.along + j * step.run);
-    });
-  };
-  const int64_t size = product(s.size, 0, s.axes);
-  const auto meets = [&](auto meet) { visit([&](int64_t, int64_t at) { meet(at); }); };
-  if (std::is_same_v<T, double> || s.index_size[s.axis] <= kLongestChain<T> ||
-      chains_are_short(size, kLongestChain<T>, meets))
-    add_directly(x, size, y, visit);
-  else
-    add_in_double(x, size, y, visit);
-  return read.all_inside();
-}
-
-template <class T>
-bool index_add(int64_t rows, int64_t cols, int64_t count, const T* x, const int64_t* index, T* y) {
-  Reader read(index, rows);
-  const auto visit = [&](auto add) {
-    for (int64_t i = 0; i < count; ++i)
-      if (const int64_t row = read[i]; row >= 0)
-        for (int64_t j = 0; j < cols; ++j) add(i * cols + j, row * cols + j);
-  };
-  const auto meets = [&](auto meet) {
-    for (int64_t i = 0; i < count; ++i)
-      if (const int64_t row = read[i]; row >= 0) meet(row);
-  };
-  if (std::is_same_v<T, double> || count <= kLongestChain<T> ||
-      chains_are_short(rows, kLongestChain<T>, meets))
-    add_directly(x, rows * cols, y, visit);
-  else if (count >= rows / 4)
-    add_in_double(x, rows * cols, y, visit);
-  else
-    index_add_sorted(rows, cols, count, x, read, y);
-  return read.all_inside();
-}
-
-#define TW_ORDERED(T)                                                      \
-  template void sort_axis(const AxisShape&, bool, const T*, T*, int64_t*); \
-  template void topk_axis(const AxisShape&, int64_t, bool, const T*, T*, int64_t*);
-TW_ORDERED(float)
-TW_ORDERED(double)
-TW_ORDERED(bfloat16)
-TW_ORDERED(int64_t)
-TW_ORDERED(int32_t)
-TW_ORDERED(uint32_t)
-TW_ORDERED(uint8_t)
-#undef TW_ORDERED
-
-#define TW_ADDED(T)                                                            \
-  template bool scatter_add(const GatherShape&, const T*, const int64_t*, T*); \
-  template bool index_add(int64_t, int64_t, int64_t, const T*, const int64_t*, T*);
-TW_ADDED(float)
-TW_ADDED(double)
-TW_ADDED(bfloat16)
-#undef TW_ADDED
+#define TW_REDUCED(T)                                                                  \
+  template bool scatter_reduce(const Lines&, Combine, bool, const T*, const T*,      \
+                               const Index&, bool, T*);
+TW_REDUCED(float)
+TW_REDUCED(double)
+TW_REDUCED(bfloat16)
+TW_REDUCED(int64_t)
+TW_REDUCED(int32_t)
+TW_REDUCED(uint32_t)
+TW_REDUCED(uint8_t)
+#undef TW_REDUCED
 
 }  // namespace tilework

@@ -42,7 +42,10 @@ CONTRACT: tuple[str, ...] = (
     "pool_max_forward", "pool_max_backward", "pool_average_forward", "pool_average_backward",
     "interpolate_forward", "interpolate_backward",
     "sgd_step", "adam_step", "squares_of", "scale_", "random_bits", "uniform", "normal",
-    "sort", "topk", "gather", "scatter_add", "index_add", "copy", "concatenate", "stack",
+    "sort", "topk", "gather", "index_select", "scatter", "index_copy", "scatter_reduce",
+    "scatter_add", "index_add", "segment_sum", "segment_max", "embedding_bag_forward",
+    "embedding_bag_backward", "embedding_bag_weights_backward", "where", "masked_select",
+    "masked_scatter", "nonzero", "pad", "copy", "concatenate", "stack",
     "attention_forward", "attention_backward",
     "varlen_attention_forward", "varlen_attention_backward",
 )  # fmt: skip

@@ -2,64 +2,115 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from tilework.autograd import Op, mode, record
+from tilework import dtypes
+from tilework.arrays import Array, namespace
+from tilework.autograd import Op, record
+from tilework.autograd import mode as tape
 from tilework.engines import ops
 from tilework.errors import error, word
+from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand, whole
+from tilework.functional.indexing import indices, outside, where
 from tilework.functional.inplace import check_writable, written
-from tilework.functional.segment import indices, max_of, rows_of, sum_of
-from tilework.tensor import Tensor, fresh
+from tilework.functional.segment import largest_of, rows_of, shares, sum_of
+from tilework.tensor import Storage, Tensor, fresh
 
-Array = Any
 Inputs = tuple[Any, ...]
+Reads = tuple[Storage, ...]
+NO_PADDING = -1
 
 
-def _factors(index: Array, padding: int | None, counts: Array | None, dtype: Any) -> Array | None:
-    """What each row's gradient is multiplied by: (N, 1), or None for 1."""
-    if padding is None and counts is None:
-        return None
-    factors = np.ones(index.size, dtype) if counts is None else (1 / counts[index]).astype(dtype)
-    if padding is not None:
-        factors[index == padding] = 0
-    return factors[:, None]
-
-
-def _weighted(rows: Array, factors: Array) -> Array:
-    """Zero, whatever is multiplied by it: a row of padding may have no number at all."""
-    return np.where(factors == 0, factors, rows * factors)
+# --- recorded ---
 
 
 def _backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    index, padding, counts = saved
-    table = inputs[0]
-    rows = grad.reshape(index.size, table.shape[1])
-    factors = _factors(index, padding, counts, rows.dtype)
-    if factors is not None:
-        rows = _weighted(rows, factors)
-    return (ops.index_add(rows, index, table.shape[0]),)
+    index, padding, by_frequency = saved
+    rows, columns = inputs[0].shape
+    flowing = grad.reshape(index.size, columns)
+    return (ops.segment_sum(flowing, index, rows, padding, by_frequency),)
 
 
 def _recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    index, padding, counts = saved
-    rows = grad.reshape(index.size, inputs[0].shape[1])
-    factors = _factors(index, padding, counts, grad.dtype)
-    if factors is not None:
-        rows = rows * fresh(factors)
-    return (sum_of(rows, index, inputs[0].shape[0]),)
+    index, padding, by_frequency = saved
+    rows, columns = inputs[0].shape
+    flowing = grad.reshape(index.size, columns)
+    return (sum_of(_shared_out(flowing, index, rows, padding, by_frequency), index, rows),)
+
+
+def _shared_out(
+    flowing: Tensor, index: Array, rows: int, padding: int, by_frequency: bool
+) -> Tensor:
+    """The gradient of each entry's row (N, columns) with none for the padding, and divided by how
+    often the row occurs."""
+    if by_frequency:
+        flowing = flowing * fresh(shares(index, rows, flowing._array))
+    if padding != NO_PADDING:
+        flowing = where(fresh((index == padding).reshape(-1, 1)), 0.0, flowing)
+    return flowing
 
 
 _EMBEDDING = Op("embedding", _backward, _recorded)
 
 
-def _padding(op: str, padding_idx: Any, rows: int) -> int | None:
+def _bag_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    table, weights = inputs
+    index, starts, mean, padding, by_frequency = saved
+    factors = None if weights is None else weights._array
+    return (
+        ops.embedding_bag_backward(
+            grad, index, starts, factors, mean, table.shape[0], padding, by_frequency
+        )
+        if table._requires_grad
+        else None,
+        ops.embedding_bag_weights_backward(grad, table._array, index, starts, padding)
+        if weights is not None and weights._requires_grad
+        else None,
+    )
+
+
+def _bag_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    table, weights = inputs
+    index, starts, mean, padding, by_frequency = saved
+    xp = namespace(index)
+    # The bag of each entry is how many have begun by then, less one.
+    begun = ops.index_add(
+        xp.ones(starts.shape, dtype=dtypes.float64), 0, starts, index.size + 1, None, False
+    )
+    bags = xp.cumsum(begun, axis=0)[: index.size].astype(dtypes.int64) - 1
+    grads = rows_of(grad, bags)
+    if mean:
+        counts = ops.segment_sum(
+            (index != padding).astype(dtypes.float64).reshape(-1, 1), bags, len(grad), -1, False
+        )
+        sizes = ops.index_select(
+            xp.maximum(counts, xp.ones((), dtype=counts.dtype)), 0, bags, False
+        )
+        grads = grads / fresh(sizes.astype(grad.dtype))
+    found: list[Any] = [None, None]
+    if table._requires_grad:
+        rows = grads if weights is None else grads * weights.unsqueeze(1)
+        rows = _shared_out(rows, index, table.shape[0], padding, by_frequency)
+        found[0] = sum_of(rows, index, table.shape[0])
+    if weights is not None and weights._requires_grad:
+        rows = _shared_out(rows_of(table, index), index, table.shape[0], padding, False)
+        found[1] = (grads * rows).sum(1)
+    return found
+
+
+_BAG = Op("embedding_bag", _bag_backward, _bag_recorded)
+
+
+# --- what is checked ---
+
+
+def _padding(op: str, padding_idx: Any, rows: int) -> int:
     """padding_idx counted from the front. ValueError outside of the table."""
     if padding_idx is None:
-        return None
+        return NO_PADDING
     at = whole(op, "padding_idx", padding_idx)
     if not -rows <= at < rows:
         raise error(
@@ -73,21 +124,36 @@ def _renorm(op: str, table: Tensor, index: Array, max_norm: float, norm_type: fl
     """Shrinks the rows that are looked up, each once, to `max_norm` where they are longer."""
     if not index.size:
         return
-    if mode.enabled and table._requires_grad and table._node is not None:
+    if tape.enabled and table._requires_grad and table._node is not None:
         raise error(
             RuntimeError, op, "max_norm with a weight that is a leaf", "the result of an op",
             "call with weight.clone() made under no_grad, or drop max_norm",
         )  # fmt: skip
     if not table._array.flags.writeable or table._storage.frozen:
         check_writable(op, table)
-    at = np.unique(index)
-    rows = table._array[at].astype(np.float64)
-    lengths = np.linalg.norm(rows, norm_type, axis=1)
-    long = lengths > max_norm
-    if long.any():
-        rows = rows[long] * (max_norm / (lengths[long, None] + 1e-7))
-        table._array[at[long]] = rows.astype(table.dtype)
+    xp = namespace(index)
+    at = xp.unique(index)
+    rows = ops.index_select(table._array, 0, at, False).astype(dtypes.float64)
+    lengths = _norms(rows, norm_type)
+    long = ops.nonzero(lengths > max_norm, True)[0]
+    if long.size:
+        factors = max_norm / (ops.index_select(lengths, 0, long, False) + 1e-7)
+        shrunk = ops.index_select(rows, 0, long, False) * factors.reshape(-1, 1)
+        table._array[ops.index_select(at, 0, long, False)] = shrunk.astype(table.dtype)
         written(table)
+
+
+def _norms(rows: Array, order: float) -> Array:
+    """Of each row, of any order."""
+    xp = namespace(rows)
+    sizes = xp.abs(rows)
+    if order == math.inf:
+        return sizes.max(axis=1, initial=0.0)
+    if order == 2.0:
+        return xp.sqrt(xp.square(sizes).sum(axis=1))
+    if order == 0.0:
+        return (sizes != 0.0).sum(axis=1).astype(rows.dtype)
+    return xp.power(xp.power(sizes, order).sum(axis=1), 1.0 / order)
 
 
 def _table(op: str, weight: Any, sparse: bool) -> Tensor:
@@ -100,15 +166,6 @@ def _table(op: str, weight: Any, sparse: bool) -> Tensor:
             NotImplementedError, op, "sparse=False", "True", "gradients are dense: leave it out"
         )
     return table
-
-
-def _looked_up(table: Tensor, index: Array, padding: int | None, by_frequency: bool) -> Tensor:
-    """The rows of a flat index, (N, columns), recorded."""
-    y = fresh(np.take(table._array, index, 0))
-    if mode.enabled and table._requires_grad:
-        counts = np.bincount(index, minlength=1) if by_frequency else None
-        record(y, _EMBEDDING, (table,), (index, padding, counts))
-    return y
 
 
 def embedding(
@@ -131,43 +188,56 @@ def embedding(
     tensor([[3., 4.],
             [1., 2.]])
     """
-    table = _table("embedding", weight, sparse)
-    shape = operand(input, "embedding").shape
-    index = indices("embedding", "input", input, table.shape[0]).reshape(-1)
-    padding = _padding("embedding", padding_idx, table.shape[0])
-    if max_norm is not None:
-        _renorm("embedding", table, index, max_norm, norm_type)
-    y = _looked_up(table, index, padding, scale_grad_by_freq)
-    return y if len(shape) == 1 else y.reshape(*shape, table.shape[1])
+    op = "embedding"
+    table = _table(op, weight, sparse)
+    given, reads = indices(op, "input", input)
+    index = given if given.ndim == 1 else given.reshape(-1)
+    rows, columns = table.shape
+    padding = _padding(op, padding_idx, rows)
+    try:
+        if max_norm is not None:
+            _renorm(op, table, index, max_norm, norm_type)
+        chosen = ops.index_select(table._array, 0, index, False)
+    except IndexError:
+        raise outside(op, "input", index, rows) from None
+    y = fresh(chosen if given.ndim == 1 else chosen.reshape(*given.shape, columns))
+    if tape.enabled and table._requires_grad:
+        record(y, _EMBEDDING, (table,), (index, padding, scale_grad_by_freq), reads)
+    return y
 
 
-def _bags(op: str, input: Tensor, offsets: Any, include_last_offset: bool) -> tuple[Array, int]:
-    """The bag of each index, and how many bags there are."""
+def _bags(
+    op: str, input: Tensor, index: Array, offsets: Any, include_last_offset: bool
+) -> tuple[Array, Array, Reads]:
+    """(where each bag begins in the flat index, the part of it that bags reach, what offsets'
+    storage is where it is shared)."""
+    xp = namespace(index)
     if input.ndim == 2:
         if offsets is not None:
             raise error(
-                ValueError, op, "no offsets beside input of two axes", "offsets",
+                ValueError, op, "no offsets beside an input of two axes", "offsets",
                 "each of its rows is a bag",
             )  # fmt: skip
         count, size = input.shape
-        return np.repeat(np.arange(count), size), count
+        return xp.arange(count) * size, index, ()
     if input.ndim != 1 or offsets is None:
         raise error(
             ValueError, op, "input (bags, size), or input (N,) with offsets",
             f"input {input.shape}{'' if offsets is None else ' with offsets'}", "give offsets",
         )  # fmt: skip
-    starts = indices(op, "offsets", offsets, input.shape[0] + 1)
+    starts, reads = indices(op, "offsets", offsets)
     if starts.ndim != 1 or (include_last_offset and not starts.size):
         raise error(ValueError, op, "offsets of one axis", starts.shape, "flatten them")
-    if starts.size and (starts[0] != 0 or (np.diff(starts) < 0).any()):
+    if starts.size and (int(starts[0]) != 0 or bool((starts[1:] < starts[:-1]).any())):
         raise error(
             ValueError, op, "offsets that begin with 0 and do not fall", starts[:8].tolist(),
             "they are where each bag begins",
         )  # fmt: skip
-    ends = starts[1:] if include_last_offset else np.append(starts[1:], input.shape[0])
-    starts = starts[: len(ends)] if starts.size else starts
-    sizes = ends[: starts.size] - starts
-    return np.repeat(np.arange(starts.size), sizes), starts.size
+    if starts.size and int(starts[-1]) > index.size:
+        raise outside(op, "offsets", starts, index.size + 1)
+    if include_last_offset:  # it may end before the input does
+        return starts[:-1], index[: int(starts[-1])], reads
+    return starts, index if starts.size else index[:0], reads
 
 
 def embedding_bag(
@@ -197,12 +267,15 @@ def embedding_bag(
     op = "embedding_bag"
     if mode not in ("sum", "mean", "max"):
         raise error(ValueError, op, "mode of sum, mean or max", word(mode), "name one")
+    if mode == "max" and scale_grad_by_freq:
+        raise error(
+            ValueError, op, "scale_grad_by_freq with mode sum or mean", "max", "leave it out"
+        )
     table, given = _table(op, weight, sparse), operand(input, op)
-    index = indices(op, "input", given, table.shape[0]).reshape(-1)
-    padding = _padding(op, padding_idx, table.shape[0])
-    bags, count = _bags(op, given, offsets, include_last_offset)
-    if bags.size < index.size:  # include_last_offset may end before the input does
-        index = index[: bags.size]
+    flat, reads = indices(op, "input", given)
+    rows = table.shape[0]
+    padding = _padding(op, padding_idx, rows)
+    starts, index, more = _bags(op, given, flat.reshape(-1), offsets, include_last_offset)
     weights = None
     if per_sample_weights is not None:
         weights = operand(per_sample_weights, op, "per_sample_weights")
@@ -211,18 +284,25 @@ def embedding_bag(
                 ValueError, op, f"per_sample_weights {given.shape}, with mode='sum'",
                 f"{weights.shape} with mode={mode!r}", "multiply the rows yourself",
             )  # fmt: skip
-        weights = weights.reshape(-1)[: bags.size]
-    if max_norm is not None:
-        _renorm(op, table, index, max_norm, norm_type)
-    if padding is not None:
-        counts = np.flatnonzero(index != padding)
-        index, bags = index[counts], bags[counts]
-        weights = None if weights is None else rows_of(weights, counts)
-    rows = _looked_up(table, index, None, scale_grad_by_freq)
+        weights = cast(weights, table.dtype).reshape(-1)[: index.size]
+    factors = None if weights is None else weights._array
+    try:
+        if max_norm is not None:
+            _renorm(op, table, index, max_norm, norm_type)
+        values, places = ops.embedding_bag_forward(
+            table._array, index, starts, factors, mode, padding
+        )
+    except IndexError:
+        raise outside(op, "input", index, rows) from None
     if mode == "max":
-        return max_of(rows, bags, count)
-    y = sum_of(rows if weights is None else rows * weights.unsqueeze(1), bags, count)
-    if mode == "mean":
-        sizes = np.maximum(np.bincount(bags, minlength=count), 1)
-        y = y / fresh(sizes.astype(y.dtype)[:, None])
+        return largest_of(table, values, places)
+    y = fresh(values)
+    if tape.enabled and (table._requires_grad or (weights is not None and weights._requires_grad)):
+        read = (
+            (*reads, *more)
+            if weights is None
+            else (*reads, *more, weights._storage, table._storage)
+        )
+        saved = (index, starts, mode == "mean", padding, scale_grad_by_freq)
+        record(y, _BAG, (table, weights), saved, read)
     return y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
@@ -91,6 +92,28 @@ def _is_truth(k: Any) -> bool:
     return k.dtype.kind == "b" if isinstance(k, scalar) else isinstance(k, bool)
 
 
+def indices(op: str, name: str, index: Any) -> tuple[Array, tuple[Storage, ...]]:
+    """The int64 array of a tensor of integers, and its storage where others can write to it.
+
+    Whether they are within is for the engine to see. TypeError on others.
+    """
+    i = operand(index, op, name)
+    array = i._array
+    if array.dtype is dtypes.int64:
+        return array, (i._storage,)
+    if dtypes.is_float(array.dtype) or array.dtype is dtypes.bool:
+        raise error(TypeError, op, f"{name} of integers", array.dtype, "convert it with .long()")
+    return array.astype(dtypes.int64), ()
+
+
+def outside(op: str, name: str, index: Array, count: int, wraps: bool = False) -> Exception:
+    """What is raised for an index in which an engine found one that is not within."""
+    lowest = -count if wraps else 0
+    bad = index[(index < lowest) | (index >= count)].reshape(-1)
+    found = int(bad[0]) if bad.size else "another, which a thread has overwritten since"
+    return error(IndexError, op, f"{name} in [{lowest}, {count})", found, "check the indices")
+
+
 _BASIC = frozenset((int, slice, type(None), type(Ellipsis)))
 
 
@@ -108,23 +131,64 @@ def _is_distinct(key: Any) -> bool:
     return all((is_array(k) and k.dtype == dtypes.bool) or is_basic(k) for k in parts)
 
 
+def _one_list(key: Any, shape: tuple[int, ...]) -> tuple[int, Array] | None:
+    """(axis, index) of a key that is one array of integers behind whole slices; else None."""
+    parts = key if isinstance(key, tuple) else (key,)
+    at = len(parts) - 1
+    if at >= len(shape) or not is_array(parts[-1]) or parts[-1].dtype.kind not in "iu":
+        return None
+    if any(not isinstance(k, slice) or k != slice(None) for k in parts[:at]):
+        return None
+    return at, parts[-1]
+
+
+def _places(key: Any, shape: tuple[int, ...]) -> tuple[Array, int] | None:
+    """Of a key of arrays of integers alone, the flat positions along as many leading axes, and the
+    number of these; else None."""
+    if not isinstance(key, tuple) or len(key) > len(shape):
+        return None
+    if not all(is_array(k) and k.dtype.kind in "iu" for k in key):
+        return None
+    places: Any = 0
+    for k, n in zip(key, shape, strict=False):
+        i = k.astype(dtypes.int64, copy=False)
+        places = places * n + namespace(i).where(i < 0, i + n, i)
+    return places, len(key)
+
+
+def _is_whole_mask(key: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a key is a mask of all axes."""
+    return is_array(key) and key.dtype == dtypes.bool and key.shape == shape
+
+
 def _scattered(array: Array, key: Any, like: Array) -> Array:
     """Zeros of the shape of `like`, with `array` added at `key`."""
+    shape = like.shape
+    key = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    if _is_whole_mask(key, shape):
+        return ops.masked_scatter(None, key, array)
     if _is_distinct(key):
         out = namespace(array).zeros_like(like, dtype=array.dtype)
         out[key] = array
         return out
-    shape = like.shape
-    key = key[0] if isinstance(key, tuple) and len(key) == 1 else key
-    xp = namespace(array)
-    if is_array(key):  # rows, the index of the first axis
-        index = key.reshape(-1).astype(dtypes.int64, copy=False)
-        if index.size and index.min() < 0:
-            index = xp.where(index < 0, index + shape[0], index)
-        rows = array.reshape(index.size, *shape[1:])
-        return ops.index_add(rows, index, shape[0])
-    places = xp.arange(like.size).reshape(shape)[key].reshape(-1)
-    return ops.index_add(array.reshape(-1), places, like.size).reshape(shape)
+    one = _one_list(key, shape)
+    if one is not None:
+        at, index = one
+        slices = array.reshape(*shape[:at], index.size, *shape[at + 1 :])
+        return ops.index_add(slices, at, _flat_index(index), shape[at], None, True)
+    several = _places(key, shape)
+    if several is not None:
+        places, axes = several
+        rows = math.prod(shape[:axes])
+        slices = array.reshape(places.size, *shape[axes:])
+        return ops.index_add(slices, 0, places.reshape(-1), rows, None, False).reshape(shape)
+    places = namespace(array).arange(like.size).reshape(shape)[key].reshape(-1)
+    found = ops.index_add(array.reshape(-1), 0, places, like.size, None, False)
+    return found.reshape(shape)
+
+
+def _flat_index(index: Array) -> Array:
+    return index.reshape(-1).astype(dtypes.int64, copy=False)
 
 
 def _index_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -194,15 +258,33 @@ def along(at: int, places: Iterable[Any]) -> list[Any]:
     return [(*before, place, ...) for place in places]
 
 
+def _chosen(array: Array, key: Any) -> Array:
+    """array[key], by an engine's kernel where it has one."""
+    part = key[0] if isinstance(key, tuple) and len(key) == 1 else key
+    if is_array(part) and part.dtype == dtypes.bool and part.ndim and part.shape == array.shape:
+        return ops.masked_select(array, part)
+    one = _one_list(key, array.shape)
+    if one is None:
+        return array[key]
+    at, index = one
+    found = ops.index_select(array, at, _flat_index(index), True)
+    return (
+        found
+        if index.ndim == 1
+        else found.reshape(*array.shape[:at], *index.shape, *array.shape[at + 1 :])
+    )
+
+
 def _index(x: Tensor, key: Any, reads: tuple[Storage, ...] = ()) -> Tensor:
     """x[key], a key of NumPy's; `reads` are the storages of the tensors whose arrays it holds."""
+    basic = is_basic(key)
     try:
-        chosen = x._array[key]
+        chosen = x._array[key] if basic else _chosen(x._array, key)
     except IndexError as reason:
         raise error(
             IndexError, "index", f"an index within {x.shape}", reason, "check its length and range"
         ) from None
-    if is_basic(key):
+    if basic:
         if isinstance(chosen, scalar):
             chosen = x._array[(*_tuple(key), ...)]
         return sliced(x, chosen, key)
@@ -269,13 +351,13 @@ def _fits(index: tuple[int, ...], shape: tuple[int, ...], at: int) -> bool:
 
 def _gather_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     at, index = saved
-    return (ops.scatter_add(grad, at, index, inputs[0].shape),)
+    return (ops.scatter_add(grad, at, index, inputs[0].shape, True),)
 
 
 def _gather_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     at, index = saved
     x = inputs[0]
-    y = fresh(ops.scatter_add(grad._array, at, index, x.shape))
+    y = fresh(ops.scatter_add(grad._array, at, index, x.shape, True))
     if mode.enabled and grad._requires_grad:
         record(y, _SCATTER_ADD, (grad,), saved)
     return (y,)
@@ -290,9 +372,21 @@ _SCATTER_ADD = Op("scatter_add", differentiable=_scatter_add_recorded)
 
 
 def _gathered(x: Tensor, at: int, index: Array) -> Tensor:
-    y = fresh(ops.gather(x._array, at, index))
+    y = fresh(ops.gather(x._array, at, index, True))
     if mode.enabled and x._requires_grad:
         record(y, GATHER, (x,), (at, index))
+    return y
+
+
+def gather_from_either_end(op: str, x: Tensor, at: int, index: Tensor) -> Tensor:
+    """gather of an index that fits, whose negative numbers count from the end."""
+    chosen, reads = indices(op, "indices", index)
+    try:
+        y = fresh(ops.gather(x._array, at, chosen, True))
+    except IndexError:
+        raise outside(op, "indices", chosen, x.shape[at], wraps=True) from None
+    if mode.enabled and x._requires_grad:
+        record(y, GATHER, (x,), (at, chosen), reads)
     return y
 
 
@@ -326,7 +420,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
             "expand it",
         )
     chosen = i._array.astype(dtypes.int64, copy=False)
-    y = fresh(ops.gather(x._array, at, chosen))
+    y = fresh(ops.gather(x._array, at, chosen, False))
     if mode.enabled and x._requires_grad:
         record(y, GATHER, (x,), (at, chosen), (i._storage,) if chosen is i._array else ())
     return y
@@ -350,7 +444,15 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     if not x.ndim:
         result: Tensor = index_select(x.reshape(1), 0, index).reshape(())
         return result
-    return _index(x, (slice(None),) * at + (index._array.reshape(-1),), (index._storage,))
+    chosen, reads = indices("index_select", "index", index)
+    chosen = chosen.reshape(-1)
+    try:
+        y = fresh(ops.index_select(x._array, at, chosen, False))
+    except IndexError:
+        raise outside("index_select", "index", chosen, x.shape[at]) from None
+    if mode.enabled and x._requires_grad:
+        record(y, _INDEX, (x,), (*(slice(None),) * at, chosen), reads)
+    return y
 
 
 @tensor_method()
@@ -401,7 +503,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """
     c = operand(condition, "where", "condition")
     if input is None and other is None:
-        return tuple(fresh(i) for i in c._array.nonzero())
+        return nonzero(c, as_tuple=True)
     if c.dtype is not dtypes.bool:
         raise error(TypeError, "where", "a bool condition", c.dtype, "compare: condition != 0")
     input, other = (
@@ -415,7 +517,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         for v in (input, other)
     )
     try:
-        y = ordered(wrap(xp.where(c._array, a._array, b._array)), c, a, b)
+        y = ordered(fresh(ops.where(c._array, a._array, b._array)), c, a, b)
     except ValueError:
         if broadcasts(c.shape, a.shape, b.shape):
             raise
@@ -546,5 +648,6 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """
     x = operand(input, "nonzero")
     if as_tuple:
-        return tuple(fresh(i) for i in namespace(x._array).atleast_1d(x._array).nonzero())
-    return fresh(namespace(x._array).argwhere(x._array))
+        array = x._array if x.ndim else x._array.reshape(1)
+        return tuple(fresh(i) for i in ops.nonzero(array, True))
+    return fresh(ops.nonzero(x._array, False))

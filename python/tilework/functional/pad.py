@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework.arrays import namespace
-from tilework.autograd import Op, mode, record
+from tilework.autograd import Op, record
+from tilework.autograd import mode as tape
+from tilework.engines import ops
 from tilework.errors import error, word
 from tilework.functional.common import number_of, operand, room_for, sizes
-from tilework.functional.join import cat, narrow
+from tilework.functional.join import narrow
 from tilework.layout import inverse
 from tilework.tensor import Tensor, fresh
 
@@ -23,6 +25,42 @@ def _pad_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence
 
 
 _PAD = Op("pad", differentiable=_pad_recorded)
+
+
+def _extension_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    """What was taken from an element goes back to it, axis by axis."""
+    mode, grown, lengths = saved
+    for axis, (before, after) in enumerate(grown):
+        if before or after:
+            grad = _taken_back(grad, axis, before, after, lengths[axis], mode)
+    return (grad,)
+
+
+def _taken_back(g: Tensor, axis: int, before: int, after: int, n: int, mode: str) -> Tensor:
+    total = narrow(g, axis, before, n)
+    front, back = narrow(g, axis, 0, before), narrow(g, axis, before + n, after)
+    backwards = (slice(None),) * axis + (slice(None, None, -1),)
+    for part, at in ((front, True), (back, False)):
+        length = part.shape[axis]
+        if not length:
+            continue
+        if mode == "replicate":
+            part, start = part.sum(axis, keepdim=True), 0 if at else n - 1
+        elif mode == "reflect":
+            part, start = part[backwards], 1 if at else n - 1 - length
+        else:
+            start = n - length if at else 0
+        rest = n - start - part.shape[axis]
+        total = total + _constant(part, _along(g.ndim, axis, start, rest), 0)
+    return total
+
+
+def _along(rank: int, axis: int, before: int, after: int) -> Pairs:
+    """Pairs for every axis: zeros but for one."""
+    return [(before, after) if d == axis else (0, 0) for d in range(rank)]
+
+
+_EXTENSION = Op("pad", differentiable=_extension_recorded)
 
 
 def pad(
@@ -62,46 +100,38 @@ def pad(
     inner: Tensor = x if all(min(p) >= 0 for p in pairs) else x[cut]
     if mode == "constant":
         return _constant(inner, grown, 0 if value is None else value)
-    for axis, (before, after) in enumerate(grown):
-        if before or after:
-            inner = _extended(inner, axis, before, after, mode)
-    return inner
+    return _extended(inner, grown, mode)
 
 
 def _constant(inner: Tensor, grown: Pairs, value: float) -> Tensor:
-    x = inner._array
-    # pad gives C order: in the axes' order of memory that is the layout of x.
-    order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
-    filler = number_of("pad", x.dtype, value).item()
-    filled = namespace(x).pad(x.transpose(order), [grown[i] for i in order], constant_values=filler)
-    y = fresh(filled.transpose(inverse(order)))
-    if mode.enabled and inner._requires_grad:
+    y = _padded(inner, grown, "constant", value)
+    if tape.enabled and inner._requires_grad:
         kept = tuple(slice(b, b + n) for (b, _), n in zip(grown, inner.shape, strict=True))
         record(y, _PAD, (inner,), kept)
     return y
 
 
-def _extended(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """One axis grown from what it holds."""
-    n = x.shape[axis]
-    most = {"reflect": n - 1, "circular": n, "replicate": max(before, after) if n else 0}[mode]
-    if max(before, after) > most:
-        raise error(
-            ValueError, "pad", f"at most {max(most, 0)} of {mode} padding for an axis of {n}",
-            (before, after), "pad less, or with another mode",
-        )  # fmt: skip
-    if mode == "circular":
-        front, back = narrow(x, axis, n - before, before), narrow(x, axis, 0, after)
-    elif mode == "reflect":
-        backwards = (slice(None),) * axis + (slice(None, None, -1),)
-        front = narrow(x, axis, 1, before)[backwards]
-        back = narrow(x, axis, n - 1 - after, after)[backwards]
-    else:
-        front, back = _repeated(x, axis, 0, before), _repeated(x, axis, n - 1, after)
-    return cat([part for part in (front, x, back) if part.shape[axis] or part is x], axis)
+def _padded(inner: Tensor, grown: Pairs, mode: str, value: float) -> Tensor:
+    x = inner._array
+    filler = number_of("pad", x.dtype, value, xp=namespace(x))
+    # The kernel gives C order: in the axes' order of memory that is the layout of x.
+    order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
+    pairs = [grown[i] for i in order]
+    before, after = tuple(b for b, _ in pairs), tuple(a for _, a in pairs)
+    found = ops.pad(x.transpose(order), before, after, mode, filler)
+    return fresh(found.transpose(inverse(order)))
 
 
-def _repeated(x: Tensor, axis: int, at: int, count: int) -> Tensor:
-    shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-    result: Tensor = narrow(x, axis, at, 1).expand(shape)
-    return result
+def _extended(x: Tensor, grown: Pairs, mode: str) -> Tensor:
+    """Grown from what it holds."""
+    for n, (before, after) in zip(x.shape, grown, strict=True):
+        most = {"reflect": n - 1, "circular": n, "replicate": max(before, after) if n else 0}[mode]
+        if max(before, after) > most and max(before, after):
+            raise error(
+                ValueError, "pad", f"at most {max(most, 0)} of {mode} padding for an axis of {n}",
+                (before, after), "pad less, or with another mode",
+            )  # fmt: skip
+    y = _padded(x, grown, mode, 0)
+    if tape.enabled and x._requires_grad:
+        record(y, _EXTENSION, (x,), (mode, grown, x.shape))
+    return y

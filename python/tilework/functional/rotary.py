@@ -8,9 +8,10 @@ from typing import Any
 from tilework import dtypes
 from tilework.arrays import broadcast_shapes, namespace
 from tilework.autograd import Op, mode, record
+from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import broadcasts, need_float, operand
-from tilework.functional.segment import indices
+from tilework.functional.indexing import indices, outside
 from tilework.tensor import Tensor, fresh
 
 Array = Any
@@ -87,8 +88,12 @@ def rotary_embedding(
                 ValueError, op, "cos and sin (positions, R) beside position_ids", c.shape,
                 "drop position_ids, or the leading axes",
             )  # fmt: skip
-        at = indices(op, "position_ids", position_ids, c.shape[0])
-        turn = [t[at] for t in turn]
+        at, _ = indices(op, "position_ids", position_ids)
+        try:
+            rows = [ops.index_select(t, 0, at.reshape(-1), False) for t in turn]
+        except IndexError:
+            raise outside(op, "position_ids", at, c.shape[0]) from None
+        turn = [t.reshape(*at.shape, c.shape[1]) for t in rows]
         while 1 < turn[0].ndim < x.ndim and turn[0].ndim > 2:  # (B, S, R) beside (B, H, S, D)
             turn = [t[:, None] for t in turn]
     angles = turn[0].shape

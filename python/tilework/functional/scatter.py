@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from tilework import dtypes
-from tilework.arrays import gathering_key
+from tilework.arrays import broadcast_shapes, namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error, word
+from tilework.functional.cast import cast
 from tilework.functional.common import axis, broadcasts, number_of, numpy_names, operand
-from tilework.functional.indexing import gather, index_select, where
+from tilework.functional.indexing import (
+    gather,
+    gather_from_either_end,
+    index_select,
+    indices,
+    outside,
+)
 from tilework.functional.inplace import write_over
-from tilework.functional.segment import indices
-from tilework.tensor import Tensor, fresh, tensor_method
+from tilework.tensor import Storage, Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
-
-
-def _written_to(shape: tuple[int, ...], at: int, index: Array) -> Array:
-    mask = np.zeros(shape, np.bool_)
-    mask[gathering_key(at, index)] = True
-    return mask
+Reads = tuple[Storage, ...]
 
 
 # --- recorded ---
@@ -34,64 +33,109 @@ def _written_to(shape: tuple[int, ...], at: int, index: Array) -> Array:
 def _scatter_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x, source = inputs
     at, index = saved
-    gone = fresh(_written_to(x.shape, at, index))
     return (
-        where(gone, 0.0, grad) if x._requires_grad else None,
+        scatter(grad, at, fresh(index), 0.0) if x._requires_grad else None,
         gather(grad, at, fresh(index)) if source is not None and source._requires_grad else None,
     )
 
 
-def _scatter_add_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    at, index = saved
-    return grad, gather(grad, at, fresh(index)) if inputs[1]._requires_grad else None
+def _sum_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    at, index, include_self, mean = saved
+    if mean:
+        grad = grad / fresh(_counts(grad._array, at, index, include_self))
+    x, source = inputs
+    return (
+        _left(grad, at, index, include_self) if x._requires_grad else None,
+        gather(grad, at, fresh(index)) if source._requires_grad else None,
+    )
+
+
+def _left(grad: Tensor, at: int, index: Array, include_self: bool) -> Tensor:
+    """The gradient of what was there before."""
+    result: Tensor = grad if include_self else scatter(grad, at, fresh(index), 0.0)
+    return result
+
+
+def _counts(like: Array, at: int, index: Array, include_self: bool) -> Array:
+    """How many numbers the mean of each place is of, at least one; in the dtype of `like`."""
+    xp = namespace(like)
+    ones = xp.ones(index.shape, dtype=dtypes.float64)
+    found = ops.scatter_add(ones, at, index, like.shape, False)
+    return (found + 1.0 if include_self else xp.maximum(found, 1.0)).astype(like.dtype)
+
+
+def _alike(a: Array, b: Array) -> Array:
+    return (a == b) | ((a != a) & (b != b))
+
+
+def _filled(x: Array, at: int, index: Array, value: float) -> Array:
+    """x with `value` where the index points."""
+    return ops.scatter(x, at, index, namespace(x).asarray(value, dtype=x.dtype))
 
 
 def _extreme_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     """Equal ones share the gradient, as amax's."""
     x, source = (t._array for t in inputs)
-    at, index, start, y = saved
-    key = gathering_key(at, index)
-    own = (start == y) | (np.isnan(start) & np.isnan(y))
-    there = (source == y[key]) | (np.isnan(source) & np.isnan(y[key]))
-    count = own.astype(np.int64)
-    np.add.at(count, key, there.astype(np.int64))
-    share = grad / np.maximum(count, 1).astype(grad.dtype)
-    return np.where(own, share, 0).astype(x.dtype), np.where(there, share[key], 0).astype(x.dtype)
+    at, index, include_self, y = saved
+    dtype = grad.dtype
+    own = _alike(x, y).astype(dtype)
+    if not include_self:
+        own = _filled(own, at, index, 0.0)
+    there = _alike(source, ops.gather(y, at, index, False)).astype(dtype)
+    count = ops.scatter_reduce(own, at, index, there, "sum", True)
+    share = grad / namespace(x).maximum(count, namespace(x).ones((), dtype=dtype))
+    # A place that nobody has a share in may have no number.
+    return (
+        _where_set(own, share * own),
+        _where_set(there, ops.gather(share, at, index, False) * there),
+    )
+
+
+def _where_set(mask: Array, x: Array) -> Array:
+    xp = namespace(x)
+    return ops.where(mask != 0, x, xp.zeros((), dtype=x.dtype))
 
 
 def _product_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     """Each factor's gradient is the product of the others: told by the factors that are not zero,
     and how many are."""
     x, source = (t._array for t in inputs)
-    at, index, start, _ = saved
-    key = gathering_key(at, index)
-    zeros = (start == 0).astype(np.int64)
-    np.add.at(zeros, key, (source == 0).astype(np.int64))
-    rest = np.where(start == 0, 1, start).astype(np.float64)
-    np.multiply.at(rest, key, np.where(source == 0, 1, source))
+    at, index, include_self, _ = saved
+    xp = namespace(x)
+    start = x if include_self else _filled(x, at, index, 1.0)
+    mine, theirs = start == 0, source == 0
+    wide = dtypes.float64
+    rest = ops.scatter_reduce(
+        xp.where(mine, 1, start).astype(wide), at, index, xp.where(theirs, 1, source).astype(wide),
+        "prod", True,
+    )  # fmt: skip
+    zeros = ops.scatter_reduce(mine.astype(wide), at, index, theirs.astype(wide), "sum", True)
 
-    def others(factor: Array, zeros: Array, rest: Array) -> Array:
-        known = np.where(factor == 0, rest, rest / np.where(factor == 0, 1, factor))
-        return np.where(zeros - (factor == 0) > 0, 0, known)
+    def others(factor: Array, is_zero: Array, zeros: Array, rest: Array) -> Array:
+        known = rest / xp.where(is_zero, 1, factor).astype(wide)
+        return xp.where(zeros - is_zero.astype(wide) > 0, 0, known)
 
-    replaced = start is not x and _written_to(x.shape, at, index)
-    own = np.where(replaced, 0, grad * others(start, zeros, rest))
-    there = grad[key] * others(source, zeros[key], rest[key])
-    return own.astype(x.dtype), there.astype(x.dtype)
+    own = (grad.astype(wide) * others(start, mine, zeros, rest)).astype(x.dtype)
+    if not include_self:
+        own = _filled(own, at, index, 0.0)
+    rest, zeros = ops.gather(rest, at, index, False), ops.gather(zeros, at, index, False)
+    flowing = ops.gather(grad, at, index, False).astype(wide)
+    return own, (flowing * others(source, theirs, zeros, rest)).astype(x.dtype)
 
 
 _SCATTER = Op("scatter", differentiable=_scatter_recorded)
-_SCATTER_ADD = Op("scatter_add", differentiable=_scatter_add_recorded)
-_EXTREMES = {
-    "amax": (Op("scatter_reduce", _extreme_backward), np.maximum),
-    "amin": (Op("scatter_reduce", _extreme_backward), np.minimum),
-    "prod": (Op("scatter_reduce", _product_backward), np.multiply),
-}
+_SCATTER_ADD = Op("scatter_add", differentiable=_sum_recorded)
+_MEAN = Op("scatter_reduce", differentiable=_sum_recorded)
+_EXTREME = Op("scatter_reduce", _extreme_backward)
+_PRODUCT = Op("scatter_reduce", _product_backward)
+_REDUCED = {
+    "sum": _SCATTER_ADD, "mean": _MEAN, "prod": _PRODUCT, "amax": _EXTREME, "amin": _EXTREME,
+}  # fmt: skip
 
 
-def _record(y: Tensor, op: Op, inputs: Inputs, saved: Any, *reads: Any) -> Tensor:
+def _record(y: Tensor, op: Op, inputs: Inputs, saved: Any, reads: Reads) -> Tensor:
     if mode.enabled and any(t is not None and t._requires_grad for t in inputs):
-        record(y, op, inputs, saved, tuple(reads))
+        record(y, op, inputs, saved, reads)
     return y
 
 
@@ -111,24 +155,26 @@ def _has_no_axes(input: Any) -> bool:
 
 def _checked(
     op: str, input: Any, dim: Any, index: Any, src: Any
-) -> tuple[Tensor, int, Array, Tensor | None]:
-    """(input, axis, index, the part of `src` that the index reaches)."""
-    x, i = operand(input, op), operand(index, op, "index")
+) -> tuple[Tensor, int, Array, Reads, Tensor | None]:
+    """(input, axis, index, its storage where it is shared, the part of `src` that it reaches)."""
+    x = operand(input, op)
     at = axis(op, dim, x.ndim)
-    array = indices(op, "index", i, x.shape[at] if x.ndim else 1)
+    array, reads = indices(op, "index", index)
     if not x.ndim or array.ndim != x.ndim:
         if array.size or not x.ndim:
             raise error(
                 ValueError, op, f"index of {x.ndim} axes, at least one", array.shape, "reshape it"
             )
         array = array.reshape((0,) * x.ndim)
-    others = [d for d in range(x.ndim) if d != at]
-    if any(array.shape[d] > x.shape[d] for d in others):
+    shape = x.shape
+    if array.shape != shape and any(
+        n > m and d != at for d, (n, m) in enumerate(zip(array.shape, shape, strict=True))
+    ):
         raise error(
             ValueError, op, f"index within {x.shape} but along dim {dim}", array.shape, "cut it"
         )
     if not isinstance(src, Tensor):
-        return x, at, array, None
+        return x, at, array, reads, None
     if src.dtype is not x.dtype:
         raise error(
             TypeError, op, f"src of input's dtype, {x.dtype}", src.dtype, "convert it with .to()"
@@ -139,7 +185,7 @@ def _checked(
         )
     if src.shape != array.shape:
         src = src[tuple(slice(n) for n in array.shape)]
-    return x, at, array, src
+    return x, at, array, reads, src
 
 
 # --- the functions ---
@@ -169,13 +215,14 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any, *, reduce: Any = N
         if not isinstance(src, Tensor):
             src = fresh(number_of("scatter", input.dtype, src)).expand(index.shape)
         return scatter_reduce(input, dim, index, src, "sum" if reduce == "add" else "prod")
-    x, at, places, source = _checked("scatter", input, dim, index, src)
-    y = x._array.copy()
-    if source is None:
-        y[gathering_key(at, places)] = number_of("scatter", x.dtype, src)
-    else:
-        y[gathering_key(at, places)] = source._array
-    return _record(fresh(y), _SCATTER, (x, source), (at, places))
+    x, at, places, reads, source = _checked("scatter", input, dim, index, src)
+    xp = namespace(x._array)
+    values = number_of("scatter", x.dtype, src, xp=xp) if source is None else source._array
+    try:
+        y = fresh(ops.scatter(x._array, at, places, values))
+    except IndexError:
+        raise outside("scatter", "index", places, x.shape[at]) from None
+    return _record(y, _SCATTER, (x, source), (at, places), reads)
 
 
 @tensor_method()
@@ -190,16 +237,33 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """
     if _has_no_axes(input):
         return _of_one(scatter_add, input, dim, index, src)
-    given = operand(src, "scatter_add", "src")
-    x, at, places, source = _checked("scatter_add", input, dim, index, given)
+    return _reduced("scatter_add", input, dim, index, src, "sum", True)
+
+
+# A sum of truths is whether one holds, a product whether all do.
+_OF_TRUTHS = {"sum": "amax", "prod": "amin"}
+
+
+def _reduced(
+    op: str, input: Any, dim: Any, index: Any, src: Any, reduce: str, include_self: bool
+) -> Tensor:
+    x, at, places, reads, source = _checked(op, input, dim, index, operand(src, op, "src"))
     assert source is not None
-    if dtypes.is_float(x.dtype):
-        added = ops.scatter_add(source._array, at, places, x.shape)
-        y = (x._array + added).astype(x.dtype, copy=False)
+    how = _OF_TRUTHS.get(reduce, reduce) if x.dtype is dtypes.bool else reduce
+    try:
+        y = fresh(ops.scatter_reduce(x._array, at, places, source._array, how, include_self))
+    except IndexError:
+        raise outside(op, "index", places, x.shape[at]) from None
+    if not mode.enabled or not (x._requires_grad or source._requires_grad):
+        return y
+    if reduce in ("sum", "mean"):
+        saved: Any = (at, places, include_self, reduce == "mean")
     else:
-        y = x._array.copy()
-        np.add.at(y, gathering_key(at, places), source._array)
-    return _record(fresh(np.asarray(y)), _SCATTER_ADD, (x, source), (at, places))
+        saved, reads = (
+            (at, places, include_self, y._array),
+            (*reads, x._storage, source._storage, y._storage),
+        )
+    return _record(y, _REDUCED[reduce], (x, source), saved, reads)
 
 
 @tensor_method()
@@ -222,62 +286,31 @@ def scatter_reduce(
         raise error(
             ValueError, op, "reduce of sum, prod, mean, amax or amin", word(reduce), "name one"
         )
-    given = operand(src, op, "src")
-    x, at, places, source = _checked(op, input, dim, index, given)
-    assert source is not None
-    gone = None if include_self else _written_to(x.shape, at, places)
-    if reduce in ("sum", "mean"):
-        start = x if gone is None else where(fresh(gone), fresh(np.zeros((), x.dtype)), x)
-        y = scatter_add(start, at, fresh(places), source)
-        return y if reduce == "sum" else _mean_of(y, at, places, gone)
-    record_as, function = _EXTREMES[reduce]
-    begin = x._array
-    if gone is not None:
-        begin = np.where(gone, _neutral(reduce, x.dtype), begin).astype(x.dtype)
-    y_array = begin.copy()
-    function.at(y_array, gathering_key(at, places), source._array)
-    y = fresh(y_array)
-    saved = (at, places, begin, y_array)
-    return _record(y, record_as, (x, source), saved, x._storage, source._storage, y._storage)
+    return _reduced(op, input, dim, index, src, reduce, include_self)
 
 
-def _neutral(reduce: str, dtype: Any) -> Any:
-    if reduce == "prod":
-        return 1
-    if dtypes.is_float(dtype):
-        return -np.inf if reduce == "amax" else np.inf
-    if dtype is dtypes.bool:
-        return reduce == "amin"
-    limits = np.iinfo(dtype)
-    return limits.min if reduce == "amax" else limits.max
-
-
-def _mean_of(total: Tensor, at: int, places: Array, gone: Array | None) -> Tensor:
-    count = np.ones(total.shape, np.int64)
-    if gone is not None:
-        count[gone] = 0
-    np.add.at(count, gathering_key(at, places), 1)
-    count = np.maximum(count, 1)
-    if dtypes.is_float(total.dtype):
-        return total / fresh(count.astype(total.dtype))
-    return fresh((total._array // count).astype(total.dtype))
+def _list_of(op: str, x: Tensor, dim: Any, index: Any) -> tuple[int, Array, Reads]:
+    """(axis, the 1-D index, its storage where that is shared)."""
+    at = axis(op, dim, x.ndim)
+    array, reads = indices(op, "index", index)
+    if array.ndim > 1:
+        raise error(ValueError, op, "index of one axis", array.shape, "flatten it")
+    return at, array.reshape(-1), reads
 
 
 def _slices(
     op: str, input: Any, dim: Any, index: Any, source: Any
-) -> tuple[Tensor, int, Array, Tensor]:
-    """(input, axis, 1-D index, source), whose slices along the axis are as many as the index's."""
+) -> tuple[Tensor, int, Array, Reads, Tensor]:
+    """(input, axis, 1-D index, its storage, source), whose slices along the axis are as many as the
+    index's."""
     x, given = operand(input, op), operand(source, op, "source")
-    at = axis(op, dim, x.ndim)
-    array = indices(op, "index", index, x.shape[at] if x.ndim else 1).reshape(-1)
-    if operand(index, op, "index").ndim > 1:
-        raise error(ValueError, op, "index of one axis", index.shape, "flatten it")
+    at, array, reads = _list_of(op, x, dim, index)
     wanted = (*x.shape[:at], array.size, *x.shape[at + 1 :])
     if given.shape != wanted:
         raise error(ValueError, op, f"source {wanted}", given.shape, "one slice for each index")
     if given.dtype is not x.dtype:
         raise error(TypeError, op, f"source of input's dtype, {x.dtype}", given.dtype, "convert it")
-    return x, at, array, given
+    return x, at, array, reads, given
 
 
 def _index_add_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -287,17 +320,26 @@ def _index_add_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[An
 
 def _index_copy_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     at, index = saved
-    gone = np.zeros(grad.shape[at], np.bool_)
-    gone[index] = True
-    gone = gone.reshape(-1, *(1,) * (grad.ndim - 1 - at))
+    i = fresh(index)
     return (
-        where(fresh(gone), 0.0, grad),
-        index_select(grad, at, fresh(index)) if inputs[1]._requires_grad else None,
+        index_fill(grad, at, i, 0.0) if inputs[0]._requires_grad else None,
+        index_select(grad, at, i) if inputs[1]._requires_grad else None,
+    )
+
+
+def _index_fill_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    at, index = saved
+    i, value = fresh(index), inputs[1]
+    wanted = value is not None and value._requires_grad
+    return (
+        index_fill(grad, at, i, 0.0) if inputs[0]._requires_grad else None,
+        index_select(grad, at, i).sum().reshape(value.shape) if wanted else None,
     )
 
 
 _INDEX_ADD = Op("index_add", differentiable=_index_add_recorded)
 _INDEX_COPY = Op("index_copy", differentiable=_index_copy_recorded)
+_INDEX_FILL = Op("index_fill", differentiable=_index_fill_recorded)
 
 
 @tensor_method()
@@ -311,18 +353,20 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     """
     if _has_no_axes(input):
         return _of_one(index_add, input, dim, index, source, alpha=alpha)
-    x, at, places, given = _slices("index_add", input, dim, index, source)
+    x, at, places, reads, given = _slices("index_add", input, dim, index, source)
     if alpha != 1:
         given = given * alpha
-    if dtypes.is_float(x.dtype):
-        moved = np.moveaxis(given._array, at, 0)
-        added = np.moveaxis(ops.index_add(moved, places, x.shape[at]), 0, at)
-        y = (x._array + added).astype(x.dtype, copy=False)
-    else:
-        y = x._array.copy()
-        key: Any = (*(slice(None),) * at, places)
-        np.add.at(y, key, given._array)
-    return _record(fresh(y), _INDEX_ADD, (x, given), (at, places))
+    try:
+        if dtypes.is_float(x.dtype):
+            array = ops.index_add(given._array, at, places, x.shape[at], x._array, False)
+        else:
+            across = places.reshape(-1, *(1,) * (x.ndim - 1 - at))
+            everywhere = namespace(places).broadcast_to(across, given.shape)
+            how = "amax" if x.dtype is dtypes.bool else "sum"
+            array = ops.scatter_reduce(x._array, at, everywhere, given._array, how, True)
+    except IndexError:
+        raise outside("index_add", "index", places, x.shape[at]) from None
+    return _record(fresh(array), _INDEX_ADD, (x, given), (at, places), reads)
 
 
 @tensor_method()
@@ -335,10 +379,12 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     """
     if _has_no_axes(input):
         return _of_one(index_copy, input, dim, index, source)
-    x, at, places, given = _slices("index_copy", input, dim, index, source)
-    y = x._array.copy()
-    y[(slice(None),) * at + (places,)] = given._array
-    return _record(fresh(y), _INDEX_COPY, (x, given), (at, places))
+    x, at, places, reads, given = _slices("index_copy", input, dim, index, source)
+    try:
+        y = fresh(ops.index_copy(x._array, at, places, given._array))
+    except IndexError:
+        raise outside("index_copy", "index", places, x.shape[at]) from None
+    return _record(y, _INDEX_COPY, (x, given), (at, places), reads)
 
 
 @tensor_method()
@@ -353,17 +399,18 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         filled: Tensor = index_fill(input.reshape(1), dim, index, value)
         return filled.reshape(())
     x = operand(input, "index_fill")
-    at = axis("index_fill", dim, x.ndim)
-    places = indices("index_fill", "index", index, x.shape[at] if x.ndim else 1).reshape(-1)
-    gone = np.zeros(x.shape[at] if x.ndim else 1, np.bool_)
-    gone[places] = True
-    return x.masked_fill(fresh(gone.reshape(-1, *(1,) * (x.ndim - 1 - at))), value)
-
-
-def _from_the_front(index: Tensor, count: int) -> Tensor:
-    """Negative indices count from the end."""
-    result: Tensor = where(index < 0, index + count, index)
-    return result
+    at, places, reads = _list_of("index_fill", x, dim, index)
+    filler = cast(value, x.dtype) if isinstance(value, Tensor) and not value.ndim else None
+    number = (
+        number_of("index_fill", x.dtype, value, xp=namespace(x._array))
+        if filler is None
+        else filler._array
+    )
+    try:
+        y = fresh(ops.index_copy(x._array, at, places, number.reshape(())))
+    except IndexError:
+        raise outside("index_fill", "index", places, x.shape[at]) from None
+    return _record(y, _INDEX_FILL, (x, filler), (at, places), reads)
 
 
 @tensor_method()
@@ -389,9 +436,9 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
             ValueError, op, f"indices that broadcast with {x.shape} but along dim {dim}", i.shape,
             "give as many axes, equal or 1",
         )  # fmt: skip
-    shape = np.broadcast_shapes(*rest)
+    shape = broadcast_shapes(*rest)
     whole = [(*shape[:at], t.shape[at], *shape[at + 1 :]) for t in (x, i)]
-    return gather(x.expand(whole[0]), at, _from_the_front(i.expand(whole[1]), x.shape[at]))
+    return gather_from_either_end(op, x.expand(whole[0]), at, i.expand(whole[1]))
 
 
 @tensor_method()
@@ -403,8 +450,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     """
     x = operand(input, "take")
     i = operand(index, "take", "index")
-    flat = _from_the_front(i.reshape(-1), x.numel())
-    return gather(x.reshape(-1), 0, flat).reshape(i.shape)
+    return gather_from_either_end("take", x.reshape(-1), 0, i.reshape(-1)).reshape(i.shape)
 
 
 # --- in place ---

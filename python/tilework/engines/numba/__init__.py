@@ -18,7 +18,15 @@ from tilework.engines.numba.conv import (
     conv_transpose_forward,
     pack_conv_weight,
 )
-from tilework.engines.numba.copy import concatenate, copy, stack
+from tilework.engines.numba.copy import concatenate, copy, pad, stack
+from tilework.engines.numba.embedding import (
+    embedding_bag_backward,
+    embedding_bag_forward,
+    embedding_bag_weights_backward,
+    index_add,
+    segment_max,
+    segment_sum,
+)
 from tilework.engines.numba.gated import gated_backward, gated_forward
 from tilework.engines.numba.gemm import (
     PackedWeight,
@@ -27,7 +35,14 @@ from tilework.engines.numba.gemm import (
     matmul,
     pack_weight,
 )
-from tilework.engines.numba.index import gather, index_add, scatter_add, sort, topk
+from tilework.engines.numba.index import (
+    gather,
+    index_copy,
+    index_select,
+    scatter,
+    scatter_add,
+    scatter_reduce,
+)
 from tilework.engines.numba.interpolate import interpolate_backward, interpolate_forward
 from tilework.engines.numba.loss import (
     cross_entropy_backward,
@@ -35,6 +50,7 @@ from tilework.engines.numba.loss import (
     distance_backward,
     distance_forward,
 )
+from tilework.engines.numba.mask import masked_scatter, masked_select, nonzero, where
 from tilework.engines.numba.norm import (
     batch_norm_backward,
     batch_norm_forward,
@@ -42,6 +58,7 @@ from tilework.engines.numba.norm import (
     norm_rows_forward,
 )
 from tilework.engines.numba.optim import adam_step, scale_, sgd_step, squares_of
+from tilework.engines.numba.order import sort, topk
 from tilework.engines.numba.pointwise import (
     BINARY_OPS,
     UNARY_OPS,
@@ -93,31 +110,47 @@ __all__ = [
     "distance_forward",
     "dropout_backward",
     "dropout_forward",
+<<<<<<< HEAD
     "gated_backward",
     "gated_forward",
+=======
+    "embedding_bag_backward",
+    "embedding_bag_forward",
+    "embedding_bag_weights_backward",
+>>>>>>> b8683bd (Kernels of choosing, writing and reducing by an index, groups of rows, masks and padding)
     "gather",
     "index_add",
+    "index_copy",
+    "index_select",
     "interpolate_backward",
     "interpolate_forward",
     "linear_backward",
     "linear_forward",
+    "masked_scatter",
+    "masked_select",
     "matmul",
     "max",
     "mean",
     "min",
     "narrow",
+    "nonzero",
     "norm_rows_backward",
     "norm_rows_forward",
     "normal",
     "pack_conv_weight",
     "pack_weight",
+    "pad",
     "pool_average_backward",
     "pool_average_forward",
     "pool_max_backward",
     "pool_max_forward",
     "random_bits",
     "scale_",
+    "scatter",
     "scatter_add",
+    "scatter_reduce",
+    "segment_max",
+    "segment_sum",
     "sgd_step",
     "softmax_backward",
     "softmax_forward",
@@ -130,7 +163,11 @@ __all__ = [
     "unary_backward",
     "unary_forward",
     "uniform",
+<<<<<<< HEAD
     "varlen_attention_backward",
     "varlen_attention_forward",
+=======
+    "where",
+>>>>>>> b8683bd (Kernels of choosing, writing and reducing by an index, groups of rows, masks and padding)
     "widen",
 ]

@@ -26,6 +26,21 @@ def stack(arrays: Sequence[Array], axis: int) -> Array:
     return np.stack(arrays, axis)
 
 
+_PAD = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def pad(
+    x: Array, before: tuple[int, ...], after: tuple[int, ...], mode: str, value: Array
+) -> Array:
+    pairs = list(zip(before, after, strict=True))
+    if mode == "constant":
+        return np.pad(x, pairs, constant_values=value.item())
+    for axis, pair in enumerate(pairs):  # NumPy's wrap of nothing gives nothing
+        if max(pair) > 0 and not x.shape[axis]:
+            raise error(ValueError, "pad", "axes to take from", x.shape, "pad with a constant")
+    return np.pad(x, pairs, mode=_PAD[mode])  # type: ignore[call-overload,no-any-return]
+
+
 def _check_dtypes(op: str, arrays: Sequence[Array]) -> None:
     dtypes = {x.dtype for x in arrays}
     if len(dtypes) > 1:
