@@ -172,7 +172,7 @@ def test_refuses(name):
 @pytest.mark.parametrize("name", ["sort", "topk", "gather", "cumsum", "copy"])
 def test_a_dtype_that_is_not_here_is_refused_by_the_ops_name(name, dtype):
     array, index = np.ones((2, 3)).astype(dtype), np.zeros((2, 3), np.int64)
-    rest = {"sort": (0, False), "topk": (1, 0, True), "gather": (0, index),
+    rest = {"sort": (0, False), "topk": (1, 0, True), "gather": (0, index, False),
             "cumsum": (0, False), "copy": (False,)}  # fmt: skip
     with pytest.raises(TypeError, match=rf"^\[{name}\] expected "):
         getattr(native, name)(array, *rest[name])

@@ -57,15 +57,9 @@ LEFT_OUT = {
         )),
     },
     NO_KERNEL: {
-        "embedding/embedding", "embedding/embedding_bag",
-        *(f"embedding/segment_{name}" for name in ("max", "mean", "softmax", "sum")),
-        *(f"scatter/{name}{twin}" for twin in ("", "_") for name in (
-            "index_add", "index_copy", "index_fill", "scatter", "scatter_add", "scatter_reduce",
-        )),
         *(f"rearrange/{name}" for name in (
             "flip", "multinomial", "repeat_interleave", "tril", "triu",
         )),
-        "transformers/Embedding", "transformers/EmbeddingBag",
     },
     ITS_TABLES: {
         "embedding/rotary_embedding",
@@ -83,11 +77,8 @@ WHERE = {op: reason for reason, ops in LEFT_OUT.items() for op in ops}
 # Modules that name NumPy, and why.
 NAMES_NUMPY = {
     "functional/creation.py": MAKES_ITS_OWN,
-    "functional/embedding.py": NO_KERNEL,
     "functional/multinomial.py": NO_KERNEL,
     "functional/rearrange.py": NO_KERNEL,
-    "functional/scatter.py": NO_KERNEL,
-    "functional/segment.py": NO_KERNEL,
     "functional/random.py": MAKES_ITS_OWN,
     "functional/truncated.py": MAKES_ITS_OWN,
     "functional/windows.py": "tables of shapes, which engines bring over",

@@ -154,6 +154,42 @@ def _bags() -> Iterator[Row]:
     )
 
 
+def _long_bags() -> Iterator[Row]:
+    starts = np.array([0, 40, 40, 47])
+    for mode in MODES:
+        for columns in (1, 70, 200):
+            yield (
+                f"embedding_bag {mode}, long bags of {columns} columns",
+                given(floats(9, columns), integers(0, 9, 120), fixed(starts)),
+                lambda tw, F, w, i, o, mode=mode: F.embedding_bag(i, w, o, mode=mode),
+                lambda w, i, o, mode=mode: _bagged(w, np.split(i, o[1:]), mode),
+                {"tolerance": _sums(120), "differentiable": (0,) if columns == 1 else (),
+                 "dtypes": FLOATS["dtypes"]},
+            )  # fmt: skip
+    for mode in ("sum", "mean"):
+        yield (
+            f"embedding_bag {mode} with padding and by frequency, gradient",
+            given(floats(7, 3), integers(0, 7, 50), floats(2, 3), fixed(np.array([0, 30]))),
+            _gradient_of(
+                lambda F, i, w, o, mode=mode: F.embedding_bag(
+                    i, w, o, mode=mode, padding_idx=2, scale_grad_by_freq=True
+                )
+            ),
+            lambda w, i, g, o, mode=mode: _bag_gradient(w, i, g, mode),
+            {"tolerance": _sums(50)},
+        )
+
+
+def _bag_gradient(w: Array, i: Array, g: Array, mode: str) -> Array:
+    """Of bags of 30 and 20 entries, row 2 being padding, divided by how often a row occurs."""
+    bag = (np.arange(50) >= 30).astype(int)
+    counts = i != 2
+    sizes = np.bincount(bag[counts], minlength=2)
+    rows = g[bag] / (sizes[bag][:, None] if mode == "mean" else 1)
+    total = _added(w, i[counts], rows[counts])
+    return total / np.maximum(np.bincount(i, minlength=7), 1)[:, None]
+
+
 def _sums(terms: int) -> Any:
     """Sums of so many numbers of order one, whose size is not worth finding."""
     return lambda t, expected, w, *_: (
@@ -191,11 +227,26 @@ def _segments() -> Iterator[Row]:
         for shape in ((7,), (7, 5), (7, 2, 3), (7, 0)):
             yield (
                 f"segment_{name} {shape}",
-                given(floats(*shape)),
-                lambda tw, F, x, name=name: getattr(F, f"segment_{name}")(x, tw.tensor(INDEX), 6),
-                expected,
-                {"tolerance": lambda t, e, x: 16 * eps(t) * (1 + np.abs(x).max(initial=1)),
-                 "peer": None, "differentiable": (0,) if 0 not in shape else ()},
+                given(floats(*shape), fixed(INDEX)),
+                lambda tw, F, x, i, name=name: getattr(F, f"segment_{name}")(x, i, 6),
+                lambda x, i, expected=expected: expected(x),
+                {"tolerance": lambda t, e, x, i: 16 * eps(t) * (1 + np.abs(x).max(initial=1)),
+                 "peer": None, "differentiable": (0,) if 0 not in shape else (),
+                 "dtypes": FLOATS["dtypes"]},
+            )  # fmt: skip
+    # Segments of more rows than one chain adds, and of every width of a block of columns.
+    sums: dict[str, Callable[..., Any]] = {"sum": np.sum, "mean": np.mean, "max": np.max}
+    for name, reduce in sums.items():
+        for columns in (1, 3, 17, 70, 200, 300):
+            yield (
+                f"segment_{name} of many rows of {columns}",
+                given(floats(300, columns), integers(0, 5, 300)),
+                lambda tw, F, x, i, name=name: getattr(F, f"segment_{name}")(x, i, 6),
+                lambda x, i, reduce=reduce: np.array(
+                    [reduce(x[i == s], 0) if (i == s).any() else 0 * x[0] for s in range(6)]
+                ),
+                {"tolerance": _sums(300), "peer": None, "dtypes": FLOATS["dtypes"],
+                 "differentiable": (0,) if columns < 70 else ()},
             )  # fmt: skip
 
 
@@ -263,7 +314,7 @@ def _timed() -> Iterator[Case]:
         yield from rows(FAMILY, [(name, *row[1:4], {**row[4], "bench": bench})])
 
 
-TABLES = (_tables, _gradients, _bags, _segments, _turns)
+TABLES = (_tables, _gradients, _bags, _long_bags, _segments, _turns)
 CASES: tuple[Case, ...] = (
     *(case for table in TABLES for case in rows(FAMILY, table())),
     *_timed(),

@@ -167,6 +167,89 @@ def _reductions() -> Iterator[Row]:
     )
 
 
+def _many() -> Iterator[Row]:
+    """Axes and rows on either side of what one task takes, and long chains of one place."""
+    shapes = (
+        ((3, 200), (40, 200), 0), ((2, 3, 70), (2, 50, 70), 1), ((90_000,), (500,), 0),
+        ((70_000,), (3000,), 0), ((5000, 20), (300, 20), 0),
+    )  # fmt: skip
+    for shape, index, dim in shapes:
+        below = 3 if shape == (70_000,) else shape[dim]
+        for how in ("sum", "prod", "mean", "amax", "amin"):
+            for include in (True, False):
+                if how == "prod" and below == 3:
+                    continue
+                yield (
+                    f"scatter_reduce {how} of {index} into {shape}, {include=}",
+                    given(floats(*shape), integers(0, below, *index), floats(*index)),
+                    lambda tw, F, x, i, s, how=how, include=include, dim=dim: tw.scatter_reduce(
+                        x, dim, i, s, how, include_self=include
+                    ),
+                    _reduced(dim, how, include),
+                    {"tolerance": _of_chains(index[dim]), "dtypes": FLOATS},
+                )
+        yield (
+            f"scatter of {index} into {shape}",
+            given(
+                floats(*shape),
+                permuted(shape[dim], min(shape[dim], index[dim]), *_shorter(shape, index, dim),
+                         dim=dim),
+                floats(*_shorter(shape, index, dim)),
+            ),
+            lambda tw, F, x, i, s, dim=dim: tw.scatter(x, dim, i, s),
+            _replaced(dim),
+            {"dtypes": FLOATS},
+        )  # fmt: skip
+
+
+def _shorter(shape: tuple[int, ...], index: tuple[int, ...], dim: int) -> tuple[int, ...]:
+    """The index' shape, no longer than the axis that it names places of."""
+    return tuple(min(n, m) if d == dim else m for d, (n, m) in enumerate(zip(shape, index)))  # noqa: B905
+
+
+def _of_chains(terms: int) -> Any:
+    """Sums and products of at most so many numbers of a few units."""
+    return lambda dtype, expected, *_: (
+        8.0 * growth(terms) * eps(dtype) * (4.0 * np.sqrt(terms) + np.abs(expected))
+    )
+
+
+def _of_kinds() -> Iterator[Row]:
+    """Indices of 32 bits, and places that come again."""
+    inputs = given(floats(*SHAPE), integers(0, 4, 7, 5, 6), floats(7, 5, 6))
+    yield (
+        "scatter_add of int32",
+        inputs,
+        lambda tw, F, x, i, s: tw.scatter_add(x, 0, i.to(tw.int32), s),
+        _reduced(0, "sum"),
+        {"tolerance": _sums, "differentiable": (0, 2), "peer": None},
+    )
+    for dtype in ("int64", "int32", "uint8"):
+        numbers = given(integers(0, 9, 4, 6), integers(0, 4, 7, 6), integers(1, 9, 7, 6))
+        for how in ("sum", "mean", "prod", "amax", "amin"):
+            yield (
+                f"scatter_reduce {how} of {dtype}",
+                numbers,
+                lambda tw, F, x, i, s, how=how, t=dtype: tw.scatter_reduce(
+                    x.to(getattr(tw, t)), 0, i, s.to(getattr(tw, t)), how
+                ).to(tw.float64),
+                lambda x, i, s, how=how, t=dtype: _of_integers(x, i, s, how, t),
+                {"dtypes": ("float64",), "peer": None},
+            )
+
+
+def _of_integers(x: Array, i: Array, s: Array, how: str, dtype: str) -> Array:
+    """In the dtype's own arithmetic, means rounded down."""
+    x, s = x.astype(dtype), s.astype(dtype)
+    y, key = x.copy(), _key(0, i)
+    REDUCE["sum" if how == "mean" else how].at(y, key, s)
+    if how == "mean":
+        count = np.ones(x.shape, np.int64)
+        np.add.at(count, key, 1)
+        y = (y.astype(np.int64) // count).astype(dtype)
+    return y.astype(np.float64)
+
+
 def _slices() -> Iterator[Row]:
     for dim in (0, 1, -1):
         size = SHAPE[dim]
@@ -261,5 +344,5 @@ def _taken() -> Iterator[Row]:
     )
 
 
-TABLES = (_scattered, _reductions, _slices, _taken)
+TABLES = (_scattered, _reductions, _many, _of_kinds, _slices, _taken)
 CASES: tuple[Case, ...] = tuple(case for table in TABLES for case in rows(FAMILY, table()))
