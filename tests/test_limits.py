@@ -446,6 +446,24 @@ ROWS = {
     "std": Rows(lambda x: x.std(1), deviation, std_slope, sums=True, squares=True),
     "amax": Rows(lambda x: x.amax(1), lambda x: x.max(1), lambda x: largest_share(x, 1)),
     "amin": Rows(lambda x: x.amin(1), lambda x: x.min(1), lambda x: largest_share(x, -1)),
+    "scatter_reduce": Rows(
+        lambda x: tw.zeros(len(x), 1, dtype=x.dtype).scatter_reduce(
+            1, tw.zeros(len(x), 3).long(), x, "amax", include_self=False
+        )[:, 0],
+        lambda x: x.max(1),
+        lambda x: largest_share(x, 1),
+    ),
+    "segment_mean": Rows(
+        lambda x: F.segment_mean(x.T, tw.zeros(3).long(), 1)[0],
+        lambda x: x.mean(1),
+        lambda x: np.ones_like(x) / 3,
+        sums=True,
+    ),
+    "segment_softmax": Rows(
+        lambda x: F.segment_softmax(x.T, tw.zeros(3).long(), 1).T,
+        lambda x: np.where((x == -np.inf).all(1, keepdims=True), 0, softmax(x)),
+        None,
+    ),
     "logsumexp": Rows(lambda x: x.logsumexp(1), logsumexp, logsumexp_slope),
     "softmax": Rows(lambda x: x.softmax(1), softmax, None),
     "log_softmax": Rows(lambda x: x.log_softmax(1), log_softmax, None),
@@ -506,7 +524,8 @@ def test_of_rows(target, op):
 MOVING = {
     "to", "index", "scatter", "gather", "scatter_add", "pad", "pixel_shuffle", "pixel_unshuffle",
     "reshape", "permute", "expand", "cat", "stack", "unfold", "fold", "sum_to_size", "dropout",
-    "max_unpool2d", "embedding", "rows", "segment_sum", "index_add", "index_copy", "flip", "tril",
+    "max_unpool2d", "embedding", "embedding_bag", "rows", "segment_sum", "index_add", "index_copy",
+    "index_fill", "flip", "tril",
 }  # fmt: skip
 # Sums of products and windows: an infinite or NaN operand reaches what its own families' cases say.
 PRODUCTS = {

@@ -76,10 +76,9 @@ py::object slices_added(py::handle array, int64_t at, py::handle index_array, in
   dispatch_gradient(x, op, [&]<class T>() {
     const T* begin = start ? view_own(start).as<T>() : nullptr;
     GilRelease unlocked(rows_cost_ns(x, y));
-    inside = lines.inner == 1
-                 ? scatter_reduce(lines, Combine::sum, true, begin, x.as<T>(), checked, true,
-                                  y.as<T>())
-                 : add_rows(lines, begin, x.as<T>(), checked, -1, false, y.as<T>());
+    inside = lines.inner == 1 ? scatter_reduce(lines, Combine::sum, true, begin, x.as<T>(), checked,
+                                               true, y.as<T>())
+                              : add_rows(lines, begin, x.as<T>(), checked, -1, false, y.as<T>());
   });
   if (!inside) refuse_index(checked, lines.m, op);
   return result;
@@ -119,8 +118,8 @@ py::tuple segments_largest(py::handle array, py::handle index_array, int64_t cou
   bool inside = true;
   dispatch_gradient(x, op, [&]<class T>() {
     GilRelease unlocked(rows_cost_ns(x, y));
-    inside = largest_rows(index.size(), size[1], x.as<T>(), checked, y.as<T>(),
-                          places.as<int64_t>());
+    inside =
+        largest_rows(index.size(), size[1], x.as<T>(), checked, y.as<T>(), places.as<int64_t>());
   });
   if (!inside) refuse_index(checked, index.size(), op);
   return py::make_tuple(std::move(values), std::move(from));
@@ -242,8 +241,8 @@ void bind_embedding(py::module_& m) {
   m.def("embedding_bag_backward", &bags_backward, py::arg("grad"), py::arg("index"),
         py::arg("offsets"), py::arg("weights"), py::arg("mean"), py::arg("rows"),
         py::arg("padding"), py::arg("by_frequency"));
-  m.def("embedding_bag_weights_backward", &bags_weights_backward, py::arg("grad"),
-        py::arg("table"), py::arg("index"), py::arg("offsets"), py::arg("padding"));
+  m.def("embedding_bag_weights_backward", &bags_weights_backward, py::arg("grad"), py::arg("table"),
+        py::arg("index"), py::arg("offsets"), py::arg("padding"));
 }
 
 }  // namespace tilework

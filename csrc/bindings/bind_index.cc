@@ -109,8 +109,8 @@ py::object source_of(const ArrayView& source, const ArrayView& x, int ndim, cons
   require_dtype_of(source, x, op, "source", "x");
   one = source.ndim == 0;
   if (!one && (source.ndim != ndim || !std::equal(shape, shape + ndim, source.shape)))
-    refuse(op, "expected a source of the index's shape, or without axes; got " +
-                   shape_text(source));
+    refuse(op,
+           "expected a source of the index's shape, or without axes; got " + shape_text(source));
   return as_contiguous(source);
 }
 
@@ -157,8 +157,8 @@ py::object slices_put(py::handle array, int64_t axis, py::handle index_array,
   bool inside;
   {
     GilRelease unlocked(index_cost_ns(slices.lines.chosen()));
-    inside = put_slices(slices.lines, static_cast<size_t>(y.itemsize()), view_own(source).data,
-                        one, index, y.data);
+    inside = put_slices(slices.lines, static_cast<size_t>(y.itemsize()), view_own(source).data, one,
+                        index, y.data);
   }
   if (!inside) refuse_index(index, slices.lines.m, op);
   return result;

@@ -31,8 +31,7 @@ struct Broadcast {
   }
   void strides_of(const ArrayView& x, int64_t* to) const {
     std::fill_n(to, ndim - x.ndim, int64_t{0});
-    for (int i = 0; i < x.ndim; ++i)
-      to[ndim - x.ndim + i] = x.shape[i] == 1 ? 0 : x.strides[i];
+    for (int i = 0; i < x.ndim; ++i) to[ndim - x.ndim + i] = x.shape[i] == 1 ? 0 : x.strides[i];
   }
 };
 

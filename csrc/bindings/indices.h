@@ -54,8 +54,7 @@ int word_among(py::handle word, const char* const (&words)[N], const char* op,
                const char* argument) {
   std::string known;
   for (std::size_t i = 0; i < N; ++i) {
-    if (PyUnicode_Check(word.ptr()) &&
-        PyUnicode_CompareWithASCIIString(word.ptr(), words[i]) == 0)
+    if (PyUnicode_Check(word.ptr()) && PyUnicode_CompareWithASCIIString(word.ptr(), words[i]) == 0)
       return static_cast<int>(i);
     known += (i ? ", " : "") + std::string(words[i]);
   }

@@ -119,9 +119,16 @@ bool add_rows(const Lines& s, const T* start, const T* x, const Index& index, in
   const Grouping by_row(row.get(), s.m, s.n, [](int64_t i) { return i; });
   for (int64_t o = 0; o < s.outer; ++o) {
     const int64_t to = o * s.n * s.inner;
-    const RowGroups<T> groups{x + o * s.m * s.inner, s.inner, by_row.starts(), by_row.members(),
-                              nullptr, start ? start + to : nullptr, mean,
-                              streams_rows(y + to, s.n, s.inner), y + to, nullptr};
+    const RowGroups<T> groups{x + o * s.m * s.inner,
+                              s.inner,
+                              by_row.starts(),
+                              by_row.members(),
+                              nullptr,
+                              start ? start + to : nullptr,
+                              mean,
+                              streams_rows(y + to, s.n, s.inner),
+                              y + to,
+                              nullptr};
     run(g_variants.of<T>().sum, groups, s.n);
   }
   return true;
@@ -154,8 +161,9 @@ bool bag_forward(const Bags& bags, BagMode mode, int64_t cols, const T* table, c
   if (!entries.inside) return false;
   const auto& kernels = g_variants.of<T>();
   run(mode == BagMode::max ? kernels.largest : kernels.sum,
-      {table, cols, entries.starts.get(), entries.row.get(), weights ? entries.weight.get() : nullptr,
-       nullptr, mode == BagMode::mean, streams_rows(y, bags.count, cols), y, from},
+      {table, cols, entries.starts.get(), entries.row.get(),
+       weights ? entries.weight.get() : nullptr, nullptr, mode == BagMode::mean,
+       streams_rows(y, bags.count, cols), y, from},
       bags.count);
   return true;
 }
@@ -177,8 +185,7 @@ bool bag_backward(const Bags& bags, BagMode mode, int64_t cols, const T* grad, c
     if (!weighted) continue;
     const T weight = weights ? entries.weight.get()[i] : rounded<T>(1.0);
     const int64_t size = entries.starts.get()[b + 1] - entries.starts.get()[b];
-    factors.get()[k] =
-        mode == BagMode::mean ? quotient(weight, static_cast<double>(size)) : weight;
+    factors.get()[k] = mode == BagMode::mean ? quotient(weight, static_cast<double>(size)) : weight;
   }
   std::fill_n(bag.get() + m, kRowsAhead, 0);
   run(g_variants.of<T>().sum,
@@ -207,11 +214,11 @@ bool bag_weights_backward(const Bags& bags, int64_t cols, const T* grad, const T
   return true;
 }
 
-#define TW_EMBEDDING(T)                                                                          \
-  template bool add_rows(const Lines&, const T*, const T*, const Index&, int64_t, bool, T*);     \
-  template bool largest_rows(int64_t, int64_t, const T*, const Index&, T*, int64_t*);            \
-  template bool bag_forward(const Bags&, BagMode, int64_t, const T*, const T*, T*, int64_t*);    \
-  template bool bag_backward(const Bags&, BagMode, int64_t, const T*, const T*, bool, T*);       \
+#define TW_EMBEDDING(T)                                                                       \
+  template bool add_rows(const Lines&, const T*, const T*, const Index&, int64_t, bool, T*);  \
+  template bool largest_rows(int64_t, int64_t, const T*, const Index&, T*, int64_t*);         \
+  template bool bag_forward(const Bags&, BagMode, int64_t, const T*, const T*, T*, int64_t*); \
+  template bool bag_backward(const Bags&, BagMode, int64_t, const T*, const T*, bool, T*);    \
   template bool bag_weights_backward(const Bags&, int64_t, const T*, const T*, T*);
 TW_EMBEDDING(float)
 TW_EMBEDDING(double)

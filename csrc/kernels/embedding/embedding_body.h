@@ -20,8 +20,8 @@ TW_INLINE float wide(bfloat16 x) { return to_float(x); }
 
 // --- sums ---
 
-// Rows [k, stop) of the members added to acc: kVectors vectors of the columns from j on, or the part
-// of one that `lanes` is.
+// Rows [k, stop) of the members added to acc: kVectors vectors of the columns from j on, or the
+// part of one that `lanes` is.
 template <int kVectors, class T, class Lanes>
 TW_INLINE void add_chain(const RowGroups<T>& s, int64_t k, int64_t stop, int64_t j, Lanes lanes,
                          Vec<Wide<T>>* acc) {
@@ -81,7 +81,8 @@ template <class W, int kMost, class Work>
 TW_INLINE void for_each_block(int64_t cols, Work work) {
   constexpr int V = Vec<W>::width;
   int64_t j = 0;
-  for (; j + kMost * V <= cols; j += kMost * V) work.template operator()<kMost>(j, WholeVector<W>{});
+  for (; j + kMost * V <= cols; j += kMost * V)
+    work.template operator()<kMost>(j, WholeVector<W>{});
   if constexpr (kMost > 2) {
     if (j + kMost / 2 * V <= cols) {
       work.template operator()<kMost / 2>(j, WholeVector<W>{});
@@ -120,8 +121,8 @@ TW_INLINE void largest_block(const RowGroups<T>& s, int64_t g, int64_t j, Lanes 
   Vec<W> best[kVectors], place[kVectors];  // place: whole numbers, as bits
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
-    best[v] = begin < end ? load(lanes, s.x + s.members[begin] * s.cols + j + v * V)
-                          : Vec<W>::zero();
+    best[v] =
+        begin < end ? load(lanes, s.x + s.members[begin] * s.cols + j + v * V) : Vec<W>::zero();
     place[v] = from_bits(Bits<W>(B(0)));
   }
   for (int64_t k = begin + 1; k < end; ++k) {

@@ -231,9 +231,9 @@ bool scatter_reduce(const Lines& lines, Combine how, bool include_self, const T*
   return index::Reducing<T>{lines, how, include_self, start, source, at, same, y}.run();
 }
 
-#define TW_REDUCED(T)                                                                  \
-  template bool scatter_reduce(const Lines&, Combine, bool, const T*, const T*,      \
-                               const Index&, bool, T*);
+#define TW_REDUCED(T)                                                                         \
+  template bool scatter_reduce(const Lines&, Combine, bool, const T*, const T*, const Index&, \
+                               bool, T*);
 TW_REDUCED(float)
 TW_REDUCED(double)
 TW_REDUCED(bfloat16)

@@ -1,4 +1,5 @@
-// Elements and slices chosen by an index, written by one, and reduced into the places that it names.
+// Elements and slices chosen by an index, written by one, and reduced into the places that it
+// names.
 //
 // Built once, for the baseline: what these wait for is memory. Arrays are dense in C order, and
 // nothing overlaps. Indices are checked on the way, each read once, since another thread may write

@@ -135,7 +135,7 @@ inline T mean_of(A total, int64_t count) {
 
 // Sums that no chain of more than this many additions makes are taken in float itself.
 inline constexpr int kShortChain = 32;
-inline constexpr int64_t kRoomBytes = 512 << 10;  // of a task's accumulators: L2 keeps them
+inline constexpr int64_t kRoomBytes = 512 << 10;   // of a task's accumulators: L2 keeps them
 inline constexpr int64_t kLine = 16, kBlock = 64;  // columns of a block, at least and at most
 
 template <class T>
@@ -167,8 +167,7 @@ struct Reducing {
       const bool exact = how == Combine::largest || how == Combine::smallest;
       if (!fits && exact && include_self) return with_op<float>(true);
     }
-    return with_op<Wide>(!fits && std::is_same_v<T, Wide> && include_self &&
-                         how != Combine::mean);
+    return with_op<Wide>(!fits && std::is_same_v<T, Wide> && include_self && how != Combine::mean);
   }
 
  private:

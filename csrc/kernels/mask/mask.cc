@@ -82,9 +82,9 @@ void for_each_block(const Chosen& chosen, Work work) {
   constexpr int64_t step = kTask / Chosen::kBlock;
   parallel_for(ceil_div(chosen.blocks(), step), 2 * kNsEach * static_cast<double>(chosen.size()),
                [&](int64_t task) {
-                 for (int64_t b = task * step; b < std::min(chosen.blocks(), (task + 1) * step); ++b)
-                   work(b, b * Chosen::kBlock,
-                        std::min(chosen.size(), (b + 1) * Chosen::kBlock));
+                 for (int64_t b = task * step; b < std::min(chosen.blocks(), (task + 1) * step);
+                      ++b)
+                   work(b, b * Chosen::kBlock, std::min(chosen.size(), (b + 1) * Chosen::kBlock));
                });
 }
 

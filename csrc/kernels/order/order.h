@@ -1,8 +1,8 @@
 // Elements of an axis in order, or the first few of it.
 //
 // Built once, for the baseline: what these wait for is memory, or a branch. Arrays are dense in C
-// order, and nothing overlaps. Order is PyTorch's: NaN above every number, zeros equal, and of equal
-// elements the one with the smaller index first.
+// order, and nothing overlaps. Order is PyTorch's: NaN above every number, zeros equal, and of
+// equal elements the one with the smaller index first.
 #pragma once
 
 #include <stdint.h>

@@ -48,7 +48,8 @@ def scatter(x: Array, axis: int, index: Array, source: Array) -> Array:
 def index_copy(x: Array, axis: int, index: Array, source: Array) -> Array:
     index = checked("index_copy", index, x.shape[axis])
     y = x.copy("C")
-    y[(*(slice(None),) * axis, index)] = source
+    key: Any = (*(slice(None),) * axis, index)
+    y[key] = source
     return y
 
 
