@@ -1,9 +1,7 @@
-// The body of kernels/copy/pad.h: the result row by row, each from the row of x that a table of
-// every axis names.
+// The body of kernels/copy/pad.h: the result row by row, each from one of x or from none.
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
 #include "base/arithmetic.h"
 #include "base/thread_pool.h"
@@ -45,13 +43,10 @@ template <class T>
 void pad_of(PadMode mode, const PadShape& shape, const T* x, T value, T* y) {
   const PadShape s = merged(shape);
   const int last = s.axes - 1;
-  std::vector<int64_t> tables[PadShape::kMaxAxes];
   int64_t grown[PadShape::kMaxAxes], rows = 1;
   for (int d = 0; d <= last; ++d) {
     grown[d] = s.before[d] + s.size[d] + s.after[d];
     if (d < last) rows *= grown[d];
-    for (int64_t i = -s.before[d]; d < last && i < s.size[d] + s.after[d]; ++i)
-      tables[d].push_back(source_of(mode, i, s.size[d]));
   }
   const int64_t n = s.size[last], width = grown[last];
   if (rows == 0 || width == 0) return;
@@ -70,7 +65,7 @@ void pad_of(PadMode mode, const PadShape& shape, const T* x, T value, T* y) {
       int64_t rest = r, place = 1;
       bool outside = false;
       for (int d = last; d-- > 0; rest /= grown[d], place *= s.size[d]) {
-        const int64_t at = tables[d][static_cast<size_t>(rest % grown[d])];
+        const int64_t at = source_of(mode, rest % grown[d] - s.before[d], s.size[d]);
         outside |= at < 0;
         from += at * place;
       }

@@ -110,14 +110,11 @@ __all__ = [
     "distance_forward",
     "dropout_backward",
     "dropout_forward",
-<<<<<<< HEAD
-    "gated_backward",
-    "gated_forward",
-=======
     "embedding_bag_backward",
     "embedding_bag_forward",
     "embedding_bag_weights_backward",
->>>>>>> b8683bd (Kernels of choosing, writing and reducing by an index, groups of rows, masks and padding)
+    "gated_backward",
+    "gated_forward",
     "gather",
     "index_add",
     "index_copy",
@@ -163,11 +160,8 @@ __all__ = [
     "unary_backward",
     "unary_forward",
     "uniform",
-<<<<<<< HEAD
     "varlen_attention_backward",
     "varlen_attention_forward",
-=======
     "where",
->>>>>>> b8683bd (Kernels of choosing, writing and reducing by an index, groups of rows, masks and padding)
     "widen",
 ]
