@@ -51,7 +51,8 @@ LEFT_OUT = {
         )),
     },
     ON_THE_CPU: {
-        "layers/BatchNorm1d", "layers/BatchNorm2d", "step/dqn", "step/q_learning", "step/mlp", "networks/lenet",
+        "layers/BatchNorm1d", "layers/BatchNorm2d", "step/dqn", "step/q_learning",
+        "step/mlp", "networks/lenet",
         *(f"models/{name}" for name in (
             "MLP", "LeNet5", "UNet", "CifarResNet", "ResNet", "FCN", "resnet20",
         )),
