@@ -206,7 +206,7 @@ def test_training_stopped_by_ctrl_c_says_how_to_go_on(tmp_path):
 def test_resuming_from_nothing_is_a_sentence(tmp_path):
     done = tilework("train", "mlp", "--resume", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("tilework: [fit] expected a checkpoint")
+    assert done.stderr.startswith("tilework: [Trainer] expected a checkpoint")
 
 
 def test_train_refuses_what_it_could_not_finish(tmp_path, capsys):

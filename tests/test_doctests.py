@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tilework as tw
-from tilework import data, io, models, nn, optim, testing, train
+from tilework import data, io, metrics, models, nn, optim, testing, train
 from tilework import functional as F
 
 MODULES = [
@@ -20,7 +20,7 @@ MODULES = [
     ),
     *(
         module.name
-        for package in (F, nn, optim, data, io, models, train, testing)
+        for package in (F, nn, optim, data, io, metrics, models, train, testing)
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
     ),
 ]
@@ -32,7 +32,9 @@ def test_examples_run(name, request):
         pytest.importorskip("torch", reason="PyTorch, whose side it is, is not installed")
     importlib.import_module(name)
     module = importlib.sys.modules[name]
-    names = {"tw": tw, "F": F, "nn": nn, "optim": optim, "np": np, **vars(module)}
+    names = {"tw": tw, "F": F, "nn": nn, "optim": optim, "np": np, "data": data}
+    names |= {"metrics": metrics, **{name: getattr(train, name) for name in train.__all__}}
+    names |= vars(module)
     names["getfixture"] = request.getfixturevalue  # as pytest's own doctests have it
     failed, _ = doctest.testmod(module, globs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert not failed

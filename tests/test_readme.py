@@ -33,14 +33,20 @@ def text():
     return metadata.metadata("tilework").get_payload()
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", text(), re.S)
+def blocks(language, page=None):
+    return re.findall(rf"```{language}\n(.*?)```", text() if page is None else page, re.S)
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def programs():
+    """The README's, and those of the pages whose examples need nothing but the package."""
+    training = SOURCE / "docs/training.md"
+    return blocks("python") + (blocks("python", training.read_text()) if training.is_file() else [])
+
+
+@pytest.mark.parametrize("number", range(len(programs())))
 def test_python_runs(number):
     done = subprocess.run(
-        [sys.executable, "-c", blocks("python")[number]],
+        [sys.executable, "-c", programs()[number]],
         capture_output=True,
         text=True,
         timeout=100,

@@ -1,6 +1,9 @@
-"""Fitting models: a loop that can stop and go on, and the recipes of `tilework train`."""
+"""Training: a Trainer runs a Task over data, and callbacks do the rest."""
 
-from tilework.train.evaluate import accuracy
-from tilework.train.fit import Interrupted, Position, fit
+from tilework.train import callbacks
+from tilework.train.history import History
+from tilework.train.interrupts import Interrupted, Position
+from tilework.train.task import Supervised, Task
+from tilework.train.trainer import Trainer
 
-__all__ = ["Interrupted", "Position", "accuracy", "fit"]
+__all__ = ["History", "Interrupted", "Position", "Supervised", "Task", "Trainer", "callbacks"]

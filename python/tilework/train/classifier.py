@@ -6,7 +6,7 @@ benchmarks/torch_recipes/side_by_side.py is it in PyTorch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from tilework import data, functional, optim
 from tilework.data import DataLoader, ImageSet, TensorDataset, TransformedDataset
 from tilework.data.augment import Transform
+from tilework.metrics import Accuracy
 from tilework.nn import Module
-from tilework.train.evaluate import accuracy
-from tilework.train.fit import Position, fit
+from tilework.train.callbacks import Callback, Schedule
+from tilework.train.task import Supervised
+from tilework.train.trainer import Trainer
 
 Images = NDArray[np.float32]
 SOURCES: dict[str, Callable[[], ImageSet]] = {
@@ -110,14 +112,12 @@ def train_classifier(
     recipe: Recipe,
     seed: int = 0,
     epochs: int | None = None,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    on_batch: Callable[[Position, int], None] | None = None,
-    on_epoch: Callable[[Position, float], None] | None = None,
+    watchers: Sequence[Callback] = (),
+    resume: Path | None = None,
 ) -> Outcome:
     """Fits what `build` makes on the cross entropy, and reads the test part once, at the end.
 
-    Errors and `checkpoint`, `resume`, `on_batch`, `on_epoch` as in fit.
+    `watchers` are callbacks besides the schedule; errors and `resume` as in Trainer.fit.
     """
     functional.manual_seed(seed)
     epochs = recipe.epochs if epochs is None else epochs
@@ -127,17 +127,9 @@ def train_classifier(
     kind = optim.Adam if recipe.optimizer == "adam" else optim.SGD
     optimizer = kind(model.parameters(), **recipe.optimizer_options())
     schedule = optim.lr_scheduler.LambdaLR(optimizer, recipe.rate(epochs * len(loader)))
-    fit(
-        model,
-        optimizer,
-        functional.cross_entropy,
-        loader,
-        epochs,
-        scheduler=schedule,
-        checkpoint=checkpoint,
-        resume=resume,
-        on_batch=on_batch,
-        on_epoch=on_epoch,
-    )
+    task = Supervised(model, functional.cross_entropy, [Accuracy()])
+    trainer = Trainer(task, optimizer, [Schedule(schedule), *watchers])
+    trainer.fit(loader, epochs=epochs, resume=resume)
     held_out = DataLoader(TensorDataset(test, images.test_labels), _EVALUATION_BATCH)
-    return Outcome(accuracy(model, held_out), images.majority_accuracy(), len(test), model)
+    accuracy = trainer.evaluate(held_out)["accuracy"]
+    return Outcome(accuracy, images.majority_accuracy(), len(test), model)

@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     import tilework as tw
     from tilework import io
     from tilework.errors import error
-    from tilework.train.fit import Interrupted
-    from tilework.train.progress import watching
+    from tilework.train import Interrupted
+    from tilework.train.callbacks import Checkpoint, ProgressBar
 
     console = Console()
     if args.engine:
@@ -57,11 +57,11 @@ def run(args: argparse.Namespace) -> int:
         )
     start = time.perf_counter()
     try:
-        with watching(console, epochs) as watcher:
-            outcome = recipes.train(
-                source, recipe, args.seed, epochs=epochs, checkpoint=checkpoint,
-                resume=args.resume, on_batch=watcher.on_batch, on_epoch=watcher.on_epoch,
-            )  # fmt: skip
+        outcome = recipes.train(
+            source, recipe, args.seed, epochs=epochs,
+            watchers=[ProgressBar(console), Checkpoint(checkpoint)],
+            resume=checkpoint if args.resume else None,
+        )  # fmt: skip
     except Interrupted as stop:
         console.print(f"{stop}: saved to {checkpoint}", highlight=False, soft_wrap=True)
         console.print(f"go on with: {_again(args, name, output)}", highlight=False, soft_wrap=True)

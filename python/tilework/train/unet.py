@@ -7,19 +7,21 @@ see that a network segments, and too little to say how well it would on other im
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilework import data, functional, optim
-from tilework.autograd import no_grad
 from tilework.data import DataLoader, TensorDataset, TransformedDataset
 from tilework.data.augment import Compose, RandomCrop, RandomHorizontalFlip, RandomVerticalFlip
 from tilework.models import UNet
 from tilework.tensor import Tensor
-from tilework.train.fit import fit
+from tilework.train.callbacks import Callback
+from tilework.train.task import Supervised
+from tilework.train.trainer import Trainer
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -98,9 +100,16 @@ def _windows(image: Image, mask: Mask, recipe: Recipe) -> DataLoader:
     return DataLoader(TransformedDataset(TensorDataset(copies), windows), recipe.batch_size)
 
 
-def train(nuclei: data.Nuclei, recipe: Recipe, seed: int = 0, **options: Any) -> Outcome:
+def train(
+    nuclei: data.Nuclei,
+    recipe: Recipe,
+    seed: int = 0,
+    epochs: int | None = None,
+    watchers: Sequence[Callback] = (),
+    resume: Path | None = None,
+) -> Outcome:
     """Fits a U-Net by Adam on the binary cross entropy of the left half; the right half is read
-    once, at the end. `epochs` and other options are those of fit."""
+    once, at the end. `watchers` are callbacks; `resume` as in Trainer.fit."""
     from skimage.filters import threshold_otsu
 
     functional.manual_seed(seed)
@@ -109,16 +118,10 @@ def train(nuclei: data.Nuclei, recipe: Recipe, seed: int = 0, **options: Any) ->
     left, right = image[:, :middle], image[:, middle:]
     mean, deviation = left.mean(), left.std()
     model = UNet(width=recipe.width, depth=recipe.depth)
-    fit(
-        model,
-        optim.Adam(model.parameters(), lr=recipe.lr),
-        functional.binary_cross_entropy_with_logits,
-        _windows((left - mean) / deviation, mask[:, :middle], recipe),
-        options.pop("epochs", None) or recipe.epochs,
-        **options,
-    )
-    model.eval()
-    with no_grad():
-        scores = model(Tensor(((right - mean) / deviation)[None, None]))
+    task = Supervised(model, functional.binary_cross_entropy_with_logits)
+    trainer = Trainer(task, optim.Adam(model.parameters(), lr=recipe.lr), watchers)
+    windows = _windows((left - mean) / deviation, mask[:, :middle], recipe)
+    trainer.fit(windows, epochs=recipe.epochs if epochs is None else epochs, resume=resume)
+    scores = trainer.predict(Tensor(((right - mean) / deviation)[None, None]))
     found = scores.numpy()[0, 0] > 0
     return Outcome(right, mask[:, middle:], found, right > threshold_otsu(right), model)

@@ -1,0 +1,146 @@
+"""What follows the best epoch so far."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tilework import io
+from tilework.errors import error
+from tilework.tensor import Tensor
+from tilework.train.callbacks.callback import Callback
+
+if TYPE_CHECKING:
+    from tilework.train.trainer import Trainer
+
+StrPath = str | os.PathLike[str]
+Mode = Literal["min", "max"]
+
+
+class _Best:
+    """The best value so far of a figure, and the epoch that it is from."""
+
+    def __init__(self, op: str, monitor: str, mode: Mode | None) -> None:
+        if mode not in ("min", "max", None):
+            raise error(ValueError, op, "mode of 'min', 'max'", repr(mode), "name one")
+        self.op, self.monitor, self.mode = op, monitor, mode
+        self.value, self.epoch = math.nan, 0
+
+    def take(self, trainer: Trainer, least: float = 0.0) -> bool:
+        """Whether the last epoch is the best one so far, by more than `least`."""
+        row = trainer.history[-1]
+        if self.monitor not in row:
+            raise error(
+                KeyError, self.op, f"monitor of {', '.join(row)}", repr(self.monitor),
+                "name one, and give fit() validation data for those with val_",
+            )  # fmt: skip
+        value = row[self.monitor]
+        sign = 1.0 if self._higher(trainer) else -1.0
+        better = value == value and (
+            self.value != self.value or sign * (value - self.value) > least
+        )
+        if better:
+            self.value, self.epoch = value, int(row["epoch"])
+        return better
+
+    def _higher(self, trainer: Trainer) -> bool:
+        """Which way is up: as `mode` says, or the metric of that name; a loss goes down."""
+        if self.mode is not None:
+            return self.mode == "max"
+        metric = trainer.task.metrics.get(self.monitor.removeprefix("val_"))
+        return metric is not None and metric.higher_is_better
+
+
+class EarlyStopping(Callback):
+    """Ends a run whose figure has not improved for `patience` epochs.
+
+    Args:
+        monitor: The figure's name in the history.
+        patience: Epochs without one that is better by more than `min_delta`.
+        mode: "min" or "max"; by default what the metric of that name says, and "min" for a loss.
+        restore_best: Whether the task gets the best epoch's weights back when the run ends.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 5,
+        *,
+        min_delta: float = 0.0,
+        mode: Mode | None = None,
+        restore_best: bool = True,
+    ) -> None:
+        self.patience = patience
+        self.min_delta = min_delta
+        self.restore_best = restore_best
+        self._best = _Best("EarlyStopping", monitor, mode)
+        self._weights: dict[str, Tensor] = {}
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        if self._best.take(trainer, self.min_delta):
+            if self.restore_best:
+                self._weights = _copy_of(trainer)
+        elif trainer.position.epoch - self._best.epoch >= self.patience:
+            trainer.stop()
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._weights:
+            trainer.task.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self._best.value, "epoch": self._best.epoch, "weights": self._weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._best.value, self._best.epoch = float(state["value"]), int(state["epoch"])
+        self._weights = dict(state["weights"])
+
+
+class Checkpoint(Callback):
+    """Saves the run after each epoch, and on Ctrl-C; and the best epoch's weights.
+
+    Args:
+        path: The file that `fit(resume=path)` goes on from.
+        best: A file for the task's weights at the best epoch, as safetensors, if any.
+        monitor, mode: What is best, as in EarlyStopping.
+    """
+
+    comes_last = True
+
+    def __init__(
+        self,
+        path: StrPath,
+        best: StrPath | None = None,
+        *,
+        monitor: str = "val_loss",
+        mode: Mode | None = None,
+    ) -> None:
+        for given in (path, best):
+            if given is not None and not Path(given).parent.is_dir():
+                raise error(
+                    ValueError, "Checkpoint", "a file in a folder", f"no {Path(given).parent}",
+                    "make it first",
+                )  # fmt: skip
+        self.path = path
+        self.best = best
+        self._best = _Best("Checkpoint", monitor, mode)
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        if self.best is not None and self._best.take(trainer):
+            io.save(trainer.task.state_dict(), self.best)
+        trainer.save(self.path)
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        trainer.save(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self._best.value, "epoch": self._best.epoch} if self.best else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._best.value, self._best.epoch = float(state["value"]), int(state["epoch"])
+
+
+def _copy_of(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in trainer.task.state_dict().items()}
