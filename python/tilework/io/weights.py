@@ -16,6 +16,7 @@ import numpy as np
 
 from tilework.errors import error
 from tilework.io.files import StrPath, replacing
+from tilework.io.pickled import PICKLE, ZIP, read_pickled
 from tilework.tensor import Tensor, fresh
 
 # safetensors' names; its own NumPy reader has no bfloat16.
@@ -80,12 +81,25 @@ def save(
         file.write(_header(entries, texts, f"{crc:08x}"))
 
 
-def load(path: StrPath) -> dict[str, Tensor]:
-    """Reads a safetensors file as a dict of tensors.
+def load(path: StrPath) -> Any:
+    """Reads a safetensors file as a dict of tensors, or what torch.save wrote (.pt, .pth, .bin).
+
+    A file of torch.save, the zip form and the one before torch 1.6, gives its tensors, numbers and
+    text in its dicts, lists and tuples; float16 becomes float32. Nothing in it is run: ValueError
+    where it names a class or a function (a module saved whole).
 
     ValueError where the file is damaged: where its parts do not fit together, or are not those of
     the checksum that save() has written.
+
+    >>> folder = getfixture("tmp_path")
+    >>> save({"bias": fresh(np.zeros(3))}, folder / "w.safetensors")
+    >>> load(folder / "w.safetensors")
+    {'bias': tensor([0., 0., 0.], dtype=float64)}
     """
+    with open(path, "rb") as file:
+        begins = file.read(4)
+    if begins.startswith((ZIP, PICKLE)):
+        return read_pickled(path)
     return load_with_metadata(path)[0]
 
 

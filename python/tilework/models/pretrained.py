@@ -112,7 +112,8 @@ def _tensors(path: Path) -> Mapping[str, Any]:
     with open(path, "rb") as file:
         header = file.read(int.from_bytes(file.read(8), "little") % 2**27)
     if b'"F16"' not in header:
-        return io.load(path)
+        loaded: Mapping[str, Any] = io.load(path)
+        return loaded
     from safetensors.numpy import load_file
 
     return {name: array.astype("float32") for name, array in load_file(path).items()}
