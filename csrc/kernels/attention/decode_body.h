@@ -22,13 +22,13 @@ TW_INLINE void dot_tile(const FewRows<T>& p, int64_t row, int64_t key, Wide<T>* 
   Vec<W> sum[Rows][Keys];
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < Keys; ++j) sum[r][j] = Vec<W>::zero();
   sweep<W>(p.cols, [&](int64_t c, auto lanes) TW_INLINE_LAMBDA {
     Vec<W> from[Rows];
 #pragma GCC unroll 4
     for (int r = 0; r < Rows; ++r) from[r] = lanes.load(x + r * p.x_row + c);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < Keys; ++j) {
       const Vec<W> with = load(lanes, y + j * p.y_row + c);
 #pragma GCC unroll 4
@@ -37,14 +37,15 @@ TW_INLINE void dot_tile(const FewRows<T>& p, int64_t row, int64_t key, Wide<T>* 
   });
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < Keys; ++j)
       out[(row + r) * p.out_row + key + j] = reduce_add(sum[r][j]);
 }
 
 template <class T, int Rows>
 TW_INLINE void dot_rows(const FewRows<T>& p, int64_t row, int64_t key, int64_t end, Wide<T>* out) {
-  constexpr int kKeys = 8 / Rows;
+  // Few keys at once: memory is read in its order, which the hardware's prefetcher keeps up with.
+  constexpr int kKeys = Rows == 4 ? 2 : 4;
   for (; key + kKeys <= end; key += kKeys) dot_tile<T, Rows, kKeys>(p, row, key, out);
   for (; key < end; ++key) dot_tile<T, Rows, 1>(p, row, key, out);
 }
@@ -60,23 +61,23 @@ TW_INLINE void mix_tile(const FewRows<T>& p, int64_t row, int64_t key, int64_t e
   Vec<W> sum[Rows][Vecs];
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < Vecs; ++v)
       sum[r][v] = add ? lanes.load(out + r * p.out_row + v * kWidth) : Vec<W>::zero();
   for (const T* y = p.y + key * p.y_row + col; key < end; ++key, y += p.y_row) {
     Vec<W> with[Vecs];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < Vecs; ++v) with[v] = load(lanes, y + v * kWidth);
 #pragma GCC unroll 4
     for (int r = 0; r < Rows; ++r) {
       const Vec<W> weight(x[r * p.x_row + key]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < Vecs; ++v) sum[r][v] = fma(weight, with[v], sum[r][v]);
     }
   }
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < Vecs; ++v) lanes.store(out + r * p.out_row + v * kWidth, sum[r][v]);
 }
 
@@ -84,11 +85,14 @@ template <class T, int Rows>
 TW_INLINE void mix_rows(const FewRows<T>& p, int64_t row, int64_t key, int64_t end, bool add,
                         Wide<T>* out) {
   using W = Wide<T>;
-  constexpr int kVecs = kSums / Rows < 4 ? kSums / Rows : 4;
+  // Whole rows where they fit: a second pass over their other half would read every other line.
+  constexpr int kWide = kSums / Rows < 8 ? kSums / Rows : 8, kNarrow = kWide < 4 ? kWide : 4;
   constexpr int64_t kWidth = Vec<W>::width;
   int64_t c = 0;
-  for (; c + kVecs * kWidth <= p.cols; c += kVecs * kWidth)
-    mix_tile<T, Rows, kVecs>(p, row, key, end, c, add, WholeVector<W>{}, out);
+  for (; c + kWide * kWidth <= p.cols; c += kWide * kWidth)
+    mix_tile<T, Rows, kWide>(p, row, key, end, c, add, WholeVector<W>{}, out);
+  for (; c + kNarrow * kWidth <= p.cols; c += kNarrow * kWidth)
+    mix_tile<T, Rows, kNarrow>(p, row, key, end, c, add, WholeVector<W>{}, out);
   for (; c + kWidth <= p.cols; c += kWidth)
     mix_tile<T, Rows, 1>(p, row, key, end, c, add, WholeVector<W>{}, out);
   if (c < p.cols)
