@@ -17,7 +17,8 @@ from tilework.functional.common import need_float, operand, whole
 from tilework.functional.indexing import indices, outside, where
 from tilework.functional.inplace import check_writable, written
 from tilework.functional.segment import largest_of, rows_of, shares, sum_of
-from tilework.tensor import Storage, Tensor, fresh
+from tilework.storage import Storage
+from tilework.tensor import Tensor, fresh
 
 Inputs = tuple[Any, ...]
 Reads = tuple[Storage, ...]

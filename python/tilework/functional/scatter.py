@@ -20,7 +20,8 @@ from tilework.functional.indexing import (
     outside,
 )
 from tilework.functional.inplace import write_over
-from tilework.tensor import Storage, Tensor, fresh, tensor_method
+from tilework.storage import Storage
+from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]

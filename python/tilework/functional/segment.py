@@ -13,7 +13,8 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import need_float, operand, whole
 from tilework.functional.indexing import GATHER, indices, outside, where
-from tilework.tensor import Storage, Tensor, fresh
+from tilework.storage import Storage
+from tilework.tensor import Tensor, fresh
 
 Array = Any
 Inputs = tuple[Any, ...]
