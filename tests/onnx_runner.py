@@ -8,6 +8,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 import tilework as tw
 from tilework import functional as F
+from tilework.dtypes import is_float
 
 from .onnx_image_ops import IMAGE_OPS, ints
 from .onnx_sequence_ops import SEQUENCE_OPS
@@ -15,6 +16,7 @@ from .onnx_sequence_ops import SEQUENCE_OPS
 DTYPES = {
     TensorProto.FLOAT: tw.float32,
     TensorProto.DOUBLE: tw.float64,
+    TensorProto.BFLOAT16: tw.bfloat16,
     TensorProto.INT64: tw.int64,
     TensorProto.INT32: tw.int32,
     TensorProto.UINT8: tw.uint8,
@@ -237,10 +239,22 @@ def broadcasting(function):
 
 def divide(x, y):
     """Of integers: the quotient without its fraction, which PyTorch's div and ours keep."""
-    if x.dtype in (tw.float32, tw.float64):
+    if is_float(x.dtype):
         return tw.div(x, y)
     whole = tw.floor_divide(tw.abs(x), tw.abs(y))
     return (whole * tw.sign(x) * tw.sign(y)).to(x.dtype)
+
+
+def modulo(attributes, x, y):
+    """With the sign of y, or with fmod of x."""
+    if not attributes.get("fmod"):
+        return tw.remainder(x, y)
+    return tw.remainder(tw.abs(x), tw.abs(y)) * tw.sign(x)
+
+
+def swiglu(attributes, a, b):
+    alpha = attributes.get("alpha", 1.0)
+    return F.swiglu(a * alpha, b) / alpha
 
 
 def constant_of_shape(attributes, shape):
@@ -293,12 +307,16 @@ OPS = {
     "Max": folded(tw.maximum),
     "Mean": lambda attributes, *xs: folded(tw.add)(attributes, *xs) / len(xs),
     "Min": folded(tw.minimum),
+    "Mod": modulo,
     "Mul": broadcasting(tw.mul),
     "Neg": plain(tw.neg),
     "NegativeLogLikelihoodLoss": negative_log_likelihood,
     "Not": plain(tw.logical_not),
     "Or": plain(tw.logical_or),
     "Pow": lambda attributes, x, y: tw.pow(x, y.to(x.dtype)).to(x.dtype),
+    "Range": plain(
+        lambda start, end, step: tw.arange(start.item(), end.item(), step.item(), dtype=start.dtype)
+    ),
     "Reciprocal": plain(lambda x: 1.0 / x),
     "ReduceL1": reduction(tw.sum, tw.abs),
     "ReduceL2": reduction(tw.sum, tw.square, tw.sqrt),
@@ -326,6 +344,7 @@ OPS = {
     "Squeeze": squeeze,
     "Sub": broadcasting(tw.sub),
     "Sum": folded(tw.add),
+    "SwiGLU": swiglu,
     "Swish": lambda attributes, x: x * tw.sigmoid(x * attributes.get("alpha", 1.0)),
     "Tanh": plain(tw.tanh),
     "TopK": top_k,
