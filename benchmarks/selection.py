@@ -40,10 +40,15 @@ USUAL: frozenset[str] = frozenset((
     "sum 4096x3072 over 0",
     "sum 4096x3072 over 1",
     "log_softmax 4096x1024",
+    "swiglu 4096x2048 backward",
+    "attention, 1 query of 2048 keys, B=1",
+    "MultiheadAttention 768, 4x128 forward",
+    "MultiheadAttention 768, 4x128 backward",
     "batch_norm 64@56 N=16 channels-last backward",
     "group_norm 64@56 N=16 backward",
     "layer_norm 4096x768",
     "rms_norm 4096x768 backward",
+    "layer_norm with residual 4096x768 backward",
     "cross_entropy 64x10 backward",
     "cross_entropy 4096x1000 backward",
     "smooth_l1_loss 100000 backward",
@@ -56,6 +61,7 @@ USUAL: frozenset[str] = frozenset((
     "x[i] of 10000 rows of 10, backward",
     "embedding 4096 of 32000x768 backward",
     "ResNet-18 inference at 224, batch 1 frozen",
+    "BERT-base layer inference, S=128",
 ))  # fmt: skip
 
 

@@ -41,6 +41,7 @@ FAMILIES: tuple[str, ...] = (
     "schedules",
     "step",
     "networks",
+    "transformer_networks",
 )
 
 

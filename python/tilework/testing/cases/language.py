@@ -53,29 +53,33 @@ def _layers(w: Weights, pattern: str) -> list[str]:
     return [f"{pattern}.{i}" for i in sorted(found, key=int)]
 
 
+def bert_layer(w: Weights, x: Array, at: str, heads: int = HEADS) -> Array:
+    parts = (_linear(w, f"{at}.attention.self.{n}", x) for n in ("query", "key", "value"))
+    y = _attend(_heads(part, heads) for part in parts)
+    y = _linear(w, f"{at}.attention.output.dense", y)
+    x = _layer_norm(w, f"{at}.attention.output.LayerNorm", x + y, 1e-12)
+    y = _linear(w, f"{at}.output.dense", gelu(_linear(w, f"{at}.intermediate.dense", x)))
+    return _layer_norm(w, f"{at}.output.LayerNorm", x + y, 1e-12)
+
+
 def bert(w: Weights, ids: Array) -> Array:
     x = w["embeddings.word_embeddings.weight"][ids]
     x = x + w["embeddings.position_embeddings.weight"][: ids.shape[1]]
     x = x + w["embeddings.token_type_embeddings.weight"][0]
     x = _layer_norm(w, "embeddings.LayerNorm", x, 1e-12)
     for at in _layers(w, "encoder.layer"):
-        parts = (_linear(w, f"{at}.attention.self.{n}", x) for n in ("query", "key", "value"))
-        y = _attend(_heads(part, HEADS) for part in parts)
-        y = _linear(w, f"{at}.attention.output.dense", y)
-        x = _layer_norm(w, f"{at}.attention.output.LayerNorm", x + y, 1e-12)
-        y = _linear(w, f"{at}.output.dense", gelu(_linear(w, f"{at}.intermediate.dense", x)))
-        x = _layer_norm(w, f"{at}.output.LayerNorm", x + y, 1e-12)
+        x = bert_layer(w, x, at)
     return np.asarray(np.concatenate([x, np.tanh(_linear(w, "pooler.dense", x[:, :1]))], 1))
 
 
-def gpt2(w: Weights, ids: Array, under: str = "transformer.") -> Array:
+def gpt2(w: Weights, ids: Array, under: str = "transformer.", heads: int = HEADS) -> Array:
     def mapped(at: str, x: Array) -> Array:  # these weights are (inputs, outputs)
         return np.asarray(x @ w[f"{at}.weight"] + w[f"{at}.bias"])
 
     x = w[f"{under}wte.weight"][ids] + w[f"{under}wpe.weight"][: ids.shape[1]]
     for at in _layers(w, f"{under}h"):
         parts = np.split(mapped(f"{at}.attn.c_attn", _layer_norm(w, f"{at}.ln_1", x, 1e-5)), 3, -1)
-        y = _attend((_heads(part, HEADS) for part in parts), _causal(ids.shape[1]))
+        y = _attend((_heads(part, heads) for part in parts), _causal(ids.shape[1]))
         x = x + mapped(f"{at}.attn.c_proj", y)
         y = gelu_tanh(mapped(f"{at}.mlp.c_fc", _layer_norm(w, f"{at}.ln_2", x, 1e-5)))
         x = x + mapped(f"{at}.mlp.c_proj", y)
@@ -148,7 +152,7 @@ def t5(w: Weights, ids: Array) -> Array:
     return _linear(w, "lm_head", x)
 
 
-def vit(w: Weights, images: Array) -> Array:
+def vit(w: Weights, images: Array, heads: int = HEADS) -> Array:
     kernel = w["vit.embeddings.patch_embeddings.projection.weight"]
     n, c, h, _ = images.shape
     size = kernel.shape[2]
@@ -160,7 +164,7 @@ def vit(w: Weights, images: Array) -> Array:
     for at in _layers(w, "vit.encoder.layer"):
         y = _layer_norm(w, f"{at}.layernorm_before", x, 1e-12)
         parts = (_linear(w, f"{at}.attention.attention.{n}", y) for n in ("query", "key", "value"))
-        y = _attend(_heads(part, HEADS) for part in parts)
+        y = _attend(_heads(part, heads) for part in parts)
         x = x + _linear(w, f"{at}.attention.output.dense", y)
         y = _layer_norm(w, f"{at}.layernorm_after", x, 1e-12)
         x = x + _linear(w, f"{at}.output.dense", gelu(_linear(w, f"{at}.intermediate.dense", y)))

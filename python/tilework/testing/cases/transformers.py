@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from tilework.testing.case import Array, Case, Generator
+from tilework.testing.case import Array, Bench, Case, Generator, Mode
 from tilework.testing.cases.layers import layer_row
 from tilework.testing.inputs import normal
 from tilework.testing.reference import gelu
@@ -20,18 +21,19 @@ BATCH, ROWS, KEYS = 3, 4, 5
 
 
 def _attended(
-    q: Array, k: Array, v: Array, weights: list[Array], keep: Any = True
+    q: Array, k: Array, v: Array, weights: list[Array], keep: Any = True, count: int = H
 ) -> tuple[Array, Array]:
-    """Multi-head attention, batch first: (result, weights a head). `weights`: in_proj's weight and
-    bias, out_proj's."""
+    """Multi-head attention of `count` heads, batch first: (result, weights a head). `weights`:
+    in_proj's weight and bias, out_proj's."""
     w, b, out_w, out_b = weights
+    width = q.shape[-1]
 
     def heads(x: Array, i: int) -> Array:
-        y = x @ w[i * E : (i + 1) * E].T + b[i * E : (i + 1) * E]
-        return np.asarray(y.reshape(*x.shape[:2], H, E // H).swapaxes(1, 2))
+        y = x @ w[i * width : (i + 1) * width].T + b[i * width : (i + 1) * width]
+        return np.asarray(y.reshape(*x.shape[:2], count, width // count).swapaxes(1, 2))
 
     qh, kh, vh = (heads(x, i) for i, x in enumerate((q, k, v)))
-    s = np.where(keep, qh @ kh.swapaxes(-1, -2) / np.sqrt(E // H), -np.inf)
+    s = np.where(keep, qh @ kh.swapaxes(-1, -2) / np.sqrt(width // count), -np.inf)
     e = np.exp(s - s.max(-1, keepdims=True))
     p = e / e.sum(-1, keepdims=True)
     y = (p @ vh).swapaxes(1, 2).reshape(q.shape)
@@ -274,6 +276,68 @@ def _tables() -> Iterator[Row]:
     )
 
 
-CASES: tuple[Case, ...] = tuple(
-    case for table in (_attention, _stacks, _tables) for case in rows(FAMILY, table())
+# --- what is timed: BERT-base's width ---
+
+WIDE, HEADS = 768, 12
+
+
+def _attending(backward: bool) -> Callable[..., Callable[[], Any]]:
+    """The layer with given weights, and a call: its gradients begin anew with each."""
+
+    def setup(tw: Any, F: Any, x: Any, *weights: Any) -> Callable[[], Any]:
+        layer = tw.nn.MultiheadAttention(WIDE, HEADS, batch_first=True).train(backward)
+        parameters = list(layer.parameters())
+        for parameter, weight in zip(parameters, weights, strict=True):
+            parameter.data = weight
+
+        def attend() -> Any:
+            for parameter in parameters:
+                parameter.grad = None
+            return layer(x, x, x, need_weights=False)[0]
+
+        def without_gradients() -> Any:
+            with tw.no_grad():
+                return attend()
+
+        return attend if backward else without_gradients
+
+    return setup
+
+
+def _timed() -> Iterator[Case]:
+    shapes = [(3 * WIDE, WIDE), (3 * WIDE,), (WIDE, WIDE), (WIDE,)]
+
+    def values(rng: Generator, dtype: str, *shape: int) -> Array:
+        return np.asarray(normal(rng, dtype, *shape) * WIDE**-0.5, dtype)
+
+    def bound(dtype: str, expected: Array, *inputs: Any) -> Any:
+        score = 36.0 * np.sqrt(WIDE / HEADS)  # of queries and keys of six deviations at most
+        return growth(WIDE) * eps(dtype) * score * (1.0 + np.abs(expected))
+
+    for batch, length, backward in itertools.product((4,), (128, 512), (False, True)):
+        mode: Mode = "backward" if backward else "forward"
+        label = f"MultiheadAttention {WIDE}, {batch}x{length} {mode}"
+        multiply_adds = batch * length * (4.0 * WIDE**2 + 2.0 * length * WIDE)
+        moved = 4.0 * (4 * WIDE**2 + 2 * batch * length * WIDE)
+        yield Case(
+            family=FAMILY,
+            op="MultiheadAttention",
+            label=label,
+            inputs=given(floats(batch, length, WIDE), *(floats(*s, values=values) for s in shapes)),
+            setup=_attending(backward),
+            reference=lambda x, *w: _attended(x, x, x, list(w), count=HEADS)[0],
+            tolerance=bound,
+            differentiable=(0,) if backward else (),
+            dtypes=("float32",),
+            quick=False,
+            bench=Bench(
+                label, (6.0 if backward else 2.0) * multiply_adds, (3 if backward else 1) * moved,
+                mode,
+            ),
+        )  # fmt: skip
+
+
+CASES: tuple[Case, ...] = (
+    *(case for table in (_attention, _stacks, _tables) for case in rows(FAMILY, table())),
+    *_timed(),
 )
