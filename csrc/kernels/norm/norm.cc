@@ -270,11 +270,14 @@ void norm_rows_forward(const NormRowsForward<T>& args) {
   a.weight = weight.get();
   a.bias = bias.get();
   const int64_t elements = s.rows * s.length;
-  const bool stream = streams<T>({a.y}, elements, row_run(s));
+  const bool stream = streams<T>({a.y, a.sum}, elements, row_run(s));
   if (s.neighbours) return pixel_groups_forward(a, g_variants.of<T>(), stream);
   for_each_range(s.rows, rows_a_task(s), norm_cost_ns(elements, sizeof(T)),
                  [&, kernel = g_variants.of<T>().rows_forward](int64_t begin, int64_t end) {
-                   kernel(a, begin, end - begin, stream);
+                   const Scratch<T> row(static_cast<size_t>(a.residual && stream ? s.length : 0));
+                   NormRowsForward<T> part = a;
+                   part.row = row.get();
+                   kernel(part, begin, end - begin, stream);
                  });
 }
 

@@ -74,6 +74,7 @@ struct NormRowsForward {
   // Where not null it is x + residual that is normalised, and a result too. Not with neighbours.
   const T* residual = nullptr;
   T* sum = nullptr;
+  T* row = nullptr;  // room for a row of sums, which then go around the caches
 };
 template <class T>
 void norm_rows_forward(const NormRowsForward<T>& args);

@@ -138,6 +138,12 @@ TW_INLINE void add_run(const T* a, const T* b, T* y, int64_t n) {
                   TW_INLINE_LAMBDA { lanes.store(y + i, lanes.load(a + i) + lanes.load(b + i)); });
 }
 
+template <class T>
+TW_INLINE void stream_run(const T* x, T* y, int64_t n) {
+  sweep<T>(n, [&](int64_t i, auto lanes)
+                  TW_INLINE_LAMBDA { put<true>(lanes, y + i, lanes.load(x + i)); });
+}
+
 template <bool kStream, class T>
 void rows_forward_as(const NormRowsForward<T>& a, int64_t first, int64_t rows) {
   const RowsShape& s = a.shape;
@@ -148,8 +154,10 @@ void rows_forward_as(const NormRowsForward<T>& a, int64_t first, int64_t rows) {
     const T* bias = a.bias + r % s.groups * channels;
     T* y = a.y + r * n;
     if (a.residual) {  // read again while it lies in L1
-      add_run(x, a.residual + r * n, a.sum + r * n, n);
-      x = a.sum + r * n;
+      T* sum = kStream ? a.row : a.sum + r * n;
+      add_run(x, a.residual + r * n, sum, n);
+      if constexpr (kStream) stream_run(sum, a.sum + r * n, n);
+      x = sum;
     }
     NormMoments m{};
     if (a.mean)

@@ -22,6 +22,25 @@ namespace pointwise {
 // 4 KiB page, and starts again late.
 inline constexpr int kPrefetchBytes = 2048;
 
+// Half a vector around the cache, on its own size: the processor joins neighbours to a line.
+TW_INLINE void stream_half(Vec<float> v, bfloat16* p) {
+#if defined(__AVX512F__)
+  bfloat16 words[16];
+  store_rounded(v, words);
+  const void* from = words;
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p),
+                      _mm256_loadu_si256(static_cast<const __m256i*>(from)));
+#elif defined(__AVX2__)
+  bfloat16 words[8];
+  store_rounded(v, words);
+  const void* from = words;
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_loadu_si128(static_cast<const __m128i*>(from)));
+#else
+  store_rounded(v, p);
+#endif
+}
+
 template <class Lanes, bool kStream>
 struct Output : Lanes {
   template <class T>
@@ -36,9 +55,11 @@ struct Output : Lanes {
     else
       Lanes::store(p, v);
   }
-  // Half a vector: the stores around the cache are of whole ones.
   TW_INLINE void write(bfloat16* p, Vec<float> v) const {
-    store(static_cast<const Lanes&>(*this), p, v);
+    if constexpr (kStream)
+      stream_half(v, p);
+    else
+      store(static_cast<const Lanes&>(*this), p, v);
   }
 };
 
