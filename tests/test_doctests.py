@@ -16,7 +16,7 @@ MODULES = [
     "tilework",
     *(
         f"tilework.{name}"
-        for name in ("autograd", "config", "dtypes", "errors", "tensor", "engines")
+        for name in ("autograd", "config", "dtypes", "errors", "tensor", "engines", "sklearn")
     ),
     *(
         module.name
@@ -30,6 +30,8 @@ MODULES = [
 def test_examples_run(name, request):
     if name.endswith(("torch_models", "over_torch")):
         pytest.importorskip("torch", reason="PyTorch, whose side it is, is not installed")
+    if name == "tilework.sklearn":
+        pytest.importorskip("sklearn", minversion="1.6", reason="scikit-learn 1.6 is missing")
     importlib.import_module(name)
     module = importlib.sys.modules[name]
     names = {"tw": tw, "F": F, "nn": nn, "optim": optim, "np": np, "data": data}

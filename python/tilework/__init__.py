@@ -58,13 +58,14 @@ del _command  # first of all, for the complaints of the rest
 config.from_environment()
 
 # Imported when first asked for: few programs need them all, and import must stay quick.
-_LATER = ("cuda", "data", "io", "metrics", "models", "testing", "train")
+_LATER = ("cuda", "data", "io", "metrics", "models", "sklearn", "testing", "train")
 if _TYPE_CHECKING:
     from tilework import cuda as cuda
     from tilework import data as data
     from tilework import io as io
     from tilework import metrics as metrics
     from tilework import models as models
+    from tilework import sklearn as sklearn
     from tilework import testing as testing
     from tilework import train as train
 else:
