@@ -184,6 +184,9 @@ def test_errors_of_pages():
         with pytest.raises(ValueError, match="no attention_mask"):
             model(tokens(1, 1), tw.tensor([[1]]), cache=cache.rows(a))
         model(tokens(1, 1), cache=cache.rows(a))
+        t5 = models.T5ForConditionalGeneration(models.T5Config(V, 8, 4, 12, 1, None, 2)).eval()
+        with pytest.raises(ValueError, match="decoder alone"):
+            t5.decode(tokens(1, 1), t5.encode(tokens(1, 2)), cache=cache.rows(a))
         with pytest.raises(ValueError, match="one model's"):
             made("gpt2")(tokens(1, 1), cache=cache.rows(a))
     cache.free(a)

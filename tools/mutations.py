@@ -24,6 +24,48 @@ class Mutation(NamedTuple):
 MUTATIONS: tuple[Mutation, ...] = (
     # --- kernels ---
     Mutation(
+        "attention: a state merges under its own largest score",
+        f"{K}/attention/decode.h",
+        "        const W factor = std::exp(state[r] - top);",
+        "        const W factor = state[r] == top ? W(1) : W(0.999);",
+        ("test_cases_forward.py",),
+    ),
+    Mutation(
+        "attention: a piece's pages beyond its first",
+        f"{K}/attention/decode.h",
+        "      products_.mixes({scores + j, row, rows_, v, a_.v.row, count, cols, cols}, j > 0, mix);",
+        "      products_.mixes({scores, row, rows_, v, a_.v.row, count, cols, cols}, j > 0, mix);",
+        ("test_varlen.py", "test_cases_forward.py"),
+    ),
+    Mutation(
+        "attention: what a weight of zero meets, with few queries",
+        f"{K}/attention/decode.h",
+        "        if (weight == 0) continue;",
+        "        if (weight < 0) continue;",
+        ("test_cases_forward.py",),
+    ),
+    Mutation(
+        "attention: the diagonal of a sequence among others",
+        "csrc/bindings/bind_attention.cc",
+        "    made.diagonal = s.keys - s.queries;",
+        "    made.diagonal = 0;",
+        ("test_cases_forward.py",),
+    ),
+    Mutation(
+        "cache: a ring's seam",
+        f"{P}/models/cache.py",
+        "        around = max(begin + kept - self._window, 0)  # what lies behind the seam",
+        "        around = 0",
+        ("test_caches.py",),
+    ),
+    Mutation(
+        "cache: a shared page is copied before it is written to",
+        f"{P}/models/paged.py",
+        "                if claims[page] < self._shared[page]:",
+        "                if claims[page] < self._shared[page] - 1:",
+        ("test_caches.py",),
+    ),
+    Mutation(
         "pointwise: a streamed array's last vector",
         f"{K}/pointwise/pointwise_body.h",
         "    lanes.write(y + i, Op::forward(lanes.read(x + i)));",

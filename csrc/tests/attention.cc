@@ -189,6 +189,58 @@ void check_setting(const Setting& setting) {
   for (size_t i = 0; i < dv.size(); ++i) near(dv[i], want_dv[i], size);
 }
 
+// Keys in pages that lie anyhow give the bits of keys in rows, and two calls at once those of each.
+template <class T>
+void check_pages() {
+  g_check = "pages";
+  constexpr int64_t kSize = 16, kCalls = 2;
+  const AttentionShape shapes[kCalls] = {{1, 4, 2, 3, 1100, 9, 5}, {1, 4, 2, 20, 70, 9, 5}};
+  std::vector<T> q[kCalls], k[kCalls], v[kCalls], page_k[kCalls], page_v[kCalls];
+  std::vector<T> want[kCalls], found[kCalls], sums[kCalls];
+  std::vector<int64_t> table[kCalls];
+  std::vector<AttentionForward<T>> calls;
+  for (int64_t c = 0; c < kCalls; ++c) {
+    const AttentionShape& s = shapes[c];
+    const int64_t pages = (s.keys + kSize - 1) / kSize, of_page = s.kv_heads * kSize;
+    q[c] = values<T>(s.heads * s.queries * s.width);
+    k[c] = values<T>(s.kv_heads * s.keys * s.width);
+    v[c] = values<T>(s.kv_heads * s.keys * s.value_width);
+    want[c].resize(s.heads * s.queries * s.value_width);
+    found[c].resize(want[c].size());
+    sums[c].resize(s.heads * s.queries);
+    page_k[c].resize(pages * of_page * s.width);
+    page_v[c].resize(pages * of_page * s.value_width);
+    for (int64_t p = 0; p < pages; ++p) table[c].push_back(pages - 1 - p);
+    for (int64_t h = 0; h < s.kv_heads; ++h)
+      for (int64_t j = 0; j < s.keys; ++j) {
+        const int64_t row = (table[c][j / kSize] * s.kv_heads + h) * kSize + j % kSize;
+        std::copy_n(&k[c][(h * s.keys + j) * s.width], s.width, &page_k[c][row * s.width]);
+        std::copy_n(&v[c][(h * s.keys + j) * s.value_width], s.value_width,
+                    &page_v[c][row * s.value_width]);
+      }
+    const auto queries = rows<const T>(q[c], s.heads, s.queries, s.width);
+    ScoreRule<T> rule;
+    rule.scale = T(0.3), rule.diagonal = s.keys - s.queries, rule.right = 0;
+    AttentionForward<T> call{.shape = s,
+                             .q = queries,
+                             .k = rows<const T>(k[c], s.kv_heads, s.keys, s.width),
+                             .v = rows<const T>(v[c], s.kv_heads, s.keys, s.value_width),
+                             .rule = rule,
+                             .dropout = {},
+                             .out = rows<T>(want[c], s.heads, s.queries, s.value_width),
+                             .log_sums = sums[c].data(),
+                             .pages = {}};
+    attention_forward(call);
+    call.k = rows<const T>(page_k[c], s.kv_heads, kSize, s.width);
+    call.v = rows<const T>(page_v[c], s.kv_heads, kSize, s.value_width);
+    call.out = rows<T>(found[c], s.heads, s.queries, s.value_width);
+    call.pages = {table[c].data(), pages, kSize};
+    calls.push_back(call);
+  }
+  attention_forward(calls.data(), kCalls);
+  for (int64_t c = 0; c < kCalls; ++c) CHECK(want[c] == found[c]);
+}
+
 }  // namespace
 
 int main() {
@@ -199,6 +251,8 @@ int main() {
       check_setting<float>(setting);
       check_setting<double>(setting);
     }
+    check_pages<float>();
+    check_pages<double>();
   }
   std::printf("attention: ISAs up to %s\n", isa_name(cpu_info().best));
 }

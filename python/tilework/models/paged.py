@@ -176,6 +176,14 @@ class PagedRows:
     def __len__(self) -> int:
         return max((text.lengths[0] for text in self._texts), default=0)
 
+    @property
+    def cross(self) -> Any:
+        """ValueError: there are no pages of what an encoder made."""
+        raise error(
+            ValueError, "cache", "a model of a decoder alone", "one that looks at an encoder",
+            "take the cache that model.new_cache() gives",
+        )  # fmt: skip
+
     def positions(self, new: int) -> Tensor:
         """Of each text's next `new` tokens, (N, new)."""
         begins = np.array([text.lengths[0] for text in self._texts], np.int64)

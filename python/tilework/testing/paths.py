@@ -386,7 +386,65 @@ def _images() -> Iterator[Path]:
     )
 
 
+# --- attention ---
+
+FEW, PIECE = 8, 512  # queries, and keys: csrc/kernels/attention
+
+
+def _attention() -> Iterator[Path]:
+    def path(name: str, source: str, condition: Enters, backward: bool = False) -> Path:
+        op = ("scaled_dot_product_attention",)
+        return Path(name, f"attention/{source}", "attention", op, condition, backward)
+
+    def few(q: Array) -> bool:
+        return q.ndim == 4 and q.shape[2] < FEW
+
+    yield path(
+        "few queries: several pieces of keys",
+        "decode.h",
+        lambda label, q, k, *rest: few(q) and k.shape[2] > PIECE,
+    )
+    yield path(
+        "few queries: heads that share keys together",
+        "decode.h",
+        lambda label, q, k, *rest: few(q) and q.shape[1] >= 4 * k.shape[1],
+    )
+    yield path(
+        "few queries: wide rows in registers",
+        "decode_body.h",
+        lambda label, q, k, v: few(q) and q.shape[1] < 4 * k.shape[1] and v.shape[3] >= 8 * WIDTH,
+    )
+    yield path(
+        "few queries: a weight of zero takes no part",
+        "decode.h",
+        lambda label, q, k, *rest: few(q) and "NaN" in label,
+    )
+    for length in (PIECE, PIECE + 1):
+        yield path(
+            f"{'one block' if length == PIECE else 'blocks'} of keys",
+            "attention.cc",
+            lambda label, q, k, *rest, length=length: (
+                q.ndim == 4 and q.shape[2] >= FEW and (k.shape[2] > PIECE) == (length > PIECE)
+            ),
+            True,
+        )
+    for name, source, many in (
+        ("where they lie", "decode.h", False),
+        ("gathered", "setting.h", True),
+    ):
+        yield Path(
+            f"pages: {name}",
+            f"attention/{source}",
+            "varlen",
+            ("varlen_attn",),
+            lambda label, q, k, v, ends, *rest, many=many: (
+                k.ndim == 4 and (int(np.diff(ends).max()) >= FEW) == many
+            ),
+        )
+
+
 PATHS: tuple[Path, ...] = (
+    *_attention(),
     *_gemm(),
     *_pointwise(),
     *_softmax(),

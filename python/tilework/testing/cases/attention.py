@@ -222,6 +222,7 @@ def _few_queries() -> Iterator[Case]:
         shape = (2, heads, groups, queries, 1100, 17, 33)
         label = f"few: {queries} of {heads}/{groups} heads"
         yield _case(label, _shapes(*shape), options={"enable_gqa": True})
+    yield _case("few: wide rows", _shapes(1, 3, 1, 1, 600, 40, 290), options={"enable_gqa": True})
     shape = (1, 2, 2, 3, 1100, 8, 8)
     causal = {"is_causal": True, "causal_alignment": "bottom_right"}
     yield _case("few, causal", _shapes(*shape), options=causal)
