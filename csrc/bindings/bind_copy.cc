@@ -119,6 +119,38 @@ py::object joined(py::handle list, int64_t axis, bool stacked) {
   return result;
 }
 
+// A view in which axes of length 1, and new ones in front, are as long as `sizes` says. What shows
+// an element several times may not be written.
+py::object expanded(py::handle array, const py::tuple& sizes) {
+  constexpr const char* op = "expand";
+  const ArrayView x = view(array, op, "x");
+  const int ndim = static_cast<int>(sizes.size()), added = ndim - x.ndim;
+  if (ndim > kMaxDims) refuse(op, "expected at most 32 axes; got more: use fewer");
+  npy_intp shape[kMaxDims], strides[kMaxDims];
+  bool fits = added >= 0, repeats = false;
+  for (int i = 0; fits && i < ndim; ++i) {
+    const npy_intp have = i < added ? 1 : x.shape[i - added];
+    shape[i] = whole_number(PyTuple_GET_ITEM(sizes.ptr(), i), op, "shape");
+    if (shape[i] == -1 && i >= added) shape[i] = have;
+    fits = shape[i] >= 0 && (shape[i] == have || have == 1);
+    repeats |= shape[i] != have;
+    strides[i] = shape[i] != have || i < added ? 0 : x.strides[i - added];
+  }
+  if (!fits)
+    refuse(op, "expected a shape that " + shape_text(x) + " broadcasts to; got " +
+                   py::repr(sizes).cast<std::string>());
+  PyArray_Descr* descr = PyArray_DESCR(ndarray_of(x));
+  Py_INCREF(descr);
+  PyObject* seen = PyArray_NewFromDescr(&PyArray_Type, descr, ndim, shape, strides, x.data,
+                                        repeats ? 0 : x.flags & NPY_ARRAY_WRITEABLE, nullptr);
+  if (!seen) throw py::error_already_set();
+  auto result = py::reinterpret_steal<py::object>(seen);
+  if (PyArray_SetBaseObject(reinterpret_cast<PyArrayObject*>(seen), borrowed(x).release().ptr()) <
+      0)
+    throw py::error_already_set();
+  return result;
+}
+
 py::object concatenated(py::handle list, int64_t axis) { return joined(list, axis, false); }
 py::object stacked(py::handle list, int64_t axis) { return joined(list, axis, true); }
 
@@ -170,6 +202,7 @@ void bind_copy(py::module_& m) {
   m.def("stack", &stacked, py::arg("arrays"), py::arg("axis"));
   m.def("pad", &padded, py::arg("x"), py::arg("before"), py::arg("after"), py::arg("mode"),
         py::arg("value"));
+  m.def("expand", &expanded, py::arg("x"), py::arg("shape"));
   m.def("copy", &copied, py::arg("x"), py::arg("keep_layout"));
 }
 

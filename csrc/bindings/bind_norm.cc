@@ -1,6 +1,8 @@
 // Normalisation: batch norm takes any dense layout as it lies, group and instance norm images in
 // planes or channels last, the other norms of rows C order.
+#include <cmath>
 #include <string>
+#include <vector>
 
 #include "bindings/checks.h"
 #include "kernels/norm/norm.h"
@@ -298,6 +300,81 @@ py::tuple bind_rows_backward(py::handle grad_array, py::handle array, py::handle
                         std::move(dbias));
 }
 
+// --- moments ---
+
+// x as rows of what is reduced, in C order of the axes that are kept.
+py::object as_rows(const ArrayView& x, const bool* reduced) {
+  npy_intp shape[kMaxDims], strides[kMaxDims];
+  int count = 0;
+  bool trailing = true;
+  for (const bool which : {false, true})
+    for (int i = 0; i < x.ndim; ++i)
+      if (reduced[i] == which) {
+        trailing &= count == i;
+        shape[count] = x.shape[i];
+        strides[count++] = x.strides[i];
+      }
+  if (trailing && x.c_contiguous()) return borrowed(x);
+  py::object rows = new_array(x.dtype, x.ndim, shape);
+  copy_into(view_own(rows), strided_view(x.object, x.data, x.dtype, x.ndim, shape, strides, false));
+  return rows;
+}
+
+py::tuple bind_spread(py::handle array, const py::tuple& axes, bool keepdims, double divisor,
+                      bool root) {
+  constexpr const char* op = "spread";
+  const ArrayView x = view_float(array, op, "x");
+  require_few_axes(x, op);
+  bool reduced[kMaxDims] = {};
+  for (const py::handle item : axes) {
+    const int64_t axis = whole_number(item, op, "axes");
+    if (axis < 0 || axis >= x.ndim || reduced[axis])
+      refuse(op, "expected axes that differ, each from 0 to " + std::to_string(x.ndim - 1) +
+                     "; got " + py::repr(axes).cast<std::string>() + " for shape " + shape_text(x));
+    reduced[axis] = true;
+  }
+  int64_t rows = 1, length = 1;
+  npy_intp wide[kMaxDims], narrow[kMaxDims];
+  int left = 0;
+  for (int i = 0; i < x.ndim; ++i) {
+    (reduced[i] ? length : rows) *= x.shape[i];
+    wide[i] = reduced[i] ? 1 : x.shape[i];
+    if (keepdims || !reduced[i]) narrow[left++] = wide[i];
+  }
+  py::object value = new_array(x.dtype, left, narrow), mean, rest;
+  const py::object held = as_rows(x, reduced);
+  std::vector<NormMoments> moments(static_cast<size_t>(rows));
+  dispatch_float(x.dtype, [&]<class T>() {
+    const T* from = view_own(held).as<T>();
+    T* v = view_own(value).as<T>();
+    bool within = true;
+    {
+      GilRelease unlocked(norm_cost_ns(x.size(), sizeof(T)));
+      row_moments(rows, length, from, moments.data());
+      for (size_t i = 0; i < moments.size(); ++i) {
+        const double spread = moments[i].m2 / divisor;
+        v[i] = static_cast<T>(root ? std::sqrt(spread) : spread);
+        within &= squares_within<T>(moments[i]);
+      }
+    }
+    const auto part_mean = [&]<class M>(DType dtype) {
+      mean = new_array(dtype, x.ndim, wide);
+      rest = new_array(dtype, x.ndim, wide);
+      M *m = view_own(mean).as<M>(), *r = view_own(rest).as<M>();
+      for (size_t i = 0; i < moments.size(); ++i) {
+        m[i] = static_cast<M>(moments[i].mean);
+        const double left_over = moments[i].mean - m[i];
+        r[i] = std::isfinite(left_over) ? static_cast<M>(left_over) : M(0);
+      }
+    };
+    if (within)
+      part_mean.template operator()<T>(x.dtype);
+    else  // the distances from it would leave the range too
+      part_mean.template operator()<double>(DType::float64);
+  });
+  return py::make_tuple(value, mean, rest);
+}
+
 }  // namespace
 
 void bind_norm(py::module_& m) {
@@ -313,6 +390,8 @@ void bind_norm(py::module_& m) {
   m.def("norm_rows_backward", &bind_rows_backward, py::arg("grad"), py::arg("x"), py::arg("weight"),
         py::arg("mean"), py::arg("rstd"), py::arg("length"), py::arg("groups"), py::arg("channels"),
         py::arg("need_x"), py::arg("onto").none(true) = py::none());
+  m.def("spread", &bind_spread, py::arg("x"), py::arg("axes"), py::arg("keepdims"),
+        py::arg("divisor"), py::arg("root"));
 }
 
 }  // namespace tilework

@@ -339,6 +339,31 @@ py::tuple bind_bias_backward(py::handle grad_array, py::handle saved_array, py::
   return py::make_tuple(dz, dbias);
 }
 
+py::object bind_clamp(py::handle x_array, double low, double high) {
+  FlatPass pass(view_float(x_array, "clamp", "x"));
+  dispatch_float(pass.x.dtype, [&]<class T>() {
+    GilRelease unlocked(pass_ns(pass.x));
+    clamp(static_cast<T>(low), static_cast<T>(high), pass.x.as<T>(), pass.y.as<T>(), pass.x.size());
+  });
+  return pass.out;
+}
+
+py::object bind_clamp_backward(py::handle grad_array, py::handle x_array, double low, double high) {
+  constexpr const char* op = "clamp_backward";
+  const ArrayView grad = view_float(grad_array, op, "grad"), x = view_float(x_array, op, "x");
+  require_dtype_of(grad, x, op, "grad", "x");
+  require_shape_of(grad, x, op, "grad", "x");
+  FlatPass pass(x);
+  const py::object laid = as_layout_of(grad, pass.x);
+  const ArrayView g = view_own(laid);
+  dispatch_float(x.dtype, [&]<class T>() {
+    GilRelease unlocked(pass_ns(g));
+    clamp_backward(static_cast<T>(low), static_cast<T>(high), g.as<T>(), pass.x.as<T>(),
+                   pass.y.as<T>(), g.size());
+  });
+  return pass.out;
+}
+
 py::object bind_dropout(py::handle x_array, double p, uint64_t seed, uint64_t call) {
   if (!(p >= 0 && p <= 1))
     refuse("dropout", "expected p between 0 and 1; got " + std::to_string(p));
@@ -406,6 +431,9 @@ void bind_pointwise(py::module_& m) {
         py::arg("activation"), py::arg("save"));
   m.def("bias_activation_backward", &bind_bias_backward, py::arg("grad"),
         py::arg("saved").none(true), py::arg("activation"));
+  m.def("clamp_forward", &bind_clamp, py::arg("x"), py::arg("low"), py::arg("high"));
+  m.def("clamp_backward", &bind_clamp_backward, py::arg("grad"), py::arg("x"), py::arg("low"),
+        py::arg("high"));
   m.def("dropout_forward", &bind_dropout, py::arg("x"), py::arg("p"), py::arg("seed"),
         py::arg("call"));
   m.def("dropout_backward", &bind_dropout, py::arg("grad"), py::arg("p"), py::arg("seed"),

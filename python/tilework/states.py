@@ -251,6 +251,21 @@ class Write:
         root._storage.taped = VIEW
 
 
+def rewrite(root: Tensor, op: Op, other: Tensor) -> None:
+    """Puts `root`, no view, on the tape once more: its memory was just made op(itself, other) in
+    place, of which the backward reads no value. `other` is on another storage."""
+    was = _twin(root)
+    if other._node is not None and other._seq > was._seq:
+        _let_go(root, was, other)
+    aside = _aside(root)
+    if aside.past is None:
+        aside.past = []
+    aside.past.append(was)
+    record(root, op, (was, other))
+    root._storage.version = next_time()
+    root._storage.taped = VIEW
+
+
 def _let_go(root: Tensor, was: Tensor, now: Tensor) -> None:
     """Puts what a root and its views were in their place in the graph of what is about to be
     written to it: else the root would hold itself, and all of the graph, by a cycle.

@@ -207,7 +207,8 @@ class Tensor:
 
     def item(self) -> Any:
         """The only element, as a Python number."""
-        return self._one("item")
+        array = self._array
+        return array.item() if array.size == 1 else self._one("item")
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""

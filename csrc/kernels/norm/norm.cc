@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "base/arithmetic.h"
@@ -216,6 +217,31 @@ void backward_pixels(const BatchNormBackward<T>& a, const Cut& cut, double cost_
   });
 }
 
+// --- moments of rows ---
+
+constexpr int64_t kMomentBlock = 1 << 16;
+
+template <class T>
+NormMoments plain_moments(const T* x, int64_t n) {
+  const auto count = static_cast<double>(n);
+  double mean = 0, m2 = 0;
+  for (int64_t i = 0; i < n; ++i) mean += x[i];
+  mean /= count;
+  for (int64_t i = 0; i < n; ++i) m2 += (x[i] - mean) * (x[i] - mean);
+  return {count, mean, m2};
+}
+
+template <class T>
+NormMoments block_moments(const T* x, int64_t n) {
+  const NormMoments found = g_variants.of<T>().plane_moments(x, {1, 0, n});
+  return squares_within<T>(found) ? found : plain_moments(x, n);
+}
+
+NormMoments joined(NormMoments a, NormMoments b) {
+  const double count = a.count + b.count, away = b.mean - a.mean, share = b.count / count;
+  return {count, a.mean + away * share, a.m2 + b.m2 + away * away * a.count * share};
+}
+
 // --- rows ---
 
 // Rows of one task, and of one partial sum of the weights' gradients: few sums, each long.
@@ -259,6 +285,34 @@ void batch_norm_backward(const BatchNormBackward<T>& args) {
     return;
   }
   (cut.neighbours() ? backward_pixels<T> : backward_planes<T>)(args, cut, cost_ns, stream);
+}
+
+template <class T>
+void row_moments(int64_t rows, int64_t length, const T* x, NormMoments* moments) {
+  if (length == 0) {
+    std::fill_n(moments, rows, NormMoments{0, std::numeric_limits<double>::quiet_NaN(), 0});
+    return;
+  }
+  const double cost_ns = norm_cost_ns(rows * length, sizeof(T));
+  const int64_t blocks = ceil_div(length, kMomentBlock);
+  if (blocks == 1) {
+    for_each_range(rows, std::max<int64_t>(1, kTaskElements / length), cost_ns,
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t r = begin; r < end; ++r)
+                       moments[r] = block_moments(x + r * length, length);
+                   });
+    return;
+  }
+  std::vector<NormMoments> parts(static_cast<size_t>(rows * blocks));
+  parallel_for(rows * blocks, cost_ns, [&](int64_t task) {
+    const int64_t begin = task % blocks * kMomentBlock;
+    parts[static_cast<size_t>(task)] =
+        block_moments(x + task / blocks * length + begin, std::min(kMomentBlock, length - begin));
+  });
+  for (int64_t r = 0; r < rows; ++r) {
+    const NormMoments* part = parts.data() + r * blocks;
+    moments[r] = std::accumulate(part + 1, part + blocks, part[0], joined);
+  }
 }
 
 template <class T>
@@ -309,10 +363,11 @@ void norm_rows_backward(const NormRowsBackward<T>& args) {
   std::ranges::copy(sum_blocks(dbiases, blocks, channels), args.dbias);
 }
 
-#define TW_INSTANTIATE(T)                                         \
-  template void batch_norm_forward(const BatchNormForward<T>&);   \
-  template void batch_norm_backward(const BatchNormBackward<T>&); \
-  template void norm_rows_forward(const NormRowsForward<T>&);     \
+#define TW_INSTANTIATE(T)                                              \
+  template void batch_norm_forward(const BatchNormForward<T>&);        \
+  template void batch_norm_backward(const BatchNormBackward<T>&);      \
+  template void row_moments(int64_t, int64_t, const T*, NormMoments*); \
+  template void norm_rows_forward(const NormRowsForward<T>&);          \
   template void norm_rows_backward(const NormRowsBackward<T>&);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)

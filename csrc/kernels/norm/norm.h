@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <limits>
+
 namespace tilework {
 
 // A dense array in the order of its memory. Channels-last and (N, C) have inner = 1.
@@ -90,6 +92,24 @@ struct NormRowsBackward {
 template <class T>
 void norm_rows_backward(const NormRowsBackward<T>& args);
 
+// Of `count` numbers: their mean, and the sum of the squares about it.
+struct NormMoments {
+  double count, mean, m2;
+};
+
+// Whether the sum of the squares is one that T's arithmetic can have: float's leaves its range
+// soon.
+template <class T>
+bool squares_within(const NormMoments& m) {
+  using Limits = std::numeric_limits<T>;
+  const bool small = sizeof(T) == sizeof(float) && m.m2 <= double{Limits::min()};
+  return m.m2 < double{Limits::infinity()} && !small;
+}
+
+// Of each row. Squares that leave float's range are taken in double.
+template <class T>
+void row_moments(int64_t rows, int64_t length, const T* x, NormMoments* moments);
+
 // For the driver and the GIL: nanoseconds on one thread.
 inline double norm_cost_ns(int64_t elements, size_t itemsize) {
   return 0.1 * static_cast<double>(elements) * static_cast<double>(itemsize);
@@ -101,11 +121,6 @@ inline double norm_cost_ns(int64_t elements, size_t itemsize) {
 // in planes, the runs are the planes of one channel; where they are neighbours, a run is a pixel.
 struct NormRuns {
   int64_t count, stride, n;
-};
-
-// Of `count` numbers: their mean, and the sum of the squares about it.
-struct NormMoments {
-  double count, mean, m2;
 };
 
 // dx = scale grad - offset - (x - mean) slope: one number a channel in each.

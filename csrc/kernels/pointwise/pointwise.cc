@@ -260,6 +260,24 @@ void gated_backward(GatedOp op, GatedShape shape, const S* grad, const S* a, con
 }
 
 template <class T>
+void clamp(T low, T high, const T* x, T* y, int64_t n) {
+  const auto kernel = g_variants.of<T>().clamp;
+  const bool stream = streams<T>({y}, n, kChunk<T>);
+  for_each_chunk<T>(n, kNsPerByte, [&](int64_t begin, int64_t count) {
+    kernel(low, high, x + begin, y + begin, count, stream);
+  });
+}
+
+template <class T>
+void clamp_backward(T low, T high, const T* grad, const T* x, T* dx, int64_t n) {
+  const auto kernel = g_variants.of<T>().clamp_backward;
+  const bool stream = streams<T>({dx}, n, kChunk<T>);
+  for_each_chunk<T>(n, kNsPerByte, [&](int64_t begin, int64_t count) {
+    kernel(low, high, grad + begin, x + begin, dx + begin, count, stream);
+  });
+}
+
+template <class T>
 void dropout(double p, uint64_t seed, uint64_t call, const T* x, T* y, int64_t n) {
   const uint64_t threshold = dropout_threshold(p);
   if (threshold >> 32) {
@@ -295,6 +313,8 @@ void narrow(const float* x, bfloat16* y, int64_t n) {
   template void bias_activation_forward(Activation, int64_t, int64_t, const T*, const T*, T*, T*); \
   template void bias_activation_backward(Activation, int64_t, int64_t, const T*, const T*, T*,     \
                                          T*);                                                      \
+  template void clamp(T, T, const T*, T*, int64_t);                                                \
+  template void clamp_backward(T, T, const T*, const T*, T*, int64_t);                             \
   template void dropout(double, uint64_t, uint64_t, const T*, T*, int64_t);
 TW_INSTANTIATE(float)
 TW_INSTANTIATE(double)

@@ -74,6 +74,13 @@ template <class S>
 void gated_backward(GatedOp op, GatedShape shape, const S* grad, const S* a, const S* b, S* da,
                     S* db);
 
+// min(max(x, low), high): NaN where any of the three is.
+template <class T>
+void clamp(T low, T high, const T* x, T* y, int64_t n);
+// grad where low <= x <= high, else 0.
+template <class T>
+void clamp_backward(T low, T high, const T* grad, const T* x, T* dx, int64_t n);
+
 // Position i is kept where its Philox word reaches round(p * 2^32), and scaled by 1 / (1 - p); else
 // it is 0, NaN too. The gradient is the same call on the gradient.
 template <class T>
@@ -102,6 +109,8 @@ struct PointwiseTable {
   Binary binary[static_cast<int>(BinaryOp::count)][3];  // by Scalar
   Bias bias_forward[kActivations];
   BiasBackward bias_backward[kActivations];
+  void (*clamp)(T low, T high, const T* x, T* y, int64_t n, bool stream);
+  void (*clamp_backward)(T low, T high, const T* grad, const T* x, T* dx, int64_t n, bool stream);
   // `position` is a multiple of 64.
   void (*dropout)(uint32_t threshold, T scale, uint64_t seed, uint64_t call, uint64_t position,
                   const T* x, T* y, int64_t n, bool stream);

@@ -151,6 +151,25 @@ void bias_backward(const T* grad, const T* saved, T* dz, T* partial, int64_t row
 }
 
 template <class T>
+void clamp(T low, T high, const T* x, T* y, int64_t n, bool stream) {
+  const Vec<T> least(low), most(high);
+  sweep_out<T>(n, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+    lanes.write(y + i, min_nan(max_nan(lanes.read(x + i), least), most));
+  });
+  end_output(stream);
+}
+
+template <class T>
+void clamp_backward(T low, T high, const T* grad, const T* x, T* dx, int64_t n, bool stream) {
+  const Vec<T> least(low), most(high), zero = Vec<T>::zero();
+  sweep_out<T>(n, stream, [&](int64_t i, auto lanes) TW_INLINE_LAMBDA {
+    const Vec<T> v = lanes.read(x + i);
+    lanes.write(dx + i, select((least <= v) & (v <= most), lanes.read(grad + i), zero));
+  });
+  end_output(stream);
+}
+
+template <class T>
 void dropout(uint32_t threshold, T scale, uint64_t seed, uint64_t call, uint64_t position,
              const T* x, T* y, int64_t n, bool stream) {
   uint32_t words[kPhiloxStep];
@@ -249,6 +268,8 @@ inline constexpr PointwiseTable<T> kTable = {
     .bias_forward = TW_BY_ACTIVATION(bias_forward),
     .bias_backward = TW_BY_ACTIVATION(bias_backward),
 #undef TW_BY_ACTIVATION
+    .clamp = clamp<T>,
+    .clamp_backward = clamp_backward<T>,
     .dropout = dropout<T>,
 };
 

@@ -146,7 +146,7 @@ HOT = frozenset((
     "linear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "bias_activation",
     "matmul", "mm", "relu", "gelu", "silu", "tanh", "sigmoid", "exp", "log", "sqrt", "abs", "neg",
     "add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "mse_loss",
-    "detach", "dim", "size", "numel", "element_size",
+    "detach", "dim", "item", "size", "numel", "element_size",
 
 ))  # fmt: skip
 _OPERATORS = tuple(

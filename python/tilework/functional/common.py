@@ -131,7 +131,9 @@ def axis(op: str, dim: Any, ndim: int) -> int:
 def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
     """The axes that a reduction goes over, ascending; all for None and ()."""
     if dim is None:
-        return tuple(range(ndim))
+        return _ALL[ndim]
+    if dim.__class__ is int and -ndim <= dim < ndim:
+        return (dim % ndim,)
     dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
     if not dims or not ndim:
         for d in dims:
@@ -142,6 +144,8 @@ def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
         raise error(ValueError, op, "each dim once", dim, "drop the repeated one")
     return tuple(found)
 
+
+_ALL = tuple(tuple(range(n)) for n in range(65))  # of NumPy's arrays, which have at most 64 axes
 
 # The most that a padding, stride or dilation may be: sums of a few of them stay within 64 bits.
 FARTHEST = 2**60
@@ -158,7 +162,8 @@ def room_for(op: str, shape: Sequence[int]) -> None:
 
 def need_float(op: str, x: Tensor, name: str = "input") -> None:
     """TypeError where `x` is of integers or bools."""
-    if not dtypes.is_float(x._array.dtype):
+    dtype = x._array.dtype
+    if dtype.kind != "f" and not dtypes.is_float(dtype):
         raise error(
             TypeError, op, f"`{name}` of a float dtype", x._array.dtype,
             f"convert it with {name}.float()",
@@ -197,12 +202,25 @@ def values_of(op: str, dtype: dtypes.DType, value: Any, xp: Any = host) -> Any:
         return xp.asarray(array.astype(dtype, copy=False))
 
 
+_FAR = 1e38  # what is nearer to 0 is a number in float32 too
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `value` is a number of Python's that every float dtype of a kernel's holds, or an
+    infinity: nothing is to be said of it."""
+    return value.__class__ in (int, float) and (
+        -_FAR < value < _FAR or value in (math.inf, -math.inf)
+    )
+
+
 def number_of(op: str, dtype: dtypes.DType, value: Any, name: str = "value", xp: Any = host) -> Any:
     """A number, or a tensor or array of one element, as an array of `dtype` in the namespace `xp`:
     what is filled in.
 
     TypeError on another thing; ValueError where an integer dtype does not hold it.
     """
+    if dtype.kind == "f" and is_plain(value):
+        return xp.asarray(value, dtype=dtype)
     if isinstance(value, Tensor) and value._array.size == 1:
         dtypes.check(value.dtype, op)
         value = value.item()

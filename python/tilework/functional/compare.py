@@ -15,6 +15,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import (
     broadcasts,
+    is_plain,
     need_float,
     operand,
     ordered,
@@ -59,6 +60,27 @@ def _side(op: str, name: str, value: Any) -> Any:
 
 
 def _compare(op: str, function: str, a: Any, b: Any) -> Tensor:
+    """Mostly both sides are as they are to be compared: of one dtype, or floats beside a number."""
+    if isinstance(a, Tensor):
+        x = a._array
+        if isinstance(b, Tensor):
+            y = b._array
+            if x.dtype is y.dtype:
+                try:
+                    found = wrap(getattr(namespace(x), function)(x, y))
+                except ValueError:
+                    return _compare_unlike(op, function, a, b)
+                if a._storage.layout or b._storage.layout:
+                    found._keep_order(a, b)
+                return found
+        elif x.dtype.kind == "f" and is_plain(b):
+            found = wrap(getattr(namespace(x), function)(x, b))
+            return found._keep_order(a) if a._storage.layout else found
+    return _compare_unlike(op, function, a, b)
+
+
+def _compare_unlike(op: str, function: str, a: Any, b: Any) -> Tensor:
+    """Dtypes differ, or something is wrong."""
     xp, x, y, _ = _common(op, a, b)
     return ordered(wrap(getattr(xp, function)(x, y)), a, b)
 

@@ -19,7 +19,8 @@ from tilework.tensor import Tensor, fresh, tensor_method
 
 def finish(array: Any, requires_grad: bool, device: Device, op: str) -> Tensor:
     """A fresh array as a tensor, with the arguments that every creation function has."""
-    check_device(op, device)
+    if device is not None:
+        check_device(op, device)
     made = fresh(array)
     return made.requires_grad_() if requires_grad else made
 
@@ -70,10 +71,12 @@ def tensor(
         data = data._array
     if isinstance(data, np.ndarray) and not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
-    found = _dtype_of_data(data)
+    found = _FLAT.get(frozenset(map(type, data))) if data.__class__ is list else None
+    if found is None:
+        found = _dtype_of_data(data)
+        if isinstance(data, (list, tuple)):
+            data = _numbers(data)
     wanted = found if dtype is None else dtypes.check(dtype, "tensor")
-    if isinstance(data, (list, tuple)):
-        data = _numbers(data)
     try:
         array = np.array(data, dtype=wanted, order="K" if isinstance(data, np.ndarray) else "C")
     except ValueError as reason:
@@ -85,6 +88,15 @@ def tensor(
             ValueError, "tensor", f"numbers that {wanted} holds", reason, "use a wider dtype"
         ) from None
     return finish(dtypes.canonical(array, "tensor"), requires_grad, device, "tensor")
+
+
+# A list of plain numbers, which is looked at once, by the classes in it.
+_FLAT: dict[frozenset[type], dtypes.DType] = {
+    frozenset((float,)): dtypes.float32,
+    frozenset((float, int)): dtypes.float32,
+    frozenset((int,)): dtypes.int64,
+    frozenset((bool,)): dtypes.bool,
+}
 
 
 def _numbers(data: Any) -> Any:
@@ -143,7 +155,7 @@ def shape_of(op: str, lengths: tuple[Any, ...], size: Any = None) -> tuple[int, 
             raise error(TypeError, op, "size once", f"{lengths} and {size}", "drop one")
         lengths = (size,)
     shape = sizes(op, lengths)
-    if any(n < 0 for n in shape):
+    if min(shape, default=0) < 0:
         raise error(ValueError, op, "lengths of 0 or more", shape, "raise them")
     return shape
 
@@ -175,7 +187,8 @@ def ones(
     >>> tw.ones(2)
     tensor([1., 1.])
     """
-    array = np.ones(shape_of("ones", lengths, size), _float32_or(dtype, "ones"))
+    array = np.empty(shape_of("ones", lengths, size), _float32_or(dtype, "ones"))
+    array.fill(1)  # as np.ones does, by a longer way
     return finish(array, requires_grad, device, "ones")
 
 
@@ -294,6 +307,8 @@ def arange(
     """
     if end is _END or end is None:
         start, end = 0, start
+    if start.__class__ is int is end.__class__ and step == 1 and dtype is None and start <= end:
+        return finish(np.arange(start, end, dtype=dtypes.int64), requires_grad, device, "arange")
     start, end, step = (
         number("arange", n, v)
         for n, v in (("start", start), ("end", end), ("step", step))

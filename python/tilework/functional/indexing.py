@@ -504,20 +504,13 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     c = operand(condition, "where", "condition")
     if input is None and other is None:
         return nonzero(c, as_tuple=True)
-    if c.dtype is not dtypes.bool:
+    if c._array.dtype is not dtypes.bool:
         raise error(TypeError, "where", "a bool condition", c.dtype, "compare: condition != 0")
-    input, other = (
-        v if isinstance(v, (int, float, scalar)) else operand(v, "where", name)
-        for name, v in (("input", input), ("other", other))
-    )
-    dtype = dtypes.result_type(input, other)
-    xp = namespace(c._array)
-    a, b = (
-        cast(v, dtype) if isinstance(v, Tensor) else fresh(wrapped_number("where", dtype, v, xp))
-        for v in (input, other)
-    )
+    a, b = input, other
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a._array.dtype is b._array.dtype):
+        a, b = _promoted(c, a, b)
     try:
-        y = ordered(fresh(ops.where(c._array, a._array, b._array)), c, a, b)
+        y = fresh(ops.where(c._array, a._array, b._array))
     except ValueError:
         if broadcasts(c.shape, a.shape, b.shape):
             raise
@@ -525,9 +518,26 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
             ValueError, "where", "shapes that broadcast", f"{c.shape}, {a.shape} and {b.shape}",
             "make trailing axes equal, or 1",
         ) from None  # fmt: skip
+    if c._storage.layout or a._storage.layout or b._storage.layout:
+        y._keep_order(c, a, b)
     if mode.enabled and (a._requires_grad or b._requires_grad):
         record(y, _WHERE, (a, b), c._array, (c._storage,))
     return y
+
+
+def _promoted(condition: Tensor, input: Any, other: Any) -> tuple[Tensor, Tensor]:
+    """Both sides of where(), tensors or numbers, as tensors of the dtype that they mix to."""
+    input, other = (
+        v if isinstance(v, (int, float, scalar)) else operand(v, "where", name)
+        for name, v in (("input", input), ("other", other))
+    )
+    dtype = dtypes.result_type(input, other)
+    xp = namespace(condition._array)
+    a, b = (
+        cast(v, dtype) if isinstance(v, Tensor) else fresh(wrapped_number("where", dtype, v, xp))
+        for v in (input, other)
+    )
+    return a, b
 
 
 @tensor_method("where")
@@ -550,10 +560,9 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         filler = cast(value, x.dtype)
     else:
         filler = fresh(number_of("masked_fill", x.dtype, value, xp=namespace(x._array)))
-    result: Tensor = where(
-        mask, filler, x
-    ).contiguous()  # whatever the order of axes, as in PyTorch
-    return result
+    y: Tensor = where(mask, filler, x)
+    # Whatever the order of axes, as in PyTorch.
+    return y if y._storage.layout is None else y.contiguous()
 
 
 def _clamp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -588,6 +597,28 @@ def _limit(dtype: dtypes.DType, value: Any, xp: Any) -> Any:
 _CLAMP = Op("clamp", differentiable=_clamp_recorded)
 
 
+def _between_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return (ops.clamp_backward(grad, inputs[0]._array, *saved),)
+
+
+def _between_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    return _clamp_recorded(grad, (inputs[0], None, None), saved)[:1]
+
+
+_BETWEEN = Op("clamp", _between_backward, _between_recorded)
+_LIMITS = frozenset((int, float, type(None)))
+
+
+def _between(x: Tensor, low: float, high: float) -> Tensor:
+    """The clamp of float32 or float64 between numbers."""
+    y = fresh(ops.clamp_forward(x._array, low, high))
+    if x._storage.layout:
+        y._keep_order(x)
+    if mode.enabled and x._requires_grad:
+        record(y, _BETWEEN, (x,), (low, high), (x._storage,))
+    return y
+
+
 @tensor_method("clamp", "clip")
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Each element brought into [min, max]; either may be left out; NaN stays.
@@ -600,6 +631,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     x = operand(input, "clamp")
     if min is None and max is None:
         raise error(ValueError, "clamp", "min or max", "neither", "give one")
+    if x._array.dtype.kind == "f" and min.__class__ in _LIMITS and max.__class__ in _LIMITS:
+        return _between(x, -math.inf if min is None else min, math.inf if max is None else max)
     dtype = dtypes.result_type(x, *(v for v in (min, max) if v is not None))
     if dtype is dtypes.bfloat16:
         result: Tensor = in_float32(clamp, x, min, max)

@@ -12,14 +12,15 @@ from typing import Any
 from tilework import dtypes
 from tilework.arrays import address, broadcast_shapes, namespace, scalar, writeable
 from tilework.autograd import mode, no_grad
+from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional import compare, order, pointwise, unary
 from tilework.functional.cast import cast
 from tilework.functional.common import number_of, operand, values_of
 from tilework.functional.indexing import is_basic, kept, numbers_first, plain_key
-from tilework.functional.pointwise import add, div, mul, sub
+from tilework.functional.pointwise import ADD, add, div, mul, sub
 from tilework.functional.random import randn, uniform_between
-from tilework.states import Write, barred, root_of
+from tilework.states import Write, barred, rewrite, root_of
 from tilework.storage import next_time
 from tilework.tensor import Tensor, fresh, tensor_method
 
@@ -102,6 +103,33 @@ def _store(op: str, x: Tensor, now: Tensor) -> None:
     x._array[...] = now._array
 
 
+def _added_at_once(x: Tensor, other: Any) -> bool:
+    """x += other where that is one call of the engine's, and the tape needs no more than to know
+    of it: both float32 or float64 of one shape, and x no view. False where nothing was done."""
+    if not isinstance(other, Tensor):
+        return False
+    array, term, storage = x._array, other._array, x._storage
+    dtype = array.dtype
+    if dtype is not term.dtype or dtype.kind != "f" or array.shape != term.shape or storage.frozen:
+        return False
+    taped = False
+    if mode.enabled:
+        taped = x._requires_grad or other._requires_grad
+        if getattr(x, "_base", None) is not None or (
+            taped and ((x._requires_grad and x._node is None) or other._storage is storage)
+        ):
+            return False
+    try:
+        ops.accumulate_(array, term)
+    except ValueError:  # read-only, which the other way tells
+        return False
+    if taped:
+        rewrite(x, ADD, other)
+    else:
+        storage.version = next_time()
+    return True
+
+
 @tensor_method()
 def add_(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     """self += alpha * other, in place.
@@ -109,6 +137,8 @@ def add_(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     >>> tw.zeros(2).add_(1)
     tensor([1., 1.])
     """
+    if alpha.__class__ is int and alpha == 1 and _added_at_once(self, other):
+        return self
     return write_over("add_", self, lambda x: add(x, other, alpha=alpha), other, keeps=False)
 
 
@@ -258,7 +288,7 @@ def relu_(input: Tensor) -> Tensor:
 
 @tensor_method("__iadd__")
 def _iadd(self: Tensor, other: Any) -> Tensor:
-    return add_(self, other)
+    return self if _added_at_once(self, other) else add_(self, other)
 
 
 @tensor_method("__isub__")

@@ -258,15 +258,19 @@ def cross_entropy(
             ValueError, "cross_entropy", f"target {shape} beside input {x.shape}", t.shape,
             "give one class index an item",
         )  # fmt: skip
-    labels = _labels(t, classes, ignore_index, "cross_entropy")
+    labels = _labels(t, "cross_entropy")
     rows = x
     if x._array.ndim != 2:
         rows = x.reshape(1, -1) if x._array.ndim == 1 else x.movedim(1, -1).reshape(-1, classes)
         labels = labels.reshape(-1)
     w = None if weight is None else weight._array
-    loss, kept = ops.cross_entropy_forward(
-        rows._array, labels, w, ignore_index, label_smoothing, reduction
-    )
+    try:
+        loss, kept = ops.cross_entropy_forward(
+            rows._array, labels, w, ignore_index, label_smoothing, reduction
+        )
+    except IndexError:
+        _check_labels(labels, classes, ignore_index, "cross_entropy")
+        raise
     y = fresh(loss)
     if mode.enabled and x._requires_grad:
         saved = (labels, w, kept, ignore_index, label_smoothing, reduction)
@@ -275,21 +279,22 @@ def cross_entropy(
     return y.reshape(shape) if reduction == "none" and y.shape != shape else y
 
 
-def _labels(target: Tensor, classes: int, ignore_index: int, op: str) -> Any:
-    """The class indices as int64, checked: a kernel would read outside the logits."""
+def _labels(target: Tensor, op: str) -> Any:
+    """The class indices as int64, unchecked."""
     array = target._array
     if array.dtype is dtypes.bool:
         raise error(TypeError, op, "class indices", "bools", "convert with target.long()")
-    if array.dtype is not dtypes.int64:
-        array = array.astype(dtypes.int64)
-    if array.size and (array.min() < 0 or array.max() >= classes):
-        wrong = array[((array < 0) | (array >= classes)) & (array != ignore_index)]
-        if wrong.size:
-            raise error(
-                ValueError, op, f"classes in [0, {classes})", int(wrong[0]),
-                f"relabel, or mark items to skip with ignore_index={ignore_index}",
-            )  # fmt: skip
-    return array
+    return array if array.dtype is dtypes.int64 else array.astype(dtypes.int64)
+
+
+def _check_labels(labels: Any, classes: int, ignore_index: int, op: str) -> None:
+    """ValueError on a class that there is not: NumPy would count it from the end."""
+    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != ignore_index)]
+    if wrong.size:
+        raise error(
+            ValueError, op, f"classes in [0, {classes})", int(wrong[0]),
+            f"relabel, or mark items to skip with ignore_index={ignore_index}",
+        )  # fmt: skip
 
 
 def _soft_cross_entropy(
@@ -358,7 +363,8 @@ def nll_loss(
             ValueError, "nll_loss", "input (N, C) and target (N,)", f"{x.shape} and {t.shape}",
             "reshape them",
         )  # fmt: skip
-    labels = _labels(t, x.shape[1], ignore_index, "nll_loss")
+    labels = _labels(t, "nll_loss")
+    _check_labels(labels, x.shape[1], ignore_index, "nll_loss")
     counted = labels != ignore_index
     safe = namespace(labels).where(counted, labels, 0)
     dtype = x.dtype

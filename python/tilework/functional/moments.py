@@ -12,77 +12,49 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import Dim, axes, need_float, numpy_names, operand
-from tilework.functional.reduce import max_one, mean, sum, with_axes
+from tilework.functional.reduce import mean, sum, with_axes
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Array = Any
 Inputs = tuple[Any, ...]
 
-_TINY = float(dtypes.finfo(dtypes.float32).tiny)
-
-
 # --- var and std ---
 
 
-def _away(x: Array, center: tuple[Array, Array]) -> Array:
-    """The distances from the mean, which is given in two parts; in its dtype."""
-    mean, rest = center
+def _away(x: Array, mean: Array, rest: Array) -> Array:
+    """The distances from the mean, which is given in two parts: that of float32 is off by half an
+    ulp of its own size, which is much beside small distances."""
     away = ops.binary_forward("sub", x.astype(mean.dtype, copy=False), mean)
     return ops.binary_forward("sub", away, rest) if rest.any() else away
-
-
-def _spread(x: Array, over: tuple[int, ...]) -> tuple[tuple[Array, Array], Array]:
-    """The mean in two parts, and the sum of the squared distances from it; with all axes.
-
-    The mean of float32 is off by half an ulp of its own size, which is much beside small distances:
-    what the distances sum to says by how much.
-    """
-    count = x.dtype.type(max_one(math.prod([x.shape[i] for i in over])))
-    mean = ops.mean(x, over, True)
-    away = ops.binary_forward("sub", x, mean)
-    rest = as_array(ops.sum(away, over, True) / count)
-    squares = ops.sum(ops.unary_forward("square", away), over, True)
-    xp = namespace(x)
-    rest = as_array(xp.where(xp.isfinite(rest), rest, x.dtype.type(0)))
-    return (mean, rest), as_array(xp.maximum(squares - rest * rest * count, 0))
-
-
-def _spread_in_range(x: Array, over: tuple[int, ...]) -> tuple[tuple[Array, Array], Array]:
-    """_spread, of float64 where the squares of float32 leave its range."""
-    with errstate(all="ignore"):
-        center, squares = _spread(x, over)
-        if x.dtype is dtypes.float32:
-            usual = (squares > _TINY) & (squares < math.inf)
-            if not usual.all():
-                return _spread(x.astype(dtypes.float64), over)
-    return center, squares
 
 
 def _spread_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     """grad * 2 away / divisor, and for std over twice the result."""
     x = inputs[0]._array
-    over, center, divisor, root = saved
+    over, mean, rest, divisor, root = saved
     shape = with_axes(x.shape, over)
-    dtype = center[0].dtype
+    dtype = mean.dtype
     with errstate(all="ignore"):
         scale = grad.reshape(shape) * dtype.type(2.0 / divisor)
-        if (
-            root is not None
-        ):  # equal values: no distance, and the limit along each line to them is 0
+        if root is not None:  # of equal values the limit along each line to them is 0
+            if dtype is x.dtype:
+                root = root.reshape(shape)
+            else:  # in float32 it has lost its digits
+                root = ops.spread(x.astype(dtype), over, True, divisor, True)[0]
             scale = namespace(root).where(root == 0, dtype.type(0), 0.5 * scale / root)
-        dx = ops.binary_forward("mul", _away(x, center), as_array(scale, dtype))
+        dx = ops.binary_forward("mul", _away(x, mean, rest), as_array(scale, dtype))
         return (dx.astype(x.dtype, copy=False),)
 
 
 def _spread_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]
-    over, _, divisor, root = saved
+    over, _, _, divisor, root = saved
     shape = with_axes(x.shape, over)
     away = x - mean(x, over, keepdim=True) if over else x - x
     grad = grad.reshape(shape)
     if root is None:
         return (grad * away * (2.0 / divisor),)
-    flat = fresh(as_array(root == 0))
+    flat = fresh(as_array(root.reshape(shape) == 0))
     squares = sum(away * away, over, keepdim=True) / divisor
     deviation = squares.masked_fill(flat, 1.0).sqrt()
     return ((grad / (deviation * divisor)).masked_fill(flat, 0.0) * away,)
@@ -104,20 +76,16 @@ def _deviation(
     if x.dtype is dtypes.bfloat16:
         result: Tensor = in_float32(function, x, dim, keepdim=keepdim, correction=less)
         return result
-    over = axes(op.name, dim, x.ndim)
-    shape = with_axes(x.shape, over)
-    divisor = _count_or_nan(x.numel() / max_one(math.prod(shape)) - less)
-    center, squares = _spread_in_range(x._array, over)
-    with errstate(all="ignore"):
-        value = as_array(squares / divisor)
-        root = namespace(value).sqrt(value) if op is _STD else None
-        value = as_array(value if root is None else root, x.dtype)
-    if not keepdim:
-        value = value.reshape([n for i, n in enumerate(x.shape) if i not in over])
+    array = x._array
+    over = axes(op.name, dim, array.ndim)
+    count = math.prod([array.shape[i] for i in over])
+    divisor = _count_or_nan(count - less)
+    value, mean, rest = ops.spread(array, over, keepdim, divisor, op is _STD)
     y = fresh(value)
     if mode.enabled and x._requires_grad:
-        read = (x._storage,) if root is None else (x._storage, y._storage)  # the root is y itself
-        record(y, op, (x,), (over, center, divisor, root), read)
+        # The root is y itself.
+        root, read = (value, (x._storage, y._storage)) if op is _STD else (None, (x._storage,))
+        record(y, op, (x,), (over, mean, rest, divisor, root), read)
     return y
 
 

@@ -243,7 +243,7 @@ def _pick_recorded(loses: Callable[[Any, Any], Any]) -> Callable[..., Sequence[A
     return backward
 
 
-_ADD = BinaryOp("add", "add", "none", _add_backward, _add_recorded)
+ADD = BinaryOp("add", "add", "none", _add_backward, _add_recorded)
 _SUB = BinaryOp("sub", "subtract", "none", _sub_backward, _sub_recorded)
 _MUL = BinaryOp("mul", "multiply", "other", _mul_backward, _mul_recorded)
 _DIV = BinaryOp("div", "true_divide", "divisor", _div_backward, _div_recorded)
@@ -402,7 +402,7 @@ def _attach(name: str, op: BinaryOp) -> None:
     tensor_method(f"__r{name}__")(reflected)
 
 
-for _name, _op in (("add", _ADD), ("sub", _SUB), ("mul", _MUL), ("truediv", _DIV), ("pow", _POW)):
+for _name, _op in (("add", ADD), ("sub", _SUB), ("mul", _MUL), ("truediv", _DIV), ("pow", _POW)):
     _attach(_name, _op)
 
 
@@ -423,7 +423,7 @@ def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     >>> tw.add(tw.tensor([1.0, 2.0]), 10)
     tensor([11., 12.])
     """
-    return _binary(_ADD, input, _times("add", other, alpha))
+    return _binary(ADD, input, _times("add", other, alpha))
 
 
 @tensor_method("sub", "subtract")

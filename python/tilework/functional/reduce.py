@@ -184,14 +184,14 @@ _AMIN = Op("amin", differentiable=_extreme_gradient)
 
 def _extreme(op: Op, input: Any, dim: Dim, keepdim: bool) -> Tensor:
     x = operand(input, op.name)
-    over = axes(op.name, dim, x._array.ndim)
-    if 0 in [x.shape[i] for i in over]:
+    array = x._array
+    over = axes(op.name, dim, array.ndim)
+    if not array.size and 0 in [array.shape[i] for i in over]:
         raise error(
             ValueError, op.name, "at least one element along dim", x.shape, "guard the empty case"
         )
-    if x._array.dtype.kind == "f":
-        engine = ops.max if op is _AMAX else ops.min
-        y = fresh(engine(x._array, over, keepdim))
+    if array.dtype.kind == "f":
+        y = fresh((ops.max if op is _AMAX else ops.min)(array, over, keepdim))
     elif x.dtype is dtypes.bfloat16:
         result: Tensor = in_float32(amax if op is _AMAX else amin, x, dim, keepdim)
         return result
@@ -229,10 +229,42 @@ def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     return _extreme(_AMIN, input, dim, keepdim)
 
 
-def _along(op: str, x: Tensor, dim: int, keepdim: bool, indices: Tensor) -> Ranked:
-    """The values at `indices` (kept axis), and both with the axis as wanted."""
-    values = x.gather(dim, indices)
-    return Ranked(values, indices) if keepdim else Ranked(values.squeeze(dim), indices.squeeze(dim))
+def _along_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    at, chosen = saved
+    return (ops.scatter_add(grad.reshape(chosen.shape), at, chosen, inputs[0]._array.shape),)
+
+
+def _along_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    at, chosen = saved
+    zeros = fresh(namespace(chosen).zeros(inputs[0]._array.shape, grad.dtype))
+    return (zeros.scatter_add(at, fresh(chosen), grad.reshape(chosen.shape)),)
+
+
+_ALONG = Op("extreme_along", _along_backward, _along_recorded)
+
+
+def _along(op: str, input: Any, dim: Any, keepdim: bool) -> Ranked:
+    """The extremes along an axis, and where they stand: the first of equals."""
+    x = operand(input, op)
+    array = x._array
+    if not array.ndim or not array.size:
+        places = _arg(f"arg{op}", x, dim, True)
+        chosen_values = x.gather(dim, places)
+        if keepdim:
+            return Ranked(chosen_values, places)
+        return Ranked(chosen_values.squeeze(dim), places.squeeze(dim))
+    at = axis(op, dim, array.ndim)
+    wide = ops.widen(array) if array.dtype is dtypes.bfloat16 else array
+    chosen = (wide.argmax if op == "max" else wide.argmin)(axis=at, keepdims=True)
+    values = ops.gather(array, at, chosen)
+    if keepdim:
+        y, indices = fresh(values), fresh(chosen)
+    else:
+        shape = array.shape[:at] + array.shape[at + 1 :]
+        y, indices = fresh(values.reshape(shape)), fresh(chosen.reshape(shape))
+    if mode.enabled and x._requires_grad:
+        record(y, _ALONG, (x,), (at, chosen), (indices._storage,))
+    return Ranked(y, indices)
 
 
 @tensor_method()
@@ -247,7 +279,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         return maximum(input, dim)
     if dim is None:
         return _extreme(_AMAX, input, None, False)
-    return _along("max", input, dim, keepdim, argmax(input, dim, keepdim=True))
+    return _along("max", input, dim, keepdim)
 
 
 @tensor_method()
@@ -262,7 +294,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
         return minimum(input, dim)
     if dim is None:
         return _extreme(_AMIN, input, None, False)
-    return _along("min", input, dim, keepdim, argmin(input, dim, keepdim=True))
+    return _along("min", input, dim, keepdim)
 
 
 def _arg(op: str, input: Any, dim: int | None, keepdim: bool) -> Tensor:

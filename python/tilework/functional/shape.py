@@ -192,6 +192,9 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     (2, 12)
     """
     x = operand(input, "flatten")
+    array = x._array
+    if end_dim == -1 and start_dim.__class__ is int and 0 <= start_dim < array.ndim and array.size:
+        return _reshaped("flatten", x, (*array.shape[:start_dim], -1))
     start, end = axis("flatten", start_dim, x.ndim), axis("flatten", end_dim, x.ndim)
     if start > end:
         raise error(
@@ -226,8 +229,12 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """
     x = operand(input, "squeeze")
     array = x._array
+    shape = array.shape
+    if dim.__class__ is int and -len(shape) <= dim < len(shape):
+        found = array.squeeze(dim) if shape[dim] == 1 else array
+        return _viewed(x, found, _RESHAPE)
     among = () if isinstance(dim, (tuple, list)) and not dim else axes("squeeze", dim, array.ndim)
-    gone = tuple([i for i in among if array.shape[i] == 1])
+    gone = tuple([i for i in among if shape[i] == 1])
     return _viewed(x, array.squeeze(gone) if gone else array, _RESHAPE)
 
 
@@ -377,19 +384,14 @@ def expand(input: Tensor, *size: Any) -> Tensor:
             [2, 2]])
     """
     x = operand(input, "expand")
-    wanted = sizes("expand", size)
-    fronted = (1,) * (len(wanted) - x.ndim) + x.shape
-    wanted = tuple(have if n == -1 else n for have, n in zip(fronted, wanted, strict=False))
+    wanted = size[0] if len(size) == 1 and size[0].__class__ is tuple else sizes("expand", size)
     try:
-        array = namespace(x._array).broadcast_to(x._array, wanted)
-        if array.shape == fronted:  # nothing repeats, so it may be written
-            array = x._array[(None,) * (len(wanted) - x.ndim) + (...,)]
+        return _viewed(x, ops.expand(x._array, wanted), _EXPAND)
     except ValueError:
         raise error(
             ValueError, "expand", f"a size that {x.shape} broadcasts to", wanted,
             "only axes of length 1 stretch",
         ) from None  # fmt: skip
-    return _viewed(x, array, _EXPAND)
 
 
 @tensor_method()

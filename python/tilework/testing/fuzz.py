@@ -286,8 +286,9 @@ def arguments(seed: int, number: int, fences: list[Fence]) -> tuple[str, dict[st
 
 
 def _arrays_of(result: Any) -> list[Array]:
+    """What was written: not a view that shows an element of an argument many times."""
     if isinstance(result, np.ndarray):
-        return [result]
+        return [result] if result.flags.writeable else []
     return [a for a in result if isinstance(a, np.ndarray)] if isinstance(result, tuple) else []
 
 

@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from tilework.functional import windows
+from tilework.testing import native_simple_calls
 from tilework.testing.call_parts import Generator, Given, Maker, Packed
 from tilework.testing.native_norms import (
     batch_norm,
@@ -633,6 +634,7 @@ def _arrays(rng: Generator, written: bool, **more: Any) -> Arguments:
 
 
 CALLS: dict[str, Callable[[Generator], Arguments]] = {
+    **native_simple_calls.CALLS,
     "matmul": _matmul,
     "pack_weight": _pack_weight,
     "linear_forward": _linear,

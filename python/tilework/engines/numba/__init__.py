@@ -18,7 +18,7 @@ from tilework.engines.numba.conv import (
     conv_transpose_forward,
     pack_conv_weight,
 )
-from tilework.engines.numba.copy import concatenate, copy, pad, stack
+from tilework.engines.numba.copy import concatenate, copy, expand, pad, stack
 from tilework.engines.numba.embedding import (
     embedding_bag_backward,
     embedding_bag_forward,
@@ -66,6 +66,8 @@ from tilework.engines.numba.pointwise import (
     bias_activation_backward,
     bias_activation_forward,
     binary_forward,
+    clamp_backward,
+    clamp_forward,
     dropout_backward,
     dropout_forward,
     narrow,
@@ -80,7 +82,7 @@ from tilework.engines.numba.pool import (
     pool_max_forward,
 )
 from tilework.engines.numba.random import normal, random_bits, uniform
-from tilework.engines.numba.reduce import cumsum, max, mean, min, sum, sum_to_shape
+from tilework.engines.numba.reduce import cumsum, max, mean, min, spread, sum, sum_to_shape
 from tilework.engines.numba.softmax import softmax_backward, softmax_forward
 
 __all__ = [
@@ -97,6 +99,8 @@ __all__ = [
     "bias_activation_backward",
     "bias_activation_forward",
     "binary_forward",
+    "clamp_backward",
+    "clamp_forward",
     "concatenate",
     "conv_backward",
     "conv_forward",
@@ -113,6 +117,7 @@ __all__ = [
     "embedding_bag_backward",
     "embedding_bag_forward",
     "embedding_bag_weights_backward",
+    "expand",
     "gated_backward",
     "gated_forward",
     "gather",
@@ -152,6 +157,7 @@ __all__ = [
     "softmax_backward",
     "softmax_forward",
     "sort",
+    "spread",
     "squares_of",
     "stack",
     "sum",

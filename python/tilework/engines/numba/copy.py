@@ -14,6 +14,14 @@ def copy(x: Array, keep_layout: bool) -> Array:
     return out
 
 
+def expand(x: Array, shape: tuple[int, ...]) -> Array:
+    added = len(shape) - x.ndim
+    fronted = (1,) * added + x.shape
+    wanted = tuple(x.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(shape))
+    seen = np.broadcast_to(x, wanted)
+    return x[(None,) * added + (...,)] if seen.shape == fronted else seen
+
+
 def concatenate(arrays: Sequence[Array], axis: int) -> Array:
     _check_dtypes("cat", arrays)
     return np.concatenate(arrays, axis)

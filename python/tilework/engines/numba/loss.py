@@ -7,6 +7,7 @@ import numpy as np
 
 from tilework.engines.numba.compiled import jit, quiet
 from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
+from tilework.errors import error
 
 
 @jit
@@ -87,7 +88,11 @@ def cross_entropy_forward(
     label_smoothing: float,
     reduction: str,
 ) -> tuple[Array, Array]:
-    rows = logits.shape[0]
+    rows, classes = logits.shape
+    if np.any(((target < 0) | (target >= classes)) & (target != ignore_index)):
+        raise error(
+            IndexError, "cross_entropy", f"classes in [0, {classes})", "another", "count from 0"
+        )
     losses = np.empty(rows)
     saved = np.empty(2 * rows + 1)  # each row's largest, each one's log-sum, the mean's divisor
     saved[-1] = _row_losses(

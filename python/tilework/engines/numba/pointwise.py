@@ -282,6 +282,20 @@ def bias_activation_backward(
     return dz, sum(dz, tuple(range(dz.ndim - 1)), False)
 
 
+def clamp_forward(x: Array, low: float, high: float) -> Array:
+    out = empty_like(x)
+    least, most = x.dtype.type(low), x.dtype.type(high)
+    np.minimum(np.maximum(x, least, out=out), most, out=out)
+    return out
+
+
+def clamp_backward(grad: Array, x: Array, low: float, high: float) -> Array:
+    within = (x >= x.dtype.type(low)) & (x <= x.dtype.type(high))
+    out = empty_like(x)
+    out[...] = np.where(within, grad, x.dtype.type(0))
+    return out
+
+
 def dropout_forward(x: Array, p: float, seed: int, call: int) -> Array:
     out = empty_like(x)
     scale = x.dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0)

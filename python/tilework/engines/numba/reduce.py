@@ -41,6 +41,22 @@ def sum_to_shape(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 @quiet
+def spread(
+    x: Array, axes: Axes, keepdims: bool, divisor: float, root: bool
+) -> tuple[Array, Array, Array]:
+    wide = x.astype(np.float64)
+    center = np.asarray(mean(wide, axes, True))
+    squares = sum(np.square(wide - center), axes, keepdims)
+    value = np.asarray(squares / divisor)
+    limits = np.finfo(np.float32)
+    within = np.all((squares > limits.tiny) & (squares < np.inf))
+    near = center.astype(x.dtype) if within else center
+    rest = center - near
+    rest = np.where(np.isfinite(rest), rest, 0.0).astype(near.dtype)
+    return (np.sqrt(value) if root else value).astype(x.dtype), near, rest
+
+
+@quiet
 def cumsum(x: Array, axis: int, reverse: bool) -> Array:
     turned = np.flip(x, axis) if reverse else x
     total = np.cumsum(turned, axis=axis, dtype=np.float64).astype(x.dtype)
