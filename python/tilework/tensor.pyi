@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from tilework.devices import Device as Anywhere
 from tilework.devices import device as Device
 from tilework.layout import MemoryFormat, contiguous_format, preserve_format
-from tilework.storage import Storage
+from tilework.storage import Storage as Storage
 
 F = TypeVar("F", bound=Callable[..., Any])
 

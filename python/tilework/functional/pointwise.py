@@ -280,7 +280,7 @@ def recorded_sum(array: Array, a: Tensor, b: Tensor) -> Tensor:
     if a._storage.layout or b._storage.layout:
         y._keep_order(a, b)
     if mode.enabled and (a._requires_grad or b._requires_grad):
-        record(y, _ADD, (a, b))
+        record(y, ADD, (a, b))
     return y
 
 

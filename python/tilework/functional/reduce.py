@@ -231,7 +231,8 @@ def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
 
 def _along_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     at, chosen = saved
-    return (ops.scatter_add(grad.reshape(chosen.shape), at, chosen, inputs[0]._array.shape),)
+    rows = grad.reshape(chosen.shape)
+    return (ops.scatter_add(rows, at, chosen, inputs[0]._array.shape, False),)
 
 
 def _along_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -256,7 +257,7 @@ def _along(op: str, input: Any, dim: Any, keepdim: bool) -> Ranked:
     at = axis(op, dim, array.ndim)
     wide = ops.widen(array) if array.dtype is dtypes.bfloat16 else array
     chosen = (wide.argmax if op == "max" else wide.argmin)(axis=at, keepdims=True)
-    values = ops.gather(array, at, chosen)
+    values = ops.gather(array, at, chosen, False)
     if keepdim:
         y, indices = fresh(values), fresh(chosen)
     else:
