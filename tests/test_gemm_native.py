@@ -319,6 +319,18 @@ def test_linear_backward(isa, shape, activation):
                 assert value is None
 
 
+@pytest.mark.parametrize("shape", [*LAYERS, (700, 130, 9)])
+def test_the_gradient_of_a_transposed_weight_lies_as_it_does(isa, shape):
+    x, weight, _, grad = layer(*shape, np.float64)
+    columns = lay_out(weight, "columns")
+    _, dweight, dbias, _ = native.linear_backward(
+        grad, x, columns, None, "none", True, True, True, True
+    )
+    np.testing.assert_allclose(dweight, grad.T @ x, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(dbias, grad.sum(0), rtol=1e-8, atol=1e-8)
+    assert dweight.T.flags.c_contiguous
+
+
 def test_linear_backward_does_not_depend_on_threads(isa, threads):
     x, weight, bias, grad = layer(700, 300, 200, np.float32)
     _, saved = native.linear_forward(x, weight, bias, None, "gelu", True)

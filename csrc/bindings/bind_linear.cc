@@ -173,6 +173,7 @@ struct LinearBackward {
   const Rows* saved;  // null: no activation
   Activation activation;
   T *dx, *dweight, *dbias, *dz;  // each null where it is not wanted
+  bool by_columns;               // how dweight lies: as the weight does
   MatmulPrecision precision;
 
   void run() {
@@ -208,7 +209,16 @@ struct LinearBackward {
                .c = to(dx),
                .c_row = x.cols,
                .precision = precision});
-    if (dweight)
+    if (dweight && by_columns)
+      gemm<T>({.m = x.cols,
+               .n = grad.cols,
+               .k = x.rows,
+               .a = {input, x.col_stride, x.row_stride},
+               .b = {g, g_row, 1},
+               .c = to(dweight),
+               .c_row = grad.cols,
+               .precision = precision});
+    else if (dweight)
       gemm<T>({.m = grad.cols,
                .n = x.cols,
                .k = x.rows,
@@ -250,7 +260,9 @@ py::tuple linear_backward(py::handle grad_in, py::handle x_in, py::handle weight
 
   py::object dx = py::none(), dweight = py::none(), dbias = py::none(), dz = py::none();
   if (need_x) dx = new_array(x.dtype, x.ndim, x.shape);
-  if (need_weight) dweight = new_array(x.dtype, 2, weight.shape);
+  // A weight that is another's transpose has a gradient whose transpose is in C order.
+  const bool by_columns = is_dense(weight) && !weight.c_contiguous();
+  if (need_weight) dweight = new_array_like(weight);
   if (need_bias) dbias = new_array(x.dtype, 1, &n);
   if (need_residual)  // with no activation it is grad itself
     dz = saved ? new_output(x, n) : py::reinterpret_borrow<py::object>(grad_in);
@@ -258,9 +270,17 @@ py::tuple linear_backward(py::handle grad_in, py::handle x_in, py::handle weight
     const auto out = [](const py::object& array) -> T* {
       return array.is_none() ? nullptr : data_of<T>(array);
     };
-    LinearBackward<T> backward{
-        grads,   inputs,       weights,    saved ? &*saved : nullptr, activation,
-        out(dx), out(dweight), out(dbias), saved ? out(dz) : nullptr, matmul_precision()};
+    LinearBackward<T> backward{grads,
+                               inputs,
+                               weights,
+                               saved ? &*saved : nullptr,
+                               activation,
+                               out(dx),
+                               out(dweight),
+                               out(dbias),
+                               saved ? out(dz) : nullptr,
+                               by_columns,
+                               matmul_precision()};
     const GilRelease release(2 * gemm_cost_ns<T>(inputs.rows, n, inputs.cols));
     backward.run();
   });

@@ -93,8 +93,8 @@ def linear_forward(
 ) -> tuple[Array, Array | None]: ...
 
 # (dx, dweight, dbias, dz): each None where it was not asked for; dz is the gradient before the
-# activation
-# (the residual's), asked for by need_residual.
+# activation (the residual's), asked for by need_residual. The compiled engine's dweight lies as a
+# dense weight does.
 def linear_backward(
     grad: Array,
     x: Array,
