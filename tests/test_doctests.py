@@ -32,6 +32,8 @@ def test_examples_run(name, request):
         pytest.importorskip("torch", reason="PyTorch, whose side it is, is not installed")
     if name == "tilework.sklearn":
         pytest.importorskip("sklearn", minversion="1.6", reason="scikit-learn 1.6 is missing")
+    if name.endswith("data.speech"):
+        pytest.importorskip("scipy", reason="SciPy, whose FFT the features take, is not installed")
     importlib.import_module(name)
     module = importlib.sys.modules[name]
     names = {"tw": tw, "F": F, "nn": nn, "optim": optim, "np": np, "data": data}

@@ -45,6 +45,7 @@ LEFT_OUT = {
     },
     IS_THE_HOSTS: {
         "creation/from_numpy", "creation/from_dlpack",
+        "sequence/ctc_beam_search_decode", "sequence/ctc_greedy_decode",
         *(f"tensor/{name}" for name in (
             "numpy", "__array__", "__dlpack__", "__dlpack_device__", "__init__", "__reduce__",
             "__repr__",
@@ -72,7 +73,7 @@ LEFT_OUT = {
 }  # fmt: skip
 # Whose answer is Python's, of which the case makes a tensor; the rest of the family tensor too.
 SAYS = {"compare/allclose", "compare/allclose,", "compare/equal", "indexing/__contains__",
-        "creation/as_tensor"}  # fmt: skip
+        "creation/as_tensor", "sequence/crf_decode"}  # fmt: skip
 WHERE = {op: reason for reason, ops in LEFT_OUT.items() for op in ops}
 
 # Modules that name NumPy, and why.

@@ -18,6 +18,7 @@
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/random/random.h"
 #include "kernels/reduce/reduce.h"
+#include "kernels/sequence/sequence.h"
 #include "kernels/softmax/softmax.h"
 #include "tests/check.h"
 #include "tests/smoke.h"
@@ -341,6 +342,59 @@ void check_mse(int64_t rows, int64_t cols) {
   near(loss, sum / static_cast<double>(n), 0);
 }
 
+// --- sequences ---
+
+// Of one sequence, in long double, where the sums over all paths are numbers still.
+template <class T>
+Longest ctc_chance(const CtcArgs<T>& args) {
+  const int64_t states = 2 * args.target_lengths[0] + 1;
+  const auto symbol = [&](int64_t s) { return s % 2 ? args.targets[s / 2] : args.blank; };
+  std::vector<Longest> reached(states);
+  for (int64_t t = 0; t < args.input_lengths[0]; ++t) {
+    const std::vector<Longest> before = reached;
+    for (int64_t s = 0; s < states; ++s) {
+      Longest sum = t == 0 ? s < 2 : before[s];
+      if (t > 0 && s > 0) sum += before[s - 1];
+      if (t > 0 && s > 2 && s % 2 && symbol(s) != symbol(s - 2)) sum += before[s - 2];
+      reached[s] = sum * std::exp(Longest(args.log_probs[t * args.step_stride + symbol(s)]));
+    }
+  }
+  return reached[states - 1] + (states > 1 ? reached[states - 2] : 0);
+}
+
+template <class T>
+void check_ctc(int64_t rows, int64_t cols) {
+  const int64_t steps = rows + 2, symbols = cols + 1, count = rows / 2 + 1;
+  const auto x = values<T>(steps * symbols, -4, -1);
+  std::vector<int64_t> targets(count);
+  for (int64_t i = 0; i < count; ++i) targets[i] = 1 + i / 2 % cols;
+  const CtcArgs<T> args{.steps = steps,
+                        .batch = 1,
+                        .symbols = symbols,
+                        .log_probs = x.data(),
+                        .step_stride = symbols,
+                        .sequence_stride = symbols,
+                        .targets = targets.data(),
+                        .input_lengths = &steps,
+                        .target_lengths = &count,
+                        .most_labels = count,
+                        .blank = 0};
+  const T grad = 2;
+  T loss;
+  std::vector<T> saved(steps * ctc_saved_row(count)), dx(steps * symbols);
+  ctc_forward(args, &loss, saved.data());
+  ctc_backward(args, &grad, &loss, saved.data(), false, dx.data());
+  near(loss, -std::log(ctc_chance(args)), 4 * std::sqrt(Longest(steps)));
+  for (int64_t t = 0; t < steps; ++t) {  // what all alignments have of a step is 1
+    Longest of_step = 0, expected = -1;
+    for (int64_t c = 0; c < symbols; ++c) {
+      of_step += dx[t * symbols + c];
+      expected += std::exp(Longest(x[t * symbols + c]));
+    }
+    near(static_cast<T>(of_step), grad * expected, grad * (expected + 2));
+  }
+}
+
 // --- optimisers: one later step each, over two tensors ---
 
 template <class T>
@@ -411,6 +465,7 @@ const Check kChecks[] = {
     TW_CHECK(softmax),
     TW_CHECK(cross_entropy),
     TW_CHECK(mse),
+    TW_CHECK(ctc),
     TW_CHECK(optim),
     TW_CHECK(random),
 };

@@ -472,6 +472,24 @@ def distance_backward(
     kind: str, grad: Array, input: Array, target: Array, limit: float, reduction: str
 ) -> Array: ...
 
+# --- sequence --- (CTC; log_probs (T, N, C); the labels of all sequences, one's after another's, of
+# int64 as the lengths are; losses (N,); the gradient is that of the logits whose log_softmax
+# log_probs are)
+def ctc_forward(
+    log_probs: Array, targets: Array, input_lengths: Array, target_lengths: Array, blank: int
+) -> tuple[Array, Array]: ...
+def ctc_backward(
+    grad: Array,
+    log_probs: Array,
+    targets: Array,
+    input_lengths: Array,
+    target_lengths: Array,
+    blank: int,
+    losses: Array,
+    saved: Array,
+    zero_infinity: bool,
+) -> Array: ...
+
 # --- optim --- (one call a step: lists of arrays, written in place)
 def sgd_step(
     params: list[Array],

@@ -20,22 +20,38 @@ from tilework.data.sources import (
     nuclei,
     read_idx,
 )
+from tilework.data.speech import (
+    ASTERISK_FOLDER,
+    Recordings,
+    deltas,
+    log_mel,
+    mel_filters,
+    read_wav,
+    spoken_numbers,
+)
 
 __all__ = [
+    "ASTERISK_FOLDER",
     "FASHION_MNIST_FOLDER",
     "DataLoader",
     "Dataset",
     "ImageSet",
     "IterableDataset",
     "Nuclei",
+    "Recordings",
     "Subset",
     "TensorDataset",
     "TransformedDataset",
     "augment",
     "default_collate",
+    "deltas",
     "digits",
     "fashion_mnist",
+    "log_mel",
+    "mel_filters",
     "nuclei",
     "random_split",
     "read_idx",
+    "read_wav",
+    "spoken_numbers",
 ]

@@ -41,6 +41,7 @@ CONTRACT: tuple[str, ...] = (
     "softmax_forward", "softmax_backward",
     "batch_norm_forward", "batch_norm_backward", "norm_rows_forward", "norm_rows_backward",
     "cross_entropy_forward", "cross_entropy_backward", "distance_forward", "distance_backward",
+    "ctc_forward", "ctc_backward",
     "pool_max_forward", "pool_max_backward", "pool_average_forward", "pool_average_backward",
     "interpolate_forward", "interpolate_backward",
     "sgd_step", "adam_step", "squares_of", "scale_", "random_bits", "uniform", "normal",

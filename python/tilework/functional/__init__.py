@@ -53,6 +53,9 @@ from tilework.functional.creation import (
     zeros,
     zeros_like,
 )
+from tilework.functional.crf import crf_decode, crf_log_likelihood
+from tilework.functional.ctc import ctc_loss
+from tilework.functional.decoding import ctc_beam_search_decode, ctc_greedy_decode
 from tilework.functional.embedding import embedding, embedding_bag
 from tilework.functional.gated import geglu, glu, swiglu
 from tilework.functional.gemm import (
@@ -244,7 +247,12 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "cos",
+    "crf_decode",
+    "crf_log_likelihood",
     "cross_entropy",
+    "ctc_beam_search_decode",
+    "ctc_greedy_decode",
+    "ctc_loss",
     "cumsum",
     "div",
     "dropout",

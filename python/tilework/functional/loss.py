@@ -21,7 +21,7 @@ from tilework.tensor import Tensor, fresh, new_storage
 Inputs = tuple[Any, ...]
 
 
-def _check_reduction(op: str, reduction: str) -> None:
+def check_reduction(op: str, reduction: str) -> None:
     if not isinstance(reduction, str) or reduction not in ("none", "mean", "sum"):
         raise error(
             ValueError, op, 'reduction "none", "mean" or "sum"', word(reduction), "name one of them"
@@ -97,7 +97,7 @@ def _distance(
         x, t = operand(x, op.name), operand(t, op.name, "target")
         a, b = x._array, t._array
     dtype = a.dtype
-    _check_reduction(op.name, reduction)
+    check_reduction(op.name, reduction)
     if dtype is not b.dtype or dtype.kind != "f" or a.shape != b.shape:
         return _unlike(op, x, t, limit, reduction)
     y = ops.distance_forward(op.kind, a, b, limit, reduction)
@@ -230,7 +230,7 @@ def cross_entropy(
     """
     x, t = operand(input, "cross_entropy"), operand(target, "cross_entropy", "target")
     need_float("cross_entropy", x)
-    _check_reduction("cross_entropy", reduction)
+    check_reduction("cross_entropy", reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise error(
             ValueError, "cross_entropy", "label_smoothing in [0, 1]", label_smoothing, "lower it"
@@ -355,7 +355,7 @@ def nll_loss(
     """
     x, t = operand(input, "nll_loss"), operand(target, "nll_loss", "target")
     need_float("nll_loss", x)
-    _check_reduction("nll_loss", reduction)
+    check_reduction("nll_loss", reduction)
     if x.ndim not in (0, 2):
         return _nll_of_any(x, t, weight, ignore_index, reduction)
     if x.ndim != 2 or t.shape != x.shape[:1]:
@@ -399,7 +399,7 @@ def binary_cross_entropy_with_logits(
     tensor(0.6931)
     """
     op = "binary_cross_entropy_with_logits"
-    _check_reduction(op, reduction)
+    check_reduction(op, reduction)
     x, t, dtype = _promoted(op, input, target)
     if x.shape != t.shape:
         raise error(ValueError, op, f"target {x.shape}", t.shape, "reshape it")

@@ -17,11 +17,14 @@ from tilework.nn.activation import (
 from tilework.nn.attention import MultiheadAttention
 from tilework.nn.containers import ModuleDict, ModuleList, Sequential
 from tilework.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from tilework.nn.convlstm import ConvLSTM, ConvLSTMCell
+from tilework.nn.crf import CRF
 from tilework.nn.embedding import Embedding, EmbeddingBag
 from tilework.nn.linear import Dropout, Flatten, Identity, Linear, Unflatten
 from tilework.nn.loss import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
+    CTCLoss,
     HuberLoss,
     L1Loss,
     MSELoss,
@@ -73,6 +76,7 @@ from tilework.nn.unfold import Fold, Unfold
 from tilework.nn.upsample import PixelShuffle, PixelUnshuffle, Upsample
 
 __all__ = [
+    "CRF",
     "GEGLU",
     "GELU",
     "GLU",
@@ -85,12 +89,15 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CTCLoss",
     "CircularPad1d",
     "CircularPad2d",
     "ConstantPad1d",
     "ConstantPad2d",
     "Conv1d",
     "Conv2d",
+    "ConvLSTM",
+    "ConvLSTMCell",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "CrossEntropyLoss",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tilework import functional as F
 from tilework.nn.module import Module
 from tilework.tensor import Tensor
@@ -149,4 +151,38 @@ class BCEWithLogitsLoss(_WeightedLoss):
         """The loss, reduced."""
         return F.binary_cross_entropy_with_logits(
             input, target, self.weight, self.reduction, self.pos_weight
+        )
+
+
+class CTCLoss(_Loss):
+    """F.ctc_loss.
+
+    >>> log_probs = F.log_softmax(tw.zeros(3, 1, 2), 2)
+    >>> nn.CTCLoss()(log_probs, tw.tensor([[1]]), (3,), (1,))
+    tensor(0.2877)
+    """
+
+    def __init__(
+        self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False
+    ) -> None:
+        super().__init__(reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(
+        self,
+        log_probs: Tensor,
+        targets: Tensor,
+        input_lengths: Tensor | Sequence[int],
+        target_lengths: Tensor | Sequence[int],
+    ) -> Tensor:
+        """The loss, reduced."""
+        return F.ctc_loss(
+            log_probs,
+            targets,
+            input_lengths,
+            target_lengths,
+            self.blank,
+            self.reduction,
+            self.zero_infinity,
         )

@@ -20,7 +20,8 @@ from tilework import nn
 
 @dataclass(frozen=True)
 class Made:
-    """A tensor to be made: normal numbers of the call's dtype, integers below `below`, or bools."""
+    """A tensor to be made: normal numbers of the call's dtype, integers below `below`, bools, or
+    ones for them."""
 
     shape: tuple[int, ...]
     kind: str = "float"
@@ -31,6 +32,8 @@ class Made:
             return tw.from_numpy(np.asarray(rng.integers(2, size=self.shape) > 0))
         if self.kind == "int":
             return tw.from_numpy(np.asarray(rng.integers(self.below, size=self.shape)))
+        if self.kind == "ones":
+            return tw.ones(*self.shape, dtype=tw.bool)
         if self.kind == "array":
             return rng.standard_normal(self.shape)
         numbers = np.asarray(rng.standard_normal(self.shape), np.float32)
@@ -79,6 +82,17 @@ _BINARY = "eq floor_divide ge gt le logical_and logical_or logical_xor lt maximu
 _BINARY += "ne pow remainder equal"
 _LOGICAL = "all any amax amin max min argmax argmin"
 
+_TAGGED = (f(4, 4), f(4), f(4))
+_SPEECH = (f(5, 2, 4), i(4, 2, 3), i(5, 2), i(3, 2))
+_SEQUENCES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "crf_decode": ((f(2, 3, 4), *_TAGGED), {"mask": Made((2, 3), "ones")}),
+    "crf_log_likelihood": ((f(2, 3, 4), i(4, 2, 3), *_TAGGED), {"mask": Made((2, 3), "ones")}),
+    "ctc_beam_search_decode": ((f(5, 2, 4),),
+                               {"lengths": i(5, 2), "beam_width": 3, "blank": 1}),
+    "ctc_greedy_decode": ((f(5, 2, 4),), {"lengths": i(5, 2), "blank": 1}),
+    "ctc_loss": (_SPEECH, {"blank": 1, **LOSS, "zero_infinity": True}),
+}  # fmt: skip
+
 _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     **{name: ((X,), {}) for name in _UNARY.split()},
     **{name: ((X, X), {}) for name in _BINARY.split()},
@@ -123,6 +137,7 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
                           "dilation": 1}),
     "cross_entropy": ((X, i(4, 3)),
                       {"weight": f(4), "ignore_index": 1, **LOSS, "label_smoothing": 0.1}),
+    **_SEQUENCES,
     "cumsum": ((X, 1), {"dtype": tw.float64}),
     "div": ((X, X), {"rounding_mode": "floor"}),
     "nonzero": ((X,), {"as_tuple": True}),
@@ -343,6 +358,11 @@ _L: dict[str, tuple[tuple[Any, ...], int, dict[str, Any]]] = {
     "Conv2d": ((IMAGE, 4, 6, (3, 3)), 1, {**_CONV, "padding_mode": "reflect"}),
     "ConvTranspose1d": ((LINE, 4, 6, 3), 1, {**_CONV, "output_padding": 0}),
     "ConvTranspose2d": ((IMAGE, 4, 6, (3, 3)), 1, {**_CONV, "output_padding": 0}),
+    "CRF": ((f(3, 2, 4), i(4, 3, 2), 4), 2, {"batch_first": True}),
+    "CTCLoss": (_SPEECH, 4, {"blank": 1, **LOSS, "zero_infinity": True}),
+    "ConvLSTM": ((f(3, 2, 4, 5, 6), 4, 2, 3), 1,
+                 {"num_layers": 2, "bias": False, "batch_first": True}),
+    "ConvLSTMCell": ((IMAGE, 4, 2, (3, 3)), 1, {"bias": False}),
     "CrossEntropyLoss": ((X, i(4, 3)), 2, {"weight": f(4), "ignore_index": 1, **LOSS,
                                            "label_smoothing": 0.1}),
     "Dropout": ((X,), 1, {"p": 0.3, "inplace": False}),

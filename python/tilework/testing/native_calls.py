@@ -434,6 +434,30 @@ def _distance(rng: Generator, backward: bool) -> Arguments:
     }
 
 
+# --- sequences ---
+
+
+def _ctc(rng: Generator, backward: bool) -> Arguments:
+    make = Maker(rng)
+    steps, batch, symbols = make.size(8), make.size(4), make.size(6)
+    lengths = rng.integers(4, size=batch)
+    given: Arguments = {
+        "log_probs": make.array(steps, batch, symbols),
+        "targets": make.index(symbols, int(lengths.sum())),
+        "input_lengths": make.index(steps + 1, batch),
+        "target_lengths": Given(lengths),
+        "blank": int(rng.integers(symbols)),
+    }
+    if not backward:
+        return given
+    from tilework import _native
+
+    arrays: list[Any] = [v.values if isinstance(v, Given) else v for v in given.values()]
+    losses, saved = _native.ctc_forward(*arrays)
+    kept = {"losses": Given(losses.copy()), "saved": Given(saved.copy())}
+    return {"grad": make.array(batch), **given, **kept, "zero_infinity": make.flag()}
+
+
 # --- optimisers: lists of arrays ---
 
 
@@ -684,6 +708,8 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "cross_entropy_backward": lambda rng: _cross_entropy(rng, True),
     "distance_forward": lambda rng: _distance(rng, False),
     "distance_backward": lambda rng: _distance(rng, True),
+    "ctc_forward": lambda rng: _ctc(rng, False),
+    "ctc_backward": lambda rng: _ctc(rng, True),
     "sgd_step": _sgd,
     "adam_step": _adam,
     "squares_of": lambda rng: _arrays(rng, False),

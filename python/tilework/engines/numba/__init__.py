@@ -83,6 +83,7 @@ from tilework.engines.numba.pool import (
 )
 from tilework.engines.numba.random import normal, random_bits, uniform
 from tilework.engines.numba.reduce import cumsum, max, mean, min, spread, sum, sum_to_shape
+from tilework.engines.numba.sequence import ctc_backward, ctc_forward
 from tilework.engines.numba.softmax import softmax_backward, softmax_forward
 
 __all__ = [
@@ -109,6 +110,8 @@ __all__ = [
     "copy",
     "cross_entropy_backward",
     "cross_entropy_forward",
+    "ctc_backward",
+    "ctc_forward",
     "cumsum",
     "distance_backward",
     "distance_forward",

@@ -21,6 +21,7 @@ FAMILIES: tuple[str, ...] = (
     "embedding",
     "norm",
     "loss",
+    "sequence",
     "optim",
     "random",
     "shape",

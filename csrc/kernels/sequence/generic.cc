@@ -1,0 +1,1 @@
+#include "kernels/sequence/sequence_body.h"
