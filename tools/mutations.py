@@ -26,15 +26,15 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "attention: a state merges under its own largest score",
         f"{K}/attention/decode.h",
-        "        const W factor = std::exp(state[r] - top);",
-        "        const W factor = state[r] == top ? W(1) : W(0.999);",
+        "        const W factor = std::exp(own[r] - top);",
+        "        const W factor = own[r] == top ? W(1) : W(0.999);",
         ("test_cases_forward.py",),
     ),
     Mutation(
         "attention: a piece's pages beyond its first",
         f"{K}/attention/decode.h",
-        "      products_.mixes({scores + j, row, rows_, v, a_.v.row, count, cols, cols}, j > 0, mix);",
-        "      products_.mixes({scores, row, rows_, v, a_.v.row, count, cols, cols}, j > 0, mix);",
+        "                        j > 0, state_of(kv) + 2 * rows_);",
+        "                        false, state_of(kv) + 2 * rows_);",
         ("test_varlen.py", "test_cases_forward.py"),
     ),
     Mutation(

@@ -64,14 +64,14 @@ Wide<T> wide(T x) {
     return x;
 }
 
-// body(rows, j, count) for the rows from key + j on that lie at one stride, up to `keys` of them.
-template <class T, class Body>
-void for_each_run(const HeadRows<const T>& x, const PageTable& pages, int64_t b, int64_t h,
-                  int64_t key, int64_t keys, Body body) {
-  if (!pages.table) return body(x.at(b, h, key), int64_t{0}, keys);
+// body(block, i, j, count) where keys key + j to key + j + count lie at one stride, in rows from i on
+// of a page, or of batch b: at HeadRows' at(block, head, i).
+template <class Body>
+void for_each_run(const PageTable& pages, int64_t b, int64_t key, int64_t keys, Body body) {
+  if (!pages.table) return body(b, key, int64_t{0}, keys);
   for (int64_t j = 0; j < keys;) {
-    const int64_t at = (key + j) % pages.size, count = std::min(keys - j, pages.size - at);
-    body(x.at(pages.table[b * pages.row + (key + j) / pages.size], h, at), j, count);
+    const int64_t i = (key + j) % pages.size, count = std::min(keys - j, pages.size - i);
+    body(pages.table[b * pages.row + (key + j) / pages.size], i, j, count);
     j += count;
   }
 }
@@ -81,9 +81,10 @@ template <class T>
 Rows<Wide<T>> all_rows(const HeadRows<const T>& x, const PageTable& pages, int64_t b, int64_t h,
                        int64_t keys, int64_t cols, Wide<T>* room) {
   if (!pages.table) return widened(x, b, h, 0, keys, cols, room);
-  for_each_run(x, pages, b, h, 0, keys, [&](const T* rows, int64_t j, int64_t count) {
+  for_each_run(pages, b, 0, keys, [&](int64_t block, int64_t i, int64_t j, int64_t count) {
     for (int64_t r = 0; r < count; ++r)
-      for (int64_t c = 0; c < cols; ++c) room[(j + r) * cols + c] = wide(rows[r * x.row + c]);
+      for (int64_t c = 0; c < cols; ++c)
+        room[(j + r) * cols + c] = wide(x.at(block, h, i + r)[c]);
   });
   return {room, cols};
 }
