@@ -12,7 +12,7 @@ from tilework.testing.plugin import add_options
 
 # What measures time, or waits until another thread has run: the gate runs it beside nothing else.
 ALONE = (
-    "test_bench.py", "test_benchmarks.py", "test_cliffs.py", "test_import.py",
+    "test_bench.py", "test_benchmarks.py", "test_cliffs.py", "test_overhead.py", "test_import.py",
     "::test_packing_lets_other_threads_run",
     "::test_import_takes_a_tenth_of_a_second_beyond_numpy",
 )  # fmt: skip

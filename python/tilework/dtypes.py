@@ -46,6 +46,11 @@ _IDS = frozenset(map(id, SUPPORTED))  # NumPy takes longer over a dtype's hash
 FLOATS: frozenset[DType] = frozenset({bfloat16, float32, float64})
 
 
+def is_ours(value: object) -> builtins.bool:
+    """Whether `value` is one of our dtypes, the object itself."""
+    return id(value) in _IDS
+
+
 def is_float(dtype: DType) -> builtins.bool:
     """Whether gradients can flow through `dtype`."""
     return dtype in FLOATS

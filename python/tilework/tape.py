@@ -14,9 +14,8 @@ from inspect import isgeneratorfunction
 from typing import Any, TypeVar
 
 from tilework.errors import error
-from tilework.layout import NATURAL
 from tilework.storage import Aside, Storage, next_time
-from tilework.tensor import PlainView, Tensor, fresh, native
+from tilework.tensor import PlainView, Tensor, fresh, native, view_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = Any
@@ -218,22 +217,13 @@ def unrecorded(y: Tensor, x: Tensor) -> None:
 
 
 def plain_views(x: Tensor, arrays: Iterable[Array], aside: Aside) -> tuple[Tensor, ...]:
-    """Views of x, none of which is to be recorded, with one `aside`: view_of() each at a third of
-    the price."""
-    storage, views = x._storage, []
+    """Views of x, none of which is to be recorded, with one `aside`."""
+    views = []
     for array in arrays:
-        view = _new(PlainView)
-        view._array = array
-        view._storage = storage
-        view._base = x
-        view._retain = False
-        view._node = None
-        view._seq = 0
-        view._grad = None
+        view = view_of(x, array)
         view._aside = aside
         views.append(view)
-    for view in views:
-        x._share(view)
-        if storage.layout is NATURAL and storage.moved is None:
-            break  # it lies as it shows from the start: nothing is noted of any of them
+    if x._requires_grad:
+        for view in views:
+            view.__class__ = PlainView
     return tuple(views)

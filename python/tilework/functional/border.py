@@ -146,14 +146,14 @@ HOT = frozenset((
     "linear", "conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d", "bias_activation",
     "matmul", "mm", "relu", "gelu", "silu", "tanh", "sigmoid", "exp", "log", "sqrt", "abs", "neg",
     "add", "sub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "mse_loss",
-    "detach", "dim", "item", "size", "numel", "element_size",
+    "detach", "dim", "flatten", "item", "size", "numel", "element_size",
 
 ))  # fmt: skip
 _OPERATORS = tuple(
     f"__{name}__"
     for name in (
         "getitem", "setitem", "contains", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "xor",
-        "rand", "ror", "rxor", "mod", "rmod", "floordiv", "rfloordiv", "iadd", "isub", "imul",
+        "rand", "ror", "rxor", "mod", "rmod", "floordiv", "rfloordiv", "isub", "imul",
         "itruediv", "ifloordiv", "imod", "iand", "ior", "ixor", "ipow", "index", "int", "float",
     )
 )  # fmt: skip

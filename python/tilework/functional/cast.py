@@ -27,6 +27,8 @@ def _converted(array: Any, dtype: dtypes.DType) -> Any:
         return ops.widen(array)
     if array.dtype is dtypes.float32 and dtype is dtypes.bfloat16:
         return ops.narrow(array)
+    if dtype is dtypes.float64:  # which holds them all
+        return array.astype(dtype)
     with errstate(invalid="ignore", over="ignore"):
         return as_array(array.astype(dtype))
 
@@ -35,7 +37,9 @@ def cast(x: Tensor, dtype: dtypes.DType) -> Tensor:
     """`x` in another dtype, with its gradient; `x` itself where it has it already."""
     if x._array.dtype is dtype:
         return x
-    y = fresh(_converted(x._array, dtype))._keep_order(x)
+    y = fresh(_converted(x._array, dtype))
+    if x._storage.layout:
+        y._keep_order(x)
     if mode.enabled and x._requires_grad and dtypes.is_float(dtype):
         record(y, _CAST, (x,))
     return y
@@ -60,6 +64,9 @@ def to(
     >>> tw.tensor([1, 2]).to(tw.float32)
     tensor([1., 2.])
     """
+    as_it_lies = memory_format is preserve_format and not copy
+    if as_it_lies and device is dtype is None and len(args) == 1 and dtypes.is_ours(args[0]):
+        return cast(operand(input, "to"), args[0])
     flags = [arg for arg in args if isinstance(arg, bool)]  # non_blocking, copy
     for arg in args:
         if isinstance(arg, Tensor):

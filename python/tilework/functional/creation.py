@@ -160,6 +160,17 @@ def shape_of(op: str, lengths: tuple[Any, ...], size: Any = None) -> tuple[int, 
     return shape
 
 
+def _made(make: Any, op: str, lengths: Any, size: Any, dtype: Any) -> Any:
+    """make(shape, dtype); mostly the lengths are the shape as they stand."""
+    wanted = dtypes.float32 if dtype is None else dtypes.check(dtype, op)
+    if size is None:
+        try:
+            return make(lengths, wanted)
+        except (TypeError, ValueError):
+            pass  # lengths in another form, or wrong ones
+    return make(shape_of(op, lengths, size), wanted)
+
+
 def zeros(
     *lengths: Any, size: Any = None, dtype: Any = None, device: Device = None,
     requires_grad: bool = False,
@@ -170,7 +181,7 @@ def zeros(
     >>> tw.zeros(2)
     tensor([0., 0.])
     """
-    array = np.zeros(shape_of("zeros", lengths, size), _float32_or(dtype, "zeros"))
+    array = _made(np.zeros, "zeros", lengths, size, dtype)
     return finish(array, requires_grad, device, "zeros")
 
 
@@ -187,7 +198,7 @@ def ones(
     >>> tw.ones(2)
     tensor([1., 1.])
     """
-    array = np.empty(shape_of("ones", lengths, size), _float32_or(dtype, "ones"))
+    array = _made(np.empty, "ones", lengths, size, dtype)
     array.fill(1)  # as np.ones does, by a longer way
     return finish(array, requires_grad, device, "ones")
 
@@ -201,7 +212,7 @@ def empty(
     >>> tw.empty(2, 3).shape
     (2, 3)
     """
-    array = np.empty(shape_of("empty", lengths, size), _float32_or(dtype, "empty"))
+    array = _made(np.empty, "empty", lengths, size, dtype)
     return finish(array, requires_grad, device, "empty")
 
 

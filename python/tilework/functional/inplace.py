@@ -22,7 +22,7 @@ from tilework.functional.pointwise import ADD, add, div, mul, sub
 from tilework.functional.random import randn, uniform_between
 from tilework.states import Write, barred, rewrite, root_of
 from tilework.storage import next_time
-from tilework.tensor import Tensor, fresh, tensor_method
+from tilework.tensor import PlainView, Tensor, fresh, tensor_method
 
 
 def check_writable(op: str, x: Tensor, *sources: Any) -> bool:
@@ -114,9 +114,13 @@ def _added_at_once(x: Tensor, other: Any) -> bool:
         return False
     taped = False
     if mode.enabled:
+        if x.__class__ is PlainView:
+            return False
         taped = x._requires_grad or other._requires_grad
-        if getattr(x, "_base", None) is not None or (
-            taped and ((x._requires_grad and x._node is None) or other._storage is storage)
+        if taped and (
+            (x._requires_grad and x._node is None)
+            or other._storage is storage
+            or getattr(x, "_base", None) is not None
         ):
             return False
     try:
@@ -288,7 +292,7 @@ def relu_(input: Tensor) -> Tensor:
 
 @tensor_method("__iadd__")
 def _iadd(self: Tensor, other: Any) -> Tensor:
-    return self if _added_at_once(self, other) else add_(self, other)
+    return self if _added_at_once(self, other) else self.add_(other)
 
 
 @tensor_method("__isub__")

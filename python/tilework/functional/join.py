@@ -76,7 +76,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     parts = tensors if isinstance(tensors, (list, tuple)) else _listed("cat", tensors)
     try:  # of many parts, each look at each of them is a good part of the time
         arrays = [p._array for p in parts]
-        at = dim % arrays[0].ndim if -arrays[0].ndim <= dim < arrays[0].ndim else -1
+        rank = arrays[0].ndim
+        at = dim if 0 <= dim < rank else dim % rank if -rank <= dim < 0 else -1
         y = fresh(ops.concatenate(arrays, at))
     except (AttributeError, IndexError, TypeError, ValueError, ZeroDivisionError):
         return _cat_of_unlike("cat", parts, dim)

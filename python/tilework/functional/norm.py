@@ -28,6 +28,8 @@ def _check_parameter(op: str, name: str, value: Optional, x: Tensor, shape: Sequ
         return
     if not isinstance(value, Tensor):
         operand(value, op, name)
+    if value._array.shape == shape and value._array.dtype is x._array.dtype:
+        return
     if value.shape != tuple(shape):
         raise error(
             ValueError, op, f"{name} {tuple(shape)} beside input {x.shape}", value.shape,
@@ -297,7 +299,8 @@ def _norm_rows(
         x = summed = recorded_sum(total, x, residual)
     if mode.enabled and (x._requires_grad or _wants(weight) or _wants(bias)):
         saved = (mean, rstd, length, groups, channels, eps)
-        record(y, op, (x, weight, bias), saved, _reads(x, weight))
+        reads = (x._storage,) if weight is None else (x._storage, weight._storage)
+        record(y, op, (x, weight, bias), saved, reads)
     return y, mean, rstd, summed
 
 
@@ -323,7 +326,7 @@ def _trailing(
     x = operand(input, op.name)
     need_float(op.name, x)
     shape = sizes(op.name, (normalized_shape,))
-    if not shape or x.shape[x.ndim - len(shape) :] != shape or len(shape) > x.ndim:
+    if not shape or x._array.shape[-len(shape) :] != shape:
         raise error(
             ValueError, op.name, f"input whose last axes are {shape}", x.shape,
             "name the sizes of the axes to normalise over",
@@ -331,6 +334,8 @@ def _trailing(
     _check_parameter(op.name, "weight", weight, x, shape)
     _check_parameter(op.name, "bias", bias, x, shape)
     length = math.prod(shape)
+    if residual is None and x._array.dtype is not dtypes.bfloat16:
+        return _norm_rows(op, x, weight, bias, length, 1, length, eps)[0]
     if residual is None:
         return _rows_of_any(op, x, weight, bias, length, 1, length, eps)[0]
     _check_parameter(op.name, "residual", residual, x, x.shape)

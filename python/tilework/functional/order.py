@@ -69,11 +69,12 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     tensor([0, 2])
     """
     x = operand(input, "topk")
-    at = axis("topk", dim, x.ndim)
-    k = whole("topk", "k", k)
-    if not x.ndim:
+    shape = x._array.shape
+    at = axis("topk", dim, len(shape))
+    k = k if k.__class__ is int else whole("topk", "k", k)
+    if not shape:
         return Ranked(*(t.reshape(()) for t in topk(x.reshape(1), k)))
-    if not 0 <= k <= x.shape[at]:
+    if not 0 <= k <= shape[at]:
         raise error(ValueError, "topk", f"k within {x.shape}", k, "lower it")
     return _ordered(x, at, *ops.topk(x._array, k, at, largest))
 

@@ -63,6 +63,9 @@ def _along(rank: int, axis: int, before: int, after: int) -> Pairs:
 _EXTENSION = Op("pad", differentiable=_extension_recorded)
 
 
+_NEAR = 2**16  # no array is so short that growing it by less takes more memory than there is
+
+
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:
@@ -90,8 +93,10 @@ def pad(
             ValueError, "pad", f"pairs for at most {x.ndim} axes", tuple(pad),
             "give (before, after)s",
         )  # fmt: skip
-    pairs = [(0, 0)] * (x.ndim - len(pad) // 2)
+    pairs = [(0, 0)] * (x._array.ndim - len(pad) // 2)
     pairs += [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
+    if mode == "constant" and min(pad, default=0) >= 0 and max(pad, default=0) < _NEAR:
+        return _constant(x, pairs, 0 if value is None else value)
     if any(n < max(-b, 0) + max(-a, 0) for (b, a), n in zip(pairs, x.shape, strict=True)):
         raise error(ValueError, "pad", f"cuts within the axes of {x.shape}", tuple(pad), "cut less")
     room_for("pad", [b + n + a for (b, a), n in zip(pairs, x.shape, strict=True)])
@@ -114,6 +119,9 @@ def _constant(inner: Tensor, grown: Pairs, value: float) -> Tensor:
 def _padded(inner: Tensor, grown: Pairs, mode: str, value: float) -> Tensor:
     x = inner._array
     filler = number_of("pad", x.dtype, value, xp=namespace(x))
+    if x.flags.c_contiguous:
+        before, after = zip(*grown, strict=True) if grown else ((), ())
+        return fresh(ops.pad(x, before, after, mode, filler))
     # The kernel gives C order: in the axes' order of memory that is the layout of x.
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
     pairs = [grown[i] for i in order]

@@ -125,11 +125,11 @@ def _drawn(
     op: str, shape: tuple[int, ...], dtype: Any, device: Device, requires_grad: bool
 ) -> Tensor:
     wanted = dtypes.float32 if dtype is None else dtypes.check(dtype, op)
-    if not dtypes.is_float(wanted):
+    if wanted is not dtypes.float32 and not dtypes.is_float(wanted):
         raise error(TypeError, op, "a float dtype", wanted, "use randint for integers")
-    compute = dtypes.float32 if wanted is dtypes.bfloat16 else wanted
+    compute = "float64" if wanted is dtypes.float64 else "float32"
     engine = ops.uniform if op == "rand" else ops.normal
-    array = engine(shape, compute.name, *_generator.next())
+    array = engine(shape, compute, *_generator.next())
     if wanted is dtypes.bfloat16:
         # To the nearest, one uniform number in 512 would become the 1 that is excluded.
         array = _rounded_down(array) if op == "rand" else ops.narrow(array)

@@ -183,7 +183,7 @@ _AMIN = Op("amin", differentiable=_extreme_gradient)
 
 
 def _extreme(op: Op, input: Any, dim: Dim, keepdim: bool) -> Tensor:
-    x = operand(input, op.name)
+    x = input if isinstance(input, Tensor) else operand(input, op.name)
     array = x._array
     over = axes(op.name, dim, array.ndim)
     if not array.size and 0 in [array.shape[i] for i in over]:

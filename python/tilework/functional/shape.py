@@ -192,9 +192,10 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     (2, 12)
     """
     x = operand(input, "flatten")
-    array = x._array
-    if end_dim == -1 and start_dim.__class__ is int and 0 <= start_dim < array.ndim and array.size:
-        return _reshaped("flatten", x, (*array.shape[:start_dim], -1))
+    array, layout = x._array, x._storage.layout
+    as_it_lies = (layout is NATURAL or layout is None) and array.flags.c_contiguous
+    if as_it_lies and start_dim == 0 and end_dim == -1:
+        return _viewed(x, array.reshape(-1), _RESHAPE)
     start, end = axis("flatten", start_dim, x.ndim), axis("flatten", end_dim, x.ndim)
     if start > end:
         raise error(
@@ -387,9 +388,9 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     wanted = size[0] if len(size) == 1 and size[0].__class__ is tuple else sizes("expand", size)
     try:
         return _viewed(x, ops.expand(x._array, wanted), _EXPAND)
-    except ValueError:
+    except (TypeError, ValueError):
         raise error(
-            ValueError, "expand", f"a size that {x.shape} broadcasts to", wanted,
+            ValueError, "expand", f"a size that {x.shape} broadcasts to", sizes("expand", size),
             "only axes of length 1 stretch",
         ) from None  # fmt: skip
 
