@@ -331,6 +331,43 @@ def varlen_attention_backward(
     right: int,
 ) -> tuple[Array, Array, Array]: ...
 
+# --- recurrent ---
+# A layer of `cell`, "rnn_tanh", "rnn_relu", "lstm" or "gru", in D = 1 or 2 directions, the second
+# from the last step to the first. x is (T, N, I), with `batch_first` (N, T, I), or with `sizes`
+# (T,), int64, the batch size of each step, never more than before, (rows, I). h0 (D, N, O) and c0
+# (D, N, H) of an lstm, or None: zeros. `weights`, five of each direction in turn: w (gates * H, I),
+# u (gates * H, O), their biases, and an lstm's projection (O, H), the last three or None: gates i,
+# f, g, o or r, z, n, PyTorch's. Forward gives the outputs (..., D * O), the last h (D, N, O) and of
+# an lstm c (D, N, H), one after the other in one array (`flat`), and with `save` what backward
+# needs of each direction: gates (rows, gates * H) and c, or a gru's product of n with the state,
+# (rows, H); none of an rnn.
+# Backward gives the gradients of x, h0, c0 and of each weight, None where not asked for.
+def recurrent_forward(
+    cell: str,
+    x: Array,
+    sizes: Array | None,
+    batch_first: bool,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array | None],
+    save: bool,
+) -> tuple[Array, list[Array]]: ...
+def recurrent_backward(
+    cell: str,
+    grad: Array,
+    flat: Array,
+    x: Array,
+    sizes: Array | None,
+    batch_first: bool,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array | None],
+    saved: Sequence[Array],
+    need_x: bool,
+    need_states: bool,
+    need_weights: bool,
+) -> tuple[Array | None, Array | None, Array | None, list[Array | None]]: ...
+
 # --- norm ---
 # Batch norm of (N, C, ...): max((x - mean) rstd weight + bias + residual, 0 with activation
 # "relu"; "none" without), mean and rstd the batch's in training, where they move the running

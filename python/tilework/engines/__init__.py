@@ -51,6 +51,7 @@ CONTRACT: tuple[str, ...] = (
     "masked_scatter", "nonzero", "pad", "expand", "copy", "concatenate", "stack",
     "attention_forward", "attention_backward",
     "varlen_attention_forward", "varlen_attention_backward",
+    "recurrent_forward", "recurrent_backward",
 )  # fmt: skip
 
 _MODULES: dict[str, str] = {

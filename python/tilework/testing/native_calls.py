@@ -20,6 +20,7 @@ from tilework.testing.native_norms import (
     norm_rows,
     norm_rows_backward,
 )
+from tilework.testing.native_recurrent import recurrent
 
 Arguments = dict[str, Any]
 
@@ -692,6 +693,8 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "attention_services": _attention_services,
     "varlen_attention_forward": _varlen,
     "varlen_attention_backward": lambda rng: _varlen(rng, backward=True),
+    "recurrent_forward": recurrent,
+    "recurrent_backward": lambda rng: recurrent(rng, backward=True),
     "softmax_forward": _softmax,
     "softmax_backward": _softmax_backward,
     "batch_norm_forward": batch_norm,

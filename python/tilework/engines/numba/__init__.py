@@ -82,6 +82,7 @@ from tilework.engines.numba.pool import (
     pool_max_forward,
 )
 from tilework.engines.numba.random import normal, random_bits, uniform
+from tilework.engines.numba.recurrent import recurrent_backward, recurrent_forward
 from tilework.engines.numba.reduce import cumsum, max, mean, min, spread, sum, sum_to_shape
 from tilework.engines.numba.sequence import ctc_backward, ctc_forward
 from tilework.engines.numba.softmax import softmax_backward, softmax_forward
@@ -150,6 +151,8 @@ __all__ = [
     "pool_max_backward",
     "pool_max_forward",
     "random_bits",
+    "recurrent_backward",
+    "recurrent_forward",
     "scale_",
     "scatter",
     "scatter_add",
