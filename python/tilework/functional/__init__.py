@@ -149,6 +149,16 @@ from tilework.functional.random import (
     set_rng_state,
 )
 from tilework.functional.rearrange import flip, outer, repeat_interleave, tile, tril, triu
+from tilework.functional.recurrent import (
+    gru,
+    gru_cell,
+    lstm,
+    lstm_cell,
+    rnn_relu,
+    rnn_relu_cell,
+    rnn_tanh,
+    rnn_tanh_cell,
+)
 from tilework.functional.reduce import (
     all,
     amax,
@@ -281,6 +291,8 @@ __all__ = [
     "get_rng_state",
     "glu",
     "group_norm",
+    "gru",
+    "gru_cell",
     "gt",
     "huber_loss",
     "index_add",
@@ -306,6 +318,8 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "logsumexp",
+    "lstm",
+    "lstm_cell",
     "lt",
     "manual_seed",
     "masked_fill",
@@ -352,6 +366,10 @@ __all__ = [
     "repeat_interleave",
     "reshape",
     "rms_norm",
+    "rnn_relu",
+    "rnn_relu_cell",
+    "rnn_tanh",
+    "rnn_tanh_cell",
     "rotary_embedding",
     "round",
     "rsqrt",

@@ -212,6 +212,15 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "random_seed": ((), {}),
     "randperm": ((5,), {"dtype": tw.int32, "device": "cpu"}),
     "reshape": ((X, 2, 6), {}),
+    **{name: ((f(5, 2, 4), f(1, 2, 3), [f(rows, 4), f(rows, 3), f(rows), f(rows)], True, 1, 0.0,
+               False, False, False), {"batch_sizes": None, **more})
+       for name, rows, more in (("gru", 9, {"reset_after": False}), ("rnn_relu", 3, {}),
+                                ("rnn_tanh", 3, {}))},
+    "lstm": ((f(5, 2, 4), [f(1, 2, 3), f(1, 2, 3)], [f(12, 4), f(12, 3), f(12), f(12)], True, 1,
+              0.0, False, False, False), {"batch_sizes": None, "peepholes": f(9)}),
+    **{f"{name}_cell": ((X, f(3, 3), f(rows, 4), f(rows, 3)), {"b_ih": f(rows), "b_hh": f(rows)})
+       for name, rows in (("gru", 9), ("rnn_relu", 3), ("rnn_tanh", 3))},
+    "lstm_cell": ((X, [f(3, 3), f(3, 3)], f(12, 4), f(12, 3)), {"b_ih": f(12), "b_hh": f(12)}),
     "rms_norm": ((X, (4,)), {"weight": f(4), "eps": 1e-3, "residual": X}),
     "rotary_embedding": ((f(2, 3, 4), f(3, 2), f(3, 2)),
                          {"position_ids": i(3, 3), "interleaved": True}),
@@ -376,6 +385,10 @@ _L: dict[str, tuple[tuple[Any, ...], int, dict[str, Any]]] = {
                             "add_zero_attn": True, "kdim": 4, "vdim": 4, "batch_first": True}),
     "TransformerDecoderLayer": ((X, X, 4, 2, 8), 2, _TRANSFORMER),
     "TransformerEncoderLayer": ((X, 4, 2, 8), 1, _TRANSFORMER),
+    **{name: ((f(5, 2, 4), 4, 3), 1, {"num_layers": 2, "bias": False, "batch_first": True,
+                                      "dropout": 0.1, "bidirectional": True, **more})
+       for name, more in (("GRU", {}), ("LSTM", {"proj_size": 2}), ("RNN", {}))},
+    **{f"{name}Cell": ((X, 4, 3), 1, {"bias": False}) for name in ("GRU", "LSTM", "RNN")},
     "Flatten": ((IMAGE,), 1, {"start_dim": 1, "end_dim": 2}),
     "Fold": ((f(2, 16, 9), (4, 4), (2, 2)), 1, {"dilation": 1, "padding": 0, "stride": 1}),
     "GELU": ((X,), 1, {"approximate": "tanh"}),

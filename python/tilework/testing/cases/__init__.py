@@ -18,6 +18,7 @@ FAMILIES: tuple[str, ...] = (
     "softmax",
     "attention",
     "varlen",
+    "recurrent",
     "embedding",
     "norm",
     "loss",

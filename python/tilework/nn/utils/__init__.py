@@ -1,4 +1,4 @@
-"""Frozen and fused layers, gradient norms, parameters as one vector."""
+"""Frozen and fused layers, gradient norms, parameters as one vector; rnn: packed sequences."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tilework.functional.pointwise import full_like_number
 from tilework.nn import init
 from tilework.nn.fuse import fuse
 from tilework.nn.module import Module
+from tilework.nn.utils import rnn
 from tilework.tensor import Tensor
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "freeze",
     "fuse",
     "parameters_to_vector",
+    "rnn",
     "skip_init",
     "unfreeze",
     "vector_to_parameters",
