@@ -11,6 +11,7 @@ from tilework import functional as F
 from tilework.dtypes import is_float
 
 from .onnx_image_ops import IMAGE_OPS, ints
+from .onnx_recurrent_ops import RECURRENT_OPS
 from .onnx_sequence_ops import SEQUENCE_OPS
 
 DTYPES = {
@@ -353,6 +354,7 @@ OPS = {
     "Where": plain(tw.where),
     "Xor": plain(tw.logical_xor),
     **IMAGE_OPS,
+    **RECURRENT_OPS,
     **SEQUENCE_OPS,
 }
 
