@@ -55,7 +55,8 @@ LEFT_OUT = {
         "layers/BatchNorm1d", "layers/BatchNorm2d", "step/dqn", "step/q_learning",
         "step/mlp", "networks/lenet",
         *(f"models/{name}" for name in (
-            "MLP", "LeNet5", "UNet", "CifarResNet", "ResNet", "FCN", "resnet20",
+            "MLP", "LeNet5", "UNet", "CifarResNet", "ResNet", "FCN", "resnet20", "Seq2Seq",
+            "BahdanauAttention", "LuongAttention", "SileroVAD",
         )),
     },
     NO_KERNEL: {

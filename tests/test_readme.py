@@ -22,6 +22,7 @@ PAGES = [
     "docs/layout.md",
     "docs/inplace.md",
     "docs/language-models.md",
+    "docs/sequences.md",
 ]
 SOURCE = Path(__file__).resolve().parent.parent  # the checkout, where that is what is tested
 

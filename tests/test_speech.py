@@ -1,12 +1,17 @@
-"""Speech: features by their definition, and recordings."""
+"""Speech: features by their definition, real weights on real recordings, CTC that learns some."""
 
+import importlib.util
 import sys
+import types
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tilework import data
+import tilework as tw
+from tilework import data, models, nn
+from tilework import functional as F
 
 
 def recordings():
@@ -14,6 +19,14 @@ def recordings():
     if not data.ASTERISK_FOLDER.is_dir():
         pytest.skip("the recordings of asterisk-core-sounds-en-wav are not installed")
     return data.ASTERISK_FOLDER
+
+
+def package(name):
+    """The folder of a package that has weights; the test is skipped where there is none."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        pytest.skip(f"the package {name}, which has the weights, is not installed")
+    return Path(spec.origin).parent
 
 
 # --- features ---
@@ -128,3 +141,145 @@ def test_recordings_of_numbers():
     assert (len(found.samples), found.rate) == (31, 8000)
     assert len(set(found.texts)) == 31
     assert all(0.2 < len(x) / 8000 < 2 and np.abs(x).max() > 0.05 for x in found.samples)
+
+
+# --- real weights ---
+
+
+SPEECH = ("agent-user", "activated", "digits/7", "vm-instructions", "tt-weasels", "letters/w")
+
+
+def test_silero_hears_speech():
+    """The weights in the package's ONNX file, on real recordings, beside ONNX Runtime."""
+    file = package("silero_vad") / "data" / "silero_vad_16k_op15.onnx"
+    onnx = pytest.importorskip("onnx", reason="onnx, which reads the weights, is not installed")
+    ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime, the judge, is not installed")
+    signal = pytest.importorskip("scipy.signal", reason="SciPy, which resamples, is not installed")
+    stored = onnx.load(file).graph.initializer
+    weights = {i.name.removeprefix("model."): onnx.numpy_helper.to_array(i) for i in stored}
+    model = models.SileroVAD().eval()
+    model.load_state_dict({name: tw.tensor(w) for name, w in weights.items()})
+    judge = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for name in SPEECH:
+        x, rate = data.read_wav(recordings() / f"{name}.wav")
+        x = signal.resample_poly(x, 16000, rate).astype(np.float32)
+        with tw.no_grad():
+            found = model.detect(tw.from_numpy(x[None])).numpy()[0]
+        padded = np.pad(x, (64, -len(x) % 512))
+        state, expected = np.zeros((2, 1, 128), np.float32), []
+        for start in range(0, len(padded) - 64, 512):
+            part = {"input": padded[None, start : start + 576], "state": state}
+            (chance,), state = judge.run(None, {**part, "sr": np.array(16000)})
+            expected.append(chance[0])
+        np.testing.assert_allclose(found, expected, 0, 1e-5, err_msg=name)
+        assert found.max() > 0.9 > 0.1 > found.min()
+
+
+WORDS = [
+    "tilework", "kernel", "blorptastic", "quandry", "zygote", "attensional", "mizzle",
+    "frobnicate", "grumphed", "pelican", "thrumbing", "oxidase", "yclept", "wuthering",
+    "neologistic", "snarkily", "a", "zz", "activationist", "x",
+]  # fmt: skip
+
+
+def g2p_of(monkeypatch):
+    """The package's own class, without the corpora that its package asks for and `predict` does
+    not."""
+    package("g2p_en")
+    nltk, corpus, tokenize = (types.ModuleType(f"nltk{x}") for x in ("", ".corpus", ".tokenize"))
+    nltk.pos_tag, corpus.cmudict = None, types.SimpleNamespace(dict=dict)
+    nltk.data = types.SimpleNamespace(find=lambda name: name)
+    tokenize.TweetTokenizer = lambda: types.SimpleNamespace(tokenize=str.split)
+    inflect = types.ModuleType("inflect")
+    inflect.engine = lambda: None
+    for module in (nltk, corpus, tokenize, inflect):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    for name in [name for name in sys.modules if name.split(".")[0] == "g2p_en"]:
+        monkeypatch.delitem(sys.modules, name)
+    return importlib.import_module("g2p_en.g2p").G2p()
+
+
+def test_g2p_spells_as_itself(monkeypatch):
+    theirs = g2p_of(monkeypatch)
+    stored = theirs.variables
+    config = models.Seq2SeqConfig(
+        *(len(stored[f"{side}_emb"]) for side in ("enc", "dec")), *stored["enc_emb"].shape[1:],
+        stored["enc_w_hh"].shape[1], bidirectional=False, attention="none",
+        decoder_start_token_id=2,
+    )  # fmt: skip
+    model = models.Seq2Seq(config).eval()
+    names = {"emb": "embedding.weight", **{
+        f"{kind}_{part}": f".{'weight' if kind == 'w' else 'bias'}_{part}_l0"
+        for kind in "wb" for part in ("ih", "hh")
+    }}  # fmt: skip
+    state = {"head.weight": stored["fc_w"], "head.bias": stored["fc_b"]}
+    for side, whole in (("enc", "encoder"), ("dec", "decoder")):
+        for short, name in names.items():
+            state[f"{whole}{'_' if short == 'emb' else ''}{name}"] = stored[f"{side}_{short}"]
+    model.load_state_dict({name: tw.tensor(w) for name, w in state.items()})
+    for word in WORDS:
+        ids = tw.tensor([[theirs.g2idx[c] for c in [*word, "</s>"]]])
+        with tw.no_grad():
+            memory = model.encode(ids).numpy()
+        steps = theirs.gru(
+            theirs.encode(word), len(word) + 1,
+            *(stored[f"enc_{name}"] for name in ("w_ih", "w_hh", "b_ih", "b_hh")),
+        )  # fmt: skip
+        np.testing.assert_allclose(memory, steps, 0, 1e-5)
+        told = models.generate(model, ids, max_new_tokens=20, eos_token_id=3)[0, 1:].tolist()
+        said = [theirs.idx2p[t] for t in (told[: told.index(3)] if 3 in told else told)]
+        assert said == theirs.predict(word), word
+
+
+# --- CTC that learns ---
+
+LETTERS = "_abcdefghijklmnopqrstuvwxyz"
+
+
+class Listener(nn.Module):
+    """Two frames in one, a bidirectional LSTM, and the letters' scores (T / 2, N, 27)."""
+
+    def __init__(self, features, hidden):
+        super().__init__()
+        self.lstm = nn.LSTM(2 * features, hidden, bidirectional=True)
+        self.head = nn.Linear(2 * hidden, len(LETTERS))
+
+    def forward(self, x):
+        return F.log_softmax(self.head(self.lstm(x)[0]), -1)
+
+
+def test_a_ctc_network_learns_twenty_recordings():
+    recordings()
+    pytest.importorskip("scipy", reason="SciPy, whose FFT the features take, is not installed")
+    given = data.spoken_numbers()
+    texts = given.texts[:20]
+    heard = [data.log_mel(x, given.rate, n_mels=26, order=1) for x in given.samples[:20]]
+    mean, deviation = np.concatenate(heard).mean(0), np.concatenate(heard).std(0)
+    pairs = [((x - mean) / deviation)[: len(x) // 2 * 2].reshape(-1, 2 * 52) for x in heard]
+    lengths = np.array([len(x) for x in pairs])
+    batch = np.zeros((lengths.max(), 20, 104), np.float32)
+    for n, x in enumerate(pairs):
+        batch[: len(x), n] = x
+    labels = tw.tensor([LETTERS.index(c) for c in "".join(texts)])
+    counts, ends = tw.tensor([len(t) for t in texts]), tw.tensor(lengths)
+    tw.manual_seed(0)
+    model, x = Listener(52, 64), tw.from_numpy(batch)
+    optimiser = tw.optim.Adam(model.parameters(), lr=5e-3)
+
+    def told():
+        with tw.no_grad():
+            found = F.ctc_greedy_decode(model(x), ends)
+        return ["".join(LETTERS[i] for i in word) for word in found]
+
+    for step in range(400):
+        loss = F.ctc_loss(model(x), labels, ends, counts)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        if step % 10 == 9 and loss.item() < 0.1 and told() == texts:
+            break
+    assert told() == texts
+    with tw.no_grad():
+        best = F.ctc_beam_search_decode(model(x), ends, 4)
+    assert ["".join(LETTERS[i] for i in found[0][0]) for found in best] == texts

@@ -24,6 +24,8 @@ from tilework.models.resnet import (
     resnet110,
     resnet152,
 )
+from tilework.models.seq2seq import BahdanauAttention, LuongAttention, Seq2Seq, Seq2SeqConfig
+from tilework.models.silero import SileroVAD
 from tilework.models.t5 import T5Config, T5ForConditionalGeneration
 from tilework.models.unet import UNet
 from tilework.models.vit import ViTConfig, ViTForImageClassification
@@ -31,6 +33,7 @@ from tilework.models.vit import ViTConfig, ViTForImageClassification
 __all__ = [
     "FCN",
     "MLP",
+    "BahdanauAttention",
     "BertConfig",
     "BertModel",
     "CifarResNet",
@@ -42,8 +45,12 @@ __all__ = [
     "LlamaConfig",
     "LlamaForCausalLM",
     "LlamaModel",
+    "LuongAttention",
     "PagedKeyValueCache",
     "ResNet",
+    "Seq2Seq",
+    "Seq2SeqConfig",
+    "SileroVAD",
     "T5Config",
     "T5ForConditionalGeneration",
     "UNet",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tilework.testing.case import Array, Case, Generator
-from tilework.testing.cases import language
+from tilework.testing.cases import language, seq2seq
 from tilework.testing.cases.networks import (
     Weights,
     batch_norm,
@@ -152,6 +152,7 @@ def _case(
     quick: bool,
     tokens: int = 0,
     run: Run = _alone,
+    label: str = "",
 ) -> Case:
     """`shape` is of one input: an image, or where `tokens` is not 0 a text of so many tokens."""
 
@@ -177,7 +178,7 @@ def _case(
     return Case(
         family="models",
         op=op,
-        label=op if quick else f"{op}, whole",
+        label=label or (op if quick else f"{op}, whole"),
         inputs=inputs,
         call=call,
         reference=lambda x, *w: forward(dict(zip(_shapes(make), w, strict=True)), x),
@@ -212,6 +213,8 @@ def _cases() -> Iterator[Case]:
         yield _case(name, functools.partial(_named, name), (3, 32, 32), _fcn, False)
     for name, (text_model, shape, tokens, forward, run) in language.MODELS.items():
         yield _case(name, text_model, shape, forward, True, tokens, run)
+    for i, (op, model, shape, tokens, forward, run) in enumerate(seq2seq.MODELS):
+        yield _case(op, model, shape, forward, True, tokens, run, f"{op} {i}")
 
 
 def _named(name: str, models: Any) -> Any:
