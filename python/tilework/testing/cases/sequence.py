@@ -23,7 +23,8 @@ REDUCTIONS = ("mean", "sum", "none")
 def log_sum(x: Array, axis: int) -> Array:
     """log(sum(exp(x)))."""
     top = np.maximum(x.max(axis=axis, keepdims=True, initial=-np.inf), -1e300)
-    return np.asarray(np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.exp(x - top).sum(axis=axis)) + np.squeeze(top, axis))
 
 
 # --- CTC ---
