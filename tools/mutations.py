@@ -292,8 +292,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "index: long chains of float additions",
         f"{K}/index/reductions.h",
-        "            over |= met[at] >= kShortChain;",
-        "            over |= met[at] > kShortChain;",
+        "          if (counts >= kShortChain)",
+        "          if (counts > 255)",
         ("test_sums.py", "test_cases_forward.py"),
     ),
     Mutation(

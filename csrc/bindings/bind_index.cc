@@ -167,6 +167,9 @@ py::object slices_put(py::handle array, int64_t axis, py::handle index_array,
 // Calls body<T>() for the dtypes that scatter_reduce takes; bools are bytes.
 template <class Body>
 void dispatch_reduced(DType dtype, Combine how, const char* op, Body&& body) {
+  const bool floats = dtype <= DType::bfloat16;
+  if (how == Combine::mean && !floats)
+    refuse_type(op, "expected floats, of which alone there is a mean; got others");
   switch (dtype) {
     case DType::float32:
       return body.template operator()<float>();

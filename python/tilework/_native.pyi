@@ -581,7 +581,8 @@ def scatter(x: Array, axis: int, index: Array, source: Array) -> Array: ...
 def index_copy(x: Array, axis: int, index: Array, source: Array) -> Array: ...
 
 # x with source reduced into it; without include_self what x has counts only where nothing comes.
-# how: "sum", "mean", "prod", "amax" or "amin"; of bools the last two. Sums are kept in float64.
+# how: "sum", "prod", "amax", "amin" or, of floats, "mean"; of bools amax and amin. Sums are kept in
+# float64.
 def scatter_reduce(
     x: Array, axis: int, index: Array, source: Array, how: str, include_self: bool
 ) -> Array: ...

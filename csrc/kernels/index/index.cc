@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kTask = 1 << 13;  // indices of a task
 
-using index::Reader;
+using reducing::Reader;
 
 // Calls body(U()), U as wide as an element.
 template <class Body>
@@ -52,6 +52,7 @@ template <bool kFlat, class T>
 void gather_run(const T* x, Reader& read, const int64_t* index, int64_t count, int64_t along,
                 T* y) {
   Reader local = read;  // in registers
+#pragma GCC unroll 4
   for (int64_t j = 0; j < count; ++j) {
     const int64_t at = local(index + j);
     y[j] = kFlat ? x[at] : x[at * along + j];
@@ -104,16 +105,30 @@ void copy_slices(const Lines& s, int64_t bytes, bool around, const char* x, cons
 
 // --- scatter ---
 
-// y[at[j] * along + j] = source[j * step].
-template <class T>
-void scatter_run(const T* source, int64_t step, Reader& read, const int64_t* index, int64_t count,
-                 int64_t along, int64_t across, T* y) {
+// y[at[j] * along + j] = source[j * kStep], or where kFlat y[at[j]].
+template <bool kFlat, int kStep, class T>
+void scatter_run(const T* source, Reader& read, const int64_t* index, int64_t count, int64_t along,
+                 T* y) {
   Reader local = read;
+#pragma GCC unroll 4
   for (int64_t j = 0; j < count; ++j) {
     const int64_t at = local(index + j);
-    y[at * along + j * across] = source[j * step];
+    y[kFlat ? at : at * along + j] = source[j * kStep];
   }
   read = local;
+}
+
+// Columns [j, j + cols) of one of `outer`.
+template <int kStep, class T>
+void scatter_part(const Lines& s, const T* source, Reader& read, const int64_t* index, int64_t o,
+                  int64_t j, int64_t cols, T* y) {
+  T* to = y + o * s.n * s.inner + j;
+  if (s.inner == 1)
+    return scatter_run<true, kStep>(source + o * s.m * kStep, read, index + o * s.m, s.m, 1, to);
+  for (int64_t i = 0; i < s.m; ++i) {
+    const int64_t at = (o * s.m + i) * s.inner + j;
+    scatter_run<false, kStep>(source + at * kStep, read, index + at, cols, s.inner, to);
+  }
 }
 
 }  // namespace
@@ -158,6 +173,7 @@ bool take_slices(const Lines& s, size_t itemsize, const void* x, const Index& in
         for (int64_t o = begin; o < end; ++o) {
           const T* from = static_cast<const T*>(x) + o * s.n;
           T* to = static_cast<T*>(y) + o * s.m;
+#pragma GCC unroll 4
           for (int64_t i = 0; i < s.m; ++i) to[i] = from[at[i]];
         }
         return true;
@@ -186,14 +202,11 @@ bool scatter(const Lines& s, size_t itemsize, const void* source, bool one, cons
       for (int64_t item = begin; item < end; ++item) {
         const int64_t o = item / blocks, j = item % blocks * width;
         const int64_t cols = std::min(width, s.inner - j);
-        T* to = static_cast<T*>(y) + o * s.n * s.inner + j;
-        // A run: of the list where columns are single, else across them.
-        const int64_t runs = s.inner == 1 ? 1 : s.m, length = s.inner == 1 ? s.m : cols;
-        for (int64_t i = 0; i < runs; ++i) {
-          const int64_t at = (o * s.m + i) * s.inner + j;
-          scatter_run(static_cast<const T*>(source) + (one ? 0 : at), !one, read, index.of + at,
-                      length, s.inner, s.inner == 1 ? 0 : 1, to);
-        }
+        const auto* from = static_cast<const T*>(source);
+        if (one)
+          scatter_part<0>(s, from, read, index.of, o, j, cols, static_cast<T*>(y));
+        else
+          scatter_part<1>(s, from, read, index.of, o, j, cols, static_cast<T*>(y));
       }
       return read.all_inside();
     });
@@ -225,10 +238,37 @@ bool put_slices(const Lines& s, size_t itemsize, const void* source, bool one, c
   });
 }
 
+namespace {
+
+// Through a wider type, for what is rare enough to be copied: integers of fewer bits, whose bits
+// are the lower ones of the result, and bfloat16.
+template <class W, class T>
+bool reduce_widened(const Lines& s, Combine how, bool include_self, const T* start, const T* source,
+                    const Index& index, bool same, T* y) {
+  const int64_t places = s.outer * s.n * s.inner, count = s.chosen();
+  Scratch<W> begin(static_cast<size_t>(start ? places : 0)), from(static_cast<size_t>(count));
+  Scratch<W> to(static_cast<size_t>(places));
+  for (int64_t i = 0; start && i < places; ++i)
+    begin.get()[i] = reducing::accumulator_of<W>(start[i]);
+  for (int64_t i = 0; i < count; ++i) from.get()[i] = reducing::accumulator_of<W>(source[i]);
+  if (!scatter_reduce<W>(s, how, include_self, start ? begin.get() : nullptr, from.get(), index,
+                         same, to.get()))
+    return false;
+  for (int64_t i = 0; i < places; ++i) y[i] = reducing::element_of<T>(to.get()[i]);
+  return true;
+}
+
+}  // namespace
+
 template <class T>
-bool scatter_reduce(const Lines& lines, Combine how, bool include_self, const T* start,
-                    const T* source, const Index& at, bool same, T* y) {
-  return index::Reducing<T>{lines, how, include_self, start, source, at, same, y}.run();
+bool scatter_reduce(const Lines& s, Combine how, bool include_self, const T* start, const T* source,
+                    const Index& index, bool same, T* y) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return reduce_widened<float>(s, how, include_self, start, source, index, same, y);
+  else if constexpr (std::is_integral_v<T> && sizeof(T) < 8)
+    return reduce_widened<int64_t>(s, how, include_self, start, source, index, same, y);
+  else
+    return reducing::Reducing<T>{s, how, include_self, start, source, index, same, y}.run();
 }
 
 #define TW_REDUCED(T)                                                                         \

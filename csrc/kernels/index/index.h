@@ -51,7 +51,7 @@ enum class Combine : int { sum, mean, product, largest, smallest };
 
 // y = start (null: zeros), and then source reduced into it as scatter writes. Without include_self
 // what a place had before counts only where nothing comes to it. `same`: there is one list of m for
-// all o, and inner is 1. NaN is the largest and the smallest; integers' means are rounded down.
+// all o, and inner is 1. NaN is the largest and the smallest; integers have no mean.
 // T: float, double, bfloat16, int64_t, int32_t, uint32_t, uint8_t.
 template <class T>
 bool scatter_reduce(const Lines& lines, Combine how, bool include_self, const T* start,

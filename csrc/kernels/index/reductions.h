@@ -19,7 +19,7 @@
 #include "kernels/index/index.h"
 
 namespace tilework {
-namespace index {
+namespace reducing {
 
 // Gives indices, counted from the front, each read once; 0 for one outside, and says so.
 class Reader {
@@ -27,15 +27,19 @@ class Reader {
   explicit Reader(const Index& index)
       : n_(static_cast<uint64_t>(index.n)), wrap_(index.wraps ? index.n : 0) {}
   int64_t operator()(const int64_t* p) {
-    int64_t at = __atomic_load_n(p, __ATOMIC_RELAXED);
-    at += (at >> 63) & wrap_;
-    const bool inside = static_cast<uint64_t>(at) < n_;
-    outside_ |= !inside;
-    return inside ? at : 0;
+    const int64_t at = __atomic_load_n(p, __ATOMIC_RELAXED);
+    return static_cast<uint64_t>(at) < n_ ? at : from_end(at);
   }
   bool all_inside() const { return !outside_; }
 
  private:
+  int64_t from_end(int64_t at) {
+    at += wrap_;
+    const bool inside = static_cast<uint64_t>(at) < n_;
+    outside_ |= !inside;
+    return inside ? at : 0;
+  }
+
   uint64_t n_;
   int64_t wrap_;
   bool outside_ = false;
@@ -83,6 +87,8 @@ constexpr A highest() {
   else
     return std::numeric_limits<A>::infinity();
 }
+// NaN stays, once it is there. It is asked for apart, where the answer is foreseen: the comparison
+// of numbers becomes an instruction, which no branch that is missed for every other element would.
 struct Largest {
   template <class A>
   static A neutral() {
@@ -90,7 +96,8 @@ struct Largest {
   }
   template <class A>
   static A apply(A a, A b) {
-    return a > b || a != a ? a : b;
+    const A larger = a > b ? a : b;
+    return __builtin_expect(a != a, 0) ? a : larger;
   }
 };
 struct Smallest {
@@ -100,7 +107,8 @@ struct Smallest {
   }
   template <class A>
   static A apply(A a, A b) {
-    return a < b || a != a ? a : b;
+    const A smaller = a < b ? a : b;
+    return __builtin_expect(a != a, 0) ? a : smaller;
   }
 };
 
@@ -121,20 +129,10 @@ inline T element_of(A a) {
     return static_cast<T>(a);
 }
 
-template <class A, class T>
-inline T mean_of(A total, int64_t count) {
-  if constexpr (std::is_integral_v<T>) {
-    const auto sum = static_cast<int64_t>(element_of<T>(total));  // as T holds it
-    return static_cast<T>(floor_div(sum, count));
-  } else {
-    return element_of<T>(total / static_cast<A>(count));
-  }
-}
-
 // --- the reduction ---
 
 // Sums that no chain of more than this many additions makes are taken in float itself.
-inline constexpr int kShortChain = 32;
+inline constexpr unsigned kShortChain = 32;  // a power of two
 inline constexpr int64_t kRoomBytes = 512 << 10;   // of a task's accumulators: L2 keeps them
 inline constexpr int64_t kLine = 16, kBlock = 64;  // columns of a block, at least and at most
 
@@ -187,13 +185,13 @@ struct Reducing {
   bool with_op(bool whole) const {
     switch (how) {
       case Combine::product:
-        return reduce<A, Multiply>(whole);
+        return reduce<Wide, Multiply>(whole && std::is_same_v<A, Wide>);
       case Combine::largest:
         return reduce<A, Largest>(whole);
       case Combine::smallest:
         return reduce<A, Smallest>(whole);
       default:
-        return reduce<A, Add>(whole);
+        return reduce<Wide, Add>(whole && std::is_same_v<A, Wide>);
     }
   }
 
@@ -216,14 +214,16 @@ struct Reducing {
   // meet(at, source's element) for each place of the part, in order; rows lie `row` apart.
   template <class Meet>
   void visit(const Part& p, Reader& reader, int64_t row, Meet meet) const {
-    Reader read = reader;  // in registers
+    Reader read = reader;  // in registers, and so the length
+    const int64_t m = s.m;
     if (s.inner == 1) {
       const int64_t* list = index.of + (same ? 0 : p.o * s.m);
       const T* from = source + p.o * s.m;
-      for (int64_t i = 0; i < s.m; ++i) meet(read(list + i), from[i]);
+#pragma GCC unroll 4
+      for (int64_t i = 0; i < m; ++i) meet(read(list + i), from[i]);
     } else {
-      for (int64_t i = 0; i < s.m; ++i) {
-        const int64_t at = (p.o * s.m + i) * s.inner + p.first;
+      for (int64_t i = 0; i < m; ++i) {
+        const int64_t at = (p.o * m + i) * s.inner + p.first;
         for (int64_t j = 0; j < p.cols; ++j)
           meet(read(index.of + at + j) * row + j, source[at + j]);
       }
@@ -301,44 +301,60 @@ struct Reducing {
   template <class A>
   void end_part(const Part& p, const A* acc, const uint32_t* met) const {
     for_each_row(p, [&](int64_t to, int64_t at, int64_t count) {
-      if (!met) {
+      if (!met)
         for (int64_t j = 0; j < count; ++j) y[to + j] = element_of<T>(acc[at + j]);
-        return;
-      }
-      for (int64_t j = 0; j < count; ++j) {
-        const uint32_t sources = met[at + j];
-        if (!include_self && sources == 0)
-          y[to + j] = start ? start[to + j] : T{};
-        else if (how == Combine::mean)
-          y[to + j] = mean_of<A, T>(acc[at + j], sources + int64_t{include_self});
-        else
-          y[to + j] = element_of<T>(acc[at + j]);
-      }
+      else if (how == Combine::mean)
+        end_row(to, count, met + at, [&](int64_t j, uint32_t sources) {
+          const uint32_t terms = sources + include_self;
+          return element_of<T>(acc[at + j] / static_cast<A>(terms + (terms == 0)));
+        });
+      else
+        end_row(to, count, met + at,
+                [&](int64_t j, uint32_t) { return element_of<T>(acc[at + j]); });
     });
   }
 
-  // In float, while it is counted how many come to each place.
+  // Both are made, and one is chosen: a branch would be missed where few places are met.
+  template <class Value>
+  void end_row(int64_t to, int64_t count, const uint32_t* met, Value value) const {
+    if (include_self || !start) {
+      for (int64_t j = 0; j < count; ++j) y[to + j] = value(j, met[j]);
+      return;
+    }
+    for (int64_t j = 0; j < count; ++j) {
+      const T found = value(j, met[j]), before = start[to + j];
+      y[to + j] = met[j] ? found : before;
+    }
+  }
+
+  // In float, while it is counted how many come to each place. Counters are shared by several
+  // places, so that L2 keeps them: a chain is then taken for longer than it is, which costs time
+  // alone.
   bool sums_where_they_lie() const {
+    const int64_t size = s.n * s.inner;
+    int64_t counters = 1 << 12;
+    while (counters < size && counters < s.m * s.inner / 8) counters *= 2;
     std::atomic<bool> longer{false};
     const bool good = for_each_part(s.inner, [&](int64_t begin, int64_t end, auto part_of) {
-      Scratch<uint8_t> room(static_cast<size_t>(s.n * s.inner));
-      uint8_t* met = room.get();
+      Scratch<uint8_t> room(static_cast<size_t>(counters));
       for (int64_t item = begin; item < end; ++item)
         part_of(item, [&](const Part& p, Reader& read) {
           T* to = begin_in_place(p.o);
-          std::memset(met, 0, static_cast<size_t>(s.n * s.inner));
-          bool over = false;
-          visit(p, read, s.inner, [&, to, met](int64_t at, T x) {
+          uint8_t* met = room.get();
+          std::memset(met, 0, static_cast<size_t>(counters));
+          unsigned counts = 0;  // the bits of all that were met
+          visit(p, read, s.inner, [&counts, to, met, mask = counters - 1](int64_t at, T x) {
             to[at] = Add::apply(to[at], x);
-            over |= met[at] >= kShortChain;
-            met[at] = static_cast<uint8_t>(met[at] + (met[at] < kShortChain));
+            const unsigned before = met[at & mask];
+            counts |= before;
+            met[at & mask] = static_cast<uint8_t>(before + 1);
           });
-          if (over) longer.store(true, std::memory_order_relaxed);
+          if (counts >= kShortChain) longer.store(true, std::memory_order_relaxed);
         });
     });
     return good && longer.load() ? reduce<double, Add>(false) : good;
   }
 };
 
-}  // namespace index
+}  // namespace reducing
 }  // namespace tilework

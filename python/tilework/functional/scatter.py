@@ -250,11 +250,19 @@ def _reduced(
 ) -> Tensor:
     x, at, places, reads, source = _checked(op, input, dim, index, operand(src, op, "src"))
     assert source is not None
-    how = _OF_TRUTHS.get(reduce, reduce) if x.dtype is dtypes.bool else reduce
+    whole = not dtypes.is_float(x.dtype)
+    how = "sum" if whole and reduce == "mean" else reduce
+    if x.dtype is dtypes.bool:
+        how = _OF_TRUTHS.get(how, how)
     try:
-        y = fresh(ops.scatter_reduce(x._array, at, places, source._array, how, include_self))
+        array = ops.scatter_reduce(x._array, at, places, source._array, how, include_self)
     except IndexError:
         raise outside(op, "index", places, x.shape[at]) from None
+    if whole and reduce == "mean":  # rounded down
+        like = namespace(array).zeros(array.shape, dtype=dtypes.float64)
+        count = _counts(like, at, places, include_self).astype(dtypes.int64)
+        array = (array.astype(dtypes.int64) // count).astype(x.dtype)
+    y = fresh(array)
     if not mode.enabled or not (x._requires_grad or source._requires_grad):
         return y
     if reduce in ("sum", "mean"):

@@ -549,7 +549,9 @@ def _scatter_reduce(rng: Generator) -> Arguments:
     shape, _, given = _along(make)
     how = make.one_of("amax", "amin")
     if make.dtype is not np.bool_:
-        how = make.one_of(how, "sum", "mean", "prod")
+        how = make.one_of(how, "sum", "prod")
+    if make.dtype in (np.float32, np.float64, ml_dtypes.bfloat16):
+        how = make.one_of(how, "mean")
     return {**given, "source": make.array(*shape), "how": how, "include_self": make.flag()}
 
 

@@ -114,9 +114,7 @@ def _reduced(
         _HOW[how], total, met, lines(index, axis), lines(source, axis).astype(wide, copy=False)
     )
     if how == "mean":
-        count = np.maximum(met + include_self, 1)
-        floats = dtypes.is_float(start.dtype)
-        total = total / count if floats else total.astype(start.dtype).astype(wide) // count
+        total = total / np.maximum(met + include_self, 1)
     found = total.astype(start.dtype).reshape(part.shape)
     y = start.copy("C")
     y[reached] = found if include_self else np.where(met.reshape(part.shape) > 0, found, part)
