@@ -165,33 +165,71 @@ void lengths_of(const py::tuple& given, int ndim, int64_t* to, const char* op, c
   }
 }
 
+constexpr const char* kPadModes[] = {"constant", "reflect", "replicate", "circular"};
+
+// What is added to axes of `size`, and the shape that comes of it.
+struct Padded {
+  PadMode mode;
+  PadShape shape{};
+  npy_intp grown[kMaxDims];
+
+  Padded(int ndim, const npy_intp* size, const py::tuple& before, const py::tuple& after,
+         py::handle mode_name, const char* op)
+      : mode(static_cast<PadMode>(word_among(mode_name, kPadModes, op, "mode"))) {
+    shape.axes = ndim;
+    std::copy_n(size, ndim, shape.size);
+    lengths_of(before, ndim, shape.before, op, "before");
+    lengths_of(after, ndim, shape.after, op, "after");
+    for (int i = 0; i < ndim; ++i)
+      if (__builtin_add_overflow(shape.size[i], shape.before[i], &grown[i]) ||
+          __builtin_add_overflow(grown[i], shape.after[i], &grown[i]))
+        refuse(op, "expected lengths that fit into 64 bits; got more");
+    if (!pads_within(mode, shape))
+      refuse(op, "expected axes long enough to take the padding from; got shorter ones");
+  }
+};
+
 py::object padded(py::handle array, const py::tuple& before, const py::tuple& after,
                   py::handle mode_name, py::handle value_array) {
   constexpr const char* op = "pad";
-  constexpr const char* modes[] = {"constant", "reflect", "replicate", "circular"};
-  const auto mode = static_cast<PadMode>(word_among(mode_name, modes, op, "mode"));
   const ArrayView given = view_known(array, op, "x"), value = view(value_array, op, "value");
   require_dtype_of(value, given, op, "value", "x");
   if (value.size() != 1) refuse(op, "expected `value` of one element; got " + shape_text(value));
-  PadShape shape{};
-  shape.axes = given.ndim;
-  std::copy_n(given.shape, given.ndim, shape.size);
-  lengths_of(before, given.ndim, shape.before, op, "before");
-  lengths_of(after, given.ndim, shape.after, op, "after");
-  npy_intp grown[kMaxDims];
-  for (int i = 0; i < given.ndim; ++i)
-    if (__builtin_add_overflow(shape.size[i], shape.before[i], &grown[i]) ||
-        __builtin_add_overflow(grown[i], shape.after[i], &grown[i]))
-      refuse(op, "expected lengths that fit into 64 bits; got more");
-  if (!pads_within(mode, shape))
-    refuse(op, "expected axes long enough to take the padding from; got " + shape_text(given));
-  py::object result = new_array(given.dtype, given.ndim, grown);
+  const Padded p(given.ndim, given.shape, before, after, mode_name, op);
+  py::object result = new_array(given.dtype, given.ndim, p.grown);
   const ArrayView y = view_own(result);
   if (y.size() == 0) return result;  // however long its other axes are
   const py::object held = as_contiguous(given);
   const ArrayView x = view_own(held);
   GilRelease unlocked(copy_cost_ns(y.size() * y.itemsize()));
-  pad(mode, static_cast<size_t>(x.itemsize()), shape, x.data, value.data, y.data);
+  pad(p.mode, static_cast<size_t>(x.itemsize()), p.shape, x.data, value.data, y.data);
+  return result;
+}
+
+py::object padded_backward(py::handle grad_array, const py::tuple& before, const py::tuple& after,
+                           py::handle mode_name) {
+  constexpr const char* op = "pad_backward";
+  const ArrayView given = view_float(grad_array, op, "grad");
+  require_few_axes(given, op);
+  int64_t lengths[2][kMaxDims];
+  lengths_of(before, given.ndim, lengths[0], op, "before");
+  lengths_of(after, given.ndim, lengths[1], op, "after");
+  npy_intp size[kMaxDims];
+  for (int i = 0; i < given.ndim; ++i) {
+    if (lengths[0][i] > given.shape[i] || lengths[1][i] > given.shape[i] - lengths[0][i])
+      refuse(op, "expected paddings within the gradient's axes; got longer ones");
+    size[i] = given.shape[i] - lengths[0][i] - lengths[1][i];
+  }
+  const Padded p(given.ndim, size, before, after, mode_name, op);
+  py::object result = new_array(given.dtype, given.ndim, size);
+  const ArrayView dx = view_own(result);
+  if (dx.size() == 0) return result;
+  const py::object held = as_contiguous(given);
+  const ArrayView grad = view_own(held);
+  dispatch_float(grad.dtype, [&]<class T>() {
+    GilRelease unlocked(copy_cost_ns(grad.size() * grad.itemsize()));
+    pad_backward(p.mode, p.shape, grad.as<T>(), dx.as<T>());
+  });
   return result;
 }
 
@@ -203,6 +241,8 @@ void bind_copy(py::module_& m) {
   m.def("pad", &padded, py::arg("x"), py::arg("before"), py::arg("after"), py::arg("mode"),
         py::arg("value"));
   m.def("expand", &expanded, py::arg("x"), py::arg("shape"));
+  m.def("pad_backward", &padded_backward, py::arg("grad"), py::arg("before"), py::arg("after"),
+        py::arg("mode"));
   m.def("copy", &copied, py::arg("x"), py::arg("keep_layout"));
 }
 

@@ -648,6 +648,11 @@ def pad(
 # read-only where it shows an element several times.
 def expand(x: Array, shape: tuple[int, ...]) -> Array: ...
 
+# Its gradient: what was taken from each element comes back to it.
+def pad_backward(
+    grad: Array, before: tuple[int, ...], after: tuple[int, ...], mode: str
+) -> Array: ...
+
 # Of one dtype (TypeError), and alike but along the axis (ValueError), in C order.
 def concatenate(arrays: Sequence[Array], axis: int) -> Array: ...
 

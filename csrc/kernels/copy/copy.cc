@@ -125,6 +125,12 @@ void copy_of(const CopyShape& s, const char* from, char* to) {
     return (lines ? copy_transposing<T, true> : copy_transposing<T, false>)(s, across, from, to);
   }
   const CopyShape outer = without(s, inner, inner);
+  if (packs && from_step == -size)  // backwards: a loop that becomes vectors
+    return for_each_piece(outer, n * size, from, to, [&](const char* f, char* t) {
+      const T* last = reinterpret_cast<const T*>(f) - (n - 1);
+      T* __restrict into = reinterpret_cast<T*>(t);
+      for (int64_t i = 0; i < n; ++i) into[i] = last[n - 1 - i];
+    });
   if (packs && from_step == size)
     return for_each_piece(outer, n * size, from, to,
                           [&](const char* f, char* t) { copy_run(f, t, n * size); });
@@ -225,5 +231,12 @@ void pad(PadMode mode, size_t itemsize, const PadShape& shape, const void* x, co
       return of(uint64_t());
   }
 }
+
+template <class T>
+void pad_backward(PadMode mode, const PadShape& shape, const T* grad, T* dx) {
+  padding::gather_back(mode, shape, grad, dx);
+}
+template void pad_backward(PadMode, const PadShape&, const float*, float*);
+template void pad_backward(PadMode, const PadShape&, const double*, double*);
 
 }  // namespace tilework

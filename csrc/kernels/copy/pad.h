@@ -22,4 +22,8 @@ bool pads_within(PadMode mode, const PadShape& shape);
 void pad(PadMode mode, size_t itemsize, const PadShape& shape, const void* x, const void* value,
          void* y);
 
+// The gradient: dx, of shape's sizes, gets what was taken from each element. T: float, double.
+template <class T>
+void pad_backward(PadMode mode, const PadShape& shape, const T* grad, T* dx);
+
 }  // namespace tilework

@@ -67,38 +67,56 @@ bool streams_rows(const T* y, int64_t rows, int64_t cols) {
   return sizeof(T) >= 4 && streams({y}, rows * cols, cols);
 }
 
-// The bags' entries that count, and where each bag begins among them.
+// The bags' entries that count, where each bag begins among them, and the bag of each where that is
+// asked for.
 template <class T>
 struct Entries {
   Scratch<int64_t> row, starts, bag;
   Scratch<T> weight;
   bool inside;
 
-  Entries(const Bags& bags, const T* weights)
+  Entries(const Bags& bags, const T* weights, bool of_bags)
       : row(static_cast<size_t>(bags.m + kRowsAhead)),
         starts(static_cast<size_t>(bags.count + 1)),
-        bag(static_cast<size_t>(bags.m)),
+        bag(static_cast<size_t>(of_bags ? bags.m : 0)),
         weight(static_cast<size_t>(weights ? bags.m : 0)) {
-    // `row` is written in place: entry `kept` never stands behind the one that is read.
     inside = checked_copy(bags.index, bags.m, row.get());
     if (!inside) return;
+    if (bags.padding < 0)
+      take_all(bags, weights, of_bags);
+    else
+      take_those_that_count(bags, weights, of_bags);
+    std::fill_n(row.get() + count(bags), kRowsAhead, 0);
+  }
+  int64_t count(const Bags& bags) const { return starts.get()[bags.count]; }
+
+ private:
+  static int64_t end_of(const Bags& bags, int64_t b) {
+    return b + 1 < bags.count ? bags.starts[b + 1] : bags.m;
+  }
+  void take_all(const Bags& bags, const T* weights, bool of_bags) {
+    std::copy_n(bags.starts, bags.count, starts.get());
+    starts.get()[bags.count] = bags.m;
+    if (weights) std::copy_n(weights, bags.m, weight.get());
+    for (int64_t b = 0; of_bags && b < bags.count; ++b)
+      std::fill(bag.get() + bags.starts[b], bag.get() + end_of(bags, b), b);
+  }
+  // `row` is written in place: entry `kept` never stands behind the one that is read.
+  void take_those_that_count(const Bags& bags, const T* weights, bool of_bags) {
     int64_t kept = 0;
     for (int64_t b = 0; b < bags.count; ++b) {
       starts.get()[b] = kept;
-      const int64_t end = b + 1 < bags.count ? bags.starts[b + 1] : bags.m;
-      for (int64_t i = bags.starts[b]; i < end; ++i) {
+      for (int64_t i = bags.starts[b], end = end_of(bags, b); i < end; ++i) {
         const int64_t at = row.get()[i];
         if (at == bags.padding) continue;
         row.get()[kept] = at;
-        bag.get()[kept] = b;
+        if (of_bags) bag.get()[kept] = b;
         if (weights) weight.get()[kept] = weights[i];
         ++kept;
       }
     }
     starts.get()[bags.count] = kept;
-    std::fill_n(row.get() + kept, kRowsAhead, 0);
   }
-  int64_t count(const Bags& bags) const { return starts.get()[bags.count]; }
 };
 
 template <class T>
@@ -157,7 +175,7 @@ bool bags_are_whole(const Bags& bags) {
 template <class T>
 bool bag_forward(const Bags& bags, BagMode mode, int64_t cols, const T* table, const T* weights,
                  T* y, int64_t* from) {
-  const Entries<T> entries(bags, weights);
+  const Entries<T> entries(bags, weights, false);
   if (!entries.inside) return false;
   const auto& kernels = g_variants.of<T>();
   run(mode == BagMode::max ? kernels.largest : kernels.sum,
@@ -171,7 +189,7 @@ bool bag_forward(const Bags& bags, BagMode mode, int64_t cols, const T* table, c
 template <class T>
 bool bag_backward(const Bags& bags, BagMode mode, int64_t cols, const T* grad, const T* weights,
                   bool by_frequency, T* y) {
-  const Entries<T> entries(bags, weights);
+  const Entries<T> entries(bags, weights, true);
   if (!entries.inside) return false;
   const int64_t m = entries.count(bags), rows = bags.index.n;
   const Grouping entry(entries.row.get(), m, rows, [](int64_t i) { return i; });

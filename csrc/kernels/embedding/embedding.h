@@ -56,7 +56,7 @@ bool bag_weights_backward(const Bags& bags, int64_t cols, const T* grad, const T
 // --- What a variant provides ---
 
 // What follows the last of the members: rows that may be asked for ahead.
-inline constexpr int64_t kRowsAhead = 6;
+inline constexpr int64_t kRowsAhead = 12;
 
 template <class T>
 struct RowGroups {

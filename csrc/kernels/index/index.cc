@@ -143,6 +143,7 @@ int64_t first_outside(const Index& index, int64_t count) {
 bool checked_copy(const Index& index, int64_t count, int64_t* to) {
   if (index.n == 0) return count == 0;
   Reader read(index);
+#pragma GCC unroll 4
   for (int64_t i = 0; i < count; ++i) to[i] = read(index.of + i);
   return read.all_inside();
 }

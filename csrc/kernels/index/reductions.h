@@ -132,7 +132,7 @@ inline T element_of(A a) {
 // --- the reduction ---
 
 // Sums that no chain of more than this many additions makes are taken in float itself.
-inline constexpr unsigned kShortChain = 32;  // a power of two
+inline constexpr unsigned kShortChain = 32;        // a power of two
 inline constexpr int64_t kRoomBytes = 512 << 10;   // of a task's accumulators: L2 keeps them
 inline constexpr int64_t kLine = 16, kBlock = 64;  // columns of a block, at least and at most
 

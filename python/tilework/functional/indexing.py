@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, broadcast_shapes, host, is_array, namespace, scalar
+from tilework.arrays import broadcast_shapes, host, is_array, namespace, scalar
 from tilework.autograd import Op, mode, record, unrecorded
 from tilework.engines import ops
 from tilework.errors import error
@@ -690,12 +690,17 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise error(TypeError, "one_hot", "class indices", labels.dtype, "convert with x.long()")
     num_classes = whole("one_hot", "num_classes", num_classes)
     count = num_classes if num_classes >= 0 else int(labels.max(initial=-1)) + 1
-    if labels.size and (labels.min() < 0 or labels.max() >= count):
+    xp = namespace(labels)
+    index = labels.reshape(-1, 1).astype(dtypes.int64, copy=False)
+    ones = xp.broadcast_to(xp.ones((), dtype=dtypes.int64), index.shape)
+    try:
+        found = ops.scatter_add(ones, 1, index, (index.size, count), False)
+    except IndexError:
         raise error(
             ValueError, "one_hot", f"classes in [0, {count})", f"{labels.min()} to {labels.max()}",
             "raise num_classes",
-        )  # fmt: skip
-    return fresh(as_array(labels[..., None] == namespace(labels).arange(count), dtypes.int64))
+        ) from None  # fmt: skip
+    return fresh(found.reshape(*labels.shape, count))
 
 
 @tensor_method()

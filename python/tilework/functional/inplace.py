@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import address, broadcast_shapes, namespace, scalar, writeable
+from tilework.arrays import address, broadcast_shapes, is_array, namespace, scalar, writeable
 from tilework.autograd import mode, no_grad
 from tilework.engines import ops
 from tilework.errors import error
@@ -330,7 +330,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     taped = check_writable("setitem", self, source)
     write = Write(self, kept(plain)) if taped else None
     try:
-        self._array[plain] = source._array
+        _put(self._array, plain, source._array)
     except (IndexError, ValueError) as reason:
         raise error(
             type(reason), "setitem", f"an index within {self.shape} and values that fit it",
@@ -340,6 +340,18 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
         written(self)
     else:
         write.commit(_as_written(source, self._array[plain].shape, self.dtype))
+
+
+def _put(array: Any, key: Any, source: Any) -> None:
+    """array[key] = source."""
+    if not source.ndim and array.ndim and _is_mask_of(key, array) and source.dtype == array.dtype:
+        array[...] = ops.where(key, source, array)  # no branch is missed
+    else:
+        array[key] = source
+
+
+def _is_mask_of(key: Any, array: Any) -> bool:
+    return is_array(key) and key.dtype.kind == "b" and key.shape == array.shape
 
 
 def _is_part(view: Tensor, x: Tensor, key: Any) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tilework.arrays import namespace
+from tilework import dtypes
+from tilework.arrays import Array, namespace
 from tilework.autograd import Op, record
 from tilework.autograd import mode as tape
 from tilework.engines import ops
@@ -25,6 +26,14 @@ def _pad_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence
 
 
 _PAD = Op("pad", differentiable=_pad_recorded)
+
+
+def _extension_backward(grad: Array, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    mode, grown, _ = saved
+    before, after = tuple(b for b, _ in grown), tuple(a for _, a in grown)
+    if grad.dtype == dtypes.bfloat16:
+        return (ops.narrow(ops.pad_backward(ops.widen(grad), before, after, mode)),)
+    return (ops.pad_backward(grad, before, after, mode),)
 
 
 def _extension_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
@@ -60,7 +69,7 @@ def _along(rank: int, axis: int, before: int, after: int) -> Pairs:
     return [(before, after) if d == axis else (0, 0) for d in range(rank)]
 
 
-_EXTENSION = Op("pad", differentiable=_extension_recorded)
+_EXTENSION = Op("pad", _extension_backward, _extension_recorded)
 
 
 _NEAR = 2**16  # no array is so short that growing it by less takes more memory than there is

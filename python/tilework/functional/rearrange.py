@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
+from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record
+from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import axes, axis, operand, room_for, sizes, whole
 from tilework.functional.indexing import index_select
@@ -18,8 +20,14 @@ Array = Any
 Inputs = tuple[Any, ...]
 
 
+def _flipped(array: Array, over: tuple[int, ...]) -> Array:
+    backwards = slice(None, None, -1)
+    key = tuple(backwards if d in over else slice(None) for d in range(array.ndim))
+    return ops.copy(array[key] if over else array, False)
+
+
 def _flip_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
-    return (np.flip(grad, saved).copy(),)
+    return (_flipped(grad, saved),)
 
 
 def _flip_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -38,14 +46,18 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     """
     x = operand(input, "flip")
     over = axes("flip", sizes("flip", dims), x.ndim) if sizes("flip", dims) else ()
-    y = fresh(np.flip(x._array, over).copy())
+    y = fresh(_flipped(x._array, over))
     if mode.enabled and x._requires_grad:
         record(y, _FLIP, (x,), over)
     return y
 
 
 def _triangle(array: Array, upper: bool, diagonal: int) -> Array:
-    return np.triu(array, diagonal) if upper else np.tril(array, diagonal)
+    xp = namespace(array)
+    rows, cols = (xp.arange(n) for n in array.shape[-2:])
+    past = cols - diagonal
+    kept = past >= rows.reshape(-1, 1) if upper else past <= rows.reshape(-1, 1)
+    return ops.where(kept, array, xp.zeros((), dtype=array.dtype))
 
 
 def _triangle_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:

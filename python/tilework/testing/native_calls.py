@@ -624,12 +624,15 @@ def _nonzero(rng: Generator) -> Arguments:
     return {"x": make.array(*_shape(make)), "by_axis": make.flag()}
 
 
-def _pad(rng: Generator) -> Arguments:
-    make = _ordered(rng)
+def _pad(rng: Generator, backward: bool = False) -> Arguments:
+    make = Maker(rng) if backward else _ordered(rng)
     shape = _shape(make)
     mode = make.one_of("constant", "replicate", "circular", *("reflect",) * (min(shape) > 1))
     most = 3 if mode in ("constant", "replicate") else 2
     before, after = (tuple(make.size(most + 1) - 1 for _ in shape) for _ in range(2))
+    if backward:
+        grown = (b + n + a for b, n, a in zip(before, shape, after, strict=True))
+        return {"grad": make.array(*grown), "before": before, "after": after, "mode": mode}
     return {
         "x": make.array(*shape), "before": before, "after": after, "mode": mode,
         "value": make.array(),
@@ -738,6 +741,7 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "masked_scatter": lambda rng: _masked(rng, "scatter"),
     "nonzero": _nonzero,
     "pad": _pad,
+    "pad_backward": lambda rng: _pad(rng, backward=True),
     "copy": _copy,
     "concatenate": lambda rng: _joined(rng, False),
     "stack": lambda rng: _joined(rng, True),

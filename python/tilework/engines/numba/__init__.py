@@ -18,7 +18,7 @@ from tilework.engines.numba.conv import (
     conv_transpose_forward,
     pack_conv_weight,
 )
-from tilework.engines.numba.copy import concatenate, copy, expand, pad, stack
+from tilework.engines.numba.copy import concatenate, copy, expand, pad, pad_backward, stack
 from tilework.engines.numba.embedding import (
     embedding_bag_backward,
     embedding_bag_forward,
@@ -146,6 +146,7 @@ __all__ = [
     "pack_conv_weight",
     "pack_weight",
     "pad",
+    "pad_backward",
     "pool_average_backward",
     "pool_average_forward",
     "pool_max_backward",

@@ -49,6 +49,20 @@ def pad(
     return np.pad(x, pairs, mode=_PAD[mode])  # type: ignore[call-overload,no-any-return]
 
 
+def pad_backward(grad: Array, before: tuple[int, ...], after: tuple[int, ...], mode: str) -> Array:
+    for axis, (front, back) in enumerate(zip(before, after, strict=True)):
+        n = grad.shape[axis] - front - back
+        if mode == "constant":
+            places = np.arange(front, front + n)
+            grad = np.take(grad, places, axis)
+        elif front or back:
+            places = np.pad(np.arange(n), (front, back), mode=_PAD[mode])  # type: ignore[call-overload]
+            total = np.zeros((n, *np.moveaxis(grad, axis, 0).shape[1:]), grad.dtype)
+            np.add.at(total, places, np.moveaxis(grad, axis, 0))
+            grad = np.moveaxis(total, 0, axis)
+    return np.ascontiguousarray(grad)
+
+
 def _check_dtypes(op: str, arrays: Sequence[Array]) -> None:
     dtypes = {x.dtype for x in arrays}
     if len(dtypes) > 1:
