@@ -61,7 +61,7 @@ LEFT_OUT = {
     },
     NO_KERNEL: {
         *(f"rearrange/{name}" for name in (
-            "flip", "multinomial", "repeat_interleave", "tril", "triu",
+            "multinomial", "repeat_interleave",
         )),
     },
     ITS_TABLES: {

@@ -170,7 +170,8 @@ def _walk(
             if held is None and p._node is None:
                 # A leaf's gradient is the user's to write: no alias of another's.
                 if g is grad or g.base is not None:
-                    g = g.copy("K")  # the layout may be the leaf's own
+                    # The layout may be the leaf's own. NumPy's copies lie in fresh pages.
+                    g = g.copy("K") if g.size < 4096 else ops.copy(g, True)
                 # No call stands between the look and the store: other threads wait.
                 if p._grad is None:
                     p._grad = g

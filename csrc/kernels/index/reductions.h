@@ -239,10 +239,14 @@ struct Reducing {
       const int64_t room = whole ? 0 : s.n * width;
       Scratch<A> own(static_cast<size_t>(room));
       Scratch<uint32_t> met(static_cast<size_t>(counts ? room : 0));
+      if (whole) begin_in_place(begin, end);
       for (int64_t item = begin; item < end; ++item)
         part_of(item, [&](const Part& p, Reader& read) {
           if constexpr (std::is_same_v<A, T>)
-            if (whole) return reduce_in_place<Op>(p, read);
+            if (whole)
+              return visit(p, read, s.inner, [to = y + p.o * s.n * s.inner](int64_t at, T x) {
+                to[at] = Op::apply(to[at], x);
+              });
           begin_part<A, Op>(p, own.get());
           if (counts) {
             std::memset(met.get(), 0, static_cast<size_t>(s.n * p.cols) * sizeof(uint32_t));
@@ -260,20 +264,14 @@ struct Reducing {
     });
   }
 
-  template <class Op>
-  void reduce_in_place(const Part& p, Reader& read) const {
-    T* to = begin_in_place(p.o);
-    visit(p, read, s.inner, [to](int64_t at, T x) { to[at] = Op::apply(to[at], x); });
-  }
-
-  T* begin_in_place(int64_t o) const {
-    const int64_t size = s.n * s.inner;
-    T* to = y + o * size;
+  // What y begins with, of [first, end) of `outer`.
+  void begin_in_place(int64_t first, int64_t end) const {
+    const int64_t size = s.n * s.inner, count = (end - first) * size;
+    T* to = y + first * size;
     if (start)
-      std::copy_n(start + o * size, size, to);
+      std::copy_n(start + first * size, count, to);
     else
-      std::memset(static_cast<void*>(to), 0, static_cast<size_t>(size) * sizeof(T));
-    return to;
+      std::memset(static_cast<void*>(to), 0, static_cast<size_t>(count) * sizeof(T));
   }
 
   // Whether x, of the part, and its accumulators are one run.
@@ -339,7 +337,8 @@ struct Reducing {
       Scratch<uint8_t> room(static_cast<size_t>(counters));
       for (int64_t item = begin; item < end; ++item)
         part_of(item, [&](const Part& p, Reader& read) {
-          T* to = begin_in_place(p.o);
+          begin_in_place(p.o, p.o + 1);
+          T* to = y + p.o * s.n * s.inner;
           uint8_t* met = room.get();
           std::memset(met, 0, static_cast<size_t>(counters));
           unsigned counts = 0;  // the bits of all that were met

@@ -101,11 +101,17 @@ def _product_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     """Each factor's gradient is the product of the others: told by the factors that are not zero,
     and how many are."""
     x, source = (t._array for t in inputs)
-    at, index, include_self, _ = saved
+    at, index, include_self, y = saved
     xp = namespace(x)
     start = x if include_self else _filled(x, at, index, 1.0)
-    mine, theirs = start == 0, source == 0
     wide = dtypes.float64
+    if bool((xp.isfinite(y) & (y != 0)).all()):  # and so no factor is zero
+        flowing = grad.astype(wide) * y
+        own = (flowing / start).astype(x.dtype)
+        if not include_self:
+            own = _filled(own, at, index, 0.0)
+        return own, (ops.gather(flowing, at, index, False) / source).astype(x.dtype)
+    mine, theirs = start == 0, source == 0
     rest = ops.scatter_reduce(
         xp.where(mine, 1, start).astype(wide), at, index, xp.where(theirs, 1, source).astype(wide),
         "prod", True,
