@@ -26,7 +26,7 @@ def test_version_and_help():
     assert all(command in text for command in ("info", "bench", "generate", "train"))
 
 
-@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("train",), ("train", "cnn")])
+@pytest.mark.parametrize("arguments", [(), ("nonsense",), ("train", "--epochs", "x")])
 def test_bad_usage_ends_with_2(arguments):
     done = tilework(*arguments)
     assert done.returncode == 2
@@ -173,12 +173,12 @@ def test_train_prints_accuracy_and_writes_weights(tmp_path):
     done = tilework("train", "mlp", "--epochs", "2", "--output", str(output))
     assert done.returncode == 0, done.stderr
     said = re.search(
-        r"held-out accuracy ([\d.]+)%, 360 images \(([\d.]+)% by the majority", done.stdout
+        r"held-out accuracy ([\d.]+) over 360 samples \(([\d.]+) by the majority", done.stdout
     )
     assert said, done.stdout
-    assert float(said[1]) > 80 > float(said[2])
+    assert float(said[1]) > 0.8 > float(said[2])
     assert io.load(output)["layers.0.weight"].shape[1] == 64
-    assert os.listdir(tmp_path) == ["w.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == ["w.json", "w.safetensors"]
     assert "\x1b" not in done.stdout  # no terminal, no bar
 
 
@@ -201,6 +201,13 @@ def test_training_stopped_by_ctrl_c_says_how_to_go_on(tmp_path):
     resumed = io.load(tmp_path / "w.st")
     for name, value in io.load(tmp_path / "v.st").items():
         assert resumed[name].tolist() == value.tolist()
+
+
+@pytest.mark.parametrize("arguments", [("train",), ("train", "cnn")])
+def test_a_recipe_that_is_not_there_is_a_sentence(arguments, tmp_path):
+    done = tilework(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tilework: [train] expected a recipe of lenet, mlp")
 
 
 def test_resuming_from_nothing_is_a_sentence(tmp_path):

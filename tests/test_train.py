@@ -1,7 +1,5 @@
 """Training: it learns, it stops where it is told to, and it goes on as if it had never stopped."""
 
-import dataclasses
-import itertools
 import os
 import signal
 import threading
@@ -14,18 +12,7 @@ from tilework import data, io, metrics, nn, optim
 from tilework import functional as F
 from tilework.models import MLP
 from tilework.optim.lr_scheduler import LambdaLR, StepLR
-from tilework.train import (
-    Interrupted,
-    Supervised,
-    Task,
-    Trainer,
-    callbacks,
-    classifier,
-    lenet,
-    mlp,
-    resnet,
-    unet,
-)
+from tilework.train import Interrupted, Supervised, Task, Trainer, callbacks
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((50, 1, 3, 3)).astype(np.float32)
@@ -469,104 +456,3 @@ def test_errors_say_what_to_do():
         Trainer(Task(), optimizer).fit([tw.ones(1)], epochs=1)
     with pytest.raises(ValueError, match=r"\[Checkpoint\].*make it first"):
         callbacks.Checkpoint("/no/such/folder/file")
-
-
-def test_one_cycle():
-    recipe = classifier.Recipe(batch_size=1, epochs=1, lr=1.0, one_cycle=True)
-    rate = recipe.rate(100)
-    rates = [rate(step) for step in range(100)]
-    assert rates[:25] == pytest.approx([(i + 1) / 25 for i in range(25)])
-    assert rates[25] == 1.0
-    assert rates[25 + 75 // 2] == pytest.approx(0.5, abs=0.03)
-    assert all(a > b for a, b in itertools.pairwise(rates[25:]))
-    assert 0 < rates[-1] < 0.01
-    assert rate(100) == 0.0
-    steady = classifier.Recipe(batch_size=1, epochs=1, lr=1.0).rate(10)
-    assert [steady(step) for step in range(10)] == [1.0] * 10
-
-
-def test_digits_reach_97_percent():
-    recipe = mlp.RECIPES["digits"]
-    outcome = mlp.train(data.digits(), recipe, seed=0)
-    assert outcome.accuracy >= 0.97
-    assert outcome.majority < 0.15
-
-
-needs_fashion = pytest.mark.skipif(
-    not data.FASHION_MNIST_FOLDER.is_dir(), reason="needs Debian's dataset-fashion-mnist"
-)
-
-
-def few(images, count):
-    """The first images of both parts."""
-    return dataclasses.replace(
-        images,
-        train_images=images.train_images[:count],
-        train_labels=images.train_labels[:count],
-        test_images=images.test_images[:count],
-        test_labels=images.test_labels[:count],
-    )
-
-
-@needs_fashion
-@pytest.mark.parametrize(("recipes", "count"), [(lenet, 2000), (resnet, 1500)])
-def test_image_recipes_learn(recipes, count, request):
-    """A few steps on a few images: far above chance."""
-    if tw.engines.current_engine() == "numba" and not request.config.getoption("--full"):
-        pytest.skip("takes minutes on the numba engine; --full runs it")
-    images = few(data.fashion_mnist(), count)
-    recipe = dataclasses.replace(recipes.RECIPES["fashion-mnist"], batch_size=50, epochs=2)
-    losses = []
-    outcome = recipes.train(images, recipe, on_epoch=lambda p, mean: losses.append(mean))
-    assert losses[1] < losses[0]
-    assert outcome.accuracy > 0.4
-    assert "by the majority class" in str(outcome)
-
-
-def test_unet_finds_bright_discs(tmp_path):
-    """The recipe itself, made small, on an image that can be had anywhere."""
-    pytest.importorskip("skimage", reason="scikit-image, for Otsu's threshold, is not installed")
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:64, :128]
-    instances = np.zeros((64, 128), np.int64)
-    for i, (cy, cx) in enumerate(rng.uniform(0, 1, (20, 2)) * (64, 128), 1):
-        instances[np.hypot(y - cy, x - cx) < 6] = i
-    image = (instances > 0) * 3 + rng.standard_normal((64, 128))
-    recipe = dataclasses.replace(
-        unet.RECIPES["nuclei"], width=8, depth=2, window=32, batches=8, epochs=4, lr=1e-2
-    )
-    outcome = unet.train(data.Nuclei(image.astype(np.float32), instances), recipe)
-    assert unet.overlap(outcome.found, outcome.truth) > 0.8
-    assert outcome.truth.shape == (64, 64)
-    outcome.save_picture(tmp_path / "p.png")
-    from skimage.io import imread
-
-    picture = imread(tmp_path / "p.png")
-    assert picture.shape == (64, 3 * 64 + 8, 3)
-    missed = (picture[:, -64:] == (255, 51, 51)).all(-1)
-    np.testing.assert_array_equal(missed, outcome.truth & ~outcome.found)
-
-
-@pytest.mark.full
-@needs_fashion
-@pytest.mark.parametrize(("recipes", "least"), [(lenet, 0.90), (resnet, 0.925)])
-def test_image_recipes_reach_their_goal(recipes, least):
-    images = data.fashion_mnist()
-    assert recipes.train(images, recipes.RECIPES["fashion-mnist"]).accuracy >= least
-
-
-@pytest.mark.full
-@needs_fashion
-def test_fashion_mnist_reaches_88_percent():
-    outcome = mlp.train(data.fashion_mnist(), mlp.RECIPES["fashion-mnist"], seed=0)
-    assert outcome.accuracy >= 0.88
-    assert outcome.majority == pytest.approx(0.1)
-
-
-def test_recipes_are_compared_by_their_spread_where_there_is_one():
-    from tilework.benchmarks.torch_recipes.side_by_side import verdict
-
-    assert verdict({"tilework": [0.5], "PyTorch": [0.25]}) == "tilework 50.00%, PyTorch 25.00%"
-    near = verdict({"tilework": [0.50, 0.52], "PyTorch": [0.51, 0.53]})
-    assert "the difference, -1.00%, is within two standard errors of it (1.41% each)" in near
-    assert "beyond" in verdict({"tilework": [0.5, 0.51], "PyTorch": [0.9, 0.91]})

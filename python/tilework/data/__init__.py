@@ -11,6 +11,7 @@ from tilework.data.dataset import (
     random_split,
 )
 from tilework.data.loader import DataLoader
+from tilework.data.registry import SOURCES, source
 from tilework.data.sources import (
     FASHION_MNIST_FOLDER,
     ImageSet,
@@ -33,6 +34,7 @@ from tilework.data.speech import (
 __all__ = [
     "ASTERISK_FOLDER",
     "FASHION_MNIST_FOLDER",
+    "SOURCES",
     "DataLoader",
     "Dataset",
     "ImageSet",
@@ -53,5 +55,6 @@ __all__ = [
     "random_split",
     "read_idx",
     "read_wav",
+    "source",
     "spoken_numbers",
 ]

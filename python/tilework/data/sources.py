@@ -1,4 +1,4 @@
-"""Image data that is at hand without a download."""
+"""Data that is at hand without a download, by name."""
 
 from __future__ import annotations
 

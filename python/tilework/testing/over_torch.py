@@ -72,6 +72,12 @@ class _RMSNorm(torch.nn.RMSNorm):  # type: ignore[misc]
         return _normalised(super().forward, input, residual)
 
 
+class _BatchNorm2d(torch.nn.BatchNorm2d):  # type: ignore[misc]
+    def forward(self, input: Any, *, activation: str = "none", residual: Any = None) -> Any:
+        y = super().forward(input)
+        return _activated(y if residual is None else y + residual, activation)
+
+
 def _attention(
     q: Any, k: Any, v: Any, attn_mask: Any = None, *rest: Any, window: Any = None, **options: Any
 ) -> Any:
@@ -93,7 +99,12 @@ COMPOSITIONS: dict[str, Any] = {
     "scaled_dot_product_attention": _attention,
     "swiglu": _swiglu,
 }
-LAYERS: dict[str, Any] = {"LayerNorm": _LayerNorm, "Linear": _Linear, "RMSNorm": _RMSNorm}
+LAYERS: dict[str, Any] = {
+    "BatchNorm2d": _BatchNorm2d,
+    "LayerNorm": _LayerNorm,
+    "Linear": _Linear,
+    "RMSNorm": _RMSNorm,
+}
 
 
 class _Functional:

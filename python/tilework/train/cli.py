@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import time
+import json
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
-# The modules of recipes, each with RECIPES and SOURCES by the name of the data, and train().
-_MODELS = ("mlp", "lenet", "resnet", "unet")
+from tilework.io.files import replacing
+
+_TABLE_WIDTH = 112
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", choices=_MODELS)
-    parser.add_argument("--data", metavar="NAME", help="default: the first that the model has")
+    parser.add_argument("recipe", nargs="?", metavar="NAME", help="one that --list shows")
+    parser.add_argument("--list", action="store_true", help="show every recipe, and end")
     parser.add_argument("--epochs", type=int, help="passes over the data (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -27,61 +29,118 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint beside --output"
     )
+    parser.add_argument(
+        "--folder", type=Path, help="one with recipes/ and models/ of your own, besides ours"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains, and prints how good the model is on held-out data, beside something simpler."""
     import tilework as tw
-    from tilework import io
     from tilework.errors import error
-    from tilework.train import Interrupted
-    from tilework.train.callbacks import Checkpoint, ProgressBar
+    from tilework.train import recipes
 
     console = Console()
+    if args.folder is not None:
+        recipes.add_folder(args.folder)
+    if args.list:
+        Console(width=max(console.width, _TABLE_WIDTH)).print(table())
+        return 0
+    if args.recipe is None:
+        known = ", ".join(recipes.names())
+        raise error(ValueError, "train", f"a recipe of {known}", "none", "name one, or pass --list")
+    recipe = recipes.get(args.recipe)
     if args.engine:
         tw.use_engine(args.engine)
-    recipes = importlib.import_module(f"tilework.train.{args.model}")
-    name = args.data or next(iter(recipes.RECIPES))
-    if name not in recipes.RECIPES:
-        known = ", ".join(recipes.RECIPES)
-        raise error(ValueError, "train", f"--data of {known}", repr(name), "name one of them")
-    output = args.output or Path(f"{args.model}-{name}.safetensors")
-    checkpoint = output.with_name(output.name + ".checkpoint")
-    recipe, source = recipes.RECIPES[name], recipes.SOURCES[name]()
-    epochs = recipe.epochs if args.epochs is None else args.epochs
-    if epochs < 1:
-        raise error(ValueError, "train", "epochs from 1", epochs, "raise --epochs")
+    output = args.output or Path(f"{args.recipe}.safetensors")
+    if args.epochs is not None and args.epochs < 1:
+        raise error(ValueError, "train", "epochs from 1", args.epochs, "raise --epochs")
     if not output.parent.is_dir():
         raise error(
             ValueError, "train", "a folder for --output", f"no {output.parent}", "make it first"
         )
-    start = time.perf_counter()
+    return _train(args, recipe, output, console)
+
+
+def table() -> Table:
+    """All recipes, a line each."""
+    from tilework.train import recipes
+
+    found = Table(box=None, pad_edge=False)
+    for heading, justify in (
+        ("recipe", "left"), ("what", "left"), ("data", "left"), ("parameters", "right"),
+        ("goal", "right"), ("epochs", "right"),
+    ):  # fmt: skip
+        found.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for name in recipes.names():
+        try:
+            recipe = recipes.get(name)
+        except ImportError as reason:  # an extra that is absent
+            found.add_row(name, f"needs {reason.name or reason}")
+            continue
+        goal = f"{recipe.metrics()[0].name.replace('_', ' ')} {recipe.goal:g}"
+        numbers = (f"{recipe.parameters:,}", goal, str(recipe.epochs))
+        found.add_row(name, recipe.title, recipe.data, *numbers)
+    return found
+
+
+def _train(args: argparse.Namespace, recipe: Any, output: Path, console: Console) -> int:
+    from tilework import data, io
+    from tilework.train import Interrupted
+    from tilework.train import recipe as running
+    from tilework.train.callbacks import Checkpoint, ProgressBar
+
+    checkpoint = output.with_name(output.name + ".checkpoint")
+    source = data.source(recipe.data)
     try:
-        outcome = recipes.train(
-            source, recipe, args.seed, epochs=epochs,
+        outcome = running.run(
+            recipe, source, args.seed, epochs=args.epochs,
             watchers=[ProgressBar(console), Checkpoint(checkpoint)],
             resume=checkpoint if args.resume else None,
         )  # fmt: skip
     except Interrupted as stop:
         console.print(f"{stop}: saved to {checkpoint}", highlight=False, soft_wrap=True)
-        console.print(f"go on with: {_again(args, name, output)}", highlight=False, soft_wrap=True)
+        console.print(f"go on with: {_again(args, output)}", highlight=False, soft_wrap=True)
         return 130
     io.save(outcome.model.state_dict(), output)
-    written = f"weights in {output}"
-    if args.model == "unet":
-        outcome.save_picture(output.with_suffix(".png"))
+    written = f"weights in {output}, the run in {_write_run(args, recipe, outcome, output)}"
+    if recipe.picture is not None:
+        recipe.picture(outcome, source, output.with_suffix(".png"))
         written += f", a picture in {output.with_suffix('.png')}"
     checkpoint.unlink()
-    seconds = time.perf_counter() - start
-    console.print(f"{name}: {outcome}, {seconds:.1f} s, {written}", highlight=False, soft_wrap=True)
+    line = f"{args.recipe}: {outcome}, {outcome.seconds:.1f} s, {written}"
+    console.print(line, highlight=False, soft_wrap=True)
     return 0
 
 
-def _again(args: argparse.Namespace, data: str, output: Path) -> str:
-    words = ["tilework train", args.model, "--data", data, "--seed", str(args.seed)]
-    words += ["--output", str(output), "--resume"]
+def _write_run(args: argparse.Namespace, recipe: Any, outcome: Any, output: Path) -> Path:
+    """What the run came to, as JSON beside the weights."""
+    path = output.with_suffix(".json")
+    found = {
+        "recipe": args.recipe,
+        "data": recipe.data,
+        "seed": args.seed,
+        "figure": outcome.name,
+        "value": outcome.value,
+        "goal": recipe.goal,
+        "baseline": {"name": outcome.baseline.name, "value": outcome.baseline.value},
+        "samples": outcome.samples,
+        "parameters": recipe.parameters,
+        "seconds": round(outcome.seconds, 2),
+        "history": outcome.trainer.history.rows,
+    }
+    with replacing(path, "train") as file:
+        file.write((json.dumps(found, indent=1) + "\n").encode())
+    return path
+
+
+def _again(args: argparse.Namespace, output: Path) -> str:
+    words = ["tilework train", args.recipe, "--seed", str(args.seed), "--output", str(output)]
+    words.append("--resume")
     if args.epochs is not None:
         words += ["--epochs", str(args.epochs)]
     if args.engine:
         words += ["--engine", args.engine]
+    if args.folder is not None:
+        words += ["--folder", str(args.folder)]
     return " ".join(words)

@@ -1,1 +1,0 @@
-"""The recipes of tilework.train in PyTorch, to compare accuracies with."""

@@ -1,0 +1,33 @@
+"""Data by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tilework.data.sources import digits, fashion_mnist, nuclei
+from tilework.data.speech import spoken_numbers
+from tilework.errors import error, word
+
+SOURCES: dict[str, Callable[[], Any]] = {
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+    "nuclei": nuclei,
+    "spoken-numbers": spoken_numbers,
+}
+
+
+def source(name: str) -> Any:
+    """Data by its name in SOURCES, which has room for your own: a function that reads them.
+
+    ValueError where there is none of that name; where they are not installed, the error of the
+    function, which says how to get them.
+
+    >>> source("digits").name
+    'digits'
+    """
+    if name not in SOURCES:
+        raise error(
+            ValueError, "data.source", f"data of {', '.join(SOURCES)}", str(word(name)), "name one"
+        )
+    return SOURCES[name]()

@@ -1,0 +1,262 @@
+"""Recipes: found without a list, true to what they say, and the same over PyTorch."""
+
+import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import data, metrics
+from tilework import functional as F
+from tilework.train import recipe as running
+from tilework.train import recipes
+from tilework.train.recipe import Optimisation
+
+NAMES = recipes.names()
+every_recipe = pytest.mark.parametrize("name", NAMES)
+
+
+def source_of(recipe, count=None):
+    """The recipe's data, or as many samples of it; skips where they are not installed."""
+    try:
+        source = data.source(recipe.data)
+    except (FileNotFoundError, ImportError) as reason:
+        pytest.skip(str(reason))
+    return source if count is None else recipe.few(source, count)
+
+
+def nuclei():
+    """Bright discs in noise, which can be had anywhere."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :128]
+    instances = np.zeros((64, 128), np.int64)
+    for i, (cy, cx) in enumerate(rng.uniform(0, 1, (20, 2)) * (64, 128), 1):
+        instances[np.hypot(y - cy, x - cx) < 6] = i
+    image = (instances > 0) * 3 + rng.standard_normal((64, 128))
+    return data.Nuclei(image.astype(np.float32), instances)
+
+
+@every_recipe
+def test_parameters_are_as_many_as_published(name):
+    recipe = recipes.get(name)
+    model = recipe.model(source_of(recipe))
+    assert sum(p.numel() for p in model.parameters()) == recipe.parameters
+
+
+@every_recipe
+def test_a_handful_of_samples_is_learnt(name, request):
+    """The samples that are learnt from, again, by the recipe itself: in seconds."""
+    if tw.engines.current_engine() == "numba" and not request.config.getoption("--full"):
+        pytest.skip("takes minutes on the numba engine; --full runs it")
+    recipe = recipes.get(name)
+    source = nuclei() if recipe.data == "nuclei" else source_of(recipe, 100)
+    steps = 60 if recipe.data == "nuclei" else 120
+    quick = dataclasses.replace(
+        recipe, batch_size=min(recipe.batch_size, 20),
+        optimisation=dataclasses.replace(recipe.optimisation, one_cycle=True),
+    )  # fmt: skip
+    loader = quick.batches(source, quick.batch_size).train
+    outcome = running.run(quick, source, epochs=max(1, steps // len(loader)))
+    losses = outcome.trainer.history["loss"]
+    again = outcome.trainer.evaluate(quick.batches(source, quick.batch_size).train)
+    assert again[outcome.name] > 0.7
+    assert losses[-1] < losses[0]
+    assert outcome.baseline.name in str(outcome)
+
+
+@every_recipe
+def test_it_is_the_same_over_pytorch(name, request):
+    """Equal weights and batches, no dropout: the losses of the first steps, both trained.
+
+    A step's rounding is a few hundred eps of the loss, and training spreads it as steps go by.
+    Rates are those of a run of 400 steps an epoch.
+    """
+    torch = pytest.importorskip("torch", reason="PyTorch, the judge, is not installed")
+    from tilework.benchmarks.side_by_side import torch_tensors
+    from tilework.testing.over_torch import over_torch
+
+    recipe = recipes.get(name)
+    source = nuclei() if recipe.data == "nuclei" else source_of(recipe, 200)
+    tw.manual_seed(0)
+    ours, theirs = recipe.model(source), recipe.network(over_torch(recipe.file), source)
+    state = {n: torch.from_numpy(v.numpy().copy()) for n, v in ours.state_dict().items()}
+    theirs.load_state_dict(state)
+    for module in (*ours.modules(), *theirs.modules()):
+        if type(module).__name__ == "Dropout":
+            module.p = 0.0
+    rate = recipe.optimisation.rate(400 * recipe.epochs)
+    sides = [
+        (recipe.optimisation.optimizer(library, model.parameters()), model, functional)
+        for library, model, functional in (
+            (tw.optim, ours, F), (torch.optim, theirs, torch.nn.functional)
+        )
+    ]  # fmt: skip
+    steps = 50 if request.config.getoption("--full") else 8
+    loader = recipe.batches(source, min(recipe.batch_size, 32)).train
+    batches = itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), steps)
+    eps = float(np.finfo(np.float32).eps)
+    for step, batch in enumerate(batches):
+        losses = []
+        for (optimizer, model, functional), given in zip(
+            sides, (batch, torch_tensors(batch)), strict=True
+        ):
+            optimizer.zero_grad()
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.optimisation.lr * rate(step)
+            loss = getattr(functional, recipe.loss)(model(given[0]), given[1])
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert abs(losses[0] - losses[1]) <= 512 * eps * (1 + step) ** 2 * abs(losses[1]), step
+
+
+@pytest.mark.full
+@every_recipe
+def test_it_reaches_its_goal(name):
+    recipe = recipes.get(name)
+    outcome = running.run(recipe, source_of(recipe))
+    assert outcome.value >= recipe.goal > outcome.baseline.value
+
+
+def test_digits_reach_their_goal():
+    recipe = recipes.get("mlp")
+    outcome = running.run(recipe, data.digits())
+    assert outcome.value >= recipe.goal == 0.97
+    assert outcome.baseline.value < 0.15
+
+
+def test_unet_finds_bright_discs(tmp_path):
+    """The recipe itself, on an image that can be had anywhere, and the picture that it draws."""
+    pytest.importorskip("skimage", reason="scikit-image, for Otsu's threshold, is not installed")
+    recipe = dataclasses.replace(
+        recipes.get("unet"), optimisation=Optimisation(lr=1e-2), epochs=4,
+        network=lambda file, nuclei: file.UNet(width=8, depth=2),
+    )  # fmt: skip
+    outcome = running.run(recipe, nuclei())
+    assert outcome.value > 0.8
+    recipe.picture(outcome, nuclei(), tmp_path / "p.png")
+    from skimage.io import imread
+
+    picture = imread(tmp_path / "p.png")
+    assert picture.shape == (64, 3 * 64 + 8, 3)
+    truth = nuclei().instances[:, 64:] > 0
+    np.testing.assert_array_equal(picture[:, 68:132] > 0, np.stack([truth] * 3, -1))
+    right = (nuclei().image[:, 64:] - nuclei().image[:, :64].mean()) / nuclei().image[:, :64].std()
+    found = outcome.trainer.predict(right[None, None]).numpy()[0, 0] > 0
+    missed = (picture[:, -64:] == (255, 51, 51)).all(-1)
+    np.testing.assert_array_equal(missed, truth & ~found)
+    assert metrics.IoU("binary")(found, truth) == pytest.approx(outcome.value)
+
+
+def test_one_cycle():
+    rate = Optimisation(lr=1.0, one_cycle=True).rate(100)
+    rates = [rate(step) for step in range(100)]
+    assert rates[:25] == pytest.approx([(i + 1) / 25 for i in range(25)])
+    assert rates[25] == 1.0
+    assert rates[25 + 75 // 2] == pytest.approx(0.5, abs=0.03)
+    assert all(a > b for a, b in itertools.pairwise(rates[25:]))
+    assert 0 < rates[-1] < 0.01
+    assert rate(100) == 0.0
+    steady = Optimisation(lr=1.0).rate(10)
+    assert [steady(step) for step in range(10)] == [1.0] * 10
+
+
+# --- a new architecture is two files ---
+
+MODEL = """
+from tilework import nn
+
+
+class Tiny(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.score = nn.Linear(64, classes)
+
+    def forward(self, x):
+        return self.score(x.flatten(1))
+"""
+RECIPE = """
+import dataclasses
+from tilework.train.recipes import mlp
+
+RECIPE = dataclasses.replace(
+    mlp.RECIPE, title="one layer on digits", file="tiny", epochs=3, goal=0.8, parameters=650,
+    network=lambda file, images: file.Tiny(len(images.classes)),
+)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for part, text in (("models/tiny.py", MODEL), ("recipes/tiny.py", RECIPE)):
+        (tmp_path / part).parent.mkdir()
+        (tmp_path / part).write_text(textwrap.dedent(text))
+    return tmp_path
+
+
+def python(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=100, cwd=cwd
+    )
+
+
+def test_a_new_architecture_is_found(folder):
+    """By the command line, by the tests of this file, and beside PyTorch."""
+    done = python("tilework", "train", "--list", "--folder", str(folder), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "one layer on digits" in done.stdout
+    done = python("tilework", "train", "tiny", "--folder", str(folder), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "tiny.json").read_text())
+    assert found["value"] > found["goal"] > found["baseline"]["value"]
+    assert len(found["history"]) == 3
+    program = (
+        f"from tilework.train import recipes; recipes.add_folder({str(folder)!r}); "
+        "from tilework.tests import test_recipes as t; assert 'tiny' in recipes.names(); "
+        "t.test_parameters_are_as_many_as_published('tiny')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pytest.importorskip("torch", reason="PyTorch, the other side, is not installed")
+    arguments = ("tiny", "--folder", str(folder), "--seeds", "2")
+    done = python("tilework.benchmarks.side_by_side", *arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "standard errors" in done.stdout
+
+
+def test_listing_imports_nothing(folder):
+    """A recipe whose extra is absent breaks neither the names nor another recipe."""
+    (folder / "recipes/broken.py").write_text("import nothing_of_that_name")
+    program = (
+        f"from tilework.train import recipes; recipes.add_folder({str(folder)!r}); import sys; "
+        "assert 'broken' in recipes.names(); assert recipes.get('tiny'); "
+        "assert 'tilework.train.recipes.lenet' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    done = python("tilework", "train", "--list", "--folder", str(folder), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "nothing_of_that_name" in done.stdout
+
+
+def test_what_is_not_there_is_a_sentence():
+    with pytest.raises(ValueError, match=r"\[train\] expected a recipe of .*lenet.*name one"):
+        recipes.get("nonsense")
+    with pytest.raises(ValueError, match=r"\[train\] expected a folder with recipes"):
+        recipes.add_folder("/no/such")
+    with pytest.raises(ValueError, match=r"\[data.source\] expected data of digits"):
+        data.source("nonsense")
+
+
+def test_recipes_are_compared_by_their_spread_where_there_is_one():
+    from tilework.benchmarks.side_by_side import verdict
+
+    assert verdict({"tilework": [0.5], "PyTorch": [0.25]}) == "tilework 0.5000, PyTorch 0.2500"
+    near = verdict({"tilework": [0.50, 0.52], "PyTorch": [0.51, 0.53]})
+    assert "the difference, -0.0100, is within two standard errors of it (0.0141 each)" in near
+    assert "beyond" in verdict({"tilework": [0.5, 0.51], "PyTorch": [0.9, 0.91]})
