@@ -86,6 +86,13 @@ def _bert_layer(models: Any) -> Any:
     return models.BertModel(config)
 
 
+READ, DECODED = 64, 16  # tokens of the text, and how many follow one by one
+
+
+def _llama(models: Any) -> Any:
+    return models.LlamaForCausalLM(models.LlamaConfig(1000, 512, 1408, 4, 4, 2))
+
+
 GPT = Network(
     "gpt2", _gpt, functools.partial(language.gpt2, heads=4), (128,), 256, 256,
     _products(128, 256, 1024, 4) + 128 * 256 * 256, 17, 1024,
@@ -97,6 +104,12 @@ VIT = Network(
 BERT = Network(
     "bert", _bert_layer, functools.partial(language.bert_layer, at="encoder.layer.0", heads=12),
     (128, 768), 0, 0, _products(128, 768, 3072, 1), 6, 3072,
+)  # fmt: skip
+
+
+LLAMA = Network(
+    "llama", _llama, lambda w, x: language.llama(w, x)[:, -1:], (READ + DECODED,), 1000, 1000,
+    (READ + DECODED) * 4.0 * (512 * 512 * 3 + 3 * 512 * 1408), 29, 1408,
 )  # fmt: skip
 
 
@@ -142,6 +155,22 @@ def _layer(frozen: bool) -> Callable[..., Callable[[], Any]]:
         return run
 
     return setup
+
+
+def _decoding(tw: Any, F: Any, x: Any, *weights: Any) -> Callable[[], Any]:
+    """Reads a text, and then token after token by a cache, as generation does."""
+    model = _loaded(tw, LLAMA, weights[0].dtype, weights).eval()
+    text, *tokens = x.split([READ] + [1] * DECODED, 1)
+
+    def decode() -> Any:
+        with tw.no_grad():
+            cache = model.new_cache()
+            scores = model(text, cache=cache, logits_to_keep=1)
+            for token in tokens:
+                scores = model(token, cache=cache, logits_to_keep=1)
+        return scores
+
+    return decode
 
 
 def _weight(rng: Generator, name: str, shape: tuple[int, ...]) -> Array:
@@ -219,6 +248,8 @@ def _cases() -> Iterator[Case]:
     label = "GPT of 4 layers, d=256, step, 16x128"
     yield _case(GPT, 16, _training(GPT), label, True)
     yield _case(VIT, 4, _training(VIT), "ViT-tiny step, batch 4", True)
+    label = f"LLaMA of 4 layers, d=512, {DECODED} tokens after {READ}"
+    yield _case(LLAMA, 1, _decoding, label, False)
     label = "BERT-base layer inference, S=128"
     for frozen in (False, True):
         yield _case(BERT, 1, _layer(frozen), label + " frozen" * frozen, False, frozen)
