@@ -217,13 +217,11 @@ def unrecorded(y: Tensor, x: Tensor) -> None:
 
 
 def plain_views(x: Tensor, arrays: Iterable[Array], aside: Aside) -> tuple[Tensor, ...]:
-    """Views of x, none of which is to be recorded, with one `aside`."""
+    """Views of x, none of which is to be recorded, with one `aside`: what unrecorded() says of them
+    is the caller's to say."""
     views = []
     for array in arrays:
         view = view_of(x, array)
         view._aside = aside
         views.append(view)
-    if x._requires_grad:
-        for view in views:
-            view.__class__ = PlainView
     return tuple(views)

@@ -131,7 +131,7 @@ def axis(op: str, dim: Any, ndim: int) -> int:
 def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
     """The axes that a reduction goes over, ascending; all for None and ()."""
     if dim is None:
-        return _ALL[ndim]
+        return ALL_AXES[ndim]
     if dim.__class__ is int and -ndim <= dim < ndim:
         return (dim % ndim,)
     dims = tuple(dim) if isinstance(dim, (tuple, list)) else (dim,)
@@ -145,7 +145,9 @@ def axes(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-_ALL = tuple(tuple(range(n)) for n in range(65))  # of NumPy's arrays, which have at most 64 axes
+ALL_AXES = tuple(
+    tuple(range(n)) for n in range(65)
+)  # of NumPy's arrays, which have at most 64 axes
 
 # The most that a padding, stride or dilation may be: sums of a few of them stay within 64 bits.
 FARTHEST = 2**60

@@ -150,7 +150,13 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
 
 def shape_of(op: str, lengths: tuple[Any, ...], size: Any = None) -> tuple[int, ...]:
     """A shape given as f(2, 3), f((2, 3)) or f(size=(2, 3)). ValueError on a negative length."""
-    if size is not None:
+    if size is None:
+        for n in lengths:
+            if n.__class__ is not int or n < 0:
+                break
+        else:
+            return lengths
+    else:
         if lengths:
             raise error(TypeError, op, "size once", f"{lengths} and {size}", "drop one")
         lengths = (size,)

@@ -242,7 +242,10 @@ def sliced_apart(x: Tensor, keys: Sequence[Any], aside: Aside) -> tuple[Tensor, 
     array = x._array
     arrays = [array[key] for key in keys]
     if not mode.enabled:
-        return plain_views(x, arrays, UNRECORDED)
+        views = plain_views(x, arrays, UNRECORDED)
+        for view in views:
+            unrecorded(view, x)
+        return views
     if not x._requires_grad:
         return plain_views(x, arrays, aside)
     pieces = []

@@ -81,8 +81,11 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         y = fresh(ops.concatenate(arrays, at))
     except (AttributeError, IndexError, TypeError, ValueError, ZeroDivisionError):
         return _cat_of_unlike("cat", parts, dim)
-    if _on_tape(parts):
-        record(y, _CAT, tuple(parts), (at, [a.shape[at] for a in arrays]))
+    if mode.enabled:
+        for part in parts:
+            if part._requires_grad:
+                record(y, _CAT, tuple(parts), (at, [a.shape[at] for a in arrays]))
+                break
     return y
 
 
@@ -208,12 +211,14 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     >>> [c.shape for c in tw.zeros(5).chunk(2)]
     [(3,), (2,)]
     """
-    chunks = whole("chunk", "chunks", chunks)
+    chunks = chunks if chunks.__class__ is int else whole("chunk", "chunks", chunks)
     if chunks < 1:
         raise error(ValueError, "chunk", "at least one chunk", chunks, "raise it")
     x = operand(input, "chunk")
-    at = _axis_to_cut("chunk", x, dim)
-    return _split_evenly(x, at, -(-x._array.shape[at] // chunks) or 1)
+    shape = x._array.shape
+    known = dim.__class__ is int and 0 <= dim < len(shape)
+    at = dim if known else _axis_to_cut("chunk", x, dim)
+    return _split_evenly(x, at, -(-shape[at] // chunks) or 1)
 
 
 @tensor_method()

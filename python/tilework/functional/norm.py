@@ -325,7 +325,9 @@ def _trailing(
     the sum and the sum."""
     x = operand(input, op.name)
     need_float(op.name, x)
-    shape = sizes(op.name, (normalized_shape,))
+    shape = normalized_shape
+    if shape.__class__ is not tuple or x._array.shape[-len(shape) :] != shape:
+        shape = sizes(op.name, (normalized_shape,))
     if not shape or x._array.shape[-len(shape) :] != shape:
         raise error(
             ValueError, op.name, f"input whose last axes are {shape}", x.shape,

@@ -17,12 +17,14 @@ from tilework.layout import inverse
 from tilework.tensor import Tensor, fresh
 
 Pairs = list[tuple[int, int]]
+Lengths = tuple[int, ...]
 
 MODES = ("constant", "reflect", "replicate", "circular")
 
 
 def _pad_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-    return (grad[saved],)
+    kept = (slice(b, b + n) for b, n in zip(saved, inputs[0]._array.shape, strict=True))
+    return (grad[tuple(kept)],)
 
 
 _PAD = Op("pad", differentiable=_pad_recorded)
@@ -60,7 +62,7 @@ def _taken_back(g: Tensor, axis: int, before: int, after: int, n: int, mode: str
         else:
             start = n - length if at else 0
         rest = n - start - part.shape[axis]
-        total = total + _constant(part, _along(g.ndim, axis, start, rest), 0)
+        total = total + _constant(part, *_sides(_along(g.ndim, axis, start, rest)), 0)
     return total
 
 
@@ -92,7 +94,11 @@ def pad(
     tensor([2, 1, 0, 1, 2, 1])
     """
     x = operand(input, "pad")
-    pad = sizes("pad", (pad,))
+    pad, rank = sizes("pad", (pad,)), x._array.ndim
+    even = len(pad) % 2 == 0 and 0 < len(pad) <= 2 * rank
+    if mode == "constant" and even and min(pad) >= 0 and max(pad) < _NEAR:
+        rest, filler = (0,) * (rank - len(pad) // 2), 0 if value is None else value
+        return _constant(x, rest + pad[-2::-2], rest + pad[::-2], filler)
     if mode not in MODES:
         raise error(ValueError, "pad", f"mode among {', '.join(MODES)}", word(mode), "name one")
     if mode != "constant" and value:
@@ -102,10 +108,8 @@ def pad(
             ValueError, "pad", f"pairs for at most {x.ndim} axes", tuple(pad),
             "give (before, after)s",
         )  # fmt: skip
-    pairs = [(0, 0)] * (x._array.ndim - len(pad) // 2)
+    pairs = [(0, 0)] * (rank - len(pad) // 2)
     pairs += [(pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2)]
-    if mode == "constant" and min(pad, default=0) >= 0 and max(pad, default=0) < _NEAR:
-        return _constant(x, pairs, 0 if value is None else value)
     if any(n < max(-b, 0) + max(-a, 0) for (b, a), n in zip(pairs, x.shape, strict=True)):
         raise error(ValueError, "pad", f"cuts within the axes of {x.shape}", tuple(pad), "cut less")
     room_for("pad", [b + n + a for (b, a), n in zip(pairs, x.shape, strict=True)])
@@ -113,29 +117,31 @@ def pad(
     grown = [(max(b, 0), max(a, 0)) for b, a in pairs]
     inner: Tensor = x if all(min(p) >= 0 for p in pairs) else x[cut]
     if mode == "constant":
-        return _constant(inner, grown, 0 if value is None else value)
+        return _constant(inner, *_sides(grown), 0 if value is None else value)
     return _extended(inner, grown, mode)
 
 
-def _constant(inner: Tensor, grown: Pairs, value: float) -> Tensor:
-    y = _padded(inner, grown, "constant", value)
+def _sides(pairs: Pairs) -> tuple[Lengths, Lengths]:
+    """How much each axis grows in front, and how much behind."""
+    return tuple([b for b, _ in pairs]), tuple([a for _, a in pairs])
+
+
+def _constant(inner: Tensor, before: Lengths, after: Lengths, value: float) -> Tensor:
+    y = _padded(inner, before, after, "constant", value)
     if tape.enabled and inner._requires_grad:
-        kept = tuple(slice(b, b + n) for (b, _), n in zip(grown, inner.shape, strict=True))
-        record(y, _PAD, (inner,), kept)
+        record(y, _PAD, (inner,), before)
     return y
 
 
-def _padded(inner: Tensor, grown: Pairs, mode: str, value: float) -> Tensor:
+def _padded(inner: Tensor, before: Lengths, after: Lengths, mode: str, value: float) -> Tensor:
     x = inner._array
     filler = number_of("pad", x.dtype, value, xp=namespace(x))
     if x.flags.c_contiguous:
-        before, after = zip(*grown, strict=True) if grown else ((), ())
         return fresh(ops.pad(x, before, after, mode, filler))
     # The kernel gives C order: in the axes' order of memory that is the layout of x.
     order = sorted(range(x.ndim), key=lambda i: -abs(x.strides[i]))
-    pairs = [grown[i] for i in order]
-    before, after = tuple(b for b, _ in pairs), tuple(a for _, a in pairs)
-    found = ops.pad(x.transpose(order), before, after, mode, filler)
+    first, last = tuple([before[i] for i in order]), tuple([after[i] for i in order])
+    found = ops.pad(x.transpose(order), first, last, mode, filler)
     return fresh(found.transpose(inverse(order)))
 
 
@@ -148,7 +154,7 @@ def _extended(x: Tensor, grown: Pairs, mode: str) -> Tensor:
                 ValueError, "pad", f"at most {max(most, 0)} of {mode} padding for an axis of {n}",
                 (before, after), "pad less, or with another mode",
             )  # fmt: skip
-    y = _padded(x, grown, mode, 0)
+    y = _padded(x, *_sides(grown), mode, 0)
     if tape.enabled and x._requires_grad:
         record(y, _EXTENSION, (x,), (mode, grown, x.shape))
     return y

@@ -25,6 +25,8 @@ from tilework.functional.creation import finish, shape_of
 from tilework.layout import inverse
 from tilework.tensor import Tensor, fresh
 
+_LAST = 2**64 - 1
+
 
 class _Generator:
     """The process's seed, and how many calls have drawn from it. Each method is one event: no two
@@ -45,7 +47,7 @@ class _Generator:
         """(seed, call): one for each drawing."""
         with self._lock:
             call = self._calls
-            self._calls = (call + 1) % 2**64
+            self._calls = call + 1 if call != _LAST else 0
             return self._seed, call
 
     def peek(self) -> tuple[int, int]:
@@ -129,7 +131,8 @@ def _drawn(
         raise error(TypeError, op, "a float dtype", wanted, "use randint for integers")
     compute = "float64" if wanted is dtypes.float64 else "float32"
     engine = ops.uniform if op == "rand" else ops.normal
-    array = engine(shape, compute, *_generator.next())
+    seed, call = _generator.next()
+    array = engine(shape, compute, seed, call)
     if wanted is dtypes.bfloat16:
         # To the nearest, one uniform number in 512 would become the 1 that is excluded.
         array = _rounded_down(array) if op == "rand" else ops.narrow(array)
