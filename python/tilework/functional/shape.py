@@ -194,7 +194,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     x = operand(input, "flatten")
     array, layout = x._array, x._storage.layout
     as_it_lies = (layout is NATURAL or layout is None) and array.flags.c_contiguous
-    if as_it_lies and start_dim == 0 and end_dim == -1:
+    usual = start_dim.__class__ is int is end_dim.__class__ and start_dim == 0 and end_dim == -1
+    if usual and as_it_lies:
         return _viewed(x, array.reshape(-1), _RESHAPE)
     start, end = axis("flatten", start_dim, x.ndim), axis("flatten", end_dim, x.ndim)
     if start > end:
