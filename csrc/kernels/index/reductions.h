@@ -247,7 +247,7 @@ struct Reducing {
               return visit(p, read, s.inner, [to = y + p.o * s.n * s.inner](int64_t at, T x) {
                 to[at] = Op::apply(to[at], x);
               });
-          begin_part<A, Op>(p, own.get());
+          begin_part(p, Op::template neutral<A>(), own.get());
           if (counts) {
             std::memset(met.get(), 0, static_cast<size_t>(s.n * p.cols) * sizeof(uint32_t));
             visit(p, read, p.cols, [acc = own.get(), met = met.get()](int64_t at, T x) {
@@ -285,10 +285,11 @@ struct Reducing {
     for (int64_t i = 0; i < s.n; ++i) each(base + i * s.inner, i * p.cols, p.cols);
   }
 
-  template <class A, class Op>
-  void begin_part(const Part& p, A* acc) const {
+  // Not once for every operation: both would take most of the code.
+  template <class A>
+  __attribute__((noinline)) void begin_part(const Part& p, A neutral, A* acc) const {
     if (!start || !include_self) {
-      std::fill_n(acc, s.n * p.cols, start || !include_self ? Op::template neutral<A>() : A(0));
+      std::fill_n(acc, s.n * p.cols, include_self ? A(0) : neutral);
       return;
     }
     for_each_row(p, [&](int64_t x, int64_t at, int64_t count) {
@@ -297,7 +298,7 @@ struct Reducing {
   }
 
   template <class A>
-  void end_part(const Part& p, const A* acc, const uint32_t* met) const {
+  __attribute__((noinline)) void end_part(const Part& p, const A* acc, const uint32_t* met) const {
     for_each_row(p, [&](int64_t to, int64_t at, int64_t count) {
       if (!met)
         for (int64_t j = 0; j < count; ++j) y[to + j] = element_of<T>(acc[at + j]);

@@ -594,6 +594,51 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     return y if y._storage.layout is None else y.contiguous()
 
 
+def _masked_scatter_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, source = inputs
+    mask = fresh(saved)
+    if not source._requires_grad:
+        return masked_fill(grad, mask, 0.0), None
+    chosen = masked_select(grad, mask)
+    flat = source._array.reshape(-1)
+    found = _scatter(chosen, (slice(0, chosen.shape[0]),), flat)
+    return masked_fill(grad, mask, 0.0) if x._requires_grad else None, found.reshape(source.shape)
+
+
+_MASKED_SCATTER = Op("masked_scatter", differentiable=_masked_scatter_recorded)
+
+
+@tensor_method()
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """`input` with the elements where the bool `mask` (broadcast) is true replaced by those of
+    `source`, in order.
+
+    TypeError where source's dtype is another, ValueError where it has too few elements.
+
+    >>> tw.masked_scatter(tw.zeros(3), tw.tensor([True, False, True]), tw.tensor([1.0, 2.0]))
+    tensor([1., 0., 2.])
+    """
+    op = "masked_scatter"
+    x, m, s = operand(input, op), operand(mask, op, "mask"), operand(source, op, "source")
+    if m.dtype is not dtypes.bool or s.dtype is not x.dtype:
+        raise error(
+            TypeError, op, f"a bool mask, and a source of {x.dtype}", f"{m.dtype} and {s.dtype}",
+            "compare: mask != 0; convert with source.to()",
+        )  # fmt: skip
+    if not broadcasts(x.shape, m.shape):
+        raise error(
+            ValueError, op, f"a mask that broadcasts with {x.shape}", m.shape,
+            "make trailing axes equal, or 1",
+        )  # fmt: skip
+    shape = broadcast_shapes(x.shape, m.shape)
+    x = x if x.shape == shape else x.expand(shape)
+    everywhere = namespace(m._array).broadcast_to(m._array, shape)
+    y = fresh(ops.masked_scatter(x._array, everywhere, s._array))
+    if mode.enabled and (x._requires_grad or s._requires_grad):
+        record(y, _MASKED_SCATTER, (x, s), everywhere, (m._storage,))
+    return y
+
+
 def _clamp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     """To x inside of the bounds, themselves included; to a bound where it is the result."""
     (x, low, high), (lowest, highest) = inputs, saved

@@ -192,6 +192,7 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "logsumexp": ((X, 1), {"keepdim": True}),
     "manual_seed": ((3,), {}),
     "masked_fill": ((X, b(3, 4), 0.5), {}),
+    "masked_scatter": ((X, b(3, 4), f(12)), {}),
     "masked_select": ((X, b(3, 4)), {}),
     "matmul": ((X, f(4, 5)), {}),
     "max_pool1d": ((LINE, 2), {**POOLED, "dilation": 1, "return_indices": True}),

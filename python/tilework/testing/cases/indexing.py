@@ -21,6 +21,12 @@ APART = LAYOUTS[:-1]
 # --- elements by their numbers ---
 
 
+def _scattered_under(x: Array, mask: Array, source: Array) -> Array:
+    y = x.copy()
+    y[mask] = source.reshape(-1)[: mask.sum()]
+    return y
+
+
 def _gathered() -> Iterator[Row]:
     for dim, shape in (
         (0, (3, 5, 6)),
@@ -163,6 +169,13 @@ def _chosen() -> Iterator[Row]:
             made,
             lambda tw, F, x, m: tw.masked_select(x, m),
             lambda x, m: x[m],
+        )
+        yield (
+            f"masked_scatter {layout}",
+            given(floats(*SHAPE, layout=layout), flags(*SHAPE), floats(*SHAPE, layout=layout)),
+            lambda tw, F, x, m, s: tw.masked_scatter(x, m, s),
+            _scattered_under,
+            {"differentiable": (0, 2), "dtypes": ("float32", "float64", "bfloat16")},
         )
         yield (
             f"masked_fill {layout}",
