@@ -8,6 +8,7 @@ import pytest
 import tilework as tw
 from tilework import functional as F
 from tilework import nn
+from tilework.functional.crf import _composed
 from tilework.testing.cases.sequence import log_sum, merged
 from tilework.testing.runner import TARGETS, running_on
 from tilework.testing.tolerance import eps, growth
@@ -328,6 +329,28 @@ def test_forbidden_moves_are_not_taken():
     assert np.isfinite(x.grad.numpy()).all()
     told = F.crf_log_likelihood(x, tw.tensor([[0, 1] * 3, [2] * 6]), tw.tensor(moves), ends, ends)
     assert told[0].item() == -np.inf
+
+
+@pytest.mark.parametrize("size", [1.0, 300.0, 1e4])
+def test_large_scores_lose_nothing(size):
+    """Where exponentials underflow and overflow the sums are still those of the definition, by ops
+    that each are measured against their largest."""
+    rng = np.random.default_rng(3)
+    x, *parts = (
+        tw.tensor(size * rng.standard_normal(s), requires_grad=True)
+        for s in ((4, 5, 3), (3, 3), (3,), (3,))
+    )
+    tags = tw.tensor(rng.integers(3, size=(4, 5)))
+    mask = tw.tensor(np.arange(5) < [[5], [3], [1], [4]])
+    found = F.crf_log_likelihood(x, tags, *parts, mask=mask)
+    expected = _composed((x, *parts), tags.numpy(), mask.numpy())
+    limit = 64 * eps("float64") * (1 + np.abs(expected.detach().numpy()).max())
+    np.testing.assert_allclose(found.detach().numpy(), expected.detach().numpy(), 0, limit)
+    for a, b in zip(
+        tw.autograd.grad(found.sum(), (x, *parts)), tw.autograd.grad(expected.sum(), (x, *parts)),
+        strict=True,
+    ):  # fmt: skip
+        np.testing.assert_allclose(a.numpy(), b.numpy(), 0, 64 * eps("float64") * (20 + 5 * size))
 
 
 @pytest.mark.parametrize(

@@ -201,8 +201,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "crf: what follows a sequence's end counts",
         f"{P}/functional/crf.py",
-        "            after = xp.where(mask[:, i, None], _log_sum(onward, 2), after)",
-        "            after = _log_sum(onward, 2)",
+        "            after = xp.where(mask[:, i, None], moves.log_sums(later, back=True), after)",
+        "            after = moves.log_sums(later, back=True)",
         ("test_sequences.py", "test_cases_gradients.py"),
     ),
     Mutation(

@@ -21,23 +21,65 @@ Array = Any
 Inputs = tuple[Any, ...]
 
 
+def _finite(top: Array) -> Array:
+    """What numbers are measured against: 0 where all are -Inf."""
+    return namespace(top).where(top == -math.inf, 0.0, top)
+
+
 def _log_sum(x: Array, axis: int) -> Array:
     """log(sum(exp(x))), -Inf where all are."""
     xp = namespace(x)
-    top = x.max(axis=axis, keepdims=True)
-    top = xp.where(top == -math.inf, 0.0, top)
+    top = _finite(x.max(axis=axis, keepdims=True))
     with errstate(divide="ignore"):
         return xp.log(xp.exp(x - top).sum(axis=axis)) + top.squeeze(axis)
 
 
-def _reached(emissions: Array, transitions: Array, start: Array, mask: Array) -> Array:
+class _Moves:
+    """Transitions (C, C) as what sums over them take.
+
+    A sum of exponentials is a product of matrices, of exponentials each measured against its
+    largest: C exponentials a place and not C^2. Where that leaves so little that what underflowed
+    could count, or nothing, the sum is taken of the scores themselves.
+    """
+
+    _LITTLE, _MUCH = 1e-250, 1e200  # far from the ends of float64
+
+    def __init__(self, scores: Array) -> None:
+        self._scores = scores
+        self._top = _finite(scores.max(keepdims=True))
+        self._chances = namespace(scores).exp(scores - self._top)
+
+    def log_sums(self, x: Array, back: bool = False) -> Array:
+        """log(sum over a of exp(x[n, a] + scores[a, b])), (N, C); `back` sums over b of x[n, b]."""
+        xp = namespace(x)
+        top = _finite(x.max(axis=1, keepdims=True))
+        total = xp.exp(x - top) @ (self._chances.T if back else self._chances)
+        if (total < self._LITTLE).any():
+            each = x[:, None, :] + self._scores if back else x[:, :, None] + self._scores
+            return _log_sum(each, 2 if back else 1)
+        return xp.log(total) + top + self._top
+
+    def shares(self, before: Array, after: Array, total: Array, weight: Array) -> Array:
+        """The sum over n of weight[n] exp(before[n, a] + scores[a, b] + after[n, b] - total[n])."""
+        xp = namespace(before)
+        tops = [_finite(x.max(axis=1, keepdims=True)) for x in (before, after)]
+        scale = xp.exp(tops[0] + tops[1] + self._top - total)
+        if (scale < self._MUCH).all():
+            left = xp.exp(before - tops[0]) * (scale * weight[:, None])
+            return (left.T @ xp.exp(after - tops[1])) * self._chances
+        pairs = before[:, :, None] + self._scores + (after - total)[:, None, :]
+        on = weight[:, None, None]
+        return xp.where(on != 0, xp.exp(pairs) * on, 0.0).sum(axis=0)
+
+
+def _reached(emissions: Array, moves: _Moves, start: Array, mask: Array) -> Array:
     """The logarithm of what leads to each tag at each place, (N, L, C): past its end a sequence
     stays where it is."""
     found = namespace(emissions).empty_like(emissions)
     found[:, 0] = start + emissions[:, 0]
     for i in range(1, emissions.shape[1]):
         before = found[:, i - 1]
-        step = _log_sum(before[:, :, None] + transitions, 1) + emissions[:, i]
+        step = moves.log_sums(before) + emissions[:, i]
         found[:, i] = namespace(step).where(mask[:, i, None], step, before)
     return found
 
@@ -53,20 +95,18 @@ def _backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     total = _log_sum(reached[:, -1] + end, 1)[:, None]
     own = (tags[:, :, None] == names) & mask[:, :, None]
     d_emissions = own * g[:, None, None]
-    d_transitions = xp.zeros(transitions.shape)
+    moves, d_transitions = _Moves(transitions), xp.zeros(transitions.shape)
     after = xp.zeros((batch, count)) + end
-    with errstate(invalid="ignore"):  # -inf - -inf, where no tagging is possible
+    with errstate(invalid="ignore", over="ignore"):  # -inf - -inf, where no tagging is possible
         for i in range(length - 1, -1, -1):
             here = xp.exp(reached[:, i] + after - total) * g[:, None]
             d_emissions[:, i] -= xp.where(mask[:, i, None], here, 0.0)
             if i == 0:
                 break
-            onward = transitions + (emissions[:, i] + after)[:, None, :]
-            pairs = xp.exp(reached[:, i - 1][:, :, None] + onward - total[:, :, None])
-            told = own[:, i - 1][:, :, None] & own[:, i][:, None, :]
-            on = (mask[:, i] * g)[:, None, None]
-            d_transitions += xp.where(on != 0, (told - pairs) * on, 0.0).sum(axis=0)
-            after = xp.where(mask[:, i, None], _log_sum(onward, 2), after)
+            on, later = mask[:, i] * g, emissions[:, i] + after
+            d_transitions += own[:, i - 1].T @ (own[:, i] * on[:, None])
+            d_transitions -= moves.shares(reached[:, i - 1], later, total, on)
+            after = xp.where(mask[:, i, None], moves.log_sums(later, back=True), after)
         last = xp.exp(reached[:, -1] + end - total) * g[:, None]
     ends = own[rows, mask.sum(axis=1) - 1] * g[:, None]
     grads = (d_emissions, d_transitions, d_emissions[:, 0].sum(axis=0), (ends - last).sum(axis=0))
@@ -189,7 +229,7 @@ def crf_log_likelihood(
     compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
     inputs = [cast(t, compute) for t in inputs]
     wide = [t._array.astype(dtypes.float64) for t in inputs]
-    reached = _reached(wide[0], wide[1], wide[2], on)
+    reached = _reached(wide[0], _Moves(wide[1]), wide[2], on)
     y = fresh((_score(wide, names, on) - _log_sum(reached[:, -1] + wide[3], 1)).astype(compute))
     if mode.enabled and any(t._requires_grad for t in inputs):
         reads = tuple(t._storage for t in inputs)
