@@ -88,6 +88,26 @@ def test_info_explains_one_attention():
     assert "[explain_attention] expected query (B, H, L, E)" in done.stderr
 
 
+@pytest.mark.parametrize(("word", "cell"), [("lstm", "lstm"), ("gru", "gru"), ("rnn", "rnn_tanh")])
+def test_info_explains_one_recurrent_layer(word, cell):
+    given = ("--input", "64,32,256", "--hidden", "200")
+    assert "backward" in tilework("info", word, *given).stdout
+    rows = json.loads(tilework("info", word, *given, "--json").stdout)
+    assert rows == tw.explain_recurrent(cell, (64, 32, 256), 200)
+    done = tilework("info", word, "--input", "64,32", "--hidden", "200")
+    assert done.returncode == 2
+    assert "[explain_recurrent] expected input (T, N, I) and hidden" in done.stderr
+
+
+@pytest.mark.skipif(engines.current_engine() != "native", reason="numba has one routine")
+def test_a_recurrent_layer_is_served_by_its_shape():
+    def routines(steps, batch):
+        return [r["routine"] for r in tw.explain_recurrent("gru", (steps, batch, 8), 8)]
+
+    assert routines(5, 5) == ["grouped", "packed"]
+    assert routines(4, 5) == routines(5, 4) == ["plain", "plain"]
+
+
 @pytest.mark.skipif(engines.current_engine() != "native", reason="numba has one routine")
 def test_an_attention_is_served_by_its_shape():
     def forward(queries, keys, **options):

@@ -34,7 +34,7 @@ def test_calls_are_valid(name):
         call = CALLS[name](rng)
         given = {k: v for k, v in call.items() if not isinstance(v, Packed)}
         plain = {
-            k: [a.values for a in v] if isinstance(v, list) and isinstance(v[0], Given)
+            k: [a.values if isinstance(a, Given) else a for a in v] if isinstance(v, list)
             else v.values if isinstance(v, Given) else v
             for k, v in given.items()
         }  # fmt: skip

@@ -322,6 +322,26 @@ py::tuple recurrent_backward_of(const std::string& cell, py::handle grad_in, py:
   return py::make_tuple(gradients.x, gradients.h0, gradients.c0, of_weights);
 }
 
+py::list recurrent_services_of(const std::string& cell, int64_t steps, int64_t batch,
+                               int64_t hidden) {
+  for (const int64_t n : {steps, batch, hidden})
+    if (n < 0 || n > int64_t{1} << 40)
+      refuse("recurrent_services", "expected lengths from 0 to 2**40; got " + std::to_string(n));
+  const RecurrentServices found = recurrent_services({.cell = cell_from(cell),
+                                                      .steps = steps,
+                                                      .batch = batch,
+                                                      .input = 0,
+                                                      .hidden = hidden,
+                                                      .out = hidden,
+                                                      .sizes = nullptr,
+                                                      .batch_first = false,
+                                                      .reverse = false});
+  py::list rows;
+  for (const RecurrentService& s : {found.forward, found.backward})
+    rows.append(py::make_tuple(s.pass, serving_variant("recurrent"), s.routine, s.why));
+  return rows;
+}
+
 }  // namespace
 
 void bind_recurrent(py::module_& m) {
@@ -331,6 +351,8 @@ void bind_recurrent(py::module_& m) {
         py::arg("flat"), py::arg("x"), py::arg("sizes"), py::arg("batch_first"), py::arg("h0"),
         py::arg("c0"), py::arg("weights"), py::arg("saved"), py::arg("need_x"),
         py::arg("need_states"), py::arg("need_weights"));
+  m.def("recurrent_services", &recurrent_services_of, py::arg("cell"), py::arg("steps"),
+        py::arg("batch"), py::arg("hidden"));
 }
 
 }  // namespace tilework

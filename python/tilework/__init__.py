@@ -45,7 +45,7 @@ from tilework.dtypes import (
     uint8,
 )
 from tilework.engines import use_engine
-from tilework.explain import explain_attention, explain_conv2d
+from tilework.explain import explain_attention, explain_conv2d, explain_recurrent
 from tilework.functional import *  # noqa: F403
 from tilework.layout import channels_last, contiguous_format, preserve_format
 from tilework.tensor import Tensor
@@ -96,6 +96,7 @@ __all__ = [
     "engines",
     "explain_attention",
     "explain_conv2d",
+    "explain_recurrent",
     "float",
     "float32",
     "float64",

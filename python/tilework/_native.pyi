@@ -342,6 +342,10 @@ def varlen_attention_backward(
 # needs of each direction: gates (rows, gates * H) and c, or a gru's product of n with the state,
 # (rows, H); none of an rnn.
 # Backward gives the gradients of x, h0, c0 and of each weight, None where not asked for.
+# Services: (pass, variant, routine, why) a pass.
+def recurrent_services(
+    cell: str, steps: int, batch: int, hidden: int
+) -> list[tuple[str, str, str, str]]: ...
 def recurrent_forward(
     cell: str,
     x: Array,

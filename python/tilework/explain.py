@@ -9,6 +9,7 @@ from tilework import dtypes, engines
 from tilework.errors import error
 from tilework.functional.attention import sides
 from tilework.functional.conv_shapes import conv_plan
+from tilework.functional.recurrent import GATES
 
 Size = int | Sequence[int]
 Shape = Sequence[int]
@@ -96,3 +97,31 @@ def explain_attention(
         rows = [(p, "numba", "blocks", blocks, why) for p in ("forward", "backward")]
     columns = ("pass", "variant", "routine", "blocks", "why")
     return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def explain_recurrent(
+    cell: str, input: Shape, hidden: int, dtype: Any = dtypes.float32
+) -> list[dict[str, str]]:
+    """Who serves a layer `cell` ("lstm", "gru", "rnn_tanh", "rnn_relu") of input (T, N, I) on this
+    machine now, a row a pass: "pass" ("forward", "backward"), "variant", "routine" and "why".
+
+    ValueError where the shape is not of three lengths, or the cell is none of these.
+
+    >>> [row["routine"] for row in tw.explain_recurrent("lstm", (64, 32, 256), 256)]
+    ['grouped', 'packed']
+    """
+    op, shape = "explain_recurrent", tuple(input)
+    if cell not in GATES:
+        raise error(ValueError, op, f"cell of {', '.join(GATES)}", cell, "name one")
+    if len(shape) != 3 or min(*shape, hidden) < 1:
+        raise error(
+            ValueError, op, "input (T, N, I) and hidden, each at least 1", f"{shape} and {hidden}",
+            "give whole numbers",
+        )  # fmt: skip
+    dtypes.check(dtype, op)
+    if engines.current_engine() == "native":
+        rows = engines.engine_module().recurrent_services(cell, *shape[:2], hidden)
+    else:
+        why = "BLAS multiplies, NumPy takes a step's gates"
+        rows = [(p, "numba", "steps", why) for p in ("forward", "backward")]
+    return [dict(zip(("pass", "variant", "routine", "why"), row, strict=True)) for row in rows]

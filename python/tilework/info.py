@@ -14,9 +14,13 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split(","))
 
 
+# Of the command line, the cells that its words name.
+RECURRENT = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
-    about = parser.add_subparsers(dest="about", metavar="conv2d or attention")
+    about = parser.add_subparsers(dest="about", metavar="conv2d, attention, lstm, gru or rnn")
     conv = about.add_parser("conv2d", help="which kernel serves one convolution, and why")
     conv.add_argument("--json", action="store_true", help="for programs")
     conv.add_argument("--input", type=_numbers, required=True, metavar="N,C,H,W")
@@ -31,7 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     attention.add_argument("--value-width", type=int, metavar="V", help="E where it is not given")
     attention.add_argument("--causal", action="store_true")
     attention.add_argument("--window", type=_numbers, default=(-1, -1), metavar="LEFT,RIGHT")
-    for one in (conv, attention):
+    recurrent = [about.add_parser(name, help=f"which kernel serves one layer of {name}, and why")
+                 for name in RECURRENT]  # fmt: skip
+    for layer in recurrent:
+        layer.add_argument("--json", action="store_true", help="for programs")
+        layer.add_argument("--input", type=_numbers, required=True, metavar="T,B,I")
+        layer.add_argument("--hidden", type=int, required=True, metavar="H")
+    for one in (conv, attention, *recurrent):
         one.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"))
 
 
@@ -63,11 +73,16 @@ def _explained(x: Any, weight: Any, settings: dict[str, Any]) -> list[dict[str, 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints what `gather` found, or about one convolution or attention, as tables or as JSON."""
+    """Prints what `gather` found, or about one layer, as tables or as JSON."""
     if args.about == "conv2d":
         return _about_conv2d(args)
     if args.about == "attention":
         return _about_attention(args)
+    if args.about in RECURRENT:
+        from tilework.explain import explain_recurrent
+
+        rows = explain_recurrent(RECURRENT[args.about], args.input, args.hidden, args.dtype)
+        return _print(args.json, rows)
     found = gather()
     if args.json:
         print(json.dumps(found, indent=1))

@@ -30,9 +30,6 @@ double step_cost_ns(const RecurrentShape& s) {
 
 // --- Forward ---
 
-// So many sequences make products of a matrix with vectors.
-constexpr int64_t kFew = 4;
-
 template <class T>
 class ForwardPass {
  public:
@@ -41,19 +38,19 @@ class ForwardPass {
         time_(s()),
         gates_(gates_of(s().cell)),
         groups_(ceil_div(s().hidden, kGroup)),
-        grouped_(s().steps > 1 && s().batch > kFew),
+        grouped_(recurrent::packs(s())),
         columns_(grouped_ ? groups_ * gates_ * kGroup : gates_ * s().hidden),
         inputs_(a_.saved.gates ? 0 : time_.rows() * gates_ * s().hidden),
         all_gates_{a_.saved.gates ? a_.saved.gates : inputs_.get(), gates_ * s().hidden},
         u_(grouped_ ? columns_ * s().out : 0),
         product_(s().batch, columns_, s().out, in_groups(), grouped_ ? gates_ * kGroup : columns_,
-                 grouped_ ? s().steps : 1),
+                 grouped_),
         sums_(s().batch * columns_),
         unprojected_(w().project ? s().batch * s().hidden : 0) {
     if (w().project)
       project_ = std::make_unique<StepProduct<T>>(s().batch, s().out, s().hidden,
                                                   MatrixView<T>{w().project, 1, s().hidden},
-                                                  kBlockColumns, s().steps);
+                                                  kBlockColumns, recurrent::packs(s()));
   }
 
   void run() {
@@ -192,7 +189,7 @@ class ForwardPass {
   const RecurrentForward<T>& a_;
   const Timeline time_;
   const int64_t gates_, groups_;
-  // One step would be over before the matrix is in groups, and few rows read it as it lies.
+  // U has its columns in groups, and is packed. Else it is read as it lies.
   const bool grouped_;
   const int64_t columns_;
   const Scratch<T> inputs_;
@@ -214,7 +211,7 @@ class BackwardPass {
         gates_(gates_of(s().cell)),
         width_((gates_ + (s().cell == Cell::gru)) * s().hidden),
         product_(s().batch, s().out, gates_ * s().hidden, MatrixView<T>{w().u, s().out, 1},
-                 kBlockColumns, s().steps),
+                 kBlockColumns, recurrent::packs(s())),
         dgates_(time_.rows() * width_),
         dh_(s().batch * s().out),
         carry_(s().batch * s().hidden),
@@ -224,7 +221,7 @@ class BackwardPass {
     if (w().project)
       project_ = std::make_unique<StepProduct<T>>(s().batch, s().hidden, s().out,
                                                   MatrixView<T>{w().project, s().hidden, 1},
-                                                  kBlockColumns, s().steps);
+                                                  kBlockColumns, recurrent::packs(s()));
   }
 
   void run() {
@@ -449,6 +446,22 @@ class BackwardPass {
 };
 
 }  // namespace
+
+RecurrentServices recurrent_services(const RecurrentShape& s) {
+  if (recurrent::packs(s))
+    return {
+        {"forward", "grouped",
+         "the state's weights are packed once, the gates of 16 units side by side: each block of "
+         "a step's product has all gates of its units, and meets the cell in cache"},
+        {"backward", "packed",
+         "the state's weights are packed once, and each block of a step's product meets the "
+         "cell in cache; weights' gradients are products over all steps"}};
+  const char* why = s.batch <= recurrent::kFew
+                        ? "up to 4 sequences: a step multiplies the state's weights, as they lie, "
+                          "with a few vectors"
+                        : "up to 4 steps: they are over before packing the state's weights pays";
+  return {{"forward", "plain", why}, {"backward", "plain", why}};
+}
 
 double recurrent_cost_ns(const RecurrentShape& s) {
   return static_cast<double>(s.steps) *

@@ -102,6 +102,15 @@ void recurrent_forward(const RecurrentForward<T>& args);
 template <class T>
 void recurrent_backward(const RecurrentBackward<T>& args);
 
+// Which routine serves a pass ("forward", "backward"), and why: what `tilework info` tells.
+struct RecurrentService {
+  const char *pass, *routine, *why;
+};
+struct RecurrentServices {
+  RecurrentService forward, backward;
+};
+RecurrentServices recurrent_services(const RecurrentShape& shape);
+
 // For the GIL: nanoseconds of a forward pass on one thread.
 double recurrent_cost_ns(const RecurrentShape& shape);
 

@@ -77,14 +77,20 @@ class Timeline {
   int64_t rows_;
 };
 
+// So many sequences make products of a matrix with vectors, which read it once, as it lies.
+inline constexpr int64_t kFew = 4;
+// Packing takes as long as a few products of few rows.
+inline constexpr int64_t kStepsToPack = 4;
+
+inline bool packs(const RecurrentShape& s) { return s.batch > kFew && s.steps > kStepsToPack; }
+
 // C (m x n) = A (m x k) B, of one B for all steps. It is cut by columns into parts, each with its
 // own packed B and its own workspace, which the members of a team take.
 template <class T>
 class StepProduct {
  public:
   // `unit`: a part begins at a multiple of so many columns.
-  StepProduct(int64_t rows, int64_t n, int64_t k, const MatrixView<T>& b, int64_t unit,
-              int64_t steps)
+  StepProduct(int64_t rows, int64_t n, int64_t k, const MatrixView<T>& b, int64_t unit, bool packs)
       : n_(n), k_(k), b_(b), precision_(matmul_precision()) {
     // Two parts for each thread that the product pays for: A is packed for each. No cut changes a
     // bit (kernels/gemm/kernels.h).
@@ -96,7 +102,7 @@ class StepProduct {
     parts_ = std::max<int64_t>(ceil_div(n, each_), 1);
     workspace_bytes_ = (gemm_workspace_bytes<T>(rows, each_, k) + 63) / 64 * 64;
     workspace_ = std::make_unique<Scratch<char>>(workspace_bytes_ * static_cast<size_t>(parts_));
-    if (steps > kStepsToPack) pack(rows);
+    if (packs) pack(rows);
   }
 
   int64_t parts() const { return parts_; }
@@ -118,9 +124,6 @@ class StepProduct {
   }
 
  private:
-  // Packing takes as long as a few products of few rows.
-  static constexpr int64_t kStepsToPack = 4;
-
   GemmArgs<T> args(int64_t part, int64_t m) const {
     GemmArgs<T> g{
         .m = m, .n = cols(part), .k = k_, .a = {nullptr, 0, 1}, .b = b_, .c = nullptr, .c_row = 0};

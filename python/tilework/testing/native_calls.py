@@ -20,7 +20,7 @@ from tilework.testing.native_norms import (
     norm_rows,
     norm_rows_backward,
 )
-from tilework.testing.native_recurrent import recurrent
+from tilework.testing.native_recurrent import recurrent, services
 
 Arguments = dict[str, Any]
 
@@ -698,6 +698,7 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "attention_services": _attention_services,
     "varlen_attention_forward": _varlen,
     "varlen_attention_backward": lambda rng: _varlen(rng, backward=True),
+    "recurrent_services": services,
     "recurrent_forward": recurrent,
     "recurrent_backward": lambda rng: recurrent(rng, backward=True),
     "softmax_forward": _softmax,

@@ -47,3 +47,10 @@ def recurrent(rng: Generator, backward: bool = False) -> dict[str, Any]:
     saved = [make.array(rows, n * hidden) for _ in range(directions) for n in (gates, 1)]
     needs = {f"need_{name}": make.flag() for name in ("x", "states", "weights")}
     return given | {"saved": saved if gates > 1 else [], **needs}
+
+
+def services(rng: Generator) -> dict[str, Any]:
+    """The arguments of recurrent_services."""
+    make = Maker(rng)
+    cell = make.one_of("rnn_tanh", "rnn_relu", "lstm", "gru")
+    return {"cell": cell, **{name: make.size(40) for name in ("steps", "batch", "hidden")}}
