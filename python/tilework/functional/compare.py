@@ -157,12 +157,12 @@ def ge(input: Tensor, other: Any) -> Tensor:
 
 @tensor_method("__eq__")
 def _equal_operator(self: Tensor, other: Any) -> Any:
-    return eq(self, other) if _comparable(other) else NotImplemented
+    return _compare("eq", "equal", self, other) if _comparable(other) else NotImplemented
 
 
 @tensor_method("__ne__")
 def _unequal_operator(self: Tensor, other: Any) -> Any:
-    return ne(self, other) if _comparable(other) else NotImplemented
+    return _compare("ne", "not_equal", self, other) if _comparable(other) else NotImplemented
 
 
 def _comparable(other: Any) -> bool:
