@@ -340,3 +340,51 @@ def test_an_example_shows_a_wrong_fold():
 
     with pytest.raises(ValueError, match=r"\[fuse\] expected the model's own output"):
         nn.utils.fuse(settled(Twice(), 2, 4, 6, 6), tw.from_numpy(normal(2, 4, 6, 6)))
+
+
+def _of_sum(norm, x, h, fused, **parameters):
+    """(norm, sum) of x + h, in one call or in two."""
+    if fused:
+        return norm(h, (5,), *parameters.values(), residual=x)
+    total = x + h
+    return norm(total, (5,), *parameters.values()), total
+
+
+@pytest.mark.parametrize("norm", [F.layer_norm, F.rms_norm])
+@pytest.mark.parametrize("wanted", ["everything", "the weight", "the sum", "after a view"])
+def test_a_norm_with_a_residual_has_the_gradients_of_its_parts(norm, wanted):
+    found = []
+    for fused in (True, False):
+        rng = np.random.default_rng(0)
+        x, h, a, b = (tw.tensor(rng.standard_normal((4, 5))) for _ in range(4))
+        weight = tw.tensor(np.linspace(0.5, 2.0, 5), requires_grad=True)
+        for leaf in (x, h):
+            leaf.requires_grad_(wanted != "the weight")
+        y, total = _of_sum(norm, x, h, fused, weight=weight)
+        if wanted == "after a view":  # of which a part has come before the norm's turn
+            (total[:, :2] * a[:, :2]).sum().backward(retain_graph=True)
+        loss = (y * a + total * b).sum()
+        if wanted == "the sum":
+            found.append(tw.autograd.grad(loss, (total, weight)))
+            continue
+        loss.backward()
+        found.append([leaf.grad for leaf in (x, h, weight) if leaf.requires_grad])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_a_norm_with_a_residual_in_bfloat16_is_its_parts():
+    rng = np.random.default_rng(0)
+    x, h = (tw.tensor(rng.standard_normal((4, 5))).bfloat16() for _ in range(2))
+    one, two = (_of_sum(F.layer_norm, x, h, fused) for fused in (True, False))
+    for a, b in zip(one, two, strict=True):
+        assert a.dtype is tw.bfloat16
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_a_sum_written_since_stops_the_norms_backward():
+    x = tw.ones(2, 5, requires_grad=True)
+    y, total = F.layer_norm(tw.ones(2, 5), (5,), residual=x)
+    total += 1
+    with pytest.raises(RuntimeError, match="layer_norm"):
+        y.sum().backward()

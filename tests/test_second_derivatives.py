@@ -30,6 +30,17 @@ CALLS = {
     "silu": lambda x, y: F.silu(3 * x) * y,
     "gelu": lambda x, y: F.gelu(2 * x) * y,
     "gelu_tanh": lambda x, y: F.gelu(2 * x, approximate="tanh") * y,
+    "glu": lambda x, y: F.glu(tw.cat([x, 3 * y], 1)) ** 2,
+    "swiglu": lambda x, y: F.swiglu(3 * x, y * y),
+    "swiglu of halves": lambda x, y: F.swiglu(tw.cat([2 * x, y], 0), dim=0) ** 2,
+    "geglu": lambda x, y: F.geglu(2 * x, y * y),
+    "geglu_tanh": lambda x, y: F.geglu(2 * x, y * y, approximate="tanh"),
+    **{
+        f"{norm.__name__} of a sum": lambda x, y, norm=norm: (
+            tw.cat(norm(x, (3,), y[0], residual=y * y), 1) ** 2
+        )
+        for norm in (F.layer_norm, F.rms_norm)
+    },
     "sum": lambda x, y: x.sum(1) ** 2,
     "mean": lambda x, y: x.mean(0) ** 3,
     "var": lambda x, y: x.var(1) * y.var(),
