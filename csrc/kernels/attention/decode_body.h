@@ -10,6 +10,8 @@ namespace attention {
 
 // Sums in registers: half of the 32 that AVX-512 has, or of 16.
 inline constexpr int kSums = sizeof(Vec<float>) == 64 ? 16 : 8;
+// Rows that are mixed at once: so few that a tile is as wide as the rows of values are.
+inline constexpr int kMixedRows = kSums == 16 ? 4 : 1;
 // Keys that stay in L1 while the rows pass over them.
 inline constexpr int64_t kKeysInL1 = 32;
 
@@ -100,23 +102,18 @@ TW_INLINE void mix_rows(const FewRows<T>& p, int64_t row, int64_t key, int64_t e
                          out);
 }
 
-// body<Rows>(row) over all rows, in tiles of four, two and one.
-template <class Body>
-TW_INLINE void for_row_tiles(int64_t rows, Body body) {
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) body.template operator()<4>(r);
-  if (r + 2 <= rows) {
-    body.template operator()<2>(r);
-    r += 2;
-  }
-  if (r < rows) body.template operator()<1>(r);
+// body<Rows>(row) over all rows, in tiles of Most, half as many, and so on.
+template <int Most, class Body>
+TW_INLINE void for_row_tiles(int64_t rows, Body body, int64_t row = 0) {
+  for (; row + Most <= rows; row += Most) body.template operator()<Most>(row);
+  if constexpr (Most > 1) for_row_tiles<Most / 2>(rows, body, row);
 }
 
 template <class T>
 void few_dots(const FewRows<T>& p, Wide<T>* out) {
   for (int64_t key = 0; key < p.keys; key += kKeysInL1) {
     const int64_t end = key + kKeysInL1 < p.keys ? key + kKeysInL1 : p.keys;
-    for_row_tiles(p.rows, [&]<int Rows>(int64_t row)
+    for_row_tiles<4>(p.rows, [&]<int Rows>(int64_t row)
                               TW_INLINE_LAMBDA { dot_rows<T, Rows>(p, row, key, end, out); });
   }
 }
@@ -126,7 +123,7 @@ void few_mixes(const FewRows<T>& p, bool add, Wide<T>* out) {
   for (int64_t key = 0; key < p.keys; key += kKeysInL1) {
     const int64_t end = key + kKeysInL1 < p.keys ? key + kKeysInL1 : p.keys;
     const bool more = add || key > 0;
-    for_row_tiles(p.rows, [&]<int Rows>(int64_t row)
+    for_row_tiles<kMixedRows>(p.rows, [&]<int Rows>(int64_t row)
                               TW_INLINE_LAMBDA { mix_rows<T, Rows>(p, row, key, end, more, out); });
   }
 }
