@@ -525,7 +525,7 @@ MOVING = {
     "to", "index", "scatter", "gather", "scatter_add", "pad", "pixel_shuffle", "pixel_unshuffle",
     "reshape", "permute", "expand", "cat", "stack", "unfold", "fold", "sum_to_size", "dropout",
     "max_unpool2d", "embedding", "embedding_bag", "rows", "segment_sum", "index_add", "index_copy",
-    "index_fill", "flip", "tril", "extreme_along",
+    "index_fill", "masked_scatter", "flip", "tril", "extreme_along",
 }  # fmt: skip
 # Sums of products and windows: an infinite or NaN operand reaches what its own families' cases say.
 PRODUCTS = {
