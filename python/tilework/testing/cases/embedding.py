@@ -176,7 +176,8 @@ def _long_bags() -> Iterator[Row]:
                 )
             ),
             lambda w, i, g, o, mode=mode: _bag_gradient(w, i, g, mode),
-            {"tolerance": _sums(50)},
+            # PyTorch 2.13 divides a row of a bag by how often another occurs.
+            {"tolerance": _sums(50), "peer": None},
         )
 
 
