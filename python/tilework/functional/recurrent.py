@@ -29,7 +29,7 @@ _ARRAYS = 5  # of a direction: w, u, b_w, b_u, project
 
 class _How(NamedTuple):
     """A layer but for its tensors. `sizes`: of the batch at each step of packed rows, or None;
-    `single`: states come without the axis of directions, as a cell's do."""
+    `single`: one step x (N, I), and states without the axis of directions, as a cell's are."""
 
     cell: str
     sizes: Any
@@ -40,10 +40,11 @@ class _How(NamedTuple):
 # --- one layer, in all its directions ---
 
 
-def _with_axis(how: _How, state: State) -> Array:
-    if state is None:
+def _with_axis(how: _How, x: State) -> Array:
+    """The engine's x, or a state."""
+    if x is None:
         return None
-    return state._array[None] if how.single else state._array
+    return x._array[None] if how.single else x._array
 
 
 def _arrays(tensors: Sequence[State]) -> list[Array]:
@@ -54,13 +55,13 @@ def _backward(grad: Array, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]
     how, flat, kept = saved
     x, h0, c0, *weights = inputs
     dx, dh, dc, dw = ops.recurrent_backward(
-        how.cell, grad, flat, x._array, how.sizes, how.batch_first, _with_axis(how, h0),
+        how.cell, grad, flat, _with_axis(how, x), how.sizes, how.batch_first, _with_axis(how, h0),
         _with_axis(how, c0), _arrays(weights), kept, x._requires_grad,
         any(t is not None and t._requires_grad for t in (h0, c0)),
         any(t is not None and t._requires_grad for t in weights),
     )  # fmt: skip
     if how.single:
-        dh, dc = (None if d is None else d[0] for d in (dh, dc))
+        dx, dh, dc = (None if d is None else d[0] for d in (dx, dh, dc))
     return (dx, dh if h0 is not None else None, dc if c0 is not None else None, *dw)
 
 
@@ -107,13 +108,18 @@ def run(how: _How, x: Tensor, h0: State, c0: State, weights: Sequence[State]) ->
     inputs = (x, h0, c0, *weights)
     records = mode.enabled and any(t is not None and t._requires_grad for t in inputs)
     flat, kept = ops.recurrent_forward(
-        how.cell, x._array, how.sizes, how.batch_first, _with_axis(how, h0), _with_axis(how, c0),
+        how.cell, _with_axis(how, x), how.sizes, how.batch_first, _with_axis(how, h0),
+        _with_axis(how, c0),
         _arrays(weights), records,
     )  # fmt: skip
     directions = len(weights) // _ARRAYS
-    rows, out = weights[1].shape  # type: ignore[union-attr]
+    rows, out = weights[1]._array.shape  # type: ignore[union-attr]
     hidden = rows // GATES[how.cell]
-    batch = how.sizes[0] if how.sizes is not None else x.shape[0 if how.batch_first else 1]
+    if how.single and not records:  # in short: a step is over soon
+        ends = flat.reshape(3 if how.cell == "lstm" else 2, -1, hidden)
+        c = Tensor(ends[2], Storage()) if how.cell == "lstm" else None
+        return None, Tensor(ends[1], Storage()), c
+    batch = how.sizes[0] if how.sizes is not None else x.shape[not (how.batch_first or how.single)]
     before = () if how.single else (directions,)
     shapes = [(*x.shape[:-1], directions * out), (*before, int(batch), out)]
     if how.cell == "lstm":
@@ -131,7 +137,7 @@ def run(how: _How, x: Tensor, h0: State, c0: State, weights: Sequence[State]) ->
         ]
     else:  # states are copied: who keeps one alone does not keep all outputs
         found = [
-            Tensor(part.copy() if i and not how.single else part, storage)
+            Tensor(part.copy() if i else part, storage)
             for i, (part, storage) in enumerate(zip(parts, own, strict=True))
         ]
     return tuple(found) if len(found) == 3 else (*found, None)
@@ -200,6 +206,8 @@ def _step(
 
 
 def _steps_of(how: _How, x: Tensor) -> list[Tensor]:
+    if how.single:
+        return [x]
     if how.sizes is None:
         return list(unbind(x, 1 if how.batch_first else 0))
     steps, row = [], 0
@@ -231,7 +239,8 @@ def composed(
             outs[t] = h_now
             h = h_now if n == batch else cat([h_now, h[n:]])
             c = c_now if n == batch else cat([c_now, c[n:]])
-        ys.append(cat(outs) if how.sizes is not None else stack(outs, 1 if how.batch_first else 0))
+        packed = how.single or how.sizes is not None
+        ys.append(cat(outs) if packed else stack(outs, 1 if how.batch_first else 0))
         hs.append(h)
         cs.append(c)
     y = ys[0] if directions == 1 else cat(ys, -1)
@@ -272,16 +281,17 @@ def _check_weights(op: str, cell: str, x: Tensor, width: int, group: Sequence[St
     hidden = rows // GATES[cell]
     out = hidden if project is None or not project.ndim else project.shape[0]
     wanted = ((rows, width), (rows, out), (rows,), (rows,), (out, hidden))
+    dtype, whole = x._array.dtype, hidden > 0 and not rows % GATES[cell]
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     for t, shape, name in zip(group, wanted, names, strict=True):
         if t is None:
             continue
-        if t.shape != shape or not hidden or rows % GATES[cell]:
+        if t._array.shape != shape or not whole:
             raise error(
                 ValueError, op, f"{name} {shape}, of {GATES[cell]} gates, for inputs of {width}",
                 t.shape, "match the weights and the input's last axis",
             )  # fmt: skip
-        if t.dtype != x.dtype:
+        if t._array.dtype != dtype:
             raise error(
                 TypeError, op, f"{name} of the input's dtype, {x.dtype}", t.dtype,
                 "convert one with .to(other.dtype)",
@@ -498,24 +508,24 @@ def rnn_relu(
 
 def _one_step(op: str, cell: str, input: Any, states: Sequence[State], weights: Any) -> Any:
     x = operand(input, op, "input")
+    w, u, b_w, b_u = weights
     group: list[State] = [
-        None if t is None and name[0] == "b" else operand(t, op, name)
-        for t, name in zip(weights, ("w_ih", "w_hh", "b_ih", "b_hh"), strict=True)
-    ]
+        operand(w, op, "w_ih"), operand(u, op, "w_hh"),
+        None if b_w is None else operand(b_w, op, "b_ih"),
+        None if b_u is None else operand(b_u, op, "b_hh"),
+        None,
+    ]  # fmt: skip
     need_float(op, x)
     if x.ndim != 2:
         raise error(ValueError, op, "input (N, I)", x.shape, "add the axis of the batch")
-    _check_weights(op, cell, x, x.shape[1], [*group, None])
+    _check_weights(op, cell, x, x.shape[1], group)
     for name, state in zip(("h", "c"), states, strict=False):
-        _check_state(op, name, x, state, (x.shape[0], group[1].shape[1]))  # type: ignore[union-attr]
-    if not x.shape[0]:
-        empty = zeros(0, group[1].shape[1], dtype=x.dtype)  # type: ignore[union-attr]
-        return empty, empty
-    sizes = namespace(x._array).full(1, x.shape[0], dtypes.int64)
-    how, given = _How(cell, sizes, False, True), [x, *(*states, None)[:2], *group, None]
+        _check_state(op, name, x, state, (x.shape[0], u.shape[1]))
+    h, c = (*states, None)[:2]
+    how = _How(cell, None, False, True)
     if x.dtype is not dtypes.bfloat16:
-        return run(how, x, given[1], given[2], given[3:])[1:]
-    wide = _cast(given, dtypes.float32)
+        return run(how, x, h, c, group)[1:]
+    wide = _cast((x, h, c, *group), dtypes.float32)
     found = run(how, wide[0], wide[1], wide[2], wide[3:])[1:]  # type: ignore[arg-type]
     return tuple(_cast(found, dtypes.bfloat16))
 
