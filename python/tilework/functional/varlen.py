@@ -32,6 +32,8 @@ def _recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any
     q, k, v = inputs
     y = _composed(q, k, v, saved[2], saved[3])
     wanted = [t for t in inputs if t._requires_grad]
+    if not y._requires_grad:  # of no sequences
+        return [zeros(t.shape, dtype=t.dtype) if t._requires_grad else None for t in inputs]
     found = iter(autograd.grad(y, wanted, grad, create_graph=True))
     return [next(found) if t._requires_grad else None for t in inputs]
 
