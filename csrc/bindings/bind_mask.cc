@@ -117,7 +117,8 @@ py::object scattered_under(py::handle array, py::handle mask_array, py::handle s
   const Chosen chosen = chosen_of(m);
   if (chosen.count() > from.size())
     refuse(op, "expected a source of at least " + std::to_string(chosen.count()) +
-                   " elements, one for each that is true; got " + std::to_string(from.size()));
+                   " elements, one for each that is true; got " + std::to_string(from.size()) +
+                   ": give more");
   py::object result = new_array(source.dtype, mask.ndim, mask.shape);
   const ArrayView y = view_own(result);
   const void* x = before ? view_own(before).data : nullptr;

@@ -13,7 +13,7 @@ from tilework.autograd import mode as tape
 from tilework.engines import ops
 from tilework.errors import error, word
 from tilework.functional.cast import cast
-from tilework.functional.common import need_float, operand, whole
+from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.indexing import indices, outside, where
 from tilework.functional.inplace import check_writable, written
 from tilework.functional.segment import largest_of, rows_of, shares, sum_of
@@ -197,7 +197,8 @@ def embedding(
     padding = _padding(op, padding_idx, rows)
     try:
         if max_norm is not None:
-            _renorm(op, table, index, max_norm, norm_type)
+            longest, order = number(op, "max_norm", max_norm), number(op, "norm_type", norm_type)
+            _renorm(op, table, index, longest, order)
         chosen = ops.index_select(table._array, 0, index, False)
     except IndexError:
         raise outside(op, "input", index, rows) from None
@@ -289,7 +290,8 @@ def embedding_bag(
     factors = None if weights is None else weights._array
     try:
         if max_norm is not None:
-            _renorm(op, table, index, max_norm, norm_type)
+            longest, order = number(op, "max_norm", max_norm), number(op, "norm_type", norm_type)
+            _renorm(op, table, index, longest, order)
         values, places = ops.embedding_bag_forward(
             table._array, index, starts, factors, mode, padding
         )
