@@ -11,7 +11,7 @@ import numpy as np
 
 from tilework.testing.case import Array, Bench, Case, Generator, Mode
 from tilework.testing.inputs import LAYOUTS, laid_out, normal
-from tilework.testing.reference import sigmoid
+from tilework.testing.reference import log_softmax, sigmoid
 from tilework.testing.tolerance import growth, stored, tiny, working_eps
 
 FAMILY = "recurrent"
@@ -429,6 +429,76 @@ def _timed() -> Iterator[Case]:
         )  # fmt: skip
 
 
+def _decaying(forget: float) -> Case:
+    """A state that nothing feeds: with a small forget gate it is soon below the normal numbers."""
+    s = Setting("lstm", 200, 32, 128, 128)
+    label = f"LSTM B=32 T=200 H=128, forget gates at {forget:g} forward"
+    made = _inputs(s)
+
+    def inputs(rng: Generator, t: str) -> tuple[Any, ...]:
+        x, h, c, w, u, b_w, b_u = made(rng, t)
+        bias = np.zeros_like(b_w)
+        bias[s.hidden : 2 * s.hidden] = forget
+        return 0 * x, 0 * h, c, 0 * w, (0 * u + 0.01).astype(t), bias, 0 * b_u
+
+    work = 2.0 * s.steps * s.batch * 4 * s.hidden * 2 * s.hidden
+    return replace(
+        _case(label, s, quick=False, dtypes=("float32",), differentiable=()),
+        inputs=inputs,
+        bench=Bench(label, work, 8.0 * s.steps * s.batch * s.hidden),
+    )
+
+
+WORDS = 1000
+
+
+def _language_model(s: Setting) -> Case:
+    """A training step: embedding, two layers of LSTM, a linear layer, cross entropy, SGD."""
+    label = f"LSTM language model 2x{s.hidden} B={s.batch} T={s.steps} step"
+    made = _inputs(s)
+
+    def inputs(rng: Generator, t: str) -> tuple[Any, ...]:
+        _, *weights = made(rng, t)
+        table, head = (normal(rng, t, WORDS, s.hidden) / 16 for _ in range(2))
+        words = rng.integers(0, WORDS, (s.steps + 1, s.batch))
+        return words[:-1], words[1:].reshape(-1), table.astype(t), head.astype(t), *weights
+
+    def setup(tw: Any, F: Any, words: Any, after: Any, table: Any, head: Any, *weights: Any) -> Any:
+        embedding = tw.nn.Embedding(WORDS, s.input)
+        layers = tw.nn.LSTM(s.input, s.hidden, s.layers)
+        out = tw.nn.Linear(s.hidden, WORDS, bias=False)
+        parameters = [p for m in (embedding, layers, out) for p in m.parameters()]
+        given = (table, *weights, head)
+        for parameter, weight in zip(parameters, given, strict=True):
+            parameter.data = weight.clone()
+        optimiser = tw.optim.SGD(parameters, lr=0.1)
+
+        def step() -> Any:
+            optimiser.zero_grad()
+            y, _ = layers(embedding(words))
+            loss = F.cross_entropy(out(y).reshape(-1, WORDS), after)
+            loss.backward()
+            optimiser.step()
+            return loss.detach()
+
+        return step
+
+    def expected(words: Array, after: Array, table: Array, head: Array, *weights: Array) -> Array:
+        flat = _stack(s, table[words], None, None, list(weights), None)
+        y = flat[: words.size * s.hidden].reshape(-1, s.hidden)
+        log_p = log_softmax(y @ head.T, 1)
+        return np.asarray(-log_p[np.arange(len(after)), after].mean())
+
+    rows = s.steps * s.batch
+    work = 6.0 * rows * (s.layers * 8 * s.hidden**2 + s.hidden * WORDS)
+    return Case(
+        family=FAMILY, op="language_model", label=label, inputs=inputs, reference=expected,
+        tolerance=lambda t, e, *_: working_eps(t) * growth(rows) * (1.0 + np.abs(e)),
+        setup=setup, quick=False, dtypes=("float32",),
+        bench=Bench(label, work, 12.0 * rows * (s.hidden * 4 + WORDS)),
+    )  # fmt: skip
+
+
 def _every_weight(s: Setting) -> tuple[int, ...]:
     first = 1 + (2 if s.cell == "lstm" else 1)
     return tuple(range(first, first + len(s.weights())))
@@ -436,4 +506,6 @@ def _every_weight(s: Setting) -> tuple[int, ...]:
 
 CASES: tuple[Case, ...] = (
     *_shapes(), *_packed(), *_lstm_alone(), *_gru_alone(), *_modules(), *_cells(), *_timed(),
+    *map(_decaying, (5.0, -3.0)),
+    _language_model(Setting("lstm", 64, 32, 256, 256, layers=2, states=False)),
 )  # fmt: skip
