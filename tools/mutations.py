@@ -294,7 +294,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         f"{K}/index/reductions.h",
         "          if (counts >= kShortChain)",
         "          if (counts > 255)",
-        ("test_sums.py", "test_cases_forward.py"),
+        ("test_index.py",),
     ),
     Mutation(
         "embedding: the first chain of a long group",
