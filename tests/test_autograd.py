@@ -538,3 +538,17 @@ def test_gradient_penalty_reaches_grad_attributes():
     assert x.grad.requires_grad
     x.grad.sum().backward()
     assert x.grad.tolist() == [3 * 4.0 + 6 * 2.0]
+
+
+@pytest.mark.parametrize("name", ["max", "min", "amax", "amin"])
+def test_the_extreme_of_a_number_is_itself(name):
+    x = tw.tensor(3.0, requires_grad=True)
+    getattr(tw, name)(x).backward()
+    assert x.grad.item() == 1.0
+
+
+def test_a_slice_that_is_filled_twice_counts_once():
+    value = tw.tensor(2.0, requires_grad=True)
+    y = tw.index_fill(tw.zeros(3), 0, tw.tensor([0, 1, 0]), value)
+    (y * tw.tensor([1.0, 10.0, 100.0])).sum().backward()
+    assert value.grad.item() == 11.0

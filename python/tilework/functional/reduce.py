@@ -176,7 +176,7 @@ def _extreme_gradient(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]
         winners |= xp.isnan(x._array) & lost
     count = fresh(as_array(winners.sum(axis=over, keepdims=True), grad.dtype))
     share = (grad.reshape(shape) / count).expand(x.shape)
-    return (share.masked_fill(fresh(~winners), 0.0),)
+    return (share.masked_fill(fresh(as_array(~winners)), 0.0),)
 
 
 _AMAX = Op("amax", differentiable=_extreme_gradient)

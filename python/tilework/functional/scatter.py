@@ -345,11 +345,14 @@ def _index_copy_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[A
 def _index_fill_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     at, index = saved
     i, value = fresh(index), inputs[1]
-    wanted = value is not None and value._requires_grad
-    return (
-        index_fill(grad, at, i, 0.0) if inputs[0]._requires_grad else None,
-        index_select(grad, at, i).sum().reshape(value.shape) if wanted else None,
-    )
+    dvalue = None
+    if value is not None and value._requires_grad:  # a slice named twice is filled once
+        xp = namespace(index)
+        filled = xp.zeros(grad.shape[at], dtype=bool)
+        filled[index] = True
+        once = fresh(filled.nonzero()[0])
+        dvalue = index_select(grad, at, once).sum().reshape(value.shape)
+    return index_fill(grad, at, i, 0.0) if inputs[0]._requires_grad else None, dvalue
 
 
 _INDEX_ADD = Op("index_add", differentiable=_index_add_recorded)
