@@ -41,6 +41,13 @@ def test_shared_layers_and_several_inputs():
     assert found.layers[2].activation_bytes == 4 * (8 + 12)
 
 
+def test_recurrent_layers_meet_all_their_matrices_at_each_step():
+    lstm = nn.LSTM(3, 5, num_layers=2, bidirectional=True, proj_size=2)
+    matrices = 2 * (20 * 3 + 20 * 2 + 2 * 5) + 2 * (20 * 4 + 20 * 2 + 2 * 5)
+    assert tw.summary(lstm, (7, 2, 3)).multiply_adds == 14 * matrices
+    assert tw.summary(nn.GRUCell(3, 5), (2, 3)).multiply_adds == 2 * 15 * 8
+
+
 def test_the_model_is_left_as_it_was():
     model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.Dropout(0.5), nn.ReLU()))
     model[1].eval()

@@ -13,6 +13,7 @@ from tilework import dtypes, functional
 from tilework.autograd import no_grad
 from tilework.errors import error
 from tilework.nn.module import Module
+from tilework.nn.recurrent import RNNBase, RNNCellBase
 from tilework.tensor import Tensor
 
 Shape = tuple[int, ...]
@@ -169,7 +170,11 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def _multiply_adds(module: Module, inputs: tuple[Any, ...], outputs: list[Tensor]) -> int:
     """Every output element of a linear layer or convolution is a dot product with weight[i], as
-    every input element of a transposed one is spread by weight[i]."""
+    every input element of a transposed one is spread by weight[i]. Each step of a sequence meets
+    all matrices of a recurrent layer."""
+    if isinstance(module, (RNNBase, RNNCellBase)):
+        steps = next(_tensors(inputs)).numel() // module.input_size
+        return steps * sum(p.numel() for p in module.parameters() if p.ndim == 2)
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim < 2 or not outputs:
         return 0
