@@ -291,6 +291,9 @@ class Pair:
     second: Any
     ulps: float = 4.0
     denormals: bool = True
+    # Of the first: what is multiplied by the second once it is rounded, so that a result may be
+    # normal where a factor is not.
+    factors: tuple[Any, ...] = ()
 
 
 def shares(wins, ties):
@@ -313,6 +316,23 @@ def ones(x, y):
 
 def zeros(x, y):
     return np.zeros_like(x)
+
+
+def stack_of(x, y):
+    return tw.stack([x, y])
+
+
+def gate(name, call):
+    """An activation of the first, times the second."""
+    f = UNARY[name]
+    return Pair(
+        call,
+        lambda x, y: f.value(x) * y,
+        lambda x, y: f.slope(x) * y,
+        lambda x, y: f.value(x),
+        ulps=2 * f.ulps,
+        factors=(f.value, f.slope),
+    )
 
 
 PAIRS = {
@@ -342,6 +362,10 @@ PAIRS = {
         lambda x, y: np.where(x > y, 1, 0),
         lambda x, y: np.where(x > y, 0, 1),
     ),
+    "glu": gate("sigmoid", lambda x, y: F.glu(stack_of(y, x), 0).squeeze(0)),
+    "swiglu": gate("silu", F.swiglu),
+    "geglu": gate("gelu", F.geglu),
+    "geglu_tanh": gate("gelu_tanh", lambda x, y: F.geglu(x, y, approximate="tanh")),
 }
 
 
@@ -357,6 +381,9 @@ def test_of_two_tensors(target, op):
             if not pair.denormals:  # x^(y - 1) leaves the range, where y times it would not
                 sizes = np.abs(arrays.astype(np.float64))
                 arrays = arrays[:, ~((sizes > 0) & (sizes < tiny(dtype))).any(0)]
+            for factor in pair.factors:
+                sizes = np.abs(factor(wide(arrays[0])))
+                arrays = arrays[:, ~((sizes > 0) & (sizes < tiny(dtype)))]
             x, y = (tw.tensor(a, requires_grad=True) for a in arrays)
             exact = tuple(wide(a) for a in arrays)
             z = pair.call(x, y)
@@ -525,14 +552,16 @@ MOVING = {
     "to", "index", "scatter", "gather", "scatter_add", "pad", "pixel_shuffle", "pixel_unshuffle",
     "reshape", "permute", "expand", "cat", "stack", "unfold", "fold", "sum_to_size", "dropout",
     "max_unpool2d", "embedding", "embedding_bag", "rows", "segment_sum", "index_add", "index_copy",
-    "index_fill", "masked_scatter", "flip", "tril", "extreme_along",
+    "index_fill", "masked_scatter", "flip", "tril", "extreme_along", "pack_padded_sequence",
+    "pad_packed_sequence",
 }  # fmt: skip
 # Sums of products and windows: an infinite or NaN operand reaches what its own families' cases say.
 PRODUCTS = {
     "conv", "conv_transpose", "conv_weight", "matmul", "linear", "interpolate", "bias_activation",
     "max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d",
     "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "scaled_dot_product_attention",
-    "rotary_embedding",
+    "rotary_embedding", "varlen_attn", "recurrent", "recurrent_part", "ctc_loss",
+    "crf_log_likelihood",
 }  # fmt: skip
 # Rows over their deviation: eps stands between them and 0 / 0; see tests/test_norm.py.
 NORMS = {"batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm"}

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework.autograd import Op, mode, record
+from tilework.dtypes import bfloat16, float32
 from tilework.engines import ops
 from tilework.errors import error, word
+from tilework.functional.cast import cast
 from tilework.functional.common import axis, need_float, operand
 from tilework.functional.join import cat
 from tilework.functional.unary import GELU, GELU_TANH, SIGMOID, SILU, UnaryOp, function_of
@@ -39,11 +41,16 @@ def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
 def _recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
     op, dim = saved
     x, other = inputs
-    first, second = x.chunk(2, dim) if other is None else inputs
+    # Slopes are of float32, or of float64: of bfloat16 they are widened, and rounded once.
+    wide = float32 if x.dtype is bfloat16 else x.dtype
+    grad = cast(grad, wide)
+    first, second = (cast(t, wide) for t in (x.chunk(2, dim) if other is None else inputs))
     gate, value = (first, second) if op.gate_first else (second, first)
     d_gate, d_value = op.activation.chain(grad * value, gate), grad * op.value_of(gate)
     d_first, d_second = (d_gate, d_value) if op.gate_first else (d_value, d_gate)
-    return (cat([d_first, d_second], dim), None) if other is None else (d_first, d_second)
+    if other is None:
+        return cast(cat([d_first, d_second], dim), x.dtype), None
+    return cast(d_first, x.dtype), cast(d_second, x.dtype)
 
 
 _GLU = GatedOp("glu", SIGMOID, False)
