@@ -138,7 +138,7 @@ def _recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     tags, mask, _ = saved
     y = _composed(inputs, tags, mask)
     wanted = [t for t in inputs if t._requires_grad]
-    found = iter(autograd.grad(y, wanted, grad, create_graph=True))
+    found = iter(autograd.grad(y, wanted, grad, create_graph=True, allow_unused=True))
     return [next(found) if t._requires_grad else None for t in inputs]
 
 
