@@ -71,3 +71,11 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     tw.set_isa(request.param)
     yield request.param
     tw.set_isa("auto")
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads, until the test ends."""
+    before = tw.get_num_threads()
+    yield tw.set_num_threads
+    tw.set_num_threads(before)

@@ -37,13 +37,6 @@ def answers(inputs, **options):
     return got
 
 
-@pytest.fixture
-def threads():
-    before = tw.get_num_threads()
-    yield tw.set_num_threads
-    tw.set_num_threads(before)
-
-
 @pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"dropout_p": 0.3}])
 @pytest.mark.parametrize("shape", [(2, 4, 2, 300, 700), (1, 1, 1, 1100, 130), (3, 2, 2, 1, 900)])
 def test_threads_do_not_change_a_bit(threads, shape, options):

@@ -18,13 +18,6 @@ DTYPES = ["float32", "float64", "bfloat16"]
 WEIGHTS = ["oihw", "hwio", "gaps"]
 
 
-@pytest.fixture
-def threads():
-    before = native.num_threads()
-    yield native.set_num_threads
-    native.set_num_threads(before)
-
-
 P1 = {"padding": (1, 1)}
 CONVS = {
     "1x1": Conv(2, 20, 37, (5, 6), (1, 1)),

@@ -71,13 +71,6 @@ def magnitude_of(conv, precision):
     return lambda size: around(size, conv.dilation) if precision == "high" else size
 
 
-@pytest.fixture
-def threads():
-    before = native.num_threads()
-    yield native.set_num_threads
-    native.set_num_threads(before)
-
-
 def routines(conv, dtype="float32"):
     """Who serves each pass on images channels last."""
     services = native.conv_services(dtype, conv.x_shape, conv.w_shape, *conv.window, conv.out_size)

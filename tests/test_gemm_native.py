@@ -18,13 +18,6 @@ DTYPES = [np.float32, np.float64]
 ACTIVATIONS = ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"]
 
 
-@pytest.fixture
-def threads():
-    before = native.num_threads()
-    yield native.set_num_threads
-    native.set_num_threads(before)
-
-
 def lay_out(x, layout):
     """x with the same values, lying otherwise in memory."""
     if layout == "rows":

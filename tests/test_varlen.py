@@ -29,13 +29,6 @@ def answers(inputs, *args, **options):
     return got
 
 
-@pytest.fixture
-def threads():
-    before = tw.get_num_threads()
-    yield tw.set_num_threads
-    tw.set_num_threads(before)
-
-
 def test_threads_do_not_change_a_bit(threads):
     queries, keys = (300, 1, 5, 70), (400, 1300, 700, 70)
     inputs, found = packed(queries, keys), []

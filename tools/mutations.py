@@ -377,7 +377,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         "clamp: a bound's gradient",
-        f"{P}/functional/indexing.py",
+        f"{P}/functional/masks.py",
         "        found[1] = sum_to(zero_where(grad, ~least), low)",
         "        found[1] = sum_to(zero_where(grad, least), low)",
         ("test_cases_gradients.py", "test_limits.py"),

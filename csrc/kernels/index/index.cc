@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/arithmetic.h"
+#include "base/element_width.h"
 #include "base/memory_pool.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
@@ -18,21 +19,6 @@ namespace {
 constexpr int64_t kTask = 1 << 13;  // indices of a task
 
 using reducing::Reader;
-
-// Calls body(U()), U as wide as an element.
-template <class Body>
-auto with_width(size_t itemsize, Body body) {
-  switch (itemsize) {
-    case 1:
-      return body(uint8_t());
-    case 2:
-      return body(uint16_t());
-    case 4:
-      return body(uint32_t());
-    default:
-      return body(uint64_t());
-  }
-}
 
 // tasks(begin, end) for every part of [0, items), whether all of them say true.
 template <class Part>

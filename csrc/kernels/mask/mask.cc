@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/arithmetic.h"
+#include "base/element_width.h"
 #include "base/thread_pool.h"
 
 namespace tilework {
@@ -11,20 +12,6 @@ namespace {
 
 constexpr int64_t kTask = 1 << 14;  // elements
 constexpr double kNsEach = 0.5;
-
-template <class Body>
-void with_width(size_t itemsize, Body body) {
-  switch (itemsize) {
-    case 1:
-      return body(uint8_t());
-    case 2:
-      return body(uint16_t());
-    case 4:
-      return body(uint32_t());
-    default:
-      return body(uint64_t());
-  }
-}
 
 // --- where ---
 

@@ -64,17 +64,7 @@ from tilework.functional.gemm import (
     matmul,
     mm,
 )
-from tilework.functional.indexing import (
-    clamp,
-    gather,
-    index_select,
-    masked_fill,
-    masked_scatter,
-    masked_select,
-    nonzero,
-    one_hot,
-    where,
-)
+from tilework.functional.indexing import gather, index_select, one_hot
 from tilework.functional.inplace import relu_
 from tilework.functional.interpolate import interpolate
 from tilework.functional.join import (
@@ -95,6 +85,14 @@ from tilework.functional.loss import (
     mse_loss,
     nll_loss,
     smooth_l1_loss,
+)
+from tilework.functional.masks import (
+    clamp,
+    masked_fill,
+    masked_scatter,
+    masked_select,
+    nonzero,
+    where,
 )
 from tilework.functional.moments import logsumexp, std, var
 from tilework.functional.multinomial import multinomial

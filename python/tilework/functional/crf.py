@@ -13,7 +13,8 @@ from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand
-from tilework.functional.indexing import gather, where
+from tilework.functional.indexing import gather
+from tilework.functional.masks import where
 from tilework.functional.moments import logsumexp
 from tilework.tensor import Tensor, fresh
 

@@ -14,8 +14,9 @@ from tilework.engines import ops
 from tilework.errors import error, word
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float, number, operand, whole
-from tilework.functional.indexing import indices, outside, where
+from tilework.functional.indexing import indices, outside
 from tilework.functional.inplace import check_writable, written
+from tilework.functional.masks import where
 from tilework.functional.segment import largest_of, rows_of, shares, sum_of
 from tilework.storage import Storage
 from tilework.tensor import Tensor, fresh

@@ -12,7 +12,8 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import need_float, operand, whole
-from tilework.functional.indexing import GATHER, indices, outside, where
+from tilework.functional.indexing import GATHER, indices, outside
+from tilework.functional.masks import where
 from tilework.storage import Storage
 from tilework.tensor import Tensor, fresh
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,3 +57,13 @@ class Maker:
 
     def flag(self) -> bool:
         return bool(self.rng.integers(2))
+
+
+def products(rng: Generator) -> Maker:
+    """Arrays of what products are of."""
+    return Maker(rng, np.float32, np.float64, ml_dtypes.bfloat16)
+
+
+def shape_of(make: Maker) -> tuple[int, ...]:
+    """Of one axis to four."""
+    return tuple(make.size() for _ in range(make.one_of(1, 2, 3, 4)))

@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 
 from tilework.functional import windows
-from tilework.testing import native_simple_calls
-from tilework.testing.call_parts import Generator, Given, Maker, Packed
+from tilework.testing import native_index_calls, native_simple_calls
+from tilework.testing.call_parts import Generator, Given, Maker, Packed, products, shape_of
 from tilework.testing.native_norms import (
     batch_norm,
     batch_norm_backward,
@@ -23,10 +23,6 @@ from tilework.testing.native_norms import (
 from tilework.testing.native_recurrent import recurrent, services
 
 Arguments = dict[str, Any]
-
-
-def products(rng: Generator) -> Maker:
-    return Maker(rng, np.float32, np.float64, ml_dtypes.bfloat16)
 
 
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid")
@@ -155,25 +151,21 @@ def _conv_services(rng: Generator) -> Arguments:
 # --- elementwise, reductions ---
 
 
-def _shape(make: Maker) -> tuple[int, ...]:
-    return tuple(make.size() for _ in range(make.one_of(1, 2, 3, 4)))
-
-
 def _unary(rng: Generator) -> Arguments:
     make = Maker(rng)
-    return {"op": make.one_of("relu", "exp", "gelu", "sqrt"), "x": make.array(*_shape(make))}
+    return {"op": make.one_of("relu", "exp", "gelu", "sqrt"), "x": make.array(*shape_of(make))}
 
 
 def _unary_backward(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     op = make.one_of("relu", "exp", "gelu", "sqrt")
     return {"op": op, "grad": make.array(*shape), "saved": make.array(*shape)}
 
 
 def _binary(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     a = make.array(*shape)
     b = make.one_of(make.array(*shape), make.array(*shape[1:]), make.array(*shape[:-1], 1), 2.5)
     a, b = make.one_of((a, b), (b, a))
@@ -182,13 +174,13 @@ def _binary(rng: Generator) -> Arguments:
 
 def _accumulate(rng: Generator) -> Arguments:
     make = products(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     return {"destination": make.array(*shape, written=True), "source": make.array(*shape)}
 
 
 def _bias_activation(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     return {
         "x": make.array(*shape),
         "bias": make.array(shape[-1]),
@@ -199,7 +191,7 @@ def _bias_activation(rng: Generator) -> Arguments:
 
 def _bias_activation_backward(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     activation = make.one_of(*ACTIVATIONS)
     saved = None if activation == "none" else make.array(*shape)
     return {"grad": make.array(*shape), "saved": saved, "activation": activation}
@@ -221,44 +213,44 @@ def _gated(rng: Generator, backward: bool) -> Arguments:
 
 def _dropout(rng: Generator, of: str) -> Arguments:
     make = Maker(rng)
-    return {of: make.array(*_shape(make)), "p": 0.25, "seed": 5, "call": make.size()}
+    return {of: make.array(*shape_of(make)), "p": 0.25, "seed": 5, "call": make.size()}
 
 
 def _converted(rng: Generator, dtype: Any) -> Arguments:
     make = Maker(rng, dtype)
-    return {"x": make.array(*_shape(make))}
+    return {"x": make.array(*shape_of(make))}
 
 
 def _reduction(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     axes = tuple(i for i in range(len(shape)) if make.flag())
     return {"x": make.array(*shape), "axes": axes, "keepdims": make.flag()}
 
 
 def _sum_to_shape(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     wanted = tuple(make.one_of(1, n) for n in shape)[make.one_of(0, 1) :]
     return {"x": make.array(*shape), "shape": wanted}
 
 
 def _cumsum(rng: Generator) -> Arguments:
     make = products(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     axis = make.one_of(*range(len(shape)))
     return {"x": make.array(*shape), "axis": axis, "reverse": make.flag()}
 
 
 def _softmax(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     return {"x": make.array(*shape), "axis": len(shape) - 1, "log": make.flag()}
 
 
 def _softmax_backward(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _shape(make)
+    shape = shape_of(make)
     given = {"grad": make.array(*shape), "output": make.array(*shape)}
     return {**given, "axis": make.one_of(*range(len(shape))), "log": make.flag()}
 
@@ -423,7 +415,7 @@ def _cross_entropy(rng: Generator, backward: bool) -> Arguments:
 
 def _distance(rng: Generator, backward: bool) -> Arguments:
     make = Maker(rng)
-    shape, reduction = _shape(make), make.one_of(*REDUCTIONS)
+    shape, reduction = shape_of(make), make.one_of(*REDUCTIONS)
     grad = make.array(*shape) if reduction == "none" else make.array()
     return {
         "kind": make.one_of("square", "absolute", "huber", "smooth"),
@@ -463,7 +455,7 @@ def _ctc(rng: Generator, backward: bool) -> Arguments:
 
 
 def _lists(make: Maker, *names: str) -> Arguments:
-    shapes = [_shape(make) for _ in range(make.size(4))]
+    shapes = [shape_of(make) for _ in range(make.size(4))]
     return {
         name: [make.positive(*shape, written=name != "grads") for shape in shapes] for name in names
     }
@@ -484,187 +476,24 @@ def _adam(rng: Generator) -> Arguments:
     return {**given, "step": 3, **numbers, "decoupled": make.flag(), "maximize": False}
 
 
-# --- order, indices, random numbers ---
-
-
-def _ordered(rng: Generator) -> Maker:
-    return Maker(rng, np.float32, np.float64, ml_dtypes.bfloat16, np.int64, np.int32, np.uint8)
-
-
-def _sort(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    shape = _shape(make)
-    axis = make.one_of(*range(len(shape)))
-    return {"x": make.array(*shape), "axis": axis, "descending": make.flag()}
-
-
-def _topk(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    shape = _shape(make)
-    axis = make.one_of(*range(len(shape)))
-    return {"x": make.array(*shape), "k": 1, "axis": axis, "largest": make.flag()}
-
-
-def _along(make: Maker) -> tuple[tuple[int, ...], int, Arguments]:
-    """(shape, axis, and x, the axis and an index of the shape)."""
-    shape = _shape(make)
-    axis = make.one_of(*range(len(shape)))
-    index = make.index(shape[axis], *shape)
-    return shape, axis, {"x": make.array(*shape), "axis": axis, "index": index}
-
-
-def _listed(make: Maker) -> tuple[tuple[int, ...], Arguments]:
-    """(the shape of five slices of x, and x, an axis and a list of them)."""
-    shape = _shape(make)
-    axis = make.one_of(*range(len(shape)))
-    index = make.index(shape[axis], 5)
-    slices = (*shape[:axis], 5, *shape[axis + 1 :])
-    return slices, {"x": make.array(*shape), "axis": axis, "index": index}
-
-
-def _gather(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    return {**_along(make)[2], "wraps": make.flag()}
-
-
-def _index_select(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    return {**_listed(make)[1], "wraps": make.flag()}
-
-
-def _scatter(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    shape, _, given = _along(make)
-    return {**given, "source": make.one_of(make.array(*shape), make.array())}
-
-
-def _index_copy(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    shape, given = _listed(make)
-    return {**given, "source": make.one_of(make.array(*shape), make.array())}
-
-
-def _scatter_reduce(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    shape, _, given = _along(make)
-    how = make.one_of("amax", "amin")
-    if make.dtype is not np.bool_:
-        how = make.one_of(how, "sum", "prod")
-    if make.dtype in (np.float32, np.float64, ml_dtypes.bfloat16):
-        how = make.one_of(how, "mean")
-    return {**given, "source": make.array(*shape), "how": how, "include_self": make.flag()}
-
-
-def _scatter_add(rng: Generator) -> Arguments:
-    make = products(rng)
-    shape, _, given = _along(make)
-    return {**given, "shape": shape, "wraps": make.flag()}
-
-
-def _index_add(rng: Generator) -> Arguments:
-    make = products(rng)
-    shape = _shape(make)
-    axis = make.one_of(*range(len(shape)))
-    before = make.maybe(make.array(*shape[:axis], 4, *shape[axis + 1 :]))
-    index = make.index(4, shape[axis])
-    return {
-        "x": make.array(*shape), "axis": axis, "index": index, "rows": 4, "start": before,
-        "wraps": make.flag(),
-    }  # fmt: skip
-
-
-def _segments(rng: Generator, largest: bool) -> Arguments:
-    make = products(rng)
-    rows = make.size()
-    given = {"x": make.array(rows, make.size(40)), "index": make.index(4, rows), "count": 4}
-    return given if largest else {**given, "skipped": make.one_of(-1, 2), "mean": make.flag()}
-
-
-def _bags(rng: Generator, way: str) -> Arguments:
-    make = products(rng)
-    entries, rows, columns = 9, 4, make.size(40)
-    starts = np.array(make.one_of([0, 0, 2, 7], [0], [0, 9]), np.int64)
-    bags = {"index": make.index(rows, entries), "offsets": Given(starts)}
-    table, grad = make.array(rows, columns), make.array(starts.size, columns)
-    padding = make.one_of(-1, 2)
-    mode = make.one_of("sum", "mean", "max") if way == "forward" else "sum"
-    weights = make.maybe(make.array(entries)) if mode == "sum" else None
-    if way == "forward":
-        return {"table": table, **bags, "weights": weights, "mode": mode, "padding": padding}
-    if way == "weights":
-        return {"grad": grad, "table": table, **bags, "padding": padding}
-    return {
-        "grad": grad, **bags, "weights": weights, "mean": make.flag(), "rows": rows,
-        "padding": padding, "by_frequency": make.flag(),
-    }  # fmt: skip
-
-
-def _truths(make: Maker, *shape: int) -> Given:
-    return Given(make.index(2, *shape).values.astype(np.bool_))
-
-
-def _where(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    shape = _shape(make)
-    operands = [make.one_of(make.array(*shape), make.array()) for _ in range(2)]
-    return {"condition": _truths(make, *shape), "a": operands[0], "b": operands[1]}
-
-
-def _masked(rng: Generator, way: str) -> Arguments:
-    make = _ordered(rng)
-    shape = _shape(make)
-    x, mask = make.array(*shape), _truths(make, *shape)
-    if way == "select":
-        return {"x": x, "mask": mask}
-    return {"x": make.maybe(x), "mask": mask, "source": make.array(*shape)}
-
-
-def _nonzero(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    return {"x": make.array(*_shape(make)), "by_axis": make.flag()}
-
-
-def _pad(rng: Generator, backward: bool = False) -> Arguments:
-    make = Maker(rng) if backward else _ordered(rng)
-    shape = _shape(make)
-    mode = make.one_of("constant", "replicate", "circular", *("reflect",) * (min(shape) > 1))
-    most = 3 if mode in ("constant", "replicate") else 2
-    before, after = (tuple(make.size(most + 1) - 1 for _ in shape) for _ in range(2))
-    if backward:
-        grown = (b + n + a for b, n, a in zip(before, shape, after, strict=True))
-        return {"grad": make.array(*grown), "before": before, "after": after, "mode": mode}
-    return {
-        "x": make.array(*shape), "before": before, "after": after, "mode": mode,
-        "value": make.array(),
-    }  # fmt: skip
-
-
-def _copy(rng: Generator) -> Arguments:
-    make = _ordered(rng)
-    return {"x": make.array(*_shape(make)), "keep_layout": make.flag()}
-
-
-def _joined(rng: Generator, stacked: bool) -> Arguments:
-    make = _ordered(rng)
-    shape = _shape(make)
-    axis = make.one_of(*range(len(shape) + stacked))
-    return {"arrays": [make.array(*shape) for _ in range(make.size(4))], "axis": axis}
+# --- random numbers and lists of arrays ---
 
 
 def _random(rng: Generator, dtype: bool) -> Arguments:
     make = Maker(rng)
     kind = {"dtype": make.one_of("float32", "float64")} if dtype else {}
-    return {"shape": _shape(make), **kind, "seed": 3, "call": make.size()}
+    return {"shape": shape_of(make), **kind, "seed": 3, "call": make.size()}
 
 
 def _arrays(rng: Generator, written: bool, **more: Any) -> Arguments:
     make = Maker(rng)
-    shapes = [_shape(make) for _ in range(make.size(4))]
+    shapes = [shape_of(make) for _ in range(make.size(4))]
     return {"arrays": [make.array(*s, written=written) for s in shapes], **more}
 
 
 CALLS: dict[str, Callable[[Generator], Arguments]] = {
     **native_simple_calls.CALLS,
+    **native_index_calls.CALLS,
     "matmul": _matmul,
     "pack_weight": _pack_weight,
     "linear_forward": _linear,
@@ -723,29 +552,6 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "adam_step": _adam,
     "squares_of": lambda rng: _arrays(rng, False),
     "scale_": lambda rng: _arrays(rng, True, factor=0.5),
-    "sort": _sort,
-    "topk": _topk,
-    "gather": _gather,
-    "scatter_add": _scatter_add,
-    "index_add": _index_add,
-    "index_select": _index_select,
-    "scatter": _scatter,
-    "index_copy": _index_copy,
-    "scatter_reduce": _scatter_reduce,
-    "segment_sum": lambda rng: _segments(rng, False),
-    "segment_max": lambda rng: _segments(rng, True),
-    "embedding_bag_forward": lambda rng: _bags(rng, "forward"),
-    "embedding_bag_backward": lambda rng: _bags(rng, "backward"),
-    "embedding_bag_weights_backward": lambda rng: _bags(rng, "weights"),
-    "where": _where,
-    "masked_select": lambda rng: _masked(rng, "select"),
-    "masked_scatter": lambda rng: _masked(rng, "scatter"),
-    "nonzero": _nonzero,
-    "pad": _pad,
-    "pad_backward": lambda rng: _pad(rng, backward=True),
-    "copy": _copy,
-    "concatenate": lambda rng: _joined(rng, False),
-    "stack": lambda rng: _joined(rng, True),
     "random_bits": lambda rng: _random(rng, False),
     "uniform": lambda rng: _random(rng, True),
     "normal": lambda rng: _random(rng, True),
