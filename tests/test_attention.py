@@ -280,3 +280,20 @@ def test_is_causal_is_the_mask():
     assert np.abs((want - got).detach().numpy()).max() <= 1e-6
     got = layer(x, x, x, is_causal=True)[0]
     assert np.abs((want - got).detach().numpy()).max() <= 1e-6
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_one_head_of_keys_is_broadcast(causal):
+    """As PyTorch does, with enable_gqa and without."""
+    rng = np.random.default_rng(0)
+    q, k, v = (
+        tw.tensor(rng.standard_normal(shape), requires_grad=True)
+        for shape in ((2, 4, 5, 8), (2, 1, 6, 8), (2, 1, 6, 3))
+    )
+    wide = [q, k.expand(2, 4, 6, 8), v.expand(2, 4, 6, 3)]
+    found, expected = (
+        tw.autograd.grad(F.scaled_dot_product_attention(*given, is_causal=causal).sum(), (q, k, v))
+        for given in ((q, k, v), wide)
+    )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=64 * np.finfo(float).eps)

@@ -45,7 +45,7 @@ CALLS = {
     "segment_max": lambda i: F.segment_max(rows(len(i)), i, N),
     "segment_softmax": lambda i: F.segment_softmax(rows(len(i)), i, N),
 }
-FROM_THE_END = ("take_along_dim", "take", "index")
+FROM_THE_END = ("take_along_dim", "take", "index", "index_fill")
 
 
 @pytest.mark.parametrize("op", CALLS)
@@ -179,3 +179,16 @@ def test_long_chains_lose_nothing(target):
     # A chain of 32 additions at most, and one rounding.
     for sum_of in found:
         assert abs(float(sum_of) - exact) <= 32 * eps("float32") * exact
+
+
+@pytest.mark.parametrize("target", HERE, ids=str)
+def test_choosing_between_numbers_gives_a_number(target):
+    if reason := target.refusal():
+        pytest.skip(reason)
+    with running_on(target):
+        m, x = tw.tensor(True), tw.tensor(2.0)
+        assert tw.where(m, x, tw.tensor(1.0)).shape == ()
+        assert x.masked_fill(m, 1.0).shape == ()
+        assert x.clone().masked_fill_(m, 1.0).item() == 1.0
+    with pytest.raises(TypeError, match=r"\[masked_fill\].*bool mask"):
+        tw.ones(2).masked_fill(tw.ones(2), 0.0)

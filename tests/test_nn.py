@@ -497,3 +497,12 @@ def test_skip_init_draws_nothing():
     assert tw.equal(tw.get_rng_state(), state)
     nn.Linear(3, 2)
     assert not tw.equal(tw.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_transformers_batches_are_of_one_size(batch_first):
+    model = nn.Transformer(4, 2, 1, 1, 8, batch_first=batch_first)
+    with pytest.raises(ValueError, match=r"\[Transformer\].*as many sequences"):
+        model(
+            tw.ones(1, 2, 4).transpose(0, batch_first), tw.ones(3, 1, 4).transpose(0, batch_first)
+        )

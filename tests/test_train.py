@@ -450,6 +450,15 @@ def test_errors_say_what_to_do():
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(TypeError, match=r"\[Trainer\].*Supervised\(model, loss\)"):
         Trainer(model, optimizer)
+    task = Supervised(model, F.mse_loss)
+    with pytest.raises(TypeError, match=r"\[Trainer\].*optimizer as an Optimizer; got list"):
+        Trainer(task, [optimizer])
+    with pytest.raises(TypeError, match=r"\[Trainer\].*put it in a list"):
+        Trainer(task, optimizer, callbacks.ProgressBar())
+    with pytest.raises(TypeError, match=r"\[Trainer\].*make them"):
+        Trainer(task, optimizer, [callbacks.ProgressBar])
+    with pytest.raises(ValueError, match=r"\[Trainer.fit\].*from 0; got -1"):
+        Trainer(task, optimizer).fit([], epochs=-1)
     with pytest.raises(ValueError, match=r"\[Trainer.fit\].*not an iterator"):
         Trainer(Supervised(model, F.mse_loss), optimizer).fit(iter([]), epochs=1)
     with pytest.raises(NotImplementedError, match=r"\[Task\].*training_step"):

@@ -48,7 +48,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self,
         network: Network | None = None,
         *,
-        hidden: Sequence[int] = (64,),
+        hidden: Sequence[int] | int = (64,),
         epochs: int = 100,
         batch_size: int = 32,
         lr: float = 3e-3,
@@ -95,7 +95,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = len(self.history_)
 
     def _perceptron(self, inputs: int, outputs: int) -> Module:
-        return MLP([inputs, *self.hidden, outputs])
+        hidden = (self.hidden,) if isinstance(self.hidden, int) else self.hidden
+        return MLP([inputs, *hidden, outputs])
 
     def _outputs(self, x: Any) -> Array:
         check_is_fitted(self)
@@ -123,7 +124,7 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     Args:
         network: From the numbers of features and of classes to a module, (N, features) to scores
             (N, classes); by default a multilayer perceptron with ReLU.
-        hidden: That one's widths between.
+        hidden: That one's width between, or widths.
         epochs, batch_size, lr, weight_decay: How it is trained.
         patience: Epochs without a lower loss on `validation_fraction` of the data, after which
             training ends, with the best epoch's weights; None trains through.

@@ -182,7 +182,9 @@ def _check_heads(q: Tensor, k: Tensor, v: Tensor, enable_gqa: bool) -> None:
                 "convert one with x.to(other.dtype)",
             )  # fmt: skip
     heads, kv_heads = q.shape[1], k.shape[1]
-    fits = heads == kv_heads or (enable_gqa and kv_heads and heads % kv_heads == 0)
+    # One head of keys is broadcast, grouped or not.
+    fits = heads == kv_heads or kv_heads == 1
+    fits = fits or (enable_gqa and kv_heads > 0 and heads % kv_heads == 0)
     if not fits or v.shape[1] != kv_heads or q.shape[3] != k.shape[3] or k.shape[2] != v.shape[2]:
         fix = (
             "each head of keys serves a whole number of query heads"

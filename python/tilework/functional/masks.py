@@ -127,7 +127,12 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         filler = cast(value, x.dtype)
     else:
         filler = fresh(number_of("masked_fill", x.dtype, value, xp=namespace(x._array)))
-    y: Tensor = where(mask, filler, x)
+    chosen = operand(mask, "masked_fill", "mask")
+    if chosen.dtype is not dtypes.bool:
+        raise error(
+            TypeError, "masked_fill", "a bool mask", chosen.dtype, "compare, or call .bool()"
+        )
+    y: Tensor = where(chosen, filler, x)
     # Whatever the order of axes, as in PyTorch.
     return y if y._storage.layout is None else y.contiguous()
 

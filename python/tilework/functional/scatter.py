@@ -417,7 +417,8 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         filled: Tensor = index_fill(input.reshape(1), dim, index, value)
         return filled.reshape(())
     x = operand(input, "index_fill")
-    at, places, reads = _list_of("index_fill", x, dim, index)
+    at, given, reads = _list_of("index_fill", x, dim, index)
+    places = namespace(given).where(given < 0, given + x.shape[at], given)  # from the end
     filler = cast(value, x.dtype) if isinstance(value, Tensor) and not value.ndim else None
     number = (
         number_of("index_fill", x.dtype, value, xp=namespace(x._array))
@@ -427,7 +428,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     try:
         y = fresh(ops.index_copy(x._array, at, places, number.reshape(())))
     except IndexError:
-        raise outside("index_fill", "index", places, x.shape[at]) from None
+        raise outside("index_fill", "index", given, x.shape[at], True) from None
     return _record(y, _INDEX_FILL, (x, filler), (at, places), reads)
 
 

@@ -165,8 +165,8 @@ def generate(
     count, stops = _count(max_new_tokens), _stops(eos_token_id)
     if num_beams < 1 or (num_beams > 1 and do_sample):
         raise error(
-            ValueError, "generate", "num_beams from 1, above it without do_sample", num_beams,
-            "draw, or search",
+            ValueError, "generate", "num_beams from 1, and 1 beside do_sample=True", num_beams,
+            "a search with several beams draws nothing",
         )  # fmt: skip
     if num_beams > 1:
         rows = [

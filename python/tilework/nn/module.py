@@ -342,7 +342,8 @@ class Module:
         if faults:
             raise error(
                 ValueError, "load_state_dict", f"the state of a {type(self).__name__}",
-                " | ".join(faults), "load into a model of the same shape, or pass strict=False",
+                " | ".join(faults), "load into a model of the same shape"
+                + ("" if mismatched else ", or pass strict=False"),
             )  # fmt: skip
         with no_grad():
             for name in arrays:

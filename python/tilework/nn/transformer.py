@@ -301,6 +301,13 @@ class Transformer(Module):
     ) -> Tensor:
         """src (S, N, E) and tgt (T, N, E) to (T, N, E), or with batch_first N before; masks as in
         MultiheadAttention."""
+        if src.ndim == tgt.ndim == 3:
+            batch = 0 if self.batch_first else 1
+            if src.shape[batch] != tgt.shape[batch]:
+                raise error(
+                    ValueError, "Transformer", "src and tgt of as many sequences",
+                    f"{src.shape} and {tgt.shape}", "batch_first says where they are counted",
+                )  # fmt: skip
         memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
         y: Tensor = self.decoder(
             tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask,

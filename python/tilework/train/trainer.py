@@ -72,10 +72,21 @@ class Trainer:
             raise error(TypeError, "Trainer", "a Task", type(task).__name__, fix)
         if accumulate < 1:
             raise error(ValueError, "Trainer", "accumulate of at least 1", accumulate, "raise it")
+        if isinstance(callbacks, Callback) or not all(isinstance(c, Callback) for c in callbacks):
+            raise error(
+                TypeError, "Trainer", "callbacks as a list of Callback objects", callbacks,
+                "put it in a list" if isinstance(callbacks, Callback) else "make them: Plot(path)",
+            )  # fmt: skip
         self.task = task
         self.optimizers: dict[str, Optimizer] = (
             dict(optimizer) if isinstance(optimizer, Mapping) else {"optimizer": optimizer}
         )
+        for name, made in self.optimizers.items():
+            if not isinstance(made, Optimizer):
+                raise error(
+                    TypeError, "Trainer", f"{name} as an Optimizer", type(made).__name__,
+                    "pass one of tilework.optim, or a dict of several by name",
+                )  # fmt: skip
         # What saves comes last: it then holds what the others have made of an epoch.
         self.callbacks = sorted(callbacks, key=lambda callback: callback.comes_last)
         self.accumulate = accumulate
@@ -119,6 +130,10 @@ class Trainer:
                 ValueError, "Trainer.fit", "epochs or steps", "both" if epochs else "neither",
                 "say how long to train",
             )  # fmt: skip
+        goal = epochs if steps is None else steps
+        assert goal is not None
+        if goal < 0:
+            raise error(ValueError, "Trainer.fit", "epochs or steps from 0", goal, "raise it")
         self.numbers.follow(train=train, validation=validation)
         begun = self.load(resume) if resume is not None else None
         self.epochs, self.batches = epochs, _length(train)

@@ -7,7 +7,7 @@ from tilework.errors import error
 
 
 def where(condition: Array, a: Array, b: Array) -> Array:
-    return np.ascontiguousarray(np.where(condition, a, b))
+    return np.asarray(np.where(condition, a, b), order="C")
 
 
 def masked_select(x: Array, mask: Array) -> Array:
