@@ -44,9 +44,11 @@ def test_inputs_are_the_same_each_time():
 def test_bounds_are_tight(family):
     """No bound lets half of a result's size pass, but where its terms cancel or it is denormal."""
     loose = total = 0
-    for case in of_family(family):
-        if not case.quick or case.precision != "highest" or case.cancels:
-            continue
+    judged = [c for c in of_family(family) if c.quick and c.precision == "highest"]
+    judged = [c for c in judged if not c.cancels]
+    if not judged:
+        pytest.skip(f"every quick case of {family} is what is left of larger terms")
+    for case in judged:
         expected, bound = bound_of(case, "float32")
         if expected.dtype.kind != "f":
             continue

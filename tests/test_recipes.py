@@ -54,6 +54,8 @@ def test_a_handful_of_samples_is_learnt(name, request):
     if tw.engines.current_engine() == "numba" and not request.config.getoption("--full"):
         pytest.skip("takes minutes on the numba engine; --full runs it")
     recipe = recipes.get(name)
+    if recipe.data == "nuclei":
+        pytest.importorskip("skimage", reason="scikit-image, for Otsu's threshold, is missing")
     source = nuclei() if recipe.data == "nuclei" else source_of(recipe, 100)
     steps = 60 if recipe.data == "nuclei" else 120
     quick = dataclasses.replace(

@@ -58,6 +58,16 @@ def conv_services(
     out_size: tuple[int, int],
 ) -> list[tuple[str, str, str, str]]: ...
 
+# The same of attention over (B, H, L, E) and (B, G, S, E), and the blocks, before the reason.
+def attention_services(
+    dtype: str, q: list[int], k: list[int], value_width: int, left: int, right: int
+) -> list[tuple[str, str, str, str, str]]: ...
+
+# The same of a recurrent layer.
+def recurrent_services(
+    cell: str, steps: int, batch: int, hidden: int
+) -> list[tuple[str, str, str, str]]: ...
+
 # The machine's limits, measured on num_threads() threads: operations and bytes a second.
 def roof_flops_float32() -> float: ...
 def roof_flops_float64() -> float: ...
@@ -290,11 +300,6 @@ def attention_backward(
     call: int,
 ) -> tuple[Array, Array, Array]: ...
 
-# What serves (B, H, L, E) and (B, G, S, E): (pass, variant, routine, blocks, why) a pass.
-def attention_services(
-    dtype: str, q: list[int], k: list[int], value_width: int, left: int, right: int
-) -> list[tuple[str, str, str, str, str]]: ...
-
 # Sequences one behind the other: q (T, H, E), k (S, G, E), v (S, G, V), the gradients likewise.
 # Sequence i has rows cu_q[i] to cu_q[i + 1] of q, and those of cu_k of k and v, of which it uses
 # the first used_k[i] (or all, None). With a table k is (P, size, G, E), v (P, size, G, V), cu_k
@@ -342,10 +347,6 @@ def varlen_attention_backward(
 # needs of each direction: gates (rows, gates * H) and c, or a gru's product of n with the state,
 # (rows, H); none of an rnn.
 # Backward gives the gradients of x, h0, c0 and of each weight, None where not asked for.
-# Services: (pass, variant, routine, why) a pass.
-def recurrent_services(
-    cell: str, steps: int, batch: int, hidden: int
-) -> list[tuple[str, str, str, str]]: ...
 def recurrent_forward(
     cell: str,
     x: Array,

@@ -164,7 +164,7 @@ def _long_bags() -> Iterator[Row]:
                 lambda tw, F, w, i, o, mode=mode: F.embedding_bag(i, w, o, mode=mode),
                 lambda w, i, o, mode=mode: _bagged(w, np.split(i, o[1:]), mode),
                 {"tolerance": _sums(120), "differentiable": (0,) if columns == 1 else (),
-                 "dtypes": FLOATS["dtypes"]},
+                 "dtypes": FLOATS["dtypes"], "cancels": mode != "max"},
             )  # fmt: skip
     for mode in ("sum", "mean"):
         yield (
@@ -177,7 +177,7 @@ def _long_bags() -> Iterator[Row]:
             ),
             lambda w, i, g, o, mode=mode: _bag_gradient(w, i, g, mode),
             # PyTorch 2.13 divides a row of a bag by how often another occurs.
-            {"tolerance": _sums(50), "peer": None},
+            {"tolerance": _sums(50), "peer": None, "cancels": True},
         )
 
 
@@ -247,7 +247,7 @@ def _segments() -> Iterator[Row]:
                     [reduce(x[i == s], 0) if (i == s).any() else 0 * x[0] for s in range(6)]
                 ),
                 {"tolerance": _sums(300), "peer": None, "dtypes": FLOATS["dtypes"],
-                 "differentiable": (0,) if columns < 70 else ()},
+                 "cancels": name != "max", "differentiable": (0,) if columns < 70 else ()},
             )  # fmt: skip
 
 

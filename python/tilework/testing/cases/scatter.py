@@ -186,7 +186,11 @@ def _many() -> Iterator[Row]:
                         x, dim, i, s, how, include_self=include
                     ),
                     _reduced(dim, how, include),
-                    {"tolerance": _of_chains(index[dim]), "dtypes": FLOATS},
+                    {
+                        "tolerance": _of_chains(dim, how),
+                        "dtypes": FLOATS,
+                        "cancels": how in ("sum", "mean"),
+                    },
                 )
         yield (
             f"scatter of {index} into {shape}",
@@ -207,11 +211,19 @@ def _shorter(shape: tuple[int, ...], index: tuple[int, ...], dim: int) -> tuple[
     return tuple(min(n, m) if d == dim else m for d, (n, m) in enumerate(zip(shape, index)))  # noqa: B905
 
 
-def _of_chains(terms: int) -> Any:
-    """Sums and products of at most so many numbers of a few units."""
-    return lambda dtype, expected, *_: (
-        8.0 * growth(terms) * eps(dtype) * (4.0 * np.sqrt(terms) + np.abs(expected))
-    )
+def _of_chains(dim: int, how: str) -> Any:
+    """Sums of as many numbers of a few units as fall into one place, and products, place by place;
+    of extremes, which move, half a unit for what rounds them."""
+
+    def bound(dtype: str, expected: Array, x: Array, index: Array, source: Array) -> Any:
+        if how in ("amax", "amin"):
+            return eps(dtype) * np.abs(expected)
+        terms = np.zeros(x.shape)
+        np.add.at(terms, _key(dim, index.astype(np.int64)), 1)
+        size = np.abs(expected) if how == "prod" else 4.0 * np.sqrt(terms) + np.abs(expected)
+        return 8.0 * (2.0 + np.sqrt(terms)) * eps(dtype) * size
+
+    return bound
 
 
 def _of_kinds() -> Iterator[Row]:

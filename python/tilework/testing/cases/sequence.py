@@ -137,7 +137,7 @@ def _ctc_cases() -> Iterator[Case]:
     for labels in (*range(1, 20), 31, 32, 33, 47, 64, 65):  # every tail of a vector
         yield _ctc(f"{labels} labels", _spoken(2 * labels + 3, (labels, labels // 2), 6))
     for symbols in (2, 3, 8, 15, 16, 17, 33):
-        for blank in (0, symbols // 2, symbols - 1):
+        for blank in sorted({0, symbols // 2, symbols - 1}):
             made = _spoken(6, (2, 1), symbols, blank)
             yield _ctc(f"blank {blank} of {symbols}", made, "none", blank)
     yield _ctc("a step", _spoken(1, (1, 0), 4), "none")
@@ -395,7 +395,7 @@ def _layer(name: str, at: int, **settings: Any) -> Callable[[Any], Any]:
 
 def _layers() -> Iterator[Row]:
     shapes = ((8, 3, 3, 3), (8,), (8, 2, 3, 3))
-    fields = {"tolerance": _steps(45), "values": small, "peer": None}
+    fields = {"tolerance": _steps(45), "values": small, "peer": None, "cancels": True}
     for at in (0, 1):
         yield layer_row(
             f"ConvLSTMCell {'hc'[at]}", _layer("ConvLSTMCell", at), (2, 3, 5, 4),
