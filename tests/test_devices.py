@@ -142,3 +142,31 @@ def test_devices_are_pytorchs():
             torch.device(wrong)
     for library in (tw, torch):
         assert library.ones(1).device == library.device("cpu") != library.device("cpu:0")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **o: nn.Linear(3, 4, **o),
+        lambda **o: nn.Conv2d(1, 2, 3, **o),
+        lambda **o: nn.ConvTranspose2d(1, 2, 3, **o),
+        lambda **o: nn.Embedding(5, 3, **o),
+        lambda **o: nn.LayerNorm(3, **o),
+        lambda **o: nn.BatchNorm2d(3, **o),
+        lambda **o: nn.LSTM(3, 4, **o),
+        lambda **o: nn.GRUCell(3, 4, **o),
+        lambda **o: nn.MultiheadAttention(4, 2, **o),
+        lambda **o: nn.TransformerEncoderLayer(4, 2, 8, **o),
+    ],
+)
+def test_layers_are_made_on_a_device(make):
+    layer = make(device="cpu", dtype=tw.float64)
+    assert {p.dtype for p in layer.parameters()} == {tw.float64}
+    assert make(device=tw.device("cpu")).training
+    with pytest.raises(ValueError, match='expected device "cpu"'):
+        make(device="cuda")
+
+
+def test_a_masks_device():
+    mask = nn.Transformer.generate_square_subsequent_mask(3, device="cpu")
+    assert mask.shape == (3, 3)

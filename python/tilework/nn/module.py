@@ -7,6 +7,7 @@ costs.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -58,6 +59,21 @@ def _count_hooks() -> None:
     hooks_changed = next(hook_generation)
 
 
+def _placed(op: str, init: Any) -> Any:
+    """The constructor of a layer that takes a dtype, with `device` beside it, as in PyTorch."""
+    code = init.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if "dtype" not in names or "device" in names:
+        return init
+
+    @functools.wraps(init)
+    def placed(self: Module, *args: Any, device: Device = None, **options: Any) -> None:
+        check_device(op, device)
+        init(self, *args, **options)
+
+    return placed
+
+
 class Module:
     """A piece of a network: parameters, buffers, children, and a forward().
 
@@ -83,7 +99,8 @@ class Module:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if cls.__module__.startswith("tilework.nn.") and "__init__" in vars(cls):
-            cls.__init__ = bordered(cls.__name__, cls.__init__)  # type: ignore[method-assign]
+            made = _placed(cls.__name__, cls.__init__)
+            cls.__init__ = bordered(cls.__name__, made)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         object.__setattr__(self, "_names", {})

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tilework import functional as F
+from tilework.devices import Device
 from tilework.dtypes import float32
 from tilework.errors import error, word
 from tilework.functional.common import whole
@@ -316,6 +317,8 @@ class Transformer(Module):
         return y
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int, *, dtype: Any = float32) -> Tensor:
+    def generate_square_subsequent_mask(
+        sz: int, device: Device = None, dtype: Any = float32
+    ) -> Tensor:
         """A mask (sz, sz) of floats that hides later places: 0, and -Inf above the diagonal."""
-        return F.triu(F.full((sz, sz), -math.inf, dtype=dtype), 1)
+        return F.triu(F.full((sz, sz), -math.inf, dtype=dtype, device=device), 1)
