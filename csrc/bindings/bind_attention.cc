@@ -275,8 +275,9 @@ std::vector<int64_t> begins_of(py::handle array, const char* argument, int64_t c
   bool fits = !begins.empty() && begins[0] == 0 && begins.back() <= rows;
   for (size_t i = 1; fits && i < begins.size(); ++i) fits = begins[i - 1] <= begins[i];
   if (!fits)
-    refuse(kVarlen, std::string("expected `") + argument + "` that begins with 0, never falls and " +
-                        "ends within the " + std::to_string(rows) + " rows: sum the lengths");
+    refuse(kVarlen, std::string("expected `") + argument +
+                        "` that begins with 0, never falls and " + "ends within the " +
+                        std::to_string(rows) + " rows: sum the lengths");
   return begins;
 }
 
@@ -300,16 +301,19 @@ struct Ragged {
                        (k.v.ndim == 3 || k.v.shape[0] == v.v.shape[0]);
     const npy_intp heads = q.size(1), shared = k.size(1);
     if (!alike || q.size(2) != k.size(2) || (shared == 0 ? heads != 0 : heads % shared != 0))
-      refuse(kVarlen, "expected query (T, H, E), key (S, G, E) and value (S, G, V), or their pages,"
-                      " whose G divides H; got " + shape_text(q.v) + ", " + shape_text(k.v) +
-                          " and " + shape_text(v.v));
+      refuse(kVarlen,
+             "expected query (T, H, E), key (S, G, E) and value (S, G, V), or their pages,"
+             " whose G divides H; got " +
+                 shape_text(q.v) + ", " + shape_text(k.v) + " and " + shape_text(v.v));
     const auto count = static_cast<int64_t>(begins_q.size());
     if (table_in.is_none())
       begins_k = begins_of(cu_k, "cu_seq_k", count, k.size(0));
     else
       take_table(table_in, count - 1);
-    if (!used_k.is_none()) used = numbers_of(used_k, "seqused_k", count - 1);
-    else if (!table_in.is_none()) refuse(kVarlen, "expected `seqused_k` beside `block_table`");
+    if (!used_k.is_none())
+      used = numbers_of(used_k, "seqused_k", count - 1);
+    else if (!table_in.is_none())
+      refuse(kVarlen, "expected `seqused_k` beside `block_table`");
     for (int64_t i = 0; i < static_cast<int64_t>(used.size()); ++i)
       if (used[i] < 0 || used[i] > room(i))
         refuse(kVarlen, "expected `seqused_k` from 0 to the keys that a sequence has room for, " +
@@ -385,9 +389,9 @@ void clear_from(const py::object& array, int64_t row) {
   std::memset(a.data + row * size, 0, static_cast<size_t>((a.shape[0] - row) * size));
 }
 
-py::tuple varlen_forward(py::handle q, py::handle k, py::handle v, py::handle cu_q,
-                         py::handle cu_k, py::handle used_k, py::handle table, double scale,
-                         double softcap, py::handle slopes, int64_t left, int64_t right) {
+py::tuple varlen_forward(py::handle q, py::handle k, py::handle v, py::handle cu_q, py::handle cu_k,
+                         py::handle used_k, py::handle table, double scale, double softcap,
+                         py::handle slopes, int64_t left, int64_t right) {
   const Ragged x(q, k, v, cu_q, cu_k, used_k, table, scale, softcap, slopes, left, right);
   const DType dtype = x.q.v.dtype;
   py::object out = new_rows(x.q, x.v.size(2));
@@ -427,12 +431,11 @@ py::tuple varlen_backward(py::handle grad_in, py::handle q, py::handle k, py::ha
     const char* name = a == &grad ? "grad" : "out";
     require_dtype_of(a->v, x.q.v, kVarlen, name, "query");
     if (a->size(0) != x.q.size(0) || a->size(1) != x.heads() || a->size(2) != x.v.size(2))
-      refuse(kVarlen, std::string("expected `") + name + "` of the result's shape; got " +
-                          shape_text(a->v));
+      refuse(kVarlen,
+             std::string("expected `") + name + "` of the result's shape; got " + shape_text(a->v));
   }
   const ArrayView given = view(log_sums_in, kVarlen, "log_sums");
-  if (given.dtype != wide_of(dtype) || given.ndim != 1 ||
-      given.shape[0] != x.q.size(0) * x.heads())
+  if (given.dtype != wide_of(dtype) || given.ndim != 1 || given.shape[0] != x.q.size(0) * x.heads())
     refuse(kVarlen, "expected `log_sums` as forward gave them; got " + shape_text(given) + " of " +
                         dtype_name(given.dtype));
   const py::object log_sums = as_contiguous(given);
@@ -483,8 +486,7 @@ void bind_attention(py::module_& m) {
         py::arg("softcap"), py::arg("slopes"), py::arg("left"), py::arg("right"));
   m.def("varlen_attention_backward", &varlen_backward, py::arg("grad"), py::arg("q"), py::arg("k"),
         py::arg("v"), py::arg("out"), py::arg("log_sums"), py::arg("cu_q"), py::arg("cu_k"),
-        py::arg("scale"), py::arg("softcap"), py::arg("slopes"), py::arg("left"),
-        py::arg("right"));
+        py::arg("scale"), py::arg("softcap"), py::arg("slopes"), py::arg("left"), py::arg("right"));
 }
 
 }  // namespace tilework

@@ -115,7 +115,7 @@ class Layout:
         if self.is_whole(array):
             return c_strides(array.shape)
         item = array.itemsize
-        return tuple(self._shown(step // item) for step in array.strides)
+        return with_new_axes(array.shape, [self._shown(step // item) for step in array.strides])
 
     def _shown(self, distance: int) -> int:
         """How far apart two elements show that lie `distance` apart.
@@ -215,9 +215,16 @@ def c_strides(shape: Sequence[int]) -> Strides:
 
 
 def natural_strides(array: Array) -> Strides:
-    """The strides of an array, in elements; NumPy gives new axes 0, PyTorch what would be next."""
-    item, shape = array.itemsize, array.shape
-    strides = [step // item for step in array.strides]
+    """The strides of an array, in elements."""
+    return with_new_axes(array.shape, [step // array.itemsize for step in array.strides])
+
+
+def with_new_axes(shape: Sequence[int], strides: list[int]) -> Strides:
+    """Strides as PyTorch has them: NumPy gives new axes 0, PyTorch what would be next.
+
+    >>> with_new_axes((2, 1, 3), [3, 0, 1])
+    (3, 3, 1)
+    """
     for i in reversed(range(len(shape))):
         if shape[i] == 1 and not strides[i]:
             strides[i] = shape[i + 1] * strides[i + 1] if i + 1 < len(shape) else 1

@@ -492,8 +492,7 @@ class ForwardCall {
 template <class Calls, class Tasks, class Body>
 void for_each_task(const Calls& calls, int64_t count, double cost_ns, Tasks tasks, Body body) {
   std::vector<int64_t> ends;
-  for (int64_t c = 0; c < count; ++c)
-    ends.push_back((c == 0 ? 0 : ends.back()) + tasks(calls[c]));
+  for (int64_t c = 0; c < count; ++c) ends.push_back((c == 0 ? 0 : ends.back()) + tasks(calls[c]));
   parallel_for(count == 0 ? 0 : ends.back(), cost_ns, [&](int64_t task) {
     const auto c = std::upper_bound(ends.begin(), ends.end(), task) - ends.begin();
     body(calls[c], task - (c == 0 ? 0 : ends[c - 1]));

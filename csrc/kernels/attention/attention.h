@@ -92,8 +92,8 @@ struct AttentionBackward {
   HeadRows<T> dq, dk, dv;
 };
 
-// Several calls of their own shapes, whose tasks share the threads: sequences of a batch. Their bits
-// are those of each alone.
+// Several calls of their own shapes, whose tasks share the threads: sequences of a batch. Their
+// bits are those of each alone.
 template <class T>
 void attention_forward(const AttentionForward<T>* calls, int64_t count);
 template <class T>

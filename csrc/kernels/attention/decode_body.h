@@ -40,8 +40,7 @@ TW_INLINE void dot_tile(const FewRows<T>& p, int64_t row, int64_t key, Wide<T>* 
 #pragma GCC unroll 4
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int j = 0; j < Keys; ++j)
-      out[(row + r) * p.out_row + key + j] = reduce_add(sum[r][j]);
+    for (int j = 0; j < Keys; ++j) out[(row + r) * p.out_row + key + j] = reduce_add(sum[r][j]);
 }
 
 template <class T, int Rows>
@@ -114,7 +113,7 @@ void few_dots(const FewRows<T>& p, Wide<T>* out) {
   for (int64_t key = 0; key < p.keys; key += kKeysInL1) {
     const int64_t end = key + kKeysInL1 < p.keys ? key + kKeysInL1 : p.keys;
     for_row_tiles<4>(p.rows, [&]<int Rows>(int64_t row)
-                              TW_INLINE_LAMBDA { dot_rows<T, Rows>(p, row, key, end, out); });
+                                 TW_INLINE_LAMBDA { dot_rows<T, Rows>(p, row, key, end, out); });
   }
 }
 
@@ -123,8 +122,9 @@ void few_mixes(const FewRows<T>& p, bool add, Wide<T>* out) {
   for (int64_t key = 0; key < p.keys; key += kKeysInL1) {
     const int64_t end = key + kKeysInL1 < p.keys ? key + kKeysInL1 : p.keys;
     const bool more = add || key > 0;
-    for_row_tiles<kMixedRows>(p.rows, [&]<int Rows>(int64_t row)
-                              TW_INLINE_LAMBDA { mix_rows<T, Rows>(p, row, key, end, more, out); });
+    for_row_tiles<kMixedRows>(p.rows, [&]<int Rows>(int64_t row) TW_INLINE_LAMBDA {
+      mix_rows<T, Rows>(p, row, key, end, more, out);
+    });
   }
 }
 

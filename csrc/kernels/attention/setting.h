@@ -1,5 +1,5 @@
-// What the driver's passes over attention share: sizes of blocks, rows as they are computed with, and
-// what a call knows of itself.
+// What the driver's passes over attention share: sizes of blocks, rows as they are computed with,
+// and what a call knows of itself.
 #pragma once
 
 #include <algorithm>
@@ -42,7 +42,7 @@ Rows<W> widened(const HeadRows<const W>& x, int64_t b, int64_t h, int64_t i, int
   return {x.at(b, h, i), x.row};
 }
 inline Rows<float> widened(const HeadRows<const bfloat16>& x, int64_t b, int64_t h, int64_t i,
-                    int64_t rows, int64_t cols, float* room) {
+                           int64_t rows, int64_t cols, float* room) {
   for (int64_t r = 0; r < rows; ++r) {
     const bfloat16* from = x.at(b, h, i + r);
     for (int64_t c = 0; c < cols; ++c) room[r * cols + c] = to_float(from[c]);
@@ -51,7 +51,7 @@ inline Rows<float> widened(const HeadRows<const bfloat16>& x, int64_t b, int64_t
 }
 
 inline void narrow_rows(const float* x, int64_t row, int64_t rows, int64_t cols, bfloat16* y,
-                 int64_t y_row) {
+                        int64_t y_row) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < cols; ++c) y[r * y_row + c] = to_bfloat16(x[r * row + c]);
 }
@@ -64,8 +64,8 @@ Wide<T> wide(T x) {
     return x;
 }
 
-// body(block, i, j, count) where keys key + j to key + j + count lie at one stride, in rows from i on
-// of a page, or of batch b: at HeadRows' at(block, head, i).
+// body(block, i, j, count) where keys key + j to key + j + count lie at one stride, in rows from i
+// on of a page, or of batch b: at HeadRows' at(block, head, i).
 template <class Body>
 void for_each_run(const PageTable& pages, int64_t b, int64_t key, int64_t keys, Body body) {
   if (!pages.table) return body(b, key, int64_t{0}, keys);
@@ -83,8 +83,7 @@ Rows<Wide<T>> all_rows(const HeadRows<const T>& x, const PageTable& pages, int64
   if (!pages.table) return widened(x, b, h, 0, keys, cols, room);
   for_each_run(pages, b, 0, keys, [&](int64_t block, int64_t i, int64_t j, int64_t count) {
     for (int64_t r = 0; r < count; ++r)
-      for (int64_t c = 0; c < cols; ++c)
-        room[(j + r) * cols + c] = wide(x.at(block, h, i + r)[c]);
+      for (int64_t c = 0; c < cols; ++c) room[(j + r) * cols + c] = wide(x.at(block, h, i + r)[c]);
   });
   return {room, cols};
 }
