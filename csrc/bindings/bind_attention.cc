@@ -382,11 +382,11 @@ py::object new_rows(const RaggedArray& like, int64_t width) {
   return new_array(like.v.dtype, 3, shape);
 }
 
-// Rows from `row` on belong to no sequence.
-void clear_from(const py::object& array, int64_t row) {
+// Of an array of so many rows those from `row` on belong to no sequence.
+void clear_from(const py::object& array, int64_t row, int64_t rows) {
   const ArrayView a = view_own(array);
-  const npy_intp size = a.shape[1] * a.shape[2] * a.itemsize();
-  std::memset(a.data + row * size, 0, static_cast<size_t>((a.shape[0] - row) * size));
+  const int64_t size = rows > 0 ? a.size() / rows * a.itemsize() : 0;
+  std::memset(a.data + row * size, 0, static_cast<size_t>((rows - row) * size));
 }
 
 py::tuple varlen_forward(py::handle q, py::handle k, py::handle v, py::handle cu_q, py::handle cu_k,
@@ -414,7 +414,8 @@ py::tuple varlen_forward(py::handle q, py::handle k, py::handle v, py::handle cu
                        .pages = x.pages(i)});
     }
     const GilRelease unlocked(x.cost_ns<T>());
-    clear_from(out, x.begins_q.back());
+    clear_from(out, x.begins_q.back(), x.q.size(0));
+    clear_from(log_sums, x.begins_q.back(), x.q.size(0));
     attention_forward(calls.data(), x.count());
   });
   return py::make_tuple(out, log_sums);
@@ -461,9 +462,9 @@ py::tuple varlen_backward(py::handle grad_in, py::handle q, py::handle k, py::ha
                        .dv = to_v.from<T>(key)});
     }
     const GilRelease unlocked(3 * x.cost_ns<T>());
-    clear_from(dq, x.begins_q.back());
-    clear_from(dk, x.begins_k.back());
-    clear_from(dv, x.begins_k.back());
+    clear_from(dq, x.begins_q.back(), x.q.size(0));
+    clear_from(dk, x.begins_k.back(), x.k.size(0));
+    clear_from(dv, x.begins_k.back(), x.k.size(0));
     attention_backward(calls.data(), x.count());
   });
   return py::make_tuple(dq, dk, dv);

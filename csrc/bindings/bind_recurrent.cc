@@ -38,12 +38,17 @@ std::string dims_text(std::initializer_list<int64_t> shape) {
   return s + (shape.size() == 1 ? ",)" : ")");
 }
 
+ArrayView with_axes(const ArrayView& x) {
+  if (x.ndim < 2) refuse(kRecurrent, "expected `x` of two axes or three; got " + shape_text(x));
+  return x;
+}
+
 // What both calls are given.
 class RecurrentLayer {
  public:
   RecurrentLayer(const std::string& cell, py::handle x_in, py::handle sizes, bool batch_first,
                  py::handle h0, py::handle c0, py::handle weights)
-      : x(view_float(x_in, kRecurrent, "x"), true), batch_first_(batch_first) {
+      : x(with_axes(view_float(x_in, kRecurrent, "x")), true), batch_first_(batch_first) {
     shape.cell = cell_from(cell);
     shape.batch_first = batch_first;
     given_ = arrays_in(weights, "weights");
