@@ -1,5 +1,7 @@
 // Tensors made and recorded in one step: what tensor.py and tape.py do attribute by attribute, at a
 // third of the price. The classes stay Python's own; here it is known where their slots lie.
+#include <Python.h>
+// Before Python 3.11 it does not include what it needs.
 #include <structmember.h>
 
 #include <string>
