@@ -20,6 +20,7 @@ from tilework.errors import error
 from tilework.models import MLP
 from tilework.nn import Module
 from tilework.train import History, Supervised, Trainer, callbacks
+from tilework.train.judge import predict
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -101,8 +102,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, x: Any) -> Array:
         check_is_fitted(self)
         x = validate_data(self, x, dtype=np.float32, reset=False)
-        task = Supervised(self.network_, F.mse_loss)
-        outputs = Trainer(task, optim.SGD(self.network_.parameters(), lr=0.0)).predict(x)
+        outputs = predict(Supervised(self.network_, F.mse_loss), x)
         found: Array = outputs.numpy().astype(np.float64)
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tilework.metrics.classification import OfClasses, ratio
+from tilework.metrics.classification import F1, OfClasses, ratio
 from tilework.metrics.metric import Floats
 
 
@@ -21,15 +21,12 @@ class IoU(OfClasses):
         return ratio(right, found + true - right)
 
 
-class Dice(OfClasses):
-    """Twice the intersection over the sum of both regions (Sørensen-Dice), as IoU.
+class Dice(F1):
+    """Twice the intersection over the sum of both regions (Sørensen-Dice), as IoU: F1 of
+    the pixels.
 
     >>> round(metrics.Dice("binary")(tw.tensor([[1, 1, 0]]), tw.tensor([[1, 0, 0]])), 4)
     0.6667
     """
 
     name = "dice"
-
-    @staticmethod
-    def _share(right: Floats, found: Floats, true: Floats) -> Floats:
-        return ratio(2 * right, found + true)

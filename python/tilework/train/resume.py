@@ -42,7 +42,7 @@ def load(trainer: Trainer, path: Path) -> Begun:
             ValueError, "Trainer", "a checkpoint to resume from", f"no file {path}", "start anew"
         )
     tree = io.load_checkpoint(path)
-    before = _copied(_state(trainer))
+    before = copy.deepcopy(_state(trainer))
     try:
         return _take(trainer, tree)
     except Exception as reason:  # a file may hold any tree, and fail anywhere
@@ -130,14 +130,3 @@ def _mean(total: float, count: int) -> Mean:
     mean = Mean()
     mean.add(float(total), int(count))
     return mean
-
-
-def _copied(tree: Any) -> Any:
-    """A tree whose tensors later writes do not reach."""
-    if isinstance(tree, Tensor):
-        return tree.detach().clone()
-    if isinstance(tree, Mapping):
-        return {name: _copied(held) for name, held in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(_copied(held) for held in tree)
-    return copy.copy(tree)

@@ -5,28 +5,23 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from tilework import functional as F
-from tilework.autograd import no_grad
-from tilework.data import DataLoader, TensorDataset
 from tilework.errors import error
 from tilework.metrics.metric import Mean
 from tilework.nn import Module
 from tilework.nn.utils import clip_grad_norm_, clip_grad_value_
 from tilework.optim import Optimizer
 from tilework.tensor import Tensor
+from tilework.train import judge
 from tilework.train import resume as resuming
 from tilework.train.callbacks import Callback
 from tilework.train.history import History
 from tilework.train.interrupts import Interrupted, Position, interrupts
 from tilework.train.numbers import Numbers
 from tilework.train.task import Task
-
-_PREDICTED_AT_ONCE = 256
 
 
 class Trainer:
@@ -139,7 +134,7 @@ class Trainer:
         self.epochs, self.batches = epochs, _length(train)
         self._stop = False
         try:
-            with _modes_kept(self.task), interrupts() as interrupted:
+            with judge.modes_kept(self.task), interrupts() as interrupted:
                 self._tell("on_fit_begin")
                 while not self._done(epochs, steps):
                     self._epoch(train, validation, steps, begun, interrupted)
@@ -199,8 +194,7 @@ class Trainer:
         batches = self._batches(train, begun)
         for batch in batches:
             for name, value in self.task.optimise(batch, self).items():
-                number = float(value.item() if isinstance(value, Tensor) else value)
-                self.losses.setdefault(name, Mean()).add(number, 1)
+                self.losses.setdefault(name, Mean()).add(judge.number(value), 1)
             if self._steps_itself:
                 self._stepped()
             self.position.batch += 1
@@ -267,30 +261,14 @@ class Trainer:
 
     def evaluate(self, batches: Iterable[Any]) -> dict[str, Any]:
         """Means over the samples of what validation_step gives, and the task's metrics."""
-        means: dict[str, Mean] = {}
-        for metric in self.task.metrics.values():
-            metric.reset()
-        with _modes_kept(self.task), no_grad():
-            self.task.eval()
-            for batch in batches:
-                samples = _samples(batch)
-                for name, value in self.task.validation_step(batch).items():
-                    number = float(value.item() if isinstance(value, Tensor) else value)
-                    means.setdefault(name, Mean()).add(number * samples, samples)
-        found: dict[str, Any] = {name: mean.value() for name, mean in means.items()}
-        return found | {name: metric.compute() for name, metric in self.task.metrics.items()}
+        return judge.evaluate(self.task, batches)
 
     def predict(self, batches: Any) -> Any:
         """What predict_step gives for all batches, joined along the first axis.
 
         `batches` is an iterable of batches, or one tensor or array of inputs.
         """
-        if isinstance(batches, (Tensor, np.ndarray)):
-            rows = TensorDataset(batches)
-            batches = ([x] for (x,) in DataLoader(rows, _PREDICTED_AT_ONCE))
-        with _modes_kept(self.task), no_grad():
-            self.task.eval()
-            return _joined([self.task.predict_step(batch) for batch in batches])
+        return judge.predict(self.task, batches)
 
     # --- stopping and going on ---
 
@@ -303,42 +281,8 @@ class Trainer:
         return resuming.load(self, path)
 
 
-@contextmanager
-def _modes_kept(task: Task) -> Iterator[None]:
-    modes = [(module, module.training) for module in task.modules()]
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def _length(batches: Iterable[Any]) -> int | None:
     try:
         return len(batches)  # type: ignore[arg-type]
     except TypeError:
         return None
-
-
-def _samples(batch: Any) -> int:
-    """How many samples a batch has: the length of its first tensor."""
-    while not isinstance(batch, (Tensor, np.ndarray)):
-        if isinstance(batch, Mapping):
-            batch = list(batch.values())
-        if not isinstance(batch, (list, tuple)) or not batch:
-            return 1
-        batch = batch[0]
-    return batch.shape[0] if batch.ndim else 1
-
-
-def _joined(parts: list[Any]) -> Any:
-    if not parts:
-        raise error(ValueError, "Trainer.predict", "at least one batch", "none", "give samples")
-    first = parts[0]
-    if isinstance(first, Tensor):
-        return F.cat(parts)
-    if isinstance(first, Mapping):
-        return {name: _joined([part[name] for part in parts]) for name in first}
-    if isinstance(first, (list, tuple)):
-        return type(first)(_joined(list(part)) for part in zip(*parts, strict=True))
-    return parts

@@ -46,6 +46,12 @@ class _Best:
             self.value, self.epoch = value, int(row["epoch"])
         return better
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.value, self.epoch = float(state["value"]), int(state["epoch"])
+
     def _higher(self, trainer: Trainer) -> bool:
         """Which way is up: as `mode` says, or the metric of that name; a loss goes down."""
         if self.mode is not None:
@@ -91,10 +97,10 @@ class EarlyStopping(Callback):
             trainer.task.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"value": self._best.value, "epoch": self._best.epoch, "weights": self._weights}
+        return {**self._best.state_dict(), "weights": self._weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._best.value, self._best.epoch = float(state["value"]), int(state["epoch"])
+        self._best.load_state_dict(state)
         self._weights = dict(state["weights"])
 
 
@@ -136,10 +142,10 @@ class Checkpoint(Callback):
         trainer.save(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"value": self._best.value, "epoch": self._best.epoch} if self.best else {}
+        return self._best.state_dict() if self.best else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._best.value, self._best.epoch = float(state["value"]), int(state["epoch"])
+        self._best.load_state_dict(state)
 
 
 def _copy_of(trainer: Trainer) -> dict[str, Tensor]:
