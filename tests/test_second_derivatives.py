@@ -73,7 +73,36 @@ CALLS = {
     },
     "cross_entropy": lambda x, y: F.cross_entropy(x * y, LABELS),
     "cross_entropy of probabilities": lambda x, y: F.cross_entropy(x * y, ODD[1]),
+    # One tensor as several inputs, and inputs that are made of others.
+    "attention to itself": lambda x, y: _to_itself(x * y),
+    "varlen_attn to itself": lambda x, y: _within_two(x[:, None] * y[:, None]),
+    "rnn_tanh, tied": lambda x, y: _tied(x[:3], y),
+    "lstm_cell, two steps": lambda x, y: _two_steps(tw.cat([x] * 3), tw.cat([y] * 3), x),
+    "crf": lambda x, y: _ends_alike(x * y, x[:3], y[0]),
 }
+
+
+def _to_itself(x):
+    q = x[None, None]
+    return F.scaled_dot_product_attention(q, q, q)
+
+
+def _within_two(q):
+    ends = tw.tensor([0, 1, 4])
+    return F.varlen_attn(q, q, q, ends, ends)
+
+
+def _tied(w, x):
+    return F.rnn_tanh(x[:, None], None, [w, w], False, 1, 0.0, False, False, False)[0]
+
+
+def _two_steps(w, u, x):
+    return F.lstm_cell(x, F.lstm_cell(x, (None, None), w, u), w, u)[0]
+
+
+def _ends_alike(emissions, transitions, ends):
+    tags = tw.tensor([[0, 2, 1, 1]])
+    return F.crf_log_likelihood(emissions[None], tags, transitions, ends, ends)
 
 
 @pytest.mark.parametrize("name", CALLS)

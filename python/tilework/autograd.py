@@ -11,7 +11,7 @@ import operator
 import os
 import threading
 from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any
 
@@ -40,6 +40,7 @@ __all__ = [
     "backward",
     "enable_grad",
     "grad",
+    "gradients_through",
     "is_grad_enabled",
     "mode",
     "no_grad",
@@ -472,3 +473,20 @@ def grad(
             )  # fmt: skip
         results.append(found if found is None or isinstance(found, Tensor) else fresh(found.copy()))
     return tuple(results)
+
+
+def gradients_through(
+    function: Callable[..., Tensor], inputs: Inputs, gradient: Tensor
+) -> list[Tensor | None]:
+    """The recorded gradients of an op's inputs, None for those that want none: by way of
+    `function`, the same of them by ops that each can be differentiated again.
+
+    It is given views. One tensor may be several of the inputs, and one may be made of another: each
+    has the part that is its own, and what is made of it brings the rest on the walk.
+    """
+    views = [t[...] if t is not None and t._requires_grad else t for t in inputs]
+    wants = [t is not None and t._requires_grad for t in views]
+    wanted = [t for t, want in zip(views, wants, strict=True) if want]
+    y = function(*views)
+    found = iter(grad(y, wanted, gradient, create_graph=True, allow_unused=True))
+    return [next(found) if want else None for want in wants]

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tilework import autograd, dtypes
+from tilework import dtypes
 from tilework.arrays import as_array, broadcast_shapes, namespace
-from tilework.autograd import Op, mode, recorded
+from tilework.autograd import Op, gradients_through, mode, recorded
 from tilework.dtypes import float32, float64
 from tilework.engines import ops
 from tilework.engines.score_rule import UNBOUNDED, ScoreRule
@@ -32,11 +32,8 @@ def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
 
 
 def _recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-    q, k, v, bias = inputs
-    y = composed(q, k, v, saved[2], bias)
-    wanted = [t for t in inputs if t is not None and t._requires_grad]
-    found = iter(autograd.grad(y, wanted, grad, create_graph=True))
-    return [next(found) if t is not None and t._requires_grad else None for t in inputs]
+    rule = saved[2]
+    return gradients_through(lambda q, k, v, bias: composed(q, k, v, rule, bias), inputs, grad)
 
 
 _ATTENTION = Op(_OP, _backward, _recorded, rereads=True)

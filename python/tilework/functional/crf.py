@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tilework import autograd, dtypes
+from tilework import dtypes
 from tilework.arrays import errstate, namespace
-from tilework.autograd import Op, mode, record
+from tilework.autograd import Op, gradients_through, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand
@@ -137,10 +137,7 @@ def _composed(inputs: Inputs, tags: Array, mask: Array) -> Tensor:
 
 def _recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     tags, mask, _ = saved
-    y = _composed(inputs, tags, mask)
-    wanted = [t for t in inputs if t._requires_grad]
-    found = iter(autograd.grad(y, wanted, grad, create_graph=True, allow_unused=True))
-    return [next(found) if t._requires_grad else None for t in inputs]
+    return gradients_through(lambda *scores: _composed(scores, tags, mask), inputs, grad)
 
 
 _CRF = Op("crf_log_likelihood", _backward, _recorded, rereads=True)

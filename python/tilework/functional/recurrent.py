@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-from tilework import autograd, dtypes
+from tilework import dtypes
 from tilework.arrays import namespace
-from tilework.autograd import Op, mode, recorded
+from tilework.autograd import Op, gradients_through, mode, recorded
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
@@ -66,12 +67,11 @@ def _backward(grad: Array, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]
 
 
 def _recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-    how = saved[0]
-    ends = [t for t in composed(how, *inputs) if t is not None]
-    y = cat([t.reshape(-1) for t in ends])
-    wanted = [t for t in inputs if t is not None and t._requires_grad]
-    found = iter(autograd.grad(y, wanted, grad, create_graph=True, allow_unused=True))
-    return [next(found) if t is not None and t._requires_grad else None for t in inputs]
+    return gradients_through(partial(_flat_composed, saved[0]), inputs, grad)
+
+
+def _flat_composed(how: _How, *inputs: Any) -> Tensor:
+    return cat([t.reshape(-1) for t in composed(how, *inputs) if t is not None])
 
 
 def _part_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tilework import autograd, dtypes
+from tilework import dtypes
 from tilework.arrays import namespace
-from tilework.autograd import Op, mode, recorded
+from tilework.autograd import Op, gradients_through, mode, recorded
 from tilework.engines import ops
 from tilework.engines.score_rule import ScoreRule
 from tilework.errors import error
@@ -29,13 +29,10 @@ def _backward(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
 
 
 def _recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-    q, k, v = inputs
-    y = _composed(q, k, v, saved[2], saved[3])
-    wanted = [t for t in inputs if t._requires_grad]
-    if not y._requires_grad:  # of no sequences
+    begins, rule = saved[2:]
+    if len(begins[0]) == 1:  # of no sequences
         return [zeros(t.shape, dtype=t.dtype) if t._requires_grad else None for t in inputs]
-    found = iter(autograd.grad(y, wanted, grad, create_graph=True))
-    return [next(found) if t._requires_grad else None for t in inputs]
+    return gradients_through(lambda q, k, v: _composed(q, k, v, begins, rule), inputs, grad)
 
 
 _VARLEN = Op(_OP, _backward, _recorded, rereads=True)
