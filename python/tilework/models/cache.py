@@ -27,16 +27,8 @@ class Cache(Protocol):
     def visible(self, new: int, padding: Tensor | None, window: int | None) -> Tensor | None: ...
 
 
-class KeyValues:
-    """The keys and values of one layer, (N, heads, S, width) each, in buffers that double.
-
-    >>> layer = KeyValues()
-    >>> x = tw.ones(1, 2, 3, 4)
-    >>> [y.shape for y in layer.append(x, x)]
-    [(1, 2, 3, 4), (1, 2, 3, 4)]
-    >>> layer.append(x, x)[0].shape, len(layer)
-    ((1, 2, 6, 4), 6)
-    """
+class _Held:
+    """Keys and values of one layer, (N, heads, room, width) each, and the tokens so far."""
 
     __slots__ = ("_keys", "_length", "_values")
 
@@ -47,6 +39,26 @@ class KeyValues:
 
     def __len__(self) -> int:
         return self._length
+
+    def reorder(self, rows: Tensor) -> None:
+        """Makes row i of the batch what row `rows[i]` was."""
+        if self._keys is not None and self._values is not None:
+            self._keys = F.index_select(self._keys, 0, rows)
+            self._values = F.index_select(self._values, 0, rows)
+
+
+class KeyValues(_Held):
+    """The keys and values of one layer, (N, heads, S, width) each, in buffers that double.
+
+    >>> layer = KeyValues()
+    >>> x = tw.ones(1, 2, 3, 4)
+    >>> [y.shape for y in layer.append(x, x)]
+    [(1, 2, 3, 4), (1, 2, 3, 4)]
+    >>> layer.append(x, x)[0].shape, len(layer)
+    ((1, 2, 6, 4), 6)
+    """
+
+    __slots__ = ()
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Takes those of new tokens; gives those of all, as views of the buffers.
@@ -83,14 +95,8 @@ class KeyValues:
             )
         return self._keys[:, :, : self._length], self._values[:, :, : self._length]
 
-    def reorder(self, rows: Tensor) -> None:
-        """Makes row i of the batch what row `rows[i]` was."""
-        if self._keys is not None and self._values is not None:
-            self._keys = F.index_select(self._keys, 0, rows)
-            self._values = F.index_select(self._values, 0, rows)
 
-
-class RingKeyValues:
+class RingKeyValues(_Held):
     """The keys and values of one layer's last `window` tokens, (N, heads, window, width) at most:
     those of token p lie in slot p % window.
 
@@ -99,16 +105,11 @@ class RingKeyValues:
     ((1, 2, 3, 4), 3)
     """
 
-    __slots__ = ("_keys", "_length", "_values", "_window")
+    __slots__ = ("_window",)
 
     def __init__(self, window: int) -> None:
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
-        self._length = 0
+        super().__init__()
         self._window = window
-
-    def __len__(self) -> int:
-        return self._length
 
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, window: int | None,
@@ -167,12 +168,6 @@ class RingKeyValues:
             return F.arange(total - new - min(self._length, self._window - 1), total)
         slots = F.arange(min(total, self._window))
         return total - 1 - (total - 1 - slots) % self._window
-
-    def reorder(self, rows: Tensor) -> None:
-        """Makes row i of the batch what row `rows[i]` was."""
-        if self._keys is not None and self._values is not None:
-            self._keys = F.index_select(self._keys, 0, rows)
-            self._values = F.index_select(self._values, 0, rows)
 
 
 def refuse_gradients(keys: Tensor, values: Tensor) -> None:

@@ -237,9 +237,8 @@ class Seq2Seq(nn.Module):
         attention_mask is the text's. logits_to_keep n gives the last n scores alone."""
         check_ids("Seq2Seq", decoder_input_ids, self.config.decoder_vocab_size)
         x = self.dropout(self.decoder_embedding(decoder_input_ids))
-        state = self._first_state(memory, attention_mask)
-        if cache is not None and cache.state is not None:
-            state = cache.state
+        known = None if cache is None else cache.state
+        state = self._first_state(memory, attention_mask) if known is None else known
         if self.config.attention == "bahdanau":
             y, context, state = self._with_bahdanau(x, state, memory, attention_mask)
         else:
