@@ -8,7 +8,7 @@ import numpy as np
 
 from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import jit, quiet
-from tilework.engines.numba.layout import Array
+from tilework.engines.numba.layout import Array, widened
 from tilework.engines.numba.random import key, philox
 from tilework.engines.score_rule import ScoreRule
 
@@ -91,7 +91,7 @@ def _product(rule: ScoreRule, weights: Array, x: Array) -> Array:
 
 
 def _wide(*arrays: Array) -> Iterator[Array]:
-    return (x.astype(np.float32) if x.dtype == bfloat16 else x for x in arrays)
+    return map(widened, arrays)
 
 
 def _empty(shape: tuple[int, ...], dtype: Any) -> Array:

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from tilework import dtypes
 from tilework.engines.numba.compiled import jit, quiet
 from tilework.engines.numba.index import checked, lines
-from tilework.engines.numba.layout import Array
+from tilework.engines.numba.layout import Array, widened
 
 
 @jit
@@ -63,7 +62,7 @@ def _largest(x: Array, index: Array, rows: Array, y: Array, place: Array) -> Non
 
 
 def _largest_rows(x: Array, index: Array, rows: Array, count: int) -> tuple[Array, Array]:
-    wide = x.astype(np.float32) if x.dtype == dtypes.bfloat16 else x
+    wide = widened(x)
     y = np.zeros((count, x.shape[1]), wide.dtype)
     place = np.full(y.shape, -1, np.int64)
     _largest(np.ascontiguousarray(wide), index, rows, y, place)

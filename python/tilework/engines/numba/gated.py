@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import jit, quiet
-from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of
+from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of, widened
 from tilework.engines.numba.pointwise import (
     GELU_CUBIC,
     GELU_SCALE,
@@ -70,10 +69,6 @@ def _backward(activation: int, grad: Any, gate: Any, value: Any, dgate: Any, dva
             dvalue[r, i] = g * _value(activation, x)
 
 
-def _wide(x: Array) -> Array:
-    return x.astype(np.float32) if x.dtype == bfloat16 else x
-
-
 def _halves(x: Array, axis: int) -> Array:
     """(rows, 2, columns) of x in C order: its halves along an axis beside each other."""
     inner = math.prod(x.shape[axis + 1 :])
@@ -96,13 +91,13 @@ def _rows(x: Array, other: Array | None, axis: int) -> tuple[Array, Array]:
 
 @quiet
 def gated_forward(op: str, x: Array, other: Array | None, axis: int) -> Array:
-    a, b = _rows(_wide(x), None if other is None else _wide(other), axis)
+    a, b = _rows(widened(x), None if other is None else widened(other), axis)
     if other is None:
         shape = [n // 2 if i == axis else n for i, n in enumerate(x.shape)]
         out = np.empty(shape, a.dtype)
         rows = out.reshape(a.shape)
     else:
-        out = empty_like(_wide(x))
+        out = empty_like(widened(x))
         rows = flat(out)[None]
     _forward(_OPS[op][0], *_sides(op, a, b), rows)
     return out.astype(x.dtype, copy=False)
@@ -112,15 +107,15 @@ def gated_forward(op: str, x: Array, other: Array | None, axis: int) -> Array:
 def gated_backward(
     op: str, grad: Array, x: Array, other: Array | None, axis: int
 ) -> tuple[Array, Array | None]:
-    a, b = _rows(_wide(x), None if other is None else _wide(other), axis)
-    g = _wide(grad)
+    a, b = _rows(widened(x), None if other is None else widened(other), axis)
+    g = widened(grad)
     if other is None:
         dx = np.empty(x.shape, a.dtype)
         pair = _halves(dx, axis)
         da, db, dother = pair[:, 0], pair[:, 1], None
         g = np.ascontiguousarray(g).reshape(a.shape)
     else:
-        dx, dother = empty_like(_wide(x)), empty_like(_wide(x))
+        dx, dother = empty_like(widened(x)), empty_like(widened(x))
         da, db = flat(dx)[None], flat(dother)[None]
         g = flat(in_layout_of(g, dx))[None]
     _backward(_OPS[op][0], g, *_sides(op, a, b), *_sides(op, da, db))

@@ -7,7 +7,7 @@ import numpy as np
 
 from tilework.dtypes import bfloat16
 from tilework.engines.numba.compiled import quiet
-from tilework.engines.numba.layout import Array
+from tilework.engines.numba.layout import Array, widened
 from tilework.engines.numba.pointwise import activate, activation_gradient
 from tilework.engines.numba.reduce import sum
 
@@ -35,21 +35,16 @@ def _for_blas(x: Array) -> Array:
     return x if readable else np.ascontiguousarray(x)
 
 
-def _wide(x: Array) -> Array:
-    """What `x` is computed in: bfloat16 in float32."""
-    return x.astype(np.float32) if x.dtype == bfloat16 else x
-
-
 def _rounded(x: Array | None, dtype: np.dtype[Any]) -> Array | None:
     return None if x is None else x.astype(dtype, copy=False)
 
 
 @quiet
 def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Array:
-    product: Array = np.matmul(_for_blas(_wide(a)), _for_blas(_wide(b)))
+    product: Array = np.matmul(_for_blas(widened(a)), _for_blas(widened(b)))
     if out is None:
         return product.astype(a.dtype, copy=False)
-    out[...] = _wide(out) + product if accumulate else product
+    out[...] = widened(out) + product if accumulate else product
     return out
 
 
@@ -68,12 +63,12 @@ def linear_forward(
     packed: PackedWeight | None = None,
 ) -> tuple[Array, Array | None]:
     dtype = x.dtype
-    x, weight = _wide(x), _wide(weight)
+    x, weight = widened(x), widened(weight)
     z = np.matmul(_for_blas(_rows(x)), _for_blas(weight).T).reshape(*x.shape[:-1], weight.shape[0])
     if bias is not None:
-        z += _wide(bias)
+        z += widened(bias)
     if residual is not None:
-        z += _wide(residual)
+        z += widened(residual)
     y, saved = activate(z, activation, save)
     out = y.astype(dtype, copy=False)
     return out, out if saved is y else _rounded(saved, dtype)
@@ -92,11 +87,11 @@ def linear_backward(
     need_residual: bool = False,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]:
     dtype = x.dtype
-    x, weight = _wide(x), _wide(weight)
-    dz = activation_gradient(_wide(grad), None if saved is None else _wide(saved), activation)
+    x, weight = widened(x), widened(weight)
+    dz = activation_gradient(widened(grad), None if saved is None else widened(saved), activation)
     bias = sum(_rows(dz), (0,), False) if need_bias else None
     if dtype == bfloat16:  # as the compiled engine multiplies it
-        dz = _wide(dz.astype(dtype))
+        dz = widened(dz.astype(dtype))
     rows = _rows(dz)
     gradients = (
         np.matmul(rows, weight).reshape(x.shape) if need_x else None,

@@ -58,7 +58,7 @@ def index_copy(x: Array, axis: int, index: Array, source: Array) -> Array:
 _HOW = {"sum": 0, "mean": 0, "prod": 1, "amax": 2, "amin": 3}
 
 
-def accumulator(dtype: Any) -> Any:
+def _accumulator(dtype: Any) -> Any:
     """What elements of a dtype are summed in."""
     return np.float64 if dtypes.is_float(dtype) else np.int64
 
@@ -105,7 +105,7 @@ def _reduced(
 ) -> Array:
     reached = tuple(slice(start.shape[d] if d == axis else n) for d, n in enumerate(index.shape))
     part = start[reached]
-    wide = accumulator(start.dtype)
+    wide = _accumulator(start.dtype)
     total = lines(part, axis).astype(wide)
     if not include_self:
         total[...] = _neutral(how, total.dtype)

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.dtypes import bfloat16
+
 Array = NDArray[Any]
+
+
+def widened(x: Array) -> Array:
+    """What `x` is computed in: bfloat16 in float32."""
+    return x.astype(np.float32) if x.dtype == bfloat16 else x
 
 
 def memory_order(x: Array) -> tuple[int, ...] | None:

@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from tilework import dtypes
-from tilework.engines.numba.layout import Array
+from tilework.engines.numba.layout import Array, widened
 
 
 def _order(x: Array, axis: int, descending: bool) -> Array:
     """The indices in order; of equal elements the first first."""
-    wide = x.astype(np.float32) if x.dtype == dtypes.bfloat16 else x
+    wide = widened(x)
     if not descending:
         return np.asarray(np.argsort(wide, axis=axis, kind="stable"))
     last = x.shape[axis] - 1
