@@ -171,13 +171,18 @@ def slopes_of(op: str, alibi_slopes: Tensor | None, heads: int, dtype: Any) -> A
     return slopes._array.astype(float64 if dtype is float64 else float32)
 
 
-def _check_heads(q: Tensor, k: Tensor, v: Tensor, enable_gqa: bool) -> None:
+def check_dtypes(op: str, q: Tensor, k: Tensor, v: Tensor) -> None:
+    """TypeError where key or value is of another dtype than query."""
     for name, x in (("key", k), ("value", v)):
         if x.dtype is not q.dtype:
             raise error(
-                TypeError, _OP, f"{name} of query's dtype, {q.dtype}", x.dtype,
+                TypeError, op, f"{name} of query's dtype, {q.dtype}", x.dtype,
                 "convert one with x.to(other.dtype)",
             )  # fmt: skip
+
+
+def _check_heads(q: Tensor, k: Tensor, v: Tensor, enable_gqa: bool) -> None:
+    check_dtypes(_OP, q, k, v)
     heads, kv_heads = q.shape[1], k.shape[1]
     # One head of keys is broadcast, grouped or not.
     fits = heads == kv_heads or kv_heads == 1

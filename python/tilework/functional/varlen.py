@@ -13,7 +13,7 @@ from tilework.autograd import Op, gradients_through, mode, recorded
 from tilework.engines import ops
 from tilework.engines.score_rule import ScoreRule
 from tilework.errors import error
-from tilework.functional.attention import composed, sides, slopes_of
+from tilework.functional.attention import check_dtypes, composed, sides, slopes_of
 from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.creation import zeros
 from tilework.functional.join import cat
@@ -92,12 +92,7 @@ def _begins(name: str, given: Any, rows: int, longest: Any, limit: str) -> Any:
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, pages: bool, enable_gqa: bool) -> None:
     need_float(_OP, q, "query")
-    for name, x in (("key", k), ("value", v)):
-        if x.dtype is not q.dtype:
-            raise error(
-                TypeError, _OP, f"{name} of query's dtype, {q.dtype}", x.dtype,
-                "convert one with x.to(other.dtype)",
-            )  # fmt: skip
+    check_dtypes(_OP, q, k, v)
     fits = q.ndim == 3 and k.ndim == v.ndim == (4 if pages else 3)
     if fits:
         heads, shared = q.shape[1], k.shape[-2]
