@@ -172,6 +172,13 @@ def need_float(op: str, x: Tensor, name: str = "input") -> None:
         )  # fmt: skip
 
 
+def need_below(op: str, name: str, array: Any, count: int, fix: str) -> None:
+    """ValueError where an array has a number outside of [0, count)."""
+    if array.size and not (int(array.min()) >= 0 and int(array.max()) < count):
+        wrong = array[(array < 0) | (array >= count)][0]
+        raise error(ValueError, op, f"{name} in [0, {count})", int(wrong), fix)
+
+
 def sizes(op: str, size: Any) -> tuple[int, ...]:
     """A shape given as f(2, 3), f((2, 3)) or f(array). TypeError on what is no whole
     number."""

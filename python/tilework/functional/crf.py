@@ -12,7 +12,7 @@ from tilework.arrays import errstate, namespace
 from tilework.autograd import Op, gradients_through, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import need_float, operand
+from tilework.functional.common import need_below, need_float, operand
 from tilework.functional.indexing import gather
 from tilework.functional.masks import where
 from tilework.functional.moments import logsumexp
@@ -191,12 +191,9 @@ def _tags(tags: Any, mask: Array, count: int) -> Array:
     if t.shape != mask.shape:
         raise error(ValueError, op, f"tags {mask.shape}", t.shape, "give one tag a place")
     found = namespace(mask).where(mask, t._array.astype(dtypes.int64), 0)
-    if found.size and not (int(found.min()) >= 0 and int(found.max()) < count):
-        wrong = found[(found < 0) | (found >= count)][0]
-        raise error(
-            ValueError, op, f"tags in [0, {count})", int(wrong),
-            "number them from 0; where the mask is off they may be anything",
-        )  # fmt: skip
+    need_below(
+        op, "tags", found, count, "number them from 0; where the mask is off they may be anything"
+    )
     return found
 
 

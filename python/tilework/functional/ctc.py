@@ -12,7 +12,7 @@ from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
-from tilework.functional.common import need_float, operand, whole
+from tilework.functional.common import need_below, need_float, operand, whole
 from tilework.functional.loss import check_reduction
 from tilework.tensor import Tensor, fresh
 
@@ -64,6 +64,14 @@ def lengths_of(op: str, name: str, given: Lengths, batch: int, most: int, xp: An
     return found
 
 
+def blank_of(op: str, blank: Any, symbols: int) -> int:
+    """Which of the symbols the blank is."""
+    found = whole(op, "blank", blank)
+    if not 0 <= found < symbols:
+        raise error(ValueError, op, f"blank in [0, {symbols})", blank, "name one of the symbols")
+    return found
+
+
 def _labels(targets: Tensor, counts: Lengths, batch: int, symbols: int) -> tuple[Array, Array]:
     """The labels of all sequences, one's after another's, and how many each has."""
     op = "ctc_loss"
@@ -84,12 +92,10 @@ def _labels(targets: Tensor, counts: Lengths, batch: int, symbols: int) -> tuple
             ValueError, op, "target_lengths that sum up to the number of targets",
             f"a sum of {int(lengths.sum())} and {array.size} targets", "pass as many as there are",
         )  # fmt: skip
-    if array.size and not (int(array.min()) >= 0 and int(array.max()) < symbols):
-        wrong = array[(array < 0) | (array >= symbols)][0]
-        raise error(
-            ValueError, op, f"targets in [0, {symbols})", int(wrong),
-            "number the symbols from 0; what is beyond target_lengths may be anything",
-        )  # fmt: skip
+    need_below(
+        op, "targets", array, symbols,
+        "number the symbols from 0; what is beyond target_lengths may be anything",
+    )  # fmt: skip
     return array.astype(dtypes.int64), lengths
 
 
@@ -135,15 +141,14 @@ def ctc_loss(
     if unbatched:
         x = x.unsqueeze(1)
     steps, batch, symbols = x.shape
-    if not 0 <= whole(op, "blank", blank) < symbols:
-        raise error(ValueError, op, f"blank in [0, {symbols})", blank, "name one of the symbols")
+    blank = blank_of(op, blank, symbols)
     labels, counts = _labels(t, target_lengths, batch, symbols)
     ins = lengths_of(op, "input_lengths", input_lengths, batch, steps, namespace(x._array))
-    losses, kept = ops.ctc_forward(x._array, labels, ins, counts, int(blank))
+    losses, kept = ops.ctc_forward(x._array, labels, ins, counts, blank)
     xp = namespace(losses)
     y = fresh(xp.where(losses == math.inf, 0, losses) if zero_infinity else losses)
     if mode.enabled and x._requires_grad:
-        saved = (labels, ins, counts, int(blank), losses, kept, bool(zero_infinity))
+        saved = (labels, ins, counts, blank, losses, kept, bool(zero_infinity))
         record(y, _CTC, (x,), saved, (x._storage,))
     if reduction == "mean":
         return (y / fresh(xp.maximum(counts, 1).astype(y.dtype))).mean()

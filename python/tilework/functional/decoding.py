@@ -10,14 +10,16 @@ import numpy as np
 from tilework import dtypes
 from tilework.errors import error
 from tilework.functional.common import need_float, operand, whole
-from tilework.functional.ctc import Lengths, lengths_of
+from tilework.functional.ctc import Lengths, blank_of, lengths_of
 from tilework.tensor import Tensor
 
 Array = Any
 
 
-def _sequences(op: str, log_probs: Tensor, lengths: Lengths | None, blank: int) -> list[Array]:
-    """The log probabilities (T, C) of each sequence, as far as it goes, in float64."""
+def _sequences(
+    op: str, log_probs: Tensor, lengths: Lengths | None, blank: int
+) -> tuple[list[Array], int]:
+    """The log probabilities (T, C) of each sequence, as far as it goes, in float64; the blank."""
     x = operand(log_probs, op, "log_probs")
     need_float(op, x, "log_probs")
     if x.ndim != 3 or not x.shape[2]:
@@ -25,13 +27,12 @@ def _sequences(op: str, log_probs: Tensor, lengths: Lengths | None, blank: int) 
             ValueError, op, "log_probs (T, N, C)", x.shape, "put time first and the symbols last"
         )
     steps, batch, symbols = x.shape
-    if not 0 <= whole(op, "blank", blank) < symbols:
-        raise error(ValueError, op, f"blank in [0, {symbols})", blank, "name one of the symbols")
+    blank = blank_of(op, blank, symbols)
     ends = [steps] * batch
     if lengths is not None:
         ends = lengths_of(op, "lengths", lengths, batch, steps, np).tolist()
     wide = x.detach().numpy().astype(dtypes.float64)
-    return [wide[:end, n] for n, end in enumerate(ends)]
+    return [wide[:end, n] for n, end in enumerate(ends)], blank
 
 
 def ctc_greedy_decode(
@@ -47,8 +48,9 @@ def ctc_greedy_decode(
     >>> ctc_greedy_decode(F.one_hot(path, 3).float().unsqueeze(1))
     [[1, 1, 2]]
     """
+    sequences, blank = _sequences("ctc_greedy_decode", log_probs, lengths, blank)
     found = []
-    for x in _sequences("ctc_greedy_decode", log_probs, lengths, blank):
+    for x in sequences:
         path = x.argmax(1)
         new = np.append(True, path[1:] != path[:-1])[: len(path)]
         found.append(path[new & (path != blank)].tolist())
@@ -117,11 +119,13 @@ def ctc_beam_search_decode(
     [[1], []]
     """
     op = "ctc_beam_search_decode"
-    if whole(op, "beam_width", beam_width) < 1:
+    beam_width = whole(op, "beam_width", beam_width)
+    if beam_width < 1:
         raise error(ValueError, op, "beam_width from 1", beam_width, "raise it")
+    sequences, blank = _sequences(op, log_probs, lengths, blank)
     found = []
-    for x in _sequences(op, log_probs, lengths, blank):
-        beam = _Beam(int(beam_width), int(blank))
+    for x in sequences:
+        beam = _Beam(beam_width, blank)
         for step in x:
             beam.step(step)
         totals = beam.totals
