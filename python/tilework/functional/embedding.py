@@ -122,8 +122,9 @@ def _padding(op: str, padding_idx: Any, rows: int) -> int:
     return at % rows
 
 
-def _renorm(op: str, table: Tensor, index: Array, max_norm: float, norm_type: float) -> None:
+def _renorm(op: str, table: Tensor, index: Array, max_norm: Any, norm_type: Any) -> None:
     """Shrinks the rows that are looked up, each once, to `max_norm` where they are longer."""
+    longest, order = number(op, "max_norm", max_norm), number(op, "norm_type", norm_type)
     if not index.size:
         return
     if tape.enabled and table._requires_grad and table._node is not None:
@@ -136,10 +137,10 @@ def _renorm(op: str, table: Tensor, index: Array, max_norm: float, norm_type: fl
     xp = namespace(index)
     at = xp.unique(index)
     rows = ops.index_select(table._array, 0, at, False).astype(dtypes.float64)
-    lengths = _norms(rows, norm_type)
-    long = ops.nonzero(lengths > max_norm, True)[0]
+    lengths = _norms(rows, order)
+    long = ops.nonzero(lengths > longest, True)[0]
     if long.size:
-        factors = max_norm / (ops.index_select(lengths, 0, long, False) + 1e-7)
+        factors = longest / (ops.index_select(lengths, 0, long, False) + 1e-7)
         shrunk = ops.index_select(rows, 0, long, False) * factors.reshape(-1, 1)
         table._array[ops.index_select(at, 0, long, False)] = shrunk.astype(table.dtype)
         written(table)
@@ -198,8 +199,7 @@ def embedding(
     padding = _padding(op, padding_idx, rows)
     try:
         if max_norm is not None:
-            longest, order = number(op, "max_norm", max_norm), number(op, "norm_type", norm_type)
-            _renorm(op, table, index, longest, order)
+            _renorm(op, table, index, max_norm, norm_type)
         chosen = ops.index_select(table._array, 0, index, False)
     except IndexError:
         raise outside(op, "input", index, rows) from None
@@ -291,8 +291,7 @@ def embedding_bag(
     factors = None if weights is None else weights._array
     try:
         if max_norm is not None:
-            longest, order = number(op, "max_norm", max_norm), number(op, "norm_type", norm_type)
-            _renorm(op, table, index, longest, order)
+            _renorm(op, table, index, max_norm, norm_type)
         values, places = ops.embedding_bag_forward(
             table._array, index, starts, factors, mode, padding
         )
