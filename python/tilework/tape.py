@@ -217,11 +217,12 @@ def unrecorded(y: Tensor, x: Tensor) -> None:
 
 
 def plain_views(x: Tensor, arrays: Iterable[Array], aside: Aside) -> tuple[Tensor, ...]:
-    """Views of x, none of which is to be recorded, with one `aside`: what unrecorded() says of them
-    is the caller's to say."""
+    """Views of x, none of which is to be recorded, with one `aside`."""
     views = []
     for array in arrays:
         view = view_of(x, array)
         view._aside = aside
+        if view.__class__ is not PlainView:
+            view.__class__ = PlainView
         views.append(view)
     return tuple(views)

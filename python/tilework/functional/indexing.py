@@ -149,16 +149,16 @@ def _places(key: Any, shape: tuple[int, ...]) -> tuple[Array, int] | None:
     return places, len(key)
 
 
-def _is_whole_mask(key: Any, shape: tuple[int, ...]) -> bool:
+def is_whole_mask(key: Any, shape: tuple[int, ...]) -> bool:
     """Whether a key is a mask of all axes."""
-    return is_array(key) and key.dtype == dtypes.bool and key.shape == shape
+    return is_array(key) and key.dtype.kind == "b" and key.shape == shape
 
 
 def _scattered(array: Array, key: Any, like: Array) -> Array:
     """Zeros of the shape of `like`, with `array` added at `key`."""
     shape = like.shape
     key = key[0] if isinstance(key, tuple) and len(key) == 1 else key
-    if _is_whole_mask(key, shape):
+    if is_whole_mask(key, shape):
         return ops.masked_scatter(None, key, array)
     if _is_distinct(key):
         out = namespace(array).zeros_like(like, dtype=array.dtype)
@@ -236,10 +236,7 @@ def sliced_apart(x: Tensor, keys: Sequence[Any], aside: Aside) -> tuple[Tensor, 
     array = x._array
     arrays = [array[key] for key in keys]
     if not mode.enabled:
-        views = plain_views(x, arrays, UNRECORDED)
-        for view in views:
-            unrecorded(view, x)
-        return views
+        return plain_views(x, arrays, UNRECORDED)
     if not x._requires_grad:
         return plain_views(x, arrays, aside)
     pieces = []
@@ -259,7 +256,7 @@ def along(at: int, places: Iterable[Any]) -> list[Any]:
 def _chosen(array: Array, key: Any) -> Array:
     """array[key], by an engine's kernel where it has one."""
     part = key[0] if isinstance(key, tuple) and len(key) == 1 else key
-    if is_array(part) and part.dtype == dtypes.bool and part.ndim and part.shape == array.shape:
+    if array.ndim and is_whole_mask(part, array.shape):
         return ops.masked_select(array, part)
     one = _one_list(key, array.shape)
     if one is None:

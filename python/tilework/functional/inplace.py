@@ -10,14 +10,14 @@ from functools import wraps
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import address, broadcast_shapes, is_array, namespace, scalar, writeable
+from tilework.arrays import address, broadcast_shapes, namespace, scalar, writeable
 from tilework.autograd import mode, no_grad
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional import compare, order, pointwise, unary
 from tilework.functional.cast import cast
 from tilework.functional.common import number_of, operand, values_of
-from tilework.functional.indexing import is_basic, kept, numbers_first, plain_key
+from tilework.functional.indexing import is_basic, is_whole_mask, kept, numbers_first, plain_key
 from tilework.functional.pointwise import ADD, add, div, mul, sub
 from tilework.functional.random import randn, uniform_between
 from tilework.states import Write, barred, rewrite, root_of
@@ -344,14 +344,11 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
 
 def _put(array: Any, key: Any, source: Any) -> None:
     """array[key] = source."""
-    if not source.ndim and array.ndim and _is_mask_of(key, array) and source.dtype == array.dtype:
+    alike = not source.ndim and array.ndim and source.dtype == array.dtype
+    if alike and is_whole_mask(key, array.shape):
         array[...] = ops.where(key, source, array)  # no branch is missed
     else:
         array[key] = source
-
-
-def _is_mask_of(key: Any, array: Any) -> bool:
-    return is_array(key) and key.dtype.kind == "b" and key.shape == array.shape
 
 
 def _is_part(view: Tensor, x: Tensor, key: Any) -> bool:
