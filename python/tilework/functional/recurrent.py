@@ -16,6 +16,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.creation import zeros
+from tilework.functional.indexing import zeros_but_at
 from tilework.functional.join import cat, stack, unbind
 from tilework.functional.random import dropout as drop
 from tilework.storage import Storage
@@ -75,9 +76,7 @@ def _flat_composed(how: _How, *inputs: Any) -> Tensor:
 
 
 def _part_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
-    begin, end = saved
-    dtype, size = grad.dtype, inputs[0].shape[0]
-    return (cat([zeros(begin, dtype=dtype), grad.reshape(-1), zeros(size - end, dtype=dtype)]),)
+    return (zeros_but_at(grad.reshape(-1), slice(*saved), inputs[0]._array),)
 
 
 def _into_part(total: Array, mine: bool, grad: Array, saved: Any, whole: Tensor) -> Array:
@@ -331,10 +330,11 @@ def _sizes_of(op: str, batch_sizes: Any, rows: int) -> Any:
 
 
 def _layers(
-    op: str, cell: str, input: Tensor, states: Sequence[State], params: Sequence[Tensor],
-    has_biases: bool, num_layers: int, dropout: float, train: bool, bidirectional: bool,
-    batch_first: bool, batch_sizes: Any, extras: Extras = PLAIN,
+    cell: str, input: Tensor, states: Sequence[State], params: Sequence[Tensor], has_biases: bool,
+    num_layers: int, dropout: float, train: bool, bidirectional: bool, batch_first: bool,
+    batch_sizes: Any, extras: Extras = PLAIN,
 ) -> tuple[Any, ...]:  # fmt: skip
+    op = cell  # its function has the same name
     x = operand(input, op, "input")
     need_float(op, x)
     num_layers, has_biases = whole(op, "num_layers", num_layers), bool(has_biases)
@@ -398,7 +398,8 @@ def _layers(
     return tuple(_cast((x, h, c), dtype))
 
 
-def _pair(op: str, hx: Any) -> Sequence[State]:
+def pair_of_states(op: str, hx: Any) -> Sequence[State]:
+    """hx as (h, c), tensors or None."""
     if not isinstance(hx, (tuple, list)) or len(hx) != 2:
         raise error(
             TypeError, op, "hx as a pair of states (h_0, c_0)", type(hx).__name__, "give both"
@@ -430,7 +431,7 @@ def lstm(
     """
     extras = PLAIN if peepholes is None else Extras(operand(peepholes, "lstm", "peepholes"))
     y, h, c = _layers(
-        "lstm", "lstm", input, _pair("lstm", hx), params, has_biases, num_layers, dropout, train,
+        "lstm", input, pair_of_states("lstm", hx), params, has_biases, num_layers, dropout, train,
         bidirectional, batch_first, batch_sizes, extras,
     )  # fmt: skip
     return y, h, c
@@ -457,7 +458,7 @@ def gru(
     [(7, 2, 5), (1, 2, 5)]
     """
     y, h, _ = _layers(
-        "gru", "gru", input, _one_state("gru", hx), params, has_biases, num_layers, dropout, train,
+        "gru", input, _one_state("gru", hx), params, has_biases, num_layers, dropout, train,
         bidirectional, batch_first, batch_sizes,
         PLAIN if reset_after else Extras(None, False),
     )  # fmt: skip
@@ -478,7 +479,7 @@ def rnn_tanh(
     [(7, 2, 5), (1, 2, 5)]
     """
     y, h, _ = _layers(
-        "rnn_tanh", "rnn_tanh", input, _one_state("rnn_tanh", hx), params, has_biases, num_layers,
+        "rnn_tanh", input, _one_state("rnn_tanh", hx), params, has_biases, num_layers,
         dropout, train, bidirectional, batch_first, batch_sizes,
     )  # fmt: skip
     return y, h
@@ -497,7 +498,7 @@ def rnn_relu(
     [(7, 2, 5), (1, 2, 5)]
     """
     y, h, _ = _layers(
-        "rnn_relu", "rnn_relu", input, _one_state("rnn_relu", hx), params, has_biases, num_layers,
+        "rnn_relu", input, _one_state("rnn_relu", hx), params, has_biases, num_layers,
         dropout, train, bidirectional, batch_first, batch_sizes,
     )  # fmt: skip
     return y, h
@@ -540,7 +541,7 @@ def lstm_cell(
     >>> [t.shape for t in tw.lstm_cell(tw.ones(2, 3), (tw.ones(2, 5), tw.ones(2, 5)), w, u)]
     [(2, 5), (2, 5)]
     """
-    states = _pair("lstm_cell", hx)
+    states = pair_of_states("lstm_cell", hx)
     h, c = _one_step("lstm_cell", "lstm", input, states, (w_ih, w_hh, b_ih, b_hh))
     return h, c
 

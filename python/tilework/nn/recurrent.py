@@ -9,13 +9,13 @@ from typing import Any
 from tilework import functional as F
 from tilework.dtypes import float32
 from tilework.errors import error, word
+from tilework.functional.recurrent import GATES, pair_of_states
 from tilework.nn import init
 from tilework.nn.module import Module
 from tilework.nn.parameter import Parameter
 from tilework.nn.utils.rnn import PackedSequence
 from tilework.tensor import Tensor
 
-_GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 _FUNCTIONS: dict[str, Any] = {
     "LSTM": F.lstm, "GRU": F.gru, "RNN_TANH": F.rnn_tanh, "RNN_RELU": F.rnn_relu,
 }  # fmt: skip
@@ -75,8 +75,9 @@ class RNNBase(Module):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if mode not in _GATES:
-            raise error(ValueError, name, f"mode of {', '.join(_GATES)}", word(mode), "name one")
+        if mode not in _FUNCTIONS:
+            known = ", ".join(_FUNCTIONS)
+            raise error(ValueError, name, f"mode of {known}", word(mode), "name one")
         _sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise error(ValueError, name, "dropout in [0, 1]", dropout, "it is a probability")
@@ -101,7 +102,7 @@ class RNNBase(Module):
         self.bidirectional = bidirectional
         self.proj_size = proj_size
         self._all_names: list[list[str]] = []
-        rows, out = _GATES[mode] * hidden_size, proj_size or hidden_size
+        rows, out = GATES[mode.lower()] * hidden_size, proj_size or hidden_size
         directions = 2 if bidirectional else 1
         for layer in range(num_layers):
             width = input_size if layer == 0 else directions * out
@@ -186,11 +187,7 @@ class RNNBase(Module):
                     TypeError, name, "hx as a Tensor, h_0", type(hx).__name__, "give one state"
                 )
             return [hx]
-        if not isinstance(hx, (tuple, list)) or len(hx) != 2:
-            raise error(
-                TypeError, name, "hx as a pair of states (h_0, c_0)", type(hx).__name__, "give both"
-            )
-        return list(hx)
+        return list(pair_of_states(name, hx))
 
     def extra_repr(self) -> str:
         """The sizes, and what is not as usual, as PyTorch prints them."""
