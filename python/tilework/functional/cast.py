@@ -33,6 +33,11 @@ def _converted(array: Any, dtype: dtypes.DType) -> Any:
         return as_array(array.astype(dtype))
 
 
+def widened(array: Any) -> Any:
+    """What an array is computed in: bfloat16 in float32."""
+    return ops.widen(array) if array.dtype is dtypes.bfloat16 else array
+
+
 def cast(x: Tensor, dtype: dtypes.DType) -> Tensor:
     """`x` in another dtype, with its gradient; `x` itself where it has it already."""
     if x._array.dtype is dtype:

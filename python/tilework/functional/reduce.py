@@ -10,7 +10,7 @@ from tilework.arrays import as_array, broadcast_shapes, namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.cast import cast, in_float32
+from tilework.functional.cast import cast, in_float32, widened
 from tilework.functional.common import (
     ALL_AXES,
     Dim,
@@ -269,7 +269,7 @@ def _along(op: str, input: Any, dim: Any, keepdim: bool) -> Ranked:
             return Ranked(chosen_values, places)
         return Ranked(chosen_values.squeeze(dim), places.squeeze(dim))
     at = axis(op, dim, array.ndim)
-    wide = ops.widen(array) if array.dtype is dtypes.bfloat16 else array
+    wide = widened(array)
     chosen = (wide.argmax if op == "max" else wide.argmin)(axis=at, keepdims=True)
     values = ops.gather(array, at, chosen, False)
     if keepdim:
@@ -316,7 +316,7 @@ def _arg(op: str, input: Any, dim: int | None, keepdim: bool) -> Tensor:
     x = operand(input, op)
     if not (x.numel() if dim is None else x.shape[axis(op, dim, x.ndim)] if x.ndim else 1):
         raise error(ValueError, op, "at least one element", x.shape, "guard the empty case")
-    array = ops.widen(x._array) if x.dtype is dtypes.bfloat16 else x._array
+    array = widened(x._array)
     function = array.argmax if op == "argmax" else array.argmin
     if dim is None or not x.ndim:
         found = as_array(function())

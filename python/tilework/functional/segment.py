@@ -11,6 +11,7 @@ from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
+from tilework.functional.cast import widened
 from tilework.functional.common import need_float, operand, whole
 from tilework.functional.indexing import GATHER, indices, outside
 from tilework.functional.masks import where
@@ -180,18 +181,14 @@ def largest_of(x: Tensor, values: Array, places: Array) -> Tensor:
     return chosen
 
 
-def _wide(x: Array) -> Array:
-    return ops.widen(x) if x.dtype == dtypes.bfloat16 else x
-
-
 def _as(dtype: Any, x: Array) -> Array:
     return ops.narrow(x) if dtype is dtypes.bfloat16 else x
 
 
 def _softmax_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     index, y, count = saved
-    y, dtype = _wide(y), grad.dtype
-    weighted = ops.binary_forward("mul", _wide(grad), y)
+    y, dtype = widened(y), grad.dtype
+    weighted = ops.binary_forward("mul", widened(grad), y)
     total = ops.index_select(ops.index_add(weighted, 0, index, count, None, False), 0, index, False)
     return (_as(dtype, ops.binary_forward("sub", weighted, ops.binary_forward("mul", y, total))),)
 
@@ -208,7 +205,7 @@ _SOFTMAX = Op("segment_softmax", _softmax_backward, _softmax_recorded)
 
 def _softmax(x: Tensor, index: Array, count: int, reads: Reads) -> Tensor:
     xp = namespace(x._array)
-    rows = _wide(_flat(x._array))
+    rows = widened(_flat(x._array))
     top = ops.segment_max(rows, index, count)[0]
     # Where all are -Inf, none has a weight.
     top = xp.where(top == -math.inf, float(dtypes.finfo(rows.dtype).min), top).astype(rows.dtype)
