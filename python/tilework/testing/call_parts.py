@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Arguments = dict[str, Any]  # of one call, by name
 Generator = np.random.Generator
 
 
@@ -67,3 +68,9 @@ def products(rng: Generator) -> Maker:
 def shape_of(make: Maker) -> tuple[int, ...]:
     """Of one axis to four."""
     return tuple(make.size() for _ in range(make.one_of(1, 2, 3, 4)))
+
+
+def shape_and_axis(make: Maker) -> tuple[tuple[int, ...], int]:
+    """A shape, and one of its axes."""
+    shape = shape_of(make)
+    return shape, make.one_of(*range(len(shape)))

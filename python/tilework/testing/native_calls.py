@@ -12,18 +12,22 @@ import ml_dtypes
 import numpy as np
 
 from tilework.functional import windows
-from tilework.testing import native_index_calls, native_simple_calls
-from tilework.testing.call_parts import Generator, Given, Maker, Packed, products, shape_of
-from tilework.testing.native_norms import (
-    batch_norm,
-    batch_norm_backward,
-    norm_rows,
-    norm_rows_backward,
+from tilework.testing import (
+    native_index_calls,
+    native_norm_calls,
+    native_recurrent_calls,
+    native_simple_calls,
 )
-from tilework.testing.native_recurrent import recurrent, services
-
-Arguments = dict[str, Any]
-
+from tilework.testing.call_parts import (
+    Arguments,
+    Generator,
+    Given,
+    Maker,
+    Packed,
+    products,
+    shape_and_axis,
+    shape_of,
+)
 
 ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid")
 
@@ -237,8 +241,7 @@ def _sum_to_shape(rng: Generator) -> Arguments:
 
 def _cumsum(rng: Generator) -> Arguments:
     make = products(rng)
-    shape = shape_of(make)
-    axis = make.one_of(*range(len(shape)))
+    shape, axis = shape_and_axis(make)
     return {"x": make.array(*shape), "axis": axis, "reverse": make.flag()}
 
 
@@ -527,15 +530,10 @@ CALLS: dict[str, Callable[[Generator], Arguments]] = {
     "attention_services": _attention_services,
     "varlen_attention_forward": _varlen,
     "varlen_attention_backward": lambda rng: _varlen(rng, backward=True),
-    "recurrent_services": services,
-    "recurrent_forward": recurrent,
-    "recurrent_backward": lambda rng: recurrent(rng, backward=True),
+    **native_recurrent_calls.CALLS,
     "softmax_forward": _softmax,
     "softmax_backward": _softmax_backward,
-    "batch_norm_forward": batch_norm,
-    "batch_norm_backward": batch_norm_backward,
-    "norm_rows_forward": norm_rows,
-    "norm_rows_backward": norm_rows_backward,
+    **native_norm_calls.CALLS,
     "pool_max_forward": lambda rng: _pool(rng, False, True),
     "pool_max_backward": lambda rng: _pool(rng, True, True),
     "pool_average_forward": lambda rng: _pool(rng, False, False),

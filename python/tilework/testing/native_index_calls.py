@@ -4,14 +4,19 @@ the others."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from tilework.testing.call_parts import Generator, Given, Maker, products, shape_of
-
-Arguments = dict[str, Any]
+from tilework.testing.call_parts import (
+    Arguments,
+    Generator,
+    Given,
+    Maker,
+    products,
+    shape_and_axis,
+    shape_of,
+)
 
 
 def _ordered(rng: Generator) -> Maker:
@@ -20,30 +25,26 @@ def _ordered(rng: Generator) -> Maker:
 
 def _sort(rng: Generator) -> Arguments:
     make = _ordered(rng)
-    shape = shape_of(make)
-    axis = make.one_of(*range(len(shape)))
+    shape, axis = shape_and_axis(make)
     return {"x": make.array(*shape), "axis": axis, "descending": make.flag()}
 
 
 def _topk(rng: Generator) -> Arguments:
     make = _ordered(rng)
-    shape = shape_of(make)
-    axis = make.one_of(*range(len(shape)))
+    shape, axis = shape_and_axis(make)
     return {"x": make.array(*shape), "k": 1, "axis": axis, "largest": make.flag()}
 
 
 def _along(make: Maker) -> tuple[tuple[int, ...], int, Arguments]:
     """(shape, axis, and x, the axis and an index of the shape)."""
-    shape = shape_of(make)
-    axis = make.one_of(*range(len(shape)))
+    shape, axis = shape_and_axis(make)
     index = make.index(shape[axis], *shape)
     return shape, axis, {"x": make.array(*shape), "axis": axis, "index": index}
 
 
 def _listed(make: Maker) -> tuple[tuple[int, ...], Arguments]:
     """(the shape of five slices of x, and x, an axis and a list of them)."""
-    shape = shape_of(make)
-    axis = make.one_of(*range(len(shape)))
+    shape, axis = shape_and_axis(make)
     index = make.index(shape[axis], 5)
     slices = (*shape[:axis], 5, *shape[axis + 1 :])
     return slices, {"x": make.array(*shape), "axis": axis, "index": index}
@@ -74,9 +75,7 @@ def _index_copy(rng: Generator) -> Arguments:
 def _scatter_reduce(rng: Generator) -> Arguments:
     make = _ordered(rng)
     shape, _, given = _along(make)
-    how = make.one_of("amax", "amin")
-    if make.dtype is not np.bool_:
-        how = make.one_of(how, "sum", "prod")
+    how = make.one_of(make.one_of("amax", "amin"), "sum", "prod")
     if make.dtype in (np.float32, np.float64, ml_dtypes.bfloat16):
         how = make.one_of(how, "mean")
     return {**given, "source": make.array(*shape), "how": how, "include_self": make.flag()}
@@ -90,8 +89,7 @@ def _scatter_add(rng: Generator) -> Arguments:
 
 def _index_add(rng: Generator) -> Arguments:
     make = products(rng)
-    shape = shape_of(make)
-    axis = make.one_of(*range(len(shape)))
+    shape, axis = shape_and_axis(make)
     before = make.maybe(make.array(*shape[:axis], 4, *shape[axis + 1 :]))
     index = make.index(4, shape[axis])
     return {

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from tilework.testing.call_parts import Generator, Maker
-
-Arguments = dict[str, Any]
-
-
-def _lengths(make: Maker) -> tuple[int, ...]:
-    return tuple(make.size() for _ in range(make.size(4)))
+from tilework.testing.call_parts import Arguments, Generator, Maker, shape_of
 
 
 def _clamp(rng: Generator) -> Arguments:
     make = Maker(rng)
-    return {"x": make.array(*_lengths(make)), "low": -0.5, "high": make.one_of(0.5, 1e300)}
+    return {"x": make.array(*shape_of(make)), "low": -0.5, "high": make.one_of(0.5, 1e300)}
 
 
 def _clamp_backward(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _lengths(make)
+    shape = shape_of(make)
     return {"grad": make.array(*shape), "x": make.array(*shape), "low": -1e300, "high": 0.5}
 
 
 def _spread(rng: Generator) -> Arguments:
     make = Maker(rng)
-    shape = _lengths(make)
+    shape = shape_of(make)
     axes = tuple(i for i in range(len(shape)) if make.flag())
     x = make.array(*shape)
     return {"x": x, "axes": axes, "keepdims": make.flag(), "divisor": 2.0, "root": make.flag()}
@@ -37,7 +30,7 @@ def _spread(rng: Generator) -> Arguments:
 
 def _expand(rng: Generator) -> Arguments:
     make = Maker(rng, np.float32, np.int64, np.bool_)
-    shape = _lengths(make)
+    shape = shape_of(make)
     wanted = (*make.one_of((), (3,)), *(make.one_of(n, -1) for n in shape[:-1]), 4)
     return {"x": make.array(*shape[:-1], 1), "shape": wanted}
 

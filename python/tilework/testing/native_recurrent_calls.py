@@ -1,15 +1,16 @@
-"""A valid call of a recurrent layer of the compiled engine, beside those of native_calls.py."""
+"""Valid calls of the compiled engine's recurrent layers, as native_calls.py has the others."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tilework.testing.call_parts import Generator, Given, Maker
+from tilework.testing.call_parts import Arguments, Generator, Given, Maker
 
 
-def recurrent(rng: Generator, backward: bool = False) -> dict[str, Any]:
+def _recurrent(rng: Generator, backward: bool = False) -> Arguments:
     """Of any cell: the arguments of recurrent_forward, or of recurrent_backward."""
     make = Maker(rng)
     cell = make.one_of("rnn_tanh", "rnn_relu", "lstm", "gru")
@@ -31,7 +32,7 @@ def recurrent(rng: Generator, backward: bool = False) -> dict[str, Any]:
         weights += [make.maybe(make.array(gates * hidden)) for _ in range(2)]
         weights.append(make.array(out, hidden) if projects else None)
     whole = directions * (rows * out + batch * out + (batch * hidden if cell == "lstm" else 0))
-    given: dict[str, Any] = {"cell": cell}
+    given: Arguments = {"cell": cell}
     if backward:
         given |= {"grad": make.array(whole), "flat": make.array(whole)}
     given |= {
@@ -49,8 +50,15 @@ def recurrent(rng: Generator, backward: bool = False) -> dict[str, Any]:
     return given | {"saved": saved if gates > 1 else [], **needs}
 
 
-def services(rng: Generator) -> dict[str, Any]:
+def _services(rng: Generator) -> Arguments:
     """The arguments of recurrent_services."""
     make = Maker(rng)
     cell = make.one_of("rnn_tanh", "rnn_relu", "lstm", "gru")
     return {"cell": cell, **{name: make.size(40) for name in ("steps", "batch", "hidden")}}
+
+
+CALLS: dict[str, Callable[[Generator], Arguments]] = {
+    "recurrent_services": _services,
+    "recurrent_forward": _recurrent,
+    "recurrent_backward": lambda rng: _recurrent(rng, backward=True),
+}

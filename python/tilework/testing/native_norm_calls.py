@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from tilework.testing.call_parts import Generator, Maker
-
-Arguments = dict[str, Any]
+from tilework.testing.call_parts import Arguments, Generator, Maker
 
 
 def _images(make: Maker) -> tuple[int, ...]:
     return (make.one_of(0, make.size(), make.size()), make.size(), *make.one_of((), (3,), (4, 5)))
 
 
-def batch_norm(rng: Generator) -> Arguments:
+def _batch_norm(rng: Generator) -> Arguments:
     make = Maker(rng)
     shape = _images(make)
     channels = shape[1]
@@ -35,7 +33,7 @@ def batch_norm(rng: Generator) -> Arguments:
     }
 
 
-def batch_norm_backward(rng: Generator) -> Arguments:
+def _batch_norm_backward(rng: Generator) -> Arguments:
     make = Maker(rng)
     shape = _images(make)
     channels = shape[1]
@@ -61,7 +59,7 @@ def _rows(make: Maker) -> tuple[tuple[int, ...], int, Arguments]:
     return shape, 2 * n, {"length": c * rest // 2, "groups": 2, "channels": c}
 
 
-def norm_rows(rng: Generator) -> Arguments:
+def _norm_rows(rng: Generator) -> Arguments:
     make = Maker(rng)
     shape, _, numbers = _rows(make)
     channels = numbers["channels"]
@@ -71,7 +69,7 @@ def norm_rows(rng: Generator) -> Arguments:
     return {**given, **numbers, "center": make.flag(), "eps": 1e-5, "residual": residual}
 
 
-def norm_rows_backward(rng: Generator) -> Arguments:
+def _norm_rows_backward(rng: Generator) -> Arguments:
     make = Maker(rng)
     shape, rows, numbers = _rows(make)
     return {
@@ -84,3 +82,11 @@ def norm_rows_backward(rng: Generator) -> Arguments:
         "need_x": make.flag(),
         "onto": make.maybe(make.array(*shape)),
     }
+
+
+CALLS: dict[str, Callable[[Generator], Arguments]] = {
+    "batch_norm_forward": _batch_norm,
+    "batch_norm_backward": _batch_norm_backward,
+    "norm_rows_forward": _norm_rows,
+    "norm_rows_backward": _norm_rows_backward,
+}
