@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 
 from tilework.testing.case import Array
-from tilework.testing.cases.networks import Weights, relu
+from tilework.testing.cases.networks import Weights, linear, relu
 from tilework.testing.reference import gelu, gelu_tanh, silu, softmax
 
 VOCABULARY = 11
 HEADS = 4
-
-
-def _linear(w: Weights, at: str, x: Array) -> Array:
-    y = x @ w[f"{at}.weight"].T
-    return np.asarray(y + w[f"{at}.bias"] if f"{at}.bias" in w else y)
 
 
 def _layer_norm(w: Weights, at: str, x: Array, eps: float) -> Array:
@@ -54,11 +49,11 @@ def _layers(w: Weights, pattern: str) -> list[str]:
 
 
 def bert_layer(w: Weights, x: Array, at: str, heads: int = HEADS) -> Array:
-    parts = (_linear(w, f"{at}.attention.self.{n}", x) for n in ("query", "key", "value"))
+    parts = (linear(w, f"{at}.attention.self.{n}", x) for n in ("query", "key", "value"))
     y = _attend(_heads(part, heads) for part in parts)
-    y = _linear(w, f"{at}.attention.output.dense", y)
+    y = linear(w, f"{at}.attention.output.dense", y)
     x = _layer_norm(w, f"{at}.attention.output.LayerNorm", x + y, 1e-12)
-    y = _linear(w, f"{at}.output.dense", gelu(_linear(w, f"{at}.intermediate.dense", x)))
+    y = linear(w, f"{at}.output.dense", gelu(linear(w, f"{at}.intermediate.dense", x)))
     return _layer_norm(w, f"{at}.output.LayerNorm", x + y, 1e-12)
 
 
@@ -69,7 +64,7 @@ def bert(w: Weights, ids: Array) -> Array:
     x = _layer_norm(w, "embeddings.LayerNorm", x, 1e-12)
     for at in _layers(w, "encoder.layer"):
         x = bert_layer(w, x, at)
-    return np.asarray(np.concatenate([x, np.tanh(_linear(w, "pooler.dense", x[:, :1]))], 1))
+    return np.asarray(np.concatenate([x, np.tanh(linear(w, "pooler.dense", x[:, :1]))], 1))
 
 
 def gpt2(w: Weights, ids: Array, under: str = "transformer.", heads: int = HEADS) -> Array:
@@ -84,7 +79,7 @@ def gpt2(w: Weights, ids: Array, under: str = "transformer.", heads: int = HEADS
         y = gelu_tanh(mapped(f"{at}.mlp.c_fc", _layer_norm(w, f"{at}.ln_2", x, 1e-5)))
         x = x + mapped(f"{at}.mlp.c_proj", y)
     x = _layer_norm(w, f"{under}ln_f", x, 1e-5)
-    return _linear(w, "lm_head", x) if "lm_head.weight" in w else x
+    return linear(w, "lm_head", x) if "lm_head.weight" in w else x
 
 
 def _turned(x: Array) -> Array:
@@ -99,15 +94,15 @@ def llama(w: Weights, ids: Array, under: str = "model.") -> Array:
     x = w[f"{under}embed_tokens.weight"][ids]
     for at in _layers(w, f"{under}layers"):
         y = _rms_norm(w, f"{at}.input_layernorm", x)
-        q, k, v = (_linear(w, f"{at}.self_attn.{n}_proj", y) for n in "qkv")
+        q, k, v = (linear(w, f"{at}.self_attn.{n}_proj", y) for n in "qkv")
         q, (k, v) = _heads(q, HEADS), (np.repeat(_heads(a, HEADS // 2), 2, 1) for a in (k, v))
         y = _attend((_turned(q), _turned(k), v), _causal(ids.shape[1]))
-        x = x + _linear(w, f"{at}.self_attn.o_proj", y)
+        x = x + linear(w, f"{at}.self_attn.o_proj", y)
         y = _rms_norm(w, f"{at}.post_attention_layernorm", x)
-        y = silu(_linear(w, f"{at}.mlp.gate_proj", y)) * _linear(w, f"{at}.mlp.up_proj", y)
-        x = x + _linear(w, f"{at}.mlp.down_proj", y)
+        y = silu(linear(w, f"{at}.mlp.gate_proj", y)) * linear(w, f"{at}.mlp.up_proj", y)
+        x = x + linear(w, f"{at}.mlp.down_proj", y)
     x = _rms_norm(w, f"{under}norm", x)
-    return _linear(w, "lm_head", x) if "lm_head.weight" in w else x
+    return linear(w, "lm_head", x) if "lm_head.weight" in w else x
 
 
 def _distances(table: Array, length: int, both_sides: bool) -> Array:
@@ -130,10 +125,10 @@ def _t5_stack(w: Weights, side: str, ids: Array, memory: Array | None) -> Array:
         y = _rms_norm(w, at.rpartition(".")[0] + ".layer_norm", x)
         source = y if source is None else source
         parts = (
-            _heads(_linear(w, f"{at}.{n}", s), HEADS)
+            _heads(linear(w, f"{at}.{n}", s), HEADS)
             for n, s in zip("qkv", (y, source, source), strict=True)
         )
-        return x + _linear(w, f"{at}.o", _attend(parts, added, 1.0))
+        return x + linear(w, f"{at}.o", _attend(parts, added, 1.0))
 
     for at in _layers(w, f"{side}.block"):
         x = attend(f"{at}.layer.0.SelfAttention", x, None, bias)
@@ -141,15 +136,15 @@ def _t5_stack(w: Weights, side: str, ids: Array, memory: Array | None) -> Array:
             x = attend(f"{at}.layer.1.EncDecAttention", x, memory, 0.0)
         last = f"{at}.layer.{1 if memory is None else 2}"
         y = _rms_norm(w, f"{last}.layer_norm", x)
-        y = relu(_linear(w, f"{last}.DenseReluDense.wi", y))
-        x = x + _linear(w, f"{last}.DenseReluDense.wo", y)
+        y = relu(linear(w, f"{last}.DenseReluDense.wi", y))
+        x = x + linear(w, f"{last}.DenseReluDense.wo", y)
     return _rms_norm(w, f"{side}.final_layer_norm", x)
 
 
 def t5(w: Weights, ids: Array) -> Array:
     """The text is its own answer so far."""
     x = _t5_stack(w, "decoder", ids, _t5_stack(w, "encoder", ids, None))
-    return _linear(w, "lm_head", x)
+    return linear(w, "lm_head", x)
 
 
 def vit(w: Weights, images: Array, heads: int = HEADS) -> Array:
@@ -163,12 +158,12 @@ def vit(w: Weights, images: Array, heads: int = HEADS) -> Array:
     x = np.concatenate([first, x], 1) + w["vit.embeddings.position_embeddings"]
     for at in _layers(w, "vit.encoder.layer"):
         y = _layer_norm(w, f"{at}.layernorm_before", x, 1e-12)
-        parts = (_linear(w, f"{at}.attention.attention.{n}", y) for n in ("query", "key", "value"))
+        parts = (linear(w, f"{at}.attention.attention.{n}", y) for n in ("query", "key", "value"))
         y = _attend(_heads(part, heads) for part in parts)
-        x = x + _linear(w, f"{at}.attention.output.dense", y)
+        x = x + linear(w, f"{at}.attention.output.dense", y)
         y = _layer_norm(w, f"{at}.layernorm_after", x, 1e-12)
-        x = x + _linear(w, f"{at}.output.dense", gelu(_linear(w, f"{at}.intermediate.dense", y)))
-    return _linear(w, "classifier", _layer_norm(w, "vit.layernorm", x[:, :1], 1e-12)[:, 0])
+        x = x + linear(w, f"{at}.output.dense", gelu(linear(w, f"{at}.intermediate.dense", y)))
+    return linear(w, "classifier", _layer_norm(w, "vit.layernorm", x[:, :1], 1e-12)[:, 0])
 
 
 # --- the models that are computed above, and how each is called ---

@@ -13,6 +13,7 @@ from tilework.testing.cases import language, seq2seq
 from tilework.testing.cases.networks import (
     Weights,
     batch_norm,
+    linear,
     max_pool,
     random_weight,
     relu,
@@ -28,23 +29,19 @@ Run = language.Run
 # --- the models in NumPy: their depths are read off the names of the weights ---
 
 
-def _linear(w: Weights, at: str, x: Array) -> Array:
-    return np.asarray(x @ w[f"{at}.weight"].T + w[f"{at}.bias"])
-
-
 def _mlp(w: Weights, x: Array) -> Array:
     x = x.reshape(len(x), -1)
     layers = [name.removesuffix(".weight") for name in w if name.endswith(".weight")]
     for at in layers[:-1]:
-        x = relu(_linear(w, at, x))
-    return _linear(w, layers[-1], x)
+        x = relu(linear(w, at, x))
+    return linear(w, layers[-1], x)
 
 
 def _lenet(w: Weights, x: Array) -> Array:
     x = max_pool(relu(conv(x, w["layers.0.weight"], w["layers.0.bias"], padding=2)), 2, 2)
     x = max_pool(relu(conv(x, w["layers.3.weight"], w["layers.3.bias"])), 2, 2)
-    x = relu(_linear(w, "layers.7", x.reshape(len(x), -1)))
-    return _linear(w, "layers.11", relu(_linear(w, "layers.9", x)))
+    x = relu(linear(w, "layers.7", x.reshape(len(x), -1)))
+    return linear(w, "layers.11", relu(linear(w, "layers.9", x)))
 
 
 def _norm(w: Weights, at: str, x: Array) -> Array:
@@ -111,7 +108,7 @@ def _stages(w: Weights, x: Array, under: str = "", dilated: bool = False) -> Arr
 
 
 def _resnet(w: Weights, x: Array) -> Array:
-    return _linear(w, "fc", _stages(w, x).mean((2, 3)))
+    return linear(w, "fc", _stages(w, x).mean((2, 3)))
 
 
 def _fcn(w: Weights, x: Array) -> Array:

@@ -28,6 +28,11 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0.0)
 
 
+def linear(w: Weights, at: str, x: Array) -> Array:
+    y = x @ w[f"{at}.weight"].T
+    return np.asarray(y + w[f"{at}.bias"] if f"{at}.bias" in w else y)
+
+
 def max_pool(x: Array, size: int, stride: int, padding: int = 0) -> Array:
     pads = ((0, 0), (0, 0), (padding, padding), (padding, padding))
     framed = np.pad(x, pads, constant_values=-np.inf)
@@ -41,7 +46,7 @@ def _lenet_scores(w: Weights, x: Array, training: bool) -> Array:
     x = max_pool(relu(conv(x, w["layers.3.weight"], w["layers.3.bias"])), 2, 2)
     x = x.reshape(len(x), -1)
     for i in (7, 9, 11):
-        x = x @ w[f"layers.{i}.weight"].T + w[f"layers.{i}.bias"]
+        x = linear(w, f"layers.{i}", x)
         x = relu(x) if i != 11 else x
     return x
 
@@ -72,8 +77,7 @@ def _resnet_scores(w: Weights, x: Array, training: bool) -> Array:
             x = conv(x, w[f"{at}.downsample.0.weight"], stride=2)
             x = norm(f"{at}.downsample.1", x)
         x = relu(norm(f"{at}.bn2", y) + x)
-    scores: Array = x.mean((2, 3)) @ w["fc.weight"].T + w["fc.bias"]
-    return scores
+    return linear(w, "fc", x.mean((2, 3)))
 
 
 # --- the networks as both libraries build them ---

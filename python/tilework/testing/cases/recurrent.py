@@ -43,6 +43,16 @@ class Setting:
         return self.out or self.hidden
 
     @property
+    def kind(self) -> str:
+        """The layer's name."""
+        return {"lstm": "LSTM", "gru": "GRU"}.get(self.cell, "RNN")
+
+    @property
+    def given(self) -> int:
+        """How many states are given: none, h_0, or c_0 too."""
+        return self.states * (2 if self.cell == "lstm" else 1)
+
+    @property
     def sizes(self) -> list[int]:
         """The batch at each step."""
         if not self.lengths:
@@ -183,10 +193,7 @@ def _peer(s: Setting) -> Any:
 
 def _parted(s: Setting, given: Any) -> tuple[Any, Any]:
     """((h0, c0), weights)."""
-    if not s.states:
-        return (None, None), list(given)
-    count = 2 if s.cell == "lstm" else 1
-    return (*given[:count], *(None,) * (2 - count)), list(given[count:])
+    return (*given[: s.given], *(None,) * (2 - s.given)), list(given[s.given :])
 
 
 def _layer_call(s: Setting) -> Callable[..., Any]:
@@ -194,11 +201,10 @@ def _layer_call(s: Setting) -> Callable[..., Any]:
 
     def call(tw: Any, F: Any, x: Any, *given: Any) -> Any:
         states, weights = _parted(s, given)
-        kind = {"lstm": "LSTM", "gru": "GRU"}.get(s.cell, "RNN")
         more: dict[str, Any] = {"proj_size": s.out} if s.out else {}
-        if kind == "RNN":
+        if s.kind == "RNN":
             more["nonlinearity"] = s.cell[4:]
-        layer = getattr(tw.nn, kind)(
+        layer = getattr(tw.nn, s.kind)(
             s.input, s.hidden, s.layers, bias=s.biases, batch_first=s.batch_first,
             bidirectional=s.directions == 2, **more,
         )  # fmt: skip
@@ -256,7 +262,7 @@ def _bound(s: Setting) -> Any:
 
 
 def _case(label: str, s: Setting, layout: str = "contiguous", **fields: Any) -> Case:
-    count = len(s.weights()) + s.peepholes + 1 + s.states * (2 if s.cell == "lstm" else 1)
+    count = len(s.weights()) + s.peepholes + 1 + s.given
 
     def expected(x: Array, *given: Any) -> Array:
         (h, c), weights = _parted(s, given)
@@ -325,11 +331,11 @@ def _gru_alone() -> Iterator[Case]:
 
 
 def _modules() -> Iterator[Case]:
-    for cell, op in (("lstm", "LSTM"), ("gru", "GRU"), ("rnn_tanh", "RNN"), ("rnn_relu", "RNN")):
+    for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         for more in ({}, {"layers": 2, "directions": 2}, {"batch_first": True, "biases": False}):
             s = Setting(cell, **more)
             yield _case(
-                f"{op} {s.cell} {' '.join(more) or 'plain'}", s, op=op, call=_layer_call(s),
+                f"{s.kind} {s.cell} {' '.join(more) or 'plain'}", s, op=s.kind, call=_layer_call(s),
                 differentiable=(0, 1), peer="same", dtypes=("float32", "float64"),
             )  # fmt: skip
     s = Setting("lstm", out=3)
@@ -344,9 +350,8 @@ def _cell_call(s: Setting, layer: bool) -> Callable[..., Any]:
         states, weights = _parted(s, given)
         hx = (states if s.cell == "lstm" else states[0]) if s.states else None
         if layer:
-            kind = {"lstm": "LSTMCell", "gru": "GRUCell"}.get(s.cell, "RNNCell")
-            more = {"nonlinearity": s.cell[4:]} if kind == "RNNCell" else {}
-            module = getattr(tw.nn, kind)(s.input, s.hidden, bias=s.biases, **more)
+            more = {"nonlinearity": s.cell[4:]} if s.kind == "RNN" else {}
+            module = getattr(tw.nn, f"{s.kind}Cell")(s.input, s.hidden, bias=s.biases, **more)
             if x.dtype == tw.float64:
                 module.double()
             for parameter, weight in zip(module.parameters(), weights, strict=True):
@@ -364,8 +369,7 @@ def _cell_inputs(s: Setting) -> Callable[..., tuple[Any, ...]]:
 
     def inputs(rng: Generator, t: str) -> tuple[Any, ...]:
         x, *rest = made(rng, t)
-        count = (2 if s.cell == "lstm" else 1) * s.states
-        return (x[0], *(r[0] for r in rest[:count]), *rest[count:])
+        return (x[0], *(r[0] for r in rest[: s.given]), *rest[s.given :])
 
     return inputs
 
@@ -376,11 +380,8 @@ def _cell_case(label: str, s: Setting, layer: bool = False, **fields: Any) -> Ca
         h, c = (None if n is None else n[None] for n in (h, c))
         return _stack(s, x[None], h, c, weights, None)[x.shape[0] * s.width :]
 
-    op = f"{s.cell}_cell"
-    if layer:
-        op = {"lstm": "LSTMCell", "gru": "GRUCell"}.get(s.cell, "RNNCell")
-    states = (2 if s.cell == "lstm" else 1) * s.states
-    fields.setdefault("differentiable", tuple(range(1 + states + (not layer) * len(s.weights()))))
+    op = f"{s.kind}Cell" if layer else f"{s.cell}_cell"
+    fields.setdefault("differentiable", tuple(range(1 + s.given + (not layer) * len(s.weights()))))
     dtypes = ("float32", "float64") if layer else ("float32", "float64", "bfloat16")
     fields.setdefault("dtypes", dtypes)
     return Case(
@@ -402,15 +403,15 @@ def _cells() -> Iterator[Case]:
 
 
 def _timed() -> Iterator[Case]:
-    names = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN"}
+    cells = ("lstm", "gru", "rnn_tanh")
     modes: tuple[Mode, ...] = ("forward", "backward")
     sizes = ((32, 128), (32, 256), (32, 512), (1, 256))
-    for (cell, name), (batch, hidden), mode in itertools.product(names.items(), sizes, modes):
+    for cell, (batch, hidden), mode in itertools.product(cells, sizes, modes):
         s = Setting(cell, 64, batch, hidden, hidden)
         rows = GATES[cell] * hidden
         work = 2.0 * s.steps * batch * rows * 2 * hidden * (1 if mode == "forward" else 3)
         moved = 4.0 * (2 * rows * hidden + 2 * s.steps * batch * hidden)
-        label = f"{name} B={batch} T=64 H={hidden} {mode}"
+        label = f"{s.kind} B={batch} T=64 H={hidden} {mode}"
         yield _case(
             label, s, quick=False, dtypes=("float32",),
             differentiable=() if mode == "forward" else _every_weight(s),
@@ -500,8 +501,7 @@ def _language_model(s: Setting) -> Case:
 
 
 def _every_weight(s: Setting) -> tuple[int, ...]:
-    first = 1 + (2 if s.cell == "lstm" else 1)
-    return tuple(range(first, first + len(s.weights())))
+    return tuple(range(1 + s.given, 1 + s.given + len(s.weights())))
 
 
 CASES: tuple[Case, ...] = (

@@ -192,23 +192,15 @@ def _many() -> Iterator[Row]:
                         "cancels": how in ("sum", "mean"),
                     },
                 )
+        fewer = min(shape[dim], index[dim])  # each place once
+        once = (*index[:dim], fewer, *index[dim + 1 :])
         yield (
             f"scatter of {index} into {shape}",
-            given(
-                floats(*shape),
-                permuted(shape[dim], min(shape[dim], index[dim]), *_shorter(shape, index, dim),
-                         dim=dim),
-                floats(*_shorter(shape, index, dim)),
-            ),
+            given(floats(*shape), permuted(shape[dim], fewer, *once, dim=dim), floats(*once)),
             lambda tw, F, x, i, s, dim=dim: tw.scatter(x, dim, i, s),
             _replaced(dim),
             {"dtypes": FLOATS},
-        )  # fmt: skip
-
-
-def _shorter(shape: tuple[int, ...], index: tuple[int, ...], dim: int) -> tuple[int, ...]:
-    """The index' shape, no longer than the axis that it names places of."""
-    return tuple(min(n, m) if d == dim else m for d, (n, m) in enumerate(zip(shape, index)))  # noqa: B905
+        )
 
 
 def _of_chains(dim: int, how: str) -> Any:

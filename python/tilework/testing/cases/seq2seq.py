@@ -8,15 +8,11 @@ from typing import Any
 import numpy as np
 
 from tilework.testing.case import Array
-from tilework.testing.cases.networks import Weights, relu
+from tilework.testing.cases.networks import Weights, linear, relu
+from tilework.testing.convolution import conv
 from tilework.testing.reference import sigmoid, softmax
 
 VOCABULARY = 11
-
-
-def _linear(w: Weights, at: str, x: Array) -> Array:
-    y = x @ w[f"{at}.weight"].T
-    return np.asarray(y + w[f"{at}.bias"] if f"{at}.bias" in w else y)
 
 
 def _gru_step(w: Weights, at: str, end: str, x: Array, h: Array) -> Array:
@@ -37,8 +33,8 @@ def _gru(w: Weights, at: str, end: str, x: Array, h: Array) -> Array:
 
 
 def bahdanau(w: Weights, query: Array, keys: Array, under: str = "") -> Array:
-    q, k = (_linear(w, f"{under}{n}", x) for n, x in (("query", query), ("key", keys)))
-    scores = _linear(w, f"{under}score", np.tanh(q[:, :, None] + k[:, None]))[..., 0]
+    q, k = (linear(w, f"{under}{n}", x) for n, x in (("query", query), ("key", keys)))
+    scores = linear(w, f"{under}score", np.tanh(q[:, :, None] + k[:, None]))[..., 0]
     return np.asarray(softmax(scores, -1) @ keys)
 
 
@@ -47,10 +43,10 @@ def luong(w: Weights, query: Array, keys: Array, under: str = "") -> Array:
         shape = (*query.shape[:2], *keys.shape[1:])
         pairs = [np.broadcast_to(query[:, :, None], (*shape[:3], query.shape[2])),
                  np.broadcast_to(keys[:, None], shape)]  # fmt: skip
-        hidden = np.tanh(_linear(w, f"{under}weight", np.concatenate(pairs, -1)))
-        scores = _linear(w, f"{under}score", hidden)[..., 0]
+        hidden = np.tanh(linear(w, f"{under}weight", np.concatenate(pairs, -1)))
+        scores = linear(w, f"{under}score", hidden)[..., 0]
     else:
-        mapped = _linear(w, f"{under}weight", keys) if f"{under}weight.weight" in w else keys
+        mapped = linear(w, f"{under}weight", keys) if f"{under}weight.weight" in w else keys
         scores = query @ mapped.swapaxes(1, 2)
     return np.asarray(softmax(scores, -1) @ keys)
 
@@ -63,7 +59,7 @@ def seq2seq(w: Weights, ids: Array) -> Array:
     if "bridge.weight" in w:
         back = _gru(w, "encoder", "_l0_reverse", x[:, ::-1], nothing)[:, ::-1]
         memory = np.concatenate([memory, back], -1)
-        state = np.tanh(_linear(w, "bridge", back[:, 0]))
+        state = np.tanh(linear(w, "bridge", back[:, 0]))
     else:
         state = memory[:, -1]
     x = w["decoder_embedding.weight"][ids]
@@ -79,15 +75,8 @@ def seq2seq(w: Weights, ids: Array) -> Array:
         y = _gru(w, "decoder", "_l0", x, state)
         looked = luong(w, y, memory, "attention.") if "combine.weight" in w else y
     if "combine.weight" in w:
-        y = np.tanh(_linear(w, "combine", np.concatenate([looked, y], -1)))
-    return _linear(w, "head", y)
-
-
-def _line(x: Array, weight: Array, bias: Any, stride: int, padding: int) -> Array:
-    """A convolution of (N, C, L) by its definition."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding, padding)))
-    parts = np.lib.stride_tricks.sliding_window_view(x, weight.shape[2], 2)[:, :, ::stride]
-    return np.asarray(np.einsum("nclk,ock->nol", parts, weight) + np.reshape(bias, (-1, 1)))
+        y = np.tanh(linear(w, "combine", np.concatenate([looked, y], -1)))
+    return linear(w, "head", y)
 
 
 def silero(w: Weights, x: Array) -> Array:
@@ -96,18 +85,18 @@ def silero(w: Weights, x: Array) -> Array:
     found = []
     for _ in range(2):
         y = np.concatenate([x, x[:, -2:-66:-1]], 1)[:, None]
-        y = _line(y, w["stft.forward_basis_buffer"], 0.0, 128, 0)
+        y = conv(y, w["stft.forward_basis_buffer"], stride=128)
         y = np.sqrt(y[:, :129] ** 2 + y[:, 129:] ** 2)
         for i, stride in enumerate((1, 2, 2, 1)):
             at = f"encoder.{i}.reparam_conv"
-            y = relu(_line(y, w[f"{at}.weight"], w[f"{at}.bias"], stride, 1))
+            y = relu(conv(y, w[f"{at}.weight"], w[f"{at}.bias"], stride, 1))
         gates = y[:, :, 0] @ w["decoder.rnn.weight_ih"].T + w["decoder.rnn.bias_ih"]
         gates = gates + h @ w["decoder.rnn.weight_hh"].T + w["decoder.rnn.bias_hh"]
         i_gate, f, g, o = np.split(gates, 4, 1)
         c = sigmoid(f) * c + sigmoid(i_gate) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
         at = "decoder.decoder.2"
-        found.append(sigmoid(_line(relu(h)[:, :, None], w[f"{at}.weight"], w[f"{at}.bias"], 1, 0)))
+        found.append(sigmoid(conv(relu(h)[:, :, None], w[f"{at}.weight"], w[f"{at}.bias"])))
     return np.concatenate(found, -1)[:, 0]
 
 

@@ -225,7 +225,7 @@ def merged(path: tuple[int, ...], blank: int) -> tuple[int, ...]:
     return tuple(s for s, _ in itertools.groupby(path) if s != blank)
 
 
-def _listed(F: Any, tw: Any, found: Any, width: int) -> Any:
+def _listed(tw: Any, found: Any, width: int) -> Any:
     """Lists of labels as a tensor, -1 behind each."""
     return tw.tensor([[*labels, *[-1] * (width - len(labels))] for labels in found])
 
@@ -256,7 +256,7 @@ def _decoding() -> Iterator[Row]:
     yield (
         "ctc_greedy_decode",
         given(floats(9, 3, 4), fixed(np.array([9, 5, 0]))),
-        lambda tw, F, x, n: _listed(F, tw, F.ctc_greedy_decode(x, n, blank=1), 9),
+        lambda tw, F, x, n: _listed(tw, F.ctc_greedy_decode(x, n, blank=1), 9),
         _greedy,
         {"peer": None},
     )
@@ -267,7 +267,7 @@ def _decoding() -> Iterator[Row]:
             fixed(np.array([5, 4, 1])),
         ),
         lambda tw, F, x, n: _listed(
-            F, tw, [best[0][0] for best in F.ctc_beam_search_decode(x, n, 64)], 5
+            tw, [best[0][0] for best in F.ctc_beam_search_decode(x, n, 64)], 5
         ),
         _likeliest,
         {"peer": None},
@@ -343,8 +343,8 @@ def _fields() -> Iterator[Row]:
         yield (
             f"crf_decode{label}",
             given(tagged[0], *tagged[2:], *mask),
-            lambda tw, F, x, *args: _listed(F, tw, F.crf_decode(x, *args), 4),
-            lambda x, *args: _viterbi(x, *args),
+            lambda tw, F, x, *args: _listed(tw, F.crf_decode(x, *args), 4),
+            _viterbi,
             {"peer": None},
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.case import Array, Bench, Case, Generator, Mode
 from tilework.testing.cases import attention
 from tilework.testing.inputs import Inputs, normal
 
@@ -33,7 +33,7 @@ def _heads(x: Array) -> Array:
     return x.swapaxes(0, 1)[None]
 
 
-def _sequences(q: Array, ends_q: Array, ends_k: Array) -> Iterator[tuple[slice, slice]]:
+def _sequences(ends_q: Array, ends_k: Array) -> Iterator[tuple[slice, slice]]:
     for (a, b), (c, d) in zip(pairwise(ends_q), pairwise(ends_k), strict=True):
         yield slice(int(a), int(b)), slice(int(c), int(d))
 
@@ -43,7 +43,7 @@ def _reference(options: Options, slopes: Array | None) -> Any:
 
     def expected(q: Array, k: Array, v: Array, ends_q: Array, ends_k: Array) -> Array:
         y = np.zeros((*q.shape[:2], v.shape[2]))
-        for rows, keys in _sequences(q, ends_q, ends_k):
+        for rows, keys in _sequences(ends_q, ends_k):
             shift = (keys.stop - keys.start) - (rows.stop - rows.start)
             own = dense(_heads(q[rows]), _heads(k[keys]), _heads(v[keys]), slopes, shift)
             y[rows] = own[0].swapaxes(0, 1)
@@ -84,7 +84,7 @@ def _peer(options: Options) -> Any:
     def call(torch: Any, F: Any, q: Any, k: Any, v: Any, ends_q: Any, ends_k: Any) -> Any:
         left, right = options.get("window_size", (-1, -1))
         parts = []
-        for rows, keys in _sequences(q, ends_q.tolist(), ends_k.tolist()):
+        for rows, keys in _sequences(ends_q.tolist(), ends_k.tolist()):
             own = (x.transpose(0, 1).unsqueeze(0) for x in (q[rows], k[keys], v[keys]))
             n, m = rows.stop - rows.start, keys.stop - keys.start
             away = torch.arange(m) - torch.arange(n).unsqueeze(1) - (m - n)
@@ -199,11 +199,12 @@ def _timed() -> Iterator[Case]:
     lengths = (512, 64, 300, 128, 20)
     pairs = sum(n * n for n in lengths) * 12
     moved = 4.0 * 4 * sum(lengths) * 12 * 64
-    for mode, work, more in (("forward", 4.0, 1.0), ("backward", 14.0, 2.5)):
+    modes: tuple[tuple[Mode, float, float], ...] = (("forward", 4.0, 1.0), ("backward", 14.0, 2.5))
+    for mode, work, more in modes:
         label = f"varlen_attn, 5 sequences of 20 to 512 {mode}"
         yield _case(
             label, _inputs((12, 12, 64, 64), lengths, lengths), quick=False,
-            bench=Bench(label, work * pairs * 64, moved * more, mode=mode),  # type: ignore[arg-type]
+            bench=Bench(label, work * pairs * 64, moved * more, mode=mode),
         )  # fmt: skip
 
 
