@@ -55,7 +55,7 @@ def test_unet_refuses_sizes_that_do_not_halve():
 # Ours, the twin's maker in tilework.testing.torch_models, and the input's shape.
 TWINS = {
     "lenet": (models.LeNet5, lambda t: t.lenet(), (3, 1, 28, 28)),
-    "mlp": (lambda: models.MLP([12, 7, 3]), lambda t: t.mlp([12, 7, 3], 0.0), (5, 3, 4)),
+    "mlp": (lambda: models.MLP([12, 7, 3]), lambda t: t.mlp([12, 7, 3]), (5, 3, 4)),
     "resnet18": (models.resnet18, lambda t: t.resnet(18), (2, 3, 64, 64)),
     "resnet50": (models.resnet50, lambda t: t.resnet(50), (2, 3, 64, 64)),
     "resnet18 for CIFAR": (

@@ -15,12 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 
 
-def mlp(sizes: Sequence[int], dropout: float) -> Any:
-    """tilework.models.MLP."""
+def mlp(sizes: Sequence[int]) -> Any:
+    """tilework.models.MLP, without dropout."""
     layers: list[Any] = []
     for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        if i:
-            layers += [nn.ReLU(), nn.Dropout(dropout)] if dropout else [nn.ReLU()]
+        layers += [nn.ReLU()] if i else []
         layers.append(nn.Linear(inputs, outputs))
     return _Named(layers=nn.Sequential(*layers), call=lambda net, x: net.layers(x.flatten(1)))
 
@@ -165,10 +164,10 @@ def resnet(
     )  # fmt: skip
 
 
-def cifar_resnet(blocks: int, in_channels: int = 3, width: int = 16) -> Any:
+def cifar_resnet(blocks: int, in_channels: int) -> Any:
     """tilework.models.CifarResNet."""
-    stem = _conv(in_channels, width, 3)
-    return _ResNet((blocks,) * 3, stem=stem, width=width, bare=True, num_classes=10)
+    stem = _conv(in_channels, 16, 3)
+    return _ResNet((blocks,) * 3, stem=stem, width=16, bare=True, num_classes=10)
 
 
 def fcn_resnet50(num_classes: int = 21) -> Any:
