@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ import pytest
 import tilework as tw
 from tilework import engines, nn
 from tilework import functional as F
+
+from . import attention_checks
+from .attention_checks import assert_same_bits, check_second_derivatives
 
 rng = np.random.default_rng(0)
 
@@ -28,13 +32,7 @@ def heads(batch, count, groups, queries, keys, width=8, value=8, **how):
 
 
 def answers(inputs, **options):
-    q, k, v = inputs
-    y = F.scaled_dot_product_attention(q, k, v, **options)
-    y.backward(tw.ones_like(y))
-    got = [y.detach().numpy().copy(), *(t.grad.numpy().copy() for t in inputs)]
-    for t in inputs:
-        t.grad = None
-    return got
+    return attention_checks.answers(partial(F.scaled_dot_product_attention, **options), inputs)
 
 
 @pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"dropout_p": 0.3}])
@@ -46,9 +44,7 @@ def test_threads_do_not_change_a_bit(threads, shape, options):
         threads(count)
         tw.manual_seed(3)
         found.append(answers(inputs, enable_gqa=True, **options))
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
-            assert np.array_equal(a, b)
+    assert_same_bits(found)
 
 
 def test_dropout_is_that_of_the_weights():
@@ -112,28 +108,11 @@ print(tw.memory_stats()["peak_in_use_bytes"] / kept)
     {}, {"is_causal": True}, {"softcap": 2.0}, {"window": (1, 2)}, {"dropout_p": 0.5},
 ])  # fmt: skip
 def test_second_derivatives(options):
-    """Along a line, the slope of the first derivative."""
-    inputs = heads(1, 2, 1, 4, 5, 3, 2, dtype="float64")
-    along = [rng.standard_normal(t.shape) for t in inputs]
-    seed = rng.standard_normal((1, 2, 4, 2))
-
-    def first(step, record=False):
-        moved = [
-            tw.from_numpy(t.detach().numpy() + step * a).requires_grad_()
-            for t, a in zip(inputs, along, strict=True)
-        ]
+    def call(*inputs):
         tw.manual_seed(2)
-        y = F.scaled_dot_product_attention(*moved, enable_gqa=True, **options)
-        grads = tw.autograd.grad(y, moved, tw.from_numpy(seed), create_graph=record)
-        total = sum((g * tw.from_numpy(a)).sum() for g, a in zip(grads, along, strict=True))
-        return total, moved
+        return F.scaled_dot_product_attention(*inputs, enable_gqa=True, **options)
 
-    total, moved = first(0.0, record=True)
-    second = tw.autograd.grad(total, moved)
-    found = sum(float((g * tw.from_numpy(a)).sum()) for g, a in zip(second, along, strict=True))
-    h = 1e-5
-    slope = (float(first(h)[0]) - float(first(-h)[0])) / (2 * h)
-    assert abs(found - slope) <= 1e-6 * max(abs(slope), 1.0)
+    check_second_derivatives(call, heads(1, 2, 1, 4, 5, 3, 2, dtype="float64"), rng)
 
 
 def test_what_is_hidden_has_no_gradient_and_no_part_in_any():

@@ -201,19 +201,20 @@ def folder(tmp_path):
     return tmp_path
 
 
-def python(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=100, cwd=cwd
+def said(*arguments, cwd):
+    """What Python prints, which ends well."""
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=100, cwd=cwd
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_a_new_architecture_is_found(folder):
     """By the command line, by the tests of this file, and beside PyTorch."""
-    done = python("tilework", "train", "--list", "--folder", str(folder), cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "one layer on digits" in done.stdout
-    done = python("tilework", "train", "tiny", "--folder", str(folder), cwd=folder)
-    assert done.returncode == 0, done.stderr
+    train = ("-m", "tilework", "train", "--folder", str(folder))
+    assert "one layer on digits" in said(*train, "--list", cwd=folder)
+    said(*train, "tiny", cwd=folder)
     found = json.loads((folder / "tiny.json").read_text())
     assert found["value"] > found["goal"] > found["baseline"]["value"]
     assert len(found["history"]) == 3
@@ -222,13 +223,10 @@ def test_a_new_architecture_is_found(folder):
         "from tilework.tests import test_recipes as t; assert 'tiny' in recipes.names(); "
         "t.test_parameters_are_as_many_as_published('tiny')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    said("-c", program, cwd=folder)
     pytest.importorskip("torch", reason="PyTorch, the other side, is not installed")
-    arguments = ("tiny", "--folder", str(folder), "--seeds", "2")
-    done = python("tilework.benchmarks.side_by_side", *arguments, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "standard errors" in done.stdout
+    beside = ("-m", "tilework.benchmarks.side_by_side", "tiny", "--folder", str(folder))
+    assert "standard errors" in said(*beside, "--seeds", "2", cwd=folder)
 
 
 def test_listing_imports_nothing(folder):
@@ -239,11 +237,9 @@ def test_listing_imports_nothing(folder):
         "assert 'broken' in recipes.names(); assert recipes.get('tiny'); "
         "assert 'tilework.train.recipes.lenet' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    done = python("tilework", "train", "--list", "--folder", str(folder), cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "nothing_of_that_name" in done.stdout
+    said("-c", program, cwd=folder)
+    listing = ("-m", "tilework", "train", "--list", "--folder", str(folder))
+    assert "nothing_of_that_name" in said(*listing, cwd=folder)
 
 
 def test_what_is_not_there_is_a_sentence():

@@ -1,11 +1,15 @@
 """Attention of sequences of their own lengths beyond its cases: threads, neighbours, second
 derivatives, errors."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import tilework as tw
 from tilework import functional as F
+
+from .attention_checks import answers, assert_same_bits, check_second_derivatives
 
 rng = np.random.default_rng(0)
 
@@ -20,24 +24,16 @@ def ends(*lengths):
     return tw.tensor([0, *np.cumsum(lengths).tolist()], dtype=tw.int64)
 
 
-def answers(inputs, *args, **options):
-    y = F.varlen_attn(*inputs, *args, **options)
-    y.backward(tw.ones_like(y))
-    got = [y.detach().numpy().copy(), *(t.grad.numpy().copy() for t in inputs)]
-    for t in inputs:
-        t.grad = None
-    return got
-
-
 def test_threads_do_not_change_a_bit(threads):
     queries, keys = (300, 1, 5, 70), (400, 1300, 700, 70)
     inputs, found = packed(queries, keys), []
+    causal = partial(
+        F.varlen_attn, cu_seq_q=ends(*queries), cu_seq_k=ends(*keys), window_size=(-1, 0)
+    )
     for count in (1, 2, 5):
         threads(count)
-        found.append(answers(inputs, ends(*queries), ends(*keys), window_size=(-1, 0)))
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
-            assert np.array_equal(a, b)
+        found.append(answers(causal, inputs))
+    assert_same_bits(found)
 
 
 def test_a_sequence_does_not_know_of_the_others():
@@ -88,28 +84,9 @@ def test_few_keys_in_use():
 
 @pytest.mark.parametrize("options", [{}, {"window_size": (-1, 0)}, {"softcap": 2.0}])
 def test_second_derivatives(options):
-    """Along a line, the slope of the first derivative."""
     queries, keys = (3, 0, 2), (2, 4, 5)
-    inputs = packed(queries, keys, dtype="float64")
-    along = [rng.standard_normal(t.shape) for t in inputs]
-    seed = tw.from_numpy(rng.standard_normal((5, 2, 5)))
-
-    def first(step, record=False):
-        moved = [
-            tw.from_numpy(t.detach().numpy() + step * a).requires_grad_()
-            for t, a in zip(inputs, along, strict=True)
-        ]
-        y = F.varlen_attn(*moved, ends(*queries), ends(*keys), **options)
-        grads = tw.autograd.grad(y, moved, seed, create_graph=record)
-        total = sum((g * tw.from_numpy(a)).sum() for g, a in zip(grads, along, strict=True))
-        return total, moved
-
-    total, moved = first(0.0, record=True)
-    second = tw.autograd.grad(total, moved)
-    found = sum(float((g * tw.from_numpy(a)).sum()) for g, a in zip(second, along, strict=True))
-    h = 1e-5
-    slope = (float(first(h)[0]) - float(first(-h)[0])) / (2 * h)
-    assert abs(found - slope) <= 1e-6 * max(abs(slope), 1.0)
+    call = partial(F.varlen_attn, cu_seq_q=ends(*queries), cu_seq_k=ends(*keys), **options)
+    check_second_derivatives(call, packed(queries, keys, dtype="float64"), rng)
 
 
 def test_what_is_read_again_is_guarded():
