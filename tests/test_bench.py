@@ -299,15 +299,12 @@ def test_the_calls_of_overhead_run(taped):
     assert len({call.statement for call in overhead.CALLS}) == len(overhead.CALLS)
 
 
+@pytest.mark.usefixtures("threads")
 def test_overhead_writes_a_table_and_a_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(overhead, "CALLS", [overhead.CALLS[0], overhead.CALLS[-1]])
     monkeypatch.setattr(overhead, "ROUNDS", 3)
-    before = tw.get_num_threads()
     path = tmp_path / "o.json"
-    try:
-        assert cli.main(["bench", "--overhead", "--peers", "--json", str(path)]) == 0
-    finally:
-        tw.set_num_threads(before)
+    assert cli.main(["bench", "--overhead", "--peers", "--json", str(path)]) == 0
     text = capsys.readouterr().out
     assert "x + y" in text
     assert "x.detach() (view)" in text

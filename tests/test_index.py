@@ -9,7 +9,15 @@ from tilework.testing.runner import TARGETS, running_on
 from tilework.testing.tolerance import eps
 
 N, WIDE = 5, 3
-HERE = [t for t in TARGETS if t.serves("embedding")]
+
+
+@pytest.fixture(params=[t for t in TARGETS if t.serves("embedding")], ids=str)
+def target(request):
+    """One after the other, at work until the test ends."""
+    if reason := request.param.refusal():
+        pytest.skip(reason)
+    with running_on(request.param):
+        yield request.param
 
 
 def whole(*numbers, dtype="int64"):
@@ -49,60 +57,46 @@ FROM_THE_END = ("take_along_dim", "take", "index", "index_fill")
 
 
 @pytest.mark.parametrize("op", CALLS)
-@pytest.mark.parametrize("target", HERE, ids=str)
 def test_indices_outside_are_refused(target, op):
-    if reason := target.refusal():
-        pytest.skip(reason)
-    with running_on(target):
-        for outside in (N, -N - 1, 2**40, -(2**62), *(() if op in FROM_THE_END else (-1,))):
-            for at in range(3):
-                numbers = [0, N - 1]
-                numbers.insert(at, outside)
-                with pytest.raises(IndexError, match=rf"^\[{op}\] expected .*{outside}"):
-                    CALLS[op](whole(*numbers))
+    for outside in (N, -N - 1, 2**40, -(2**62), *(() if op in FROM_THE_END else (-1,))):
+        for at in range(3):
+            numbers = [0, N - 1]
+            numbers.insert(at, outside)
+            with pytest.raises(IndexError, match=rf"^\[{op}\] expected .*{outside}"):
+                CALLS[op](whole(*numbers))
 
 
 @pytest.mark.parametrize("op", CALLS)
-@pytest.mark.parametrize("target", HERE, ids=str)
 def test_every_dtype_of_indices_gives_the_same(target, op):
-    if reason := target.refusal():
-        pytest.skip(reason)
-    with running_on(target):
-        expected = CALLS[op](whole(3, 0, 3)).numpy()
-        for dtype in ("int32", "uint8") if op != "index" else ("int32",):  # uint8 is a mask there
-            found = CALLS[op](whole(3, 0, 3, dtype=dtype)).numpy()
-            np.testing.assert_array_equal(found, expected)
-        if op in FROM_THE_END:
-            found = CALLS[op](whole(3 - N, 0, -2)).numpy()
-            np.testing.assert_array_equal(found, expected)
+    expected = CALLS[op](whole(3, 0, 3)).numpy()
+    for dtype in ("int32", "uint8") if op != "index" else ("int32",):  # uint8 is a mask there
+        found = CALLS[op](whole(3, 0, 3, dtype=dtype)).numpy()
+        np.testing.assert_array_equal(found, expected)
+    if op in FROM_THE_END:
+        found = CALLS[op](whole(3 - N, 0, -2)).numpy()
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("op", CALLS)
-@pytest.mark.parametrize("target", HERE, ids=str)
 def test_an_empty_index_is_served(target, op):
-    if reason := target.refusal():
-        pytest.skip(reason)
-    with running_on(target):
-        found = CALLS[op](tw.zeros(0).long()).numpy()
+    found = CALLS[op](tw.zeros(0).long()).numpy()
     assert found.size == 0 or np.isin(found, rows().numpy()).all()
 
 
 # --- what adds, and in which order ---
 
 
-@pytest.mark.parametrize("target", HERE, ids=str)
 def test_short_sums_go_in_the_order_of_the_list(target):
     """Numbers of which another order gives other bits."""
-    if target.refusal() or target.engine != "native":
-        pytest.skip(target.refusal() or "sums are kept in float64 there")
+    if target.engine != "native":
+        pytest.skip("sums are kept in float64 there")
     rng = np.random.default_rng(0)
     x = (rng.standard_normal((90, 37)) * 10.0 ** rng.integers(-4, 4, (90, 37))).astype(np.float32)
     index = rng.permutation(np.repeat(np.arange(6), 15))
     expected = np.zeros((6, 37), np.float32)
     for i, row in zip(index, x, strict=True):
         expected[i] += row
-    with running_on(target):
-        found = F.segment_sum(tw.tensor(x), tw.tensor(index), 6).numpy()
+    found = F.segment_sum(tw.tensor(x), tw.tensor(index), 6).numpy()
     np.testing.assert_array_equal(found, expected)
 
 
@@ -147,48 +141,36 @@ SUMS = {
 
 
 @pytest.mark.parametrize("op", SUMS)
-def test_bits_do_not_depend_on_threads(op):
-    before = tw.get_num_threads()
+def test_bits_do_not_depend_on_threads(threads, op):
     found = []
-    try:
-        for threads in (1, 2, 3):
-            tw.set_num_threads(threads)
-            found.append(SUMS[op]().numpy().tobytes())
-    finally:
-        tw.set_num_threads(before)
+    for count in (1, 2, 3):
+        threads(count)
+        found.append(SUMS[op]().numpy().tobytes())
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("target", HERE, ids=str)
 def test_long_chains_lose_nothing(target):
     """A hundred thousand tenths: added one by one in float32 they would be a thousandth off."""
-    if reason := target.refusal():
-        pytest.skip(reason)
     count, far = 100_000, 80_000
     tenths = tw.full((count,), 0.1)
     exact = count * float(np.float32(0.1))
-    with running_on(target):
-        zeros = tw.zeros(count).long()
-        found = [
-            tw.zeros(far).scatter_add(0, zeros, tenths)[0],
-            tw.zeros(4).scatter_add(0, zeros, tenths)[0],
-            tw.zeros(far).index_add(0, zeros, tenths)[0],
-            F.segment_sum(tenths.reshape(-1, 1).expand(count, 3), zeros, 2)[0, 2],
-            F.embedding_bag(zeros, tw.full((1, 3), 0.1), whole(0), mode="sum")[0, 1],
-        ]
+    zeros = tw.zeros(count).long()
+    found = [
+        tw.zeros(far).scatter_add(0, zeros, tenths)[0],
+        tw.zeros(4).scatter_add(0, zeros, tenths)[0],
+        tw.zeros(far).index_add(0, zeros, tenths)[0],
+        F.segment_sum(tenths.reshape(-1, 1).expand(count, 3), zeros, 2)[0, 2],
+        F.embedding_bag(zeros, tw.full((1, 3), 0.1), whole(0), mode="sum")[0, 1],
+    ]
     # A chain of 32 additions at most, and one rounding.
     for sum_of in found:
         assert abs(float(sum_of) - exact) <= 32 * eps("float32") * exact
 
 
-@pytest.mark.parametrize("target", HERE, ids=str)
 def test_choosing_between_numbers_gives_a_number(target):
-    if reason := target.refusal():
-        pytest.skip(reason)
-    with running_on(target):
-        m, x = tw.tensor(True), tw.tensor(2.0)
-        assert tw.where(m, x, tw.tensor(1.0)).shape == ()
-        assert x.masked_fill(m, 1.0).shape == ()
-        assert x.clone().masked_fill_(m, 1.0).item() == 1.0
+    m, x = tw.tensor(True), tw.tensor(2.0)
+    assert tw.where(m, x, tw.tensor(1.0)).shape == ()
+    assert x.masked_fill(m, 1.0).shape == ()
+    assert x.clone().masked_fill_(m, 1.0).item() == 1.0
     with pytest.raises(TypeError, match=r"\[masked_fill\].*bool mask"):
         tw.ones(2).masked_fill(tw.ones(2), 0.0)

@@ -287,21 +287,17 @@ def test_second_derivatives(kind, lengths):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bits_do_not_depend_on_threads(kind):
+def test_bits_do_not_depend_on_threads(threads, kind):
     layer = KINDS[kind](64, 200, bidirectional=True)
     x = tw.tensor(numbers(12, 33, 64).astype("float32"))
     found = []
-    threads = tw.get_num_threads()
-    try:
-        for count in (1, 2, 3):
-            tw.set_num_threads(count)
-            layer.zero_grad()
-            given = x.detach().requires_grad_()
-            y, _ = layer(given)
-            y.square().sum().backward()
-            found.append([y.detach(), given.grad, *(p.grad for p in layer.parameters())])
-    finally:
-        tw.set_num_threads(threads)
+    for count in (1, 2, 3):
+        threads(count)
+        layer.zero_grad()
+        given = x.detach().requires_grad_()
+        y, _ = layer(given)
+        y.square().sum().backward()
+        found.append([y.detach(), given.grad, *(p.grad for p in layer.parameters())])
     for other in found[1:]:
         assert all(tw.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
