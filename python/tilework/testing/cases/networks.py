@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tilework.testing.case import Array, Bench, Case, Generator, Mode
 from tilework.testing.cases.gemm import ITEM_BYTES
+from tilework.testing.cases.step import training_step
 from tilework.testing.convolution import conv
 from tilework.testing.reference import log_softmax
 from tilework.testing.tolerance import eps, growth, working_eps
@@ -171,20 +172,12 @@ def _model(tw: Any, network: Network, x: Any, weights: tuple[Any, ...]) -> Any:
 
 
 def _training(network: Network) -> Callable[..., Callable[[], Any]]:
-    """Builds model and optimiser, and returns the step: it gives the loss before the update."""
+    """Builds model and optimiser, and returns the step."""
 
     def setup(tw: Any, F: Any, x: Any, target: Any, *weights: Any) -> Callable[[], Any]:
         model = _model(tw, network, x, weights)
         optimiser = tw.optim.SGD(model.parameters(), **SGD)
-
-        def step() -> Any:
-            optimiser.zero_grad()
-            loss = F.cross_entropy(model(x), target)
-            loss.backward()
-            optimiser.step()
-            return loss.detach()
-
-        return step
+        return training_step(optimiser, lambda: F.cross_entropy(model(x), target))
 
     return setup
 

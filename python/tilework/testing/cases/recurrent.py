@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tilework.testing.case import Array, Bench, Case, Generator, Mode
+from tilework.testing.cases.step import training_step
 from tilework.testing.inputs import LAYOUTS, laid_out, normal
 from tilework.testing.reference import log_softmax, sigmoid
 from tilework.testing.tolerance import growth, stored, tiny, working_eps
@@ -474,15 +475,11 @@ def _language_model(s: Setting) -> Case:
             parameter.data = weight.clone()
         optimiser = tw.optim.SGD(parameters, lr=0.1)
 
-        def step() -> Any:
-            optimiser.zero_grad()
+        def loss() -> Any:
             y, _ = layers(embedding(words))
-            loss = F.cross_entropy(out(y).reshape(-1, WORDS), after)
-            loss.backward()
-            optimiser.step()
-            return loss.detach()
+            return F.cross_entropy(out(y).reshape(-1, WORDS), after)
 
-        return step
+        return training_step(optimiser, loss)
 
     def expected(words: Array, after: Array, table: Array, head: Array, *weights: Array) -> Array:
         flat = _stack(s, table[words], None, None, list(weights), None)

@@ -42,22 +42,27 @@ def _optimiser(tw: Any, recipe: Recipe, model: Any) -> Any:
     return getattr(tw.optim, recipe["optimiser"])(model.parameters(), **options)
 
 
+def training_step(optimiser: Any, loss_of: Callable[[], Any]) -> Callable[[], Any]:
+    """A step that gives the loss before the update."""
+
+    def step() -> Any:
+        optimiser.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    return step
+
+
 def _training(recipe: Recipe, classify: bool) -> Callable[..., Callable[[], Any]]:
-    """Builds model and optimiser, and returns the step: it gives the loss before the update."""
+    """Builds model and optimiser, and returns the step."""
 
     def setup(tw: Any, F: Any, x: Any, target: Any, *weights: Any) -> Callable[[], Any]:
         model = _model(tw, weights)
         optimiser = _optimiser(tw, recipe, model)
         loss_of = F.cross_entropy if classify else F.mse_loss
-
-        def step() -> Any:
-            optimiser.zero_grad()
-            loss = loss_of(model(x), target)
-            loss.backward()
-            optimiser.step()
-            return loss.detach()
-
-        return step
+        return training_step(optimiser, lambda: loss_of(model(x), target))
 
     return setup
 

@@ -14,6 +14,7 @@ import numpy as np
 from tilework.testing.case import Array, Bench, Case, Generator
 from tilework.testing.cases import language
 from tilework.testing.cases.networks import Weights
+from tilework.testing.cases.step import training_step
 from tilework.testing.reference import log_softmax
 from tilework.testing.tolerance import eps, growth
 
@@ -120,21 +121,15 @@ def _loaded(tw: Any, network: Network, dtype: Any, weights: tuple[Any, ...]) -> 
 
 
 def _training(network: Network) -> Callable[..., Callable[[], Any]]:
-    """Builds model and optimiser, and returns the step: it gives the loss before the update."""
+    """Builds model and optimiser, and returns the step."""
 
     def setup(tw: Any, F: Any, x: Any, target: Any, *weights: Any) -> Callable[[], Any]:
         model = _loaded(tw, network, weights[0].dtype, weights)
         fastest = {"fused": True} if tw.__name__ == "torch" else {}
         optimiser = tw.optim.AdamW(model.parameters(), lr=1e-3, **fastest)
-
-        def step() -> Any:
-            optimiser.zero_grad()
-            loss = F.cross_entropy(model(x).reshape(-1, network.classes), target)
-            loss.backward()
-            optimiser.step()
-            return loss.detach()
-
-        return step
+        return training_step(
+            optimiser, lambda: F.cross_entropy(model(x).reshape(-1, network.classes), target)
+        )
 
     return setup
 
