@@ -104,8 +104,9 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     return inverse
 
 
-def _lengths(op: str, lengths: Any, batch: int, most: int) -> Any:
-    """Lengths as an array of int64, checked."""
+def _lengths(op: str, lengths: Any, x: Tensor, batch_first: bool) -> Any:
+    """The lengths of a padded batch's sequences as an array of int64, checked."""
+    batch, most = x.shape[:2] if batch_first else x.shape[1::-1]
     given = lengths._array if isinstance(lengths, Tensor) else np.asarray(lengths)
     if given.dtype.kind not in "iu" and given.size:
         raise error(
@@ -148,8 +149,7 @@ def pack_padded_sequence(
     x = operand(input, op)
     if x.ndim < 2:
         raise error(ValueError, op, "input (T, N, ...)", x.shape, "add the axis of the batch")
-    batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
-    array = _lengths(op, lengths, batch, steps)
+    array = _lengths(op, lengths, x, batch_first)
     order = None
     if not enforce_sorted:
         order = np.argsort(-array, kind="stable")
@@ -249,8 +249,7 @@ def unpad_sequence(
     x = operand(padded_sequences, op, "padded_sequences")
     if x.ndim < 2:
         raise error(ValueError, op, "a batch (T, N, ...)", x.shape, "add the axis of the batch")
-    batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
-    array = _lengths(op, lengths, batch, steps)
+    array = _lengths(op, lengths, x, batch_first)
     return [x[i, :n] if batch_first else x[:n, i] for i, n in enumerate(array.tolist())]
 
 
