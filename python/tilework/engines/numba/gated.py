@@ -8,13 +8,14 @@ import numpy as np
 from tilework.engines.numba.compiled import jit, quiet
 from tilework.engines.numba.layout import Array, empty_like, flat, in_layout_of, widened
 from tilework.engines.numba.pointwise import (
-    GELU_CUBIC,
-    GELU_SCALE,
-    INV_SQRT_2PI,
-    LIMIT,
-    SQRT_HALF,
-    _logistic,
-    _within,
+    gelu,
+    gelu_gradient,
+    gelu_tanh,
+    gelu_tanh_gradient,
+    logistic,
+    silu,
+    silu_gradient,
+    within,
 )
 
 SIGMOID, SILU, GELU, GELU_TANH = range(4)
@@ -30,27 +31,20 @@ _OPS: dict[str, tuple[int, bool]] = {
 @jit
 def _value(activation: int, x: Any) -> Any:
     if activation == SIGMOID:
-        return _logistic(x)
-    low = -LIMIT if x < -LIMIT else x  # 0 at minus infinity
+        return logistic(x)
     if activation == SILU:
-        return low * _logistic(low)
-    if activation == GELU:
-        return 0.5 * low * math.erfc(-low * SQRT_HALF)
-    return low * _logistic(2.0 * GELU_SCALE * low * (1.0 + GELU_CUBIC * low * low))
+        return silu(x)
+    return gelu(x) if activation == GELU else gelu_tanh(x)
 
 
 @jit
-def _slope(activation: int, x: Any) -> Any:
-    z = _within(x)
+def _gradient(activation: int, grad: Any, x: Any) -> Any:
     if activation == SIGMOID:
-        return _logistic(z) * _logistic(-z)
+        z = within(x)
+        return grad * logistic(z) * logistic(-z)
     if activation == SILU:
-        return _logistic(z) * (1.0 + z * _logistic(-z))
-    if activation == GELU:
-        return 0.5 * math.erfc(-z * SQRT_HALF) + z * INV_SQRT_2PI * math.exp(-0.5 * z * z)
-    u = 2.0 * GELU_SCALE * z * (1.0 + GELU_CUBIC * z * z)
-    slope = 2.0 * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * z * z)
-    return _logistic(u) * (1.0 + z * _logistic(-u) * slope)
+        return silu_gradient(grad, x)
+    return gelu_gradient(grad, x) if activation == GELU else gelu_tanh_gradient(grad, x)
 
 
 @jit
@@ -65,7 +59,7 @@ def _backward(activation: int, grad: Any, gate: Any, value: Any, dgate: Any, dva
     for r in range(gate.shape[0]):
         for i in range(gate.shape[1]):
             x, g = np.float64(gate[r, i]), np.float64(grad[r, i])
-            dgate[r, i] = g * value[r, i] * _slope(activation, x)
+            dgate[r, i] = _gradient(activation, g * value[r, i], x)
             dvalue[r, i] = g * _value(activation, x)
 
 

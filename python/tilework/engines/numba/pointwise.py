@@ -20,12 +20,7 @@ GELU_SCALE, GELU_CUBIC = math.sqrt(2.0 / math.pi), 0.044715
 Elementwise = Callable[..., Any]  # (*arrays, out=array)
 
 
-# --- forward ---
-
-
-def _relu(x: Array, out: Array) -> None:
-    np.maximum(x, 0, out=out)  # keeps NaN
-
+# --- scalar functions, of x, and their gradients, of (grad, x) ---
 
 # Past this, every function here has reached its limit: x times what has vanished there would be NaN
 # at infinity.
@@ -33,7 +28,7 @@ LIMIT = 1e4
 
 
 @jit
-def _logistic(x: Any) -> Any:
+def logistic(x: Any) -> Any:
     """1 / (1 + exp(-x)), by the side that does not overflow: small ones keep their digits."""
     if x >= 0.0:
         return 1.0 / (1.0 + math.exp(-x))
@@ -42,31 +37,74 @@ def _logistic(x: Any) -> Any:
 
 
 @jit
-def _within(x: Any) -> Any:
+def within(x: Any) -> Any:
     return LIMIT if x > LIMIT else (-LIMIT if x < -LIMIT else x)
 
 
-@elementwise(1)
-def _sigmoid(x: float) -> Any:
-    return _logistic(x)
+@jit
+def silu(x: Any) -> Any:
+    return x * logistic(x) if x >= -LIMIT or x != x else -0.0
 
 
-@elementwise(1)
-def _silu(x: float) -> float:
-    return x * _logistic(x) if x >= -LIMIT or x != x else -0.0
+@jit
+def silu_gradient(grad: Any, x: Any) -> Any:
+    x = within(x)
+    return grad * logistic(x) * (1.0 + x * logistic(-x))
 
 
-@elementwise(1)
-def _gelu(x: float) -> float:
+@jit
+def gelu(x: Any) -> Any:
     # 1 + erf(x) would cancel for negative x
     return 0.5 * x * math.erfc(-x * SQRT_HALF) if x >= -LIMIT or x != x else -0.0
 
 
-@elementwise(1)
-def _gelu_tanh(x: float) -> float:
+@jit
+def gelu_gradient(grad: Any, x: Any) -> Any:
+    x = within(x)
+    cdf = 0.5 * math.erfc(-x * SQRT_HALF)
+    return grad * (cdf + x * INV_SQRT_2PI * math.exp(-0.5 * x * x))
+
+
+@jit
+def gelu_tanh(x: Any) -> Any:
     # 0.5 * (1 + tanh(u)) is the sigmoid of 2u, which does not cancel.
     u = GELU_SCALE * x * (1.0 + GELU_CUBIC * x * x)
-    return x * _logistic(2.0 * u) if x >= -LIMIT or x != x else -0.0
+    return x * logistic(2.0 * u) if x >= -LIMIT or x != x else -0.0
+
+
+@jit
+def gelu_tanh_gradient(grad: Any, x: Any) -> Any:
+    x = within(x)
+    u = 2.0 * GELU_SCALE * x * (1.0 + GELU_CUBIC * x * x)
+    slope = 2.0 * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x)
+    return grad * logistic(u) * (1.0 + x * logistic(-u) * slope)
+
+
+# --- forward ---
+
+
+def _relu(x: Array, out: Array) -> None:
+    np.maximum(x, 0, out=out)  # keeps NaN
+
+
+@elementwise(1)
+def _sigmoid(x: float) -> Any:
+    return logistic(x)
+
+
+@elementwise(1)
+def _silu(x: float) -> Any:
+    return silu(x)
+
+
+@elementwise(1)
+def _gelu(x: float) -> Any:
+    return gelu(x)
+
+
+@elementwise(1)
+def _gelu_tanh(x: float) -> Any:
+    return gelu_tanh(x)
 
 
 @elementwise(1)
@@ -94,28 +132,22 @@ def _tanh_gradient(grad: float, y: float) -> float:
 
 @elementwise(2)
 def _silu_gradient(grad: float, x: float) -> Any:
-    x = _within(x)
-    return grad * _logistic(x) * (1.0 + x * _logistic(-x))
+    return silu_gradient(grad, x)
 
 
 @elementwise(2)
-def _gelu_gradient(grad: float, x: float) -> float:
-    x = _within(x)
-    cdf = 0.5 * math.erfc(-x * SQRT_HALF)
-    return grad * (cdf + x * INV_SQRT_2PI * math.exp(-0.5 * x * x))
+def _gelu_gradient(grad: float, x: float) -> Any:
+    return gelu_gradient(grad, x)
 
 
 @elementwise(2)
 def _gelu_tanh_gradient(grad: float, x: float) -> Any:
-    x = _within(x)
-    u = 2.0 * GELU_SCALE * x * (1.0 + GELU_CUBIC * x * x)
-    slope = 2.0 * GELU_SCALE * (1.0 + 3.0 * GELU_CUBIC * x * x)
-    return grad * _logistic(u) * (1.0 + x * _logistic(-u) * slope)
+    return gelu_tanh_gradient(grad, x)
 
 
 @elementwise(2)
 def _softplus_gradient(grad: float, x: float) -> Any:
-    return grad * _logistic(x)
+    return grad * logistic(x)
 
 
 @elementwise(1)
