@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/arithmetic.h"
+#include "base/element_width.h"
 #include "base/merge_axes.h"
 #include "base/stream.h"
 #include "base/thread_pool.h"
@@ -191,16 +192,7 @@ void strided_copy(size_t itemsize, const CopyShape& shape, const void* from, voi
   }
   const auto* f = static_cast<const char*>(from);
   auto* t = static_cast<char*>(to);
-  switch (itemsize) {
-    case 1:
-      return copy_of<uint8_t>(m, f, t);
-    case 2:
-      return copy_of<uint16_t>(m, f, t);
-    case 4:
-      return copy_of<uint32_t>(m, f, t);
-    default:
-      return copy_of<uint64_t>(m, f, t);
-  }
+  with_width(itemsize, [&]<class T>(T) { copy_of<T>(m, f, t); });
 }
 
 bool pads_within(PadMode mode, const PadShape& s) {
@@ -216,20 +208,10 @@ bool pads_within(PadMode mode, const PadShape& s) {
 
 void pad(PadMode mode, size_t itemsize, const PadShape& shape, const void* x, const void* value,
          void* y) {
-  const auto of = [&]<class T>(T filler) {
+  with_width(itemsize, [&]<class T>(T filler) {
     std::memcpy(&filler, value, sizeof(T));
     padding::pad_of(mode, shape, static_cast<const T*>(x), filler, static_cast<T*>(y));
-  };
-  switch (itemsize) {
-    case 1:
-      return of(uint8_t());
-    case 2:
-      return of(uint16_t());
-    case 4:
-      return of(uint32_t());
-    default:
-      return of(uint64_t());
-  }
+  });
 }
 
 template <class T>
