@@ -23,9 +23,8 @@ constexpr int64_t kTaskBytes = 64 << 10;  // of rows
 // Entries of a list put together by the row that they name, each row's in their order.
 class Grouping {
  public:
-  // member(i): what stands for entry i; rows below 0 are left out.
-  template <class Member>
-  Grouping(const int64_t* row, int64_t m, int64_t rows, Member member)
+  // Rows below 0 are left out.
+  Grouping(const int64_t* row, int64_t m, int64_t rows)
       : starts_(static_cast<size_t>(rows + 1)), members_(static_cast<size_t>(m + kRowsAhead)) {
     int64_t* starts = starts_.get();
     std::memset(starts, 0, static_cast<size_t>(rows + 1) * sizeof(int64_t));
@@ -34,7 +33,7 @@ class Grouping {
     for (int64_t r = 0; r < rows; ++r) starts[r + 1] += starts[r];
     // Each row's start moves to its end, which is the next one's start.
     for (int64_t i = 0; i < m; ++i)
-      if (row[i] >= 0) members_.get()[starts[row[i]]++] = member(i);
+      if (row[i] >= 0) members_.get()[starts[row[i]]++] = i;
     std::copy_backward(starts, starts + rows, starts + rows + 1);
     starts[0] = 0;
     std::fill_n(members_.get() + starts[rows], kRowsAhead, 0);
@@ -67,6 +66,16 @@ bool streams_rows(const T* y, int64_t rows, int64_t cols) {
   return sizeof(T) >= 4 && streams({y}, rows * cols, cols);
 }
 
+int64_t end_of(const Bags& bags, int64_t b) {
+  return b + 1 < bags.count ? bags.starts[b + 1] : bags.m;
+}
+
+// The bag of each entry.
+void name_bags(const Bags& bags, int64_t* bag) {
+  for (int64_t b = 0; b < bags.count; ++b)
+    std::fill(bag + bags.starts[b], bag + end_of(bags, b), b);
+}
+
 // The bags' entries that count, where each bag begins among them, and the bag of each where that is
 // asked for.
 template <class T>
@@ -91,15 +100,11 @@ struct Entries {
   int64_t count(const Bags& bags) const { return starts.get()[bags.count]; }
 
  private:
-  static int64_t end_of(const Bags& bags, int64_t b) {
-    return b + 1 < bags.count ? bags.starts[b + 1] : bags.m;
-  }
   void take_all(const Bags& bags, const T* weights, bool of_bags) {
     std::copy_n(bags.starts, bags.count, starts.get());
     starts.get()[bags.count] = bags.m;
     if (weights) std::copy_n(weights, bags.m, weight.get());
-    for (int64_t b = 0; of_bags && b < bags.count; ++b)
-      std::fill(bag.get() + bags.starts[b], bag.get() + end_of(bags, b), b);
+    if (of_bags) name_bags(bags, bag.get());
   }
   // `row` is written in place: entry `kept` never stands behind the one that is read.
   void take_those_that_count(const Bags& bags, const T* weights, bool of_bags) {
@@ -134,7 +139,7 @@ bool add_rows(const Lines& s, const T* start, const T* x, const Index& index, in
   if (skipped >= 0)
     for (int64_t i = 0; i < s.m; ++i)
       if (row.get()[i] == skipped) row.get()[i] = -1;
-  const Grouping by_row(row.get(), s.m, s.n, [](int64_t i) { return i; });
+  const Grouping by_row(row.get(), s.m, s.n);
   for (int64_t o = 0; o < s.outer; ++o) {
     const int64_t to = o * s.n * s.inner;
     const RowGroups<T> groups{x + o * s.m * s.inner,
@@ -156,7 +161,7 @@ template <class T>
 bool largest_rows(int64_t m, int64_t cols, const T* x, const Index& index, T* y, int64_t* from) {
   Scratch<int64_t> row(static_cast<size_t>(m));
   if (!checked_copy(index, m, row.get())) return false;
-  const Grouping groups(row.get(), m, index.n, [](int64_t i) { return i; });
+  const Grouping groups(row.get(), m, index.n);
   run(g_variants.of<T>().largest,
       {x, cols, groups.starts(), groups.members(), nullptr, nullptr, false, false, y, from},
       index.n);
@@ -192,7 +197,7 @@ bool bag_backward(const Bags& bags, BagMode mode, int64_t cols, const T* grad, c
   const Entries<T> entries(bags, weights, true);
   if (!entries.inside) return false;
   const int64_t m = entries.count(bags), rows = bags.index.n;
-  const Grouping entry(entries.row.get(), m, rows, [](int64_t i) { return i; });
+  const Grouping entry(entries.row.get(), m, rows);
   // What a row of the gradient is multiplied by, where that is not 1, and which row it is.
   const bool weighted = weights || mode == BagMode::mean;
   Scratch<T> factors(static_cast<size_t>(weighted ? m : 0));
@@ -217,10 +222,7 @@ template <class T>
 bool bag_weights_backward(const Bags& bags, int64_t cols, const T* grad, const T* table, T* y) {
   Scratch<int64_t> row(static_cast<size_t>(bags.m)), bag(static_cast<size_t>(bags.m));
   if (!checked_copy(bags.index, bags.m, row.get())) return false;
-  for (int64_t b = 0; b < bags.count; ++b) {
-    const int64_t end = b + 1 < bags.count ? bags.starts[b + 1] : bags.m;
-    std::fill(bag.get() + bags.starts[b], bag.get() + end, b);
-  }
+  name_bags(bags, bag.get());
   for (int64_t i = 0; i < bags.m; ++i)
     if (row.get()[i] == bags.padding) row.get()[i] = -1;
   const int64_t step = std::max<int64_t>(1, kTaskBytes / std::max<int64_t>(1, cols * 8));
