@@ -1,4 +1,5 @@
-// Elements of any float dtype as the double that a long sum of them is kept in, and back.
+// Elements of any float dtype as what they are computed in, and as the double that a long sum of
+// them is kept in, and back.
 #pragma once
 
 #include <type_traits>
@@ -6,6 +7,15 @@
 #include "base/types.h"
 
 namespace tilework {
+
+// Always inlined, so that an ISA file leaves no symbol of it behind.
+template <class T>
+inline __attribute__((always_inline)) Wide<T> wide(T x) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    return to_float(x);
+  else
+    return x;
+}
 
 inline double widened(bfloat16 x) { return static_cast<double>(to_float(x)); }
 template <class T>

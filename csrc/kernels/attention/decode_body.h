@@ -2,6 +2,7 @@
 // takes its time with is reading these, so that every one is loaded once for all rows of a tile.
 #pragma once
 
+#include "base/arithmetic.h"
 #include "kernels/attention/attention.h"
 #include "simd/bfloat16.h"
 
@@ -111,7 +112,7 @@ TW_INLINE void for_row_tiles(int64_t rows, Body body, int64_t row = 0) {
 template <class T>
 void few_dots(const FewRows<T>& p, Wide<T>* out) {
   for (int64_t key = 0; key < p.keys; key += kKeysInL1) {
-    const int64_t end = key + kKeysInL1 < p.keys ? key + kKeysInL1 : p.keys;
+    const int64_t end = least(key + kKeysInL1, p.keys);
     for_row_tiles<4>(p.rows, [&]<int Rows>(int64_t row)
                                  TW_INLINE_LAMBDA { dot_rows<T, Rows>(p, row, key, end, out); });
   }
@@ -120,7 +121,7 @@ void few_dots(const FewRows<T>& p, Wide<T>* out) {
 template <class T>
 void few_mixes(const FewRows<T>& p, bool add, Wide<T>* out) {
   for (int64_t key = 0; key < p.keys; key += kKeysInL1) {
-    const int64_t end = key + kKeysInL1 < p.keys ? key + kKeysInL1 : p.keys;
+    const int64_t end = least(key + kKeysInL1, p.keys);
     const bool more = add || key > 0;
     for_row_tiles<kMixedRows>(p.rows, [&]<int Rows>(int64_t row) TW_INLINE_LAMBDA {
       mix_rows<T, Rows>(p, row, key, end, more, out);

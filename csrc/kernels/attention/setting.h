@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "base/random_words.h"
+#include "base/widen.h"
 #include "kernels/attention/attention.h"
 #include "kernels/gemm/gemm.h"
 
@@ -54,14 +55,6 @@ inline void narrow_rows(const float* x, int64_t row, int64_t rows, int64_t cols,
                         int64_t y_row) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < cols; ++c) y[r * y_row + c] = to_bfloat16(x[r * row + c]);
-}
-
-template <class T>
-Wide<T> wide(T x) {
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return to_float(x);
-  else
-    return x;
 }
 
 // body(block, i, j, count) where keys key + j to key + j + count lie at one stride, in rows from i

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/arithmetic.h"
+#include "base/widen.h"
 #include "kernels/embedding/embedding.h"
 #include "simd/bfloat16.h"
 #include "simd/stream.h"
@@ -13,10 +14,6 @@ namespace tilework::TW_ISA {
 namespace embedding {
 
 inline constexpr int64_t kChain = 32;  // rows whose sum is taken in T
-
-TW_INLINE float wide(float x) { return x; }
-TW_INLINE double wide(double x) { return x; }
-TW_INLINE float wide(bfloat16 x) { return to_float(x); }
 
 // --- sums ---
 

@@ -116,10 +116,7 @@ struct Smallest {
 
 template <class A, class T>
 inline A accumulator_of(T x) {
-  if constexpr (std::is_same_v<T, bfloat16>)
-    return static_cast<A>(to_float(x));
-  else
-    return static_cast<A>(x);
+  return static_cast<A>(wide(x));
 }
 template <class T, class A>
 inline T element_of(A a) {
@@ -152,11 +149,7 @@ struct Reducing {
 
   bool run() const {
     if (s.chosen() == 0 || s.n == 0) {
-      const int64_t size = s.outer * s.n * s.inner;
-      if (start)
-        std::copy_n(start, size, y);
-      else
-        std::memset(static_cast<void*>(y), 0, static_cast<size_t>(size) * sizeof(T));
+      begin_in_place(0, s.outer);
       return s.chosen() == 0;
     }
     const bool fits = s.n * std::min(s.inner, kLine) * 8 <= kRoomBytes;
@@ -274,14 +267,11 @@ struct Reducing {
       std::memset(static_cast<void*>(to), 0, static_cast<size_t>(count) * sizeof(T));
   }
 
-  // Whether x, of the part, and its accumulators are one run.
-  bool one_run(const Part& p) const { return p.cols == s.inner; }
-
   // each(row of x, row of accumulators, their length) for the rows of a part.
   template <class Each>
   void for_each_row(const Part& p, Each each) const {
     const int64_t base = p.o * s.n * s.inner + p.first;
-    if (one_run(p)) return each(base, int64_t{0}, s.n * p.cols);
+    if (p.cols == s.inner) return each(base, int64_t{0}, s.n * p.cols);
     for (int64_t i = 0; i < s.n; ++i) each(base + i * s.inner, i * p.cols, p.cols);
   }
 
