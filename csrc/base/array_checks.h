@@ -21,14 +21,16 @@ struct WrongType : std::runtime_error {
 }
 
 // "(3, 4)", as Python prints it.
-inline std::string shape_text(const ArrayView& a) {
+template <class Size>
+std::string shape_text(const Size* shape, int ndim) {
   std::string text = "(";
-  for (int i = 0; i < a.ndim; ++i) {
+  for (int i = 0; i < ndim; ++i) {
     if (i > 0) text += ", ";
-    text += std::to_string(a.shape[i]);
+    text += std::to_string(shape[i]);
   }
-  return text + (a.ndim == 1 ? ",)" : ")");
+  return text + (ndim == 1 ? ",)" : ")");
 }
+inline std::string shape_text(const ArrayView& a) { return shape_text(a.shape, a.ndim); }
 
 // Kernels count axes in arrays of kMaxDims.
 inline void require_few_axes(const ArrayView& a, const char* op) {

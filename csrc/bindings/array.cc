@@ -203,6 +203,13 @@ void copy_into(const ArrayView& to, const ArrayView& from) {
   strided_copy(static_cast<std::size_t>(itemsize), shape, from.data, to.data);
 }
 
+py::object new_zeros(DType dtype, int ndim, const npy_intp* shape) {
+  py::object zeros = new_array(dtype, ndim, shape);
+  const ArrayView v = view_own(zeros);
+  std::memset(v.data, 0, static_cast<size_t>(v.size() * v.itemsize()));
+  return zeros;
+}
+
 py::object as_contiguous(const ArrayView& x) {
   if (x.c_contiguous()) return borrowed(x);
   py::object copy = new_array(x.dtype, x.ndim, x.shape);

@@ -51,6 +51,8 @@ ArrayView view_float(py::handle array, const char* op, const char* argument);
 py::object new_array(DType dtype, int ndim, const npy_intp* shape);
 py::object new_array_like(const ArrayView& x, DType dtype);
 inline py::object new_array_like(const ArrayView& x) { return new_array_like(x, x.dtype); }
+// In C order, of zeros.
+py::object new_zeros(DType dtype, int ndim, const npy_intp* shape);
 // Of shape (N, C, H, W), lying in memory as (N, H, W, C).
 py::object new_channels_last(DType dtype, const npy_intp* shape);
 

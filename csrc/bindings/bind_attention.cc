@@ -256,16 +256,14 @@ struct RaggedArray {
   }
 };
 
-// A copy, which nobody changes meanwhile.
+// One for each sequence (count -1: any number of them).
 std::vector<int64_t> numbers_of(py::handle array, const char* argument, int64_t count) {
   const ArrayView given = view(array, kVarlen, argument);
   if (given.dtype != DType::int64 || given.ndim != 1 || (count >= 0 && given.shape[0] != count))
     refuse(kVarlen, std::string("expected `") + argument + "` (sequences" +
                         (count < 0 ? " + 1" : "") + ",) of int64; got " + shape_text(given) +
                         " of " + dtype_name(given.dtype));
-  const py::object held = as_contiguous(given);
-  const ArrayView flat = view_own(held);
-  return {flat.as<int64_t>(), flat.as<int64_t>() + flat.size()};
+  return copied_numbers(given);
 }
 
 // Where sequences begin, and after the last one where it ends.
@@ -358,14 +356,12 @@ struct Ragged {
       refuse(kVarlen, "expected `block_table` (" + std::to_string(count) +
                           ", pages of a sequence) of int64; got " + shape_text(given) + " of " +
                           dtype_name(given.dtype));
-    const py::object held = as_contiguous(given);
-    const ArrayView flat = view_own(held);
-    table.assign(flat.as<int64_t>(), flat.as<int64_t>() + flat.size());
+    table = copied_numbers(given);
     table_row = given.shape[1];
   }
   // Those that are read: what lies behind a sequence's last page may be anything.
   void check_pages() const {
-    if (!begins_k.empty() || table.empty()) return;
+    if (table.empty()) return;
     for (int64_t i = 0; i < count(); ++i)
       for (int64_t p = 0; p * k.size(0) < used[i]; ++p) {
         const int64_t page = table[i * table_row + p];

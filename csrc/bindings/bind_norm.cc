@@ -326,13 +326,7 @@ py::tuple bind_spread(py::handle array, const py::tuple& axes, bool keepdims, do
   const ArrayView x = view_float(array, op, "x");
   require_few_axes(x, op);
   bool reduced[kMaxDims] = {};
-  for (const py::handle item : axes) {
-    const int64_t axis = whole_number(item, op, "axes");
-    if (axis < 0 || axis >= x.ndim || reduced[axis])
-      refuse(op, "expected axes that differ, each from 0 to " + std::to_string(x.ndim - 1) +
-                     "; got " + py::repr(axes).cast<std::string>() + " for shape " + shape_text(x));
-    reduced[axis] = true;
-  }
+  mark_axes(axes, x, op, reduced);
   int64_t rows = 1, length = 1;
   npy_intp wide[kMaxDims], narrow[kMaxDims];
   int left = 0;

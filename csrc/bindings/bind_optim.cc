@@ -7,32 +7,6 @@
 namespace tilework {
 namespace {
 
-// A list or tuple of arrays, read in place.
-class ArrayList {
- public:
-  ArrayList(py::handle list, const char* op, const char* name) {
-    if (PyList_Check(list.ptr()) || PyTuple_Check(list.ptr())) {
-      items_ = PySequence_Fast_ITEMS(list.ptr());
-      size_ = static_cast<size_t>(PySequence_Fast_GET_SIZE(list.ptr()));
-      return;
-    }
-    throw py::type_error(std::string("[") + op + "] expected `" + name +
-                         "` as a list of arrays; got " + Py_TYPE(list.ptr())->tp_name);
-  }
-  void expect_size(size_t size, const char* op, const char* name) const {
-    if (size_ != size)
-      throw py::value_error(std::string("[") + op + "] expected one array of `" + name +
-                            "` for each of " + std::to_string(size) + " params; got " +
-                            std::to_string(size_));
-  }
-  size_t size() const { return size_; }
-  py::handle operator[](size_t i) const { return items_[i]; }
-
- private:
-  PyObject** items_;
-  size_t size_;
-};
-
 // The arrays of one step as flat memory. What does not lie as its parameter does is copied so that
 // it does, and what the step wrote into such a copy goes back at the end.
 class StepArrays {

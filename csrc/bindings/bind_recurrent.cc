@@ -23,19 +23,11 @@ Cell cell_from(const std::string& name) {
 
 // The items of a list or tuple, held.
 std::vector<py::object> arrays_in(py::handle list, const char* argument) {
-  if (!PyList_Check(list.ptr()) && !PyTuple_Check(list.ptr()))
-    throw py::type_error(std::string("[recurrent] expected `") + argument +
-                         "` as a list of arrays; got " + Py_TYPE(list.ptr())->tp_name);
-  std::vector<py::object> items;
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list.ptr()); ++i)
-    items.push_back(py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(list.ptr(), i)));
-  return items;
-}
-
-std::string dims_text(std::initializer_list<int64_t> shape) {
-  std::string s = "(";
-  for (int64_t n : shape) s += (s.size() > 1 ? ", " : "") + std::to_string(n);
-  return s + (shape.size() == 1 ? ",)" : ")");
+  const ArrayList items(list, kRecurrent, argument);
+  std::vector<py::object> held;
+  for (size_t i = 0; i < items.size(); ++i)
+    held.push_back(py::reinterpret_borrow<py::object>(items[i]));
+  return held;
 }
 
 ArrayView with_axes(const ArrayView& x) {
@@ -48,7 +40,7 @@ class RecurrentLayer {
  public:
   RecurrentLayer(const std::string& cell, py::handle x_in, py::handle sizes, bool batch_first,
                  py::handle h0, py::handle c0, py::handle weights)
-      : x(with_axes(view_float(x_in, kRecurrent, "x")), true), batch_first_(batch_first) {
+      : x(with_axes(view_float(x_in, kRecurrent, "x")), true) {
     shape.cell = cell_from(cell);
     shape.batch_first = batch_first;
     given_ = arrays_in(weights, "weights");
@@ -106,7 +98,8 @@ class RecurrentLayer {
     require_dtype_of(v, x.array.v, kRecurrent, argument, "x");
     if (v.ndim != static_cast<int>(wanted.size()) ||
         !std::equal(wanted.begin(), wanted.end(), v.shape))
-      refuse(kRecurrent, std::string("expected `") + argument + "` " + dims_text(wanted) +
+      refuse(kRecurrent, std::string("expected `") + argument + "` " +
+                             shape_text(wanted.begin(), static_cast<int>(wanted.size())) +
                              "; got " + shape_text(v));
     return as_contiguous(v);
   }
@@ -118,23 +111,21 @@ class RecurrentLayer {
  private:
   void find_sizes(py::handle sizes) {
     const ArrayView& v = x.array.v;
-    shape.input = v.ndim > 0 ? v.shape[v.ndim - 1] : 0;
+    shape.input = v.shape[v.ndim - 1];
     if (sizes.is_none()) {
       if (v.ndim != 3)
         refuse(kRecurrent,
                "expected `x` (steps, batch, input), or batch_first; got " + shape_text(v));
-      shape.steps = v.shape[batch_first_ ? 1 : 0];
-      shape.batch = v.shape[batch_first_ ? 0 : 1];
+      shape.steps = v.shape[shape.batch_first ? 1 : 0];
+      shape.batch = v.shape[shape.batch_first ? 0 : 1];
       rows_ = shape.steps * shape.batch;
       return;
     }
     const ArrayView n = view(sizes, kRecurrent, "sizes");
-    if (v.ndim != 2 || batch_first_ || n.ndim != 1 || n.dtype != DType::int64)
+    if (v.ndim != 2 || shape.batch_first || n.ndim != 1 || n.dtype != DType::int64)
       refuse(kRecurrent, "expected `x` (rows, input), and int64 `sizes` (steps,); got " +
                              shape_text(v) + " and " + shape_text(n));
-    const py::object held = as_contiguous(n);
-    const int64_t* from = data_of<int64_t>(held);
-    sizes_.assign(from, from + n.shape[0]);
+    sizes_ = copied_numbers(n);
     for (size_t t = 0; t < sizes_.size(); ++t) {
       if (sizes_[t] < 1 || sizes_[t] > (t > 0 ? sizes_[t - 1] : v.shape[0]))
         refuse(kRecurrent, "expected `sizes` of at least 1 that never grow; got " +
@@ -180,13 +171,9 @@ class RecurrentLayer {
   py::object state(py::handle array, const char* argument, int64_t width) const {
     if (!array.is_none()) return checked(array, argument, {directions, shape.batch, width});
     const npy_intp sizes[] = {directions, shape.batch, width};
-    py::object zeros = new_array(x.array.v.dtype, 3, sizes);
-    const ArrayView v = view_own(zeros);
-    std::fill_n(v.data, v.size() * v.itemsize(), 0);
-    return zeros;
+    return new_zeros(x.array.v.dtype, 3, sizes);
   }
 
-  const bool batch_first_;
   int64_t rows_ = 0;
   std::vector<int64_t> sizes_;
   std::vector<py::object> given_;

@@ -76,12 +76,9 @@ py::object bind(py::handle array, const py::tuple& axes, bool keepdims) {
   constexpr const char* op = kNames[static_cast<int>(reduction)];
   const ArrayView x = checked(array, op);
   Plan plan;
-  for (const py::handle item : axes) {
-    const int64_t axis = whole_number(item, op, "axes");
-    if (axis < 0 || axis >= x.ndim || plan.reduced[axis])
-      refuse(op, "expected axes that differ, each from 0 to " + std::to_string(x.ndim - 1) +
-                     "; got " + py::repr(axes).cast<std::string>() + " for shape " + shape_text(x));
-    plan.reduced[axis] = true;
+  mark_axes(axes, x, op, plan.reduced);
+  for (int axis = 0; axis < x.ndim; ++axis) {
+    if (!plan.reduced[axis]) continue;
     plan.dropped[axis] = !keepdims;
     if ((reduction == Reducer::max || reduction == Reducer::min) && x.shape[axis] == 0)
       refuse(op, "expected at least one element along each reduced axis; got shape " +

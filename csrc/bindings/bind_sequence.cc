@@ -1,5 +1,7 @@
-#include <cstring>
+// CTC: its arguments are checked, and what they say in whole numbers is copied.
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "bindings/checks.h"
 #include "kernels/sequence/sequence.h"
@@ -7,20 +9,14 @@
 namespace tilework {
 namespace {
 
-// Whole numbers of the user, copied, so that what is checked here is what the kernels read: another
-// thread may write the array once the GIL is released.
-py::object copied_integers(py::handle array, const char* op, const char* argument) {
+std::vector<int64_t> copied_integers(py::handle array, const char* op, const char* argument) {
   const ArrayView v = view(array, op, argument);
   if (v.dtype != DType::int64)
     refuse_type(op, std::string("expected `") + argument + "` of dtype int64; got " +
                         dtype_name(v.dtype) + ": convert it with x.astype(numpy.int64)");
   if (v.ndim != 1)
     refuse(op, std::string("expected `") + argument + "` of one axis; got " + shape_text(v));
-  py::object held = new_array(DType::int64, 1, v.shape);
-  const ArrayView copy = view_own(held);
-  for (int64_t i = 0; i < v.shape[0]; ++i)
-    std::memcpy(copy.data + i * 8, v.data + i * v.strides[0], 8);
-  return held;
+  return copied_numbers(v);
 }
 
 // The checked arguments of CTC, as arrays that the kernels can walk.
@@ -33,10 +29,9 @@ class CtcInput {
     if (blank < 0 || blank >= symbols())
       refuse(op, "expected `blank` in [0, " + std::to_string(symbols()) + "); got " +
                      std::to_string(blank) + ": name one of the symbols");
-    input_held_ = lengths(input_lengths, "input_lengths", steps());
-    targets_held_ = copied_integers(targets, op, "targets");
-    targets_ = view_own(targets_held_);
-    target_held_ = lengths(target_lengths, "target_lengths", targets_.shape[0]);
+    input_lengths_ = lengths(input_lengths, "input_lengths", steps());
+    targets_ = copied_integers(targets, op, "targets");
+    target_lengths_ = lengths(target_lengths, "target_lengths", count());
     check_targets();
   }
 
@@ -58,9 +53,9 @@ class CtcInput {
             .log_probs = log_probs_.as<T>(),
             .step_stride = log_probs_.strides[0] / size,
             .sequence_stride = log_probs_.strides[1] / size,
-            .targets = targets_.as<int64_t>(),
-            .input_lengths = data_of<int64_t>(input_held_),
-            .target_lengths = data_of<int64_t>(target_held_),
+            .targets = targets_.data(),
+            .input_lengths = input_lengths_.data(),
+            .target_lengths = target_lengths_.data(),
             .most_labels = most_labels_,
             .blank = blank_};
   }
@@ -75,33 +70,31 @@ class CtcInput {
     log_probs_held_ = walkable ? borrowed(x) : as_contiguous(x);
     log_probs_ = view_own(log_probs_held_);
   }
-  py::object lengths(py::handle array, const char* argument, int64_t most) {
-    py::object held = copied_integers(array, op_, argument);
-    const ArrayView v = view_own(held);
-    if (v.shape[0] != batch())
+  int64_t count() const { return static_cast<int64_t>(targets_.size()); }
+  std::vector<int64_t> lengths(py::handle array, const char* argument, int64_t most) {
+    std::vector<int64_t> all = copied_integers(array, op_, argument);
+    const auto found = static_cast<int64_t>(all.size());
+    if (found != batch())
       refuse(op_, std::string("expected `") + argument + "` of shape (" + std::to_string(batch()) +
-                      ",), one a sequence; got " + shape_text(v));
-    for (int64_t n = 0; n < batch(); ++n)
-      if (v.as<int64_t>()[n] < 0 || v.as<int64_t>()[n] > most)
+                      ",), one a sequence; got " + shape_text(&found, 1));
+    for (size_t n = 0; n < all.size(); ++n)
+      if (all[n] < 0 || all[n] > most)
         refuse(op_, std::string("expected `") + argument + "` in [0, " + std::to_string(most) +
-                        "]; got " + std::to_string(v.as<int64_t>()[n]) + " at " +
-                        std::to_string(n));
-    return held;
+                        "]; got " + std::to_string(all[n]) + " at " + std::to_string(n));
+    return all;
   }
   void check_targets() {
-    const int64_t count = targets_.shape[0];
     int64_t total = 0;
-    for (int64_t n = 0; n < batch(); ++n) {
-      const int64_t length = data_of<int64_t>(target_held_)[n];
+    for (const int64_t length : target_lengths_) {
       most_labels_ = std::max(most_labels_, length);
-      total = length > count - total ? count + 1 : total + length;
-      if (total > count) break;
+      total = length > count() - total ? count() + 1 : total + length;
+      if (total > count()) break;
     }
-    if (total != count)
-      refuse(op_, "expected `target_lengths` that sum up to the " + std::to_string(count) +
+    if (total != count())
+      refuse(op_, "expected `target_lengths` that sum up to the " + std::to_string(count()) +
                       " targets; got another sum");
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t label = targets_.as<int64_t>()[i];
+    for (int64_t i = 0; i < count(); ++i) {
+      const int64_t label = targets_[static_cast<size_t>(i)];
       if (label < 0 || label >= symbols())
         throw py::index_error(std::string("[") + op_ + "] expected `targets` in [0, " +
                               std::to_string(symbols()) + "); got " + std::to_string(label) +
@@ -111,8 +104,9 @@ class CtcInput {
 
   const char* op_;
   int64_t blank_, most_labels_ = 0;
-  py::object log_probs_held_, targets_held_, input_held_, target_held_;
-  ArrayView log_probs_{}, targets_{};
+  py::object log_probs_held_;
+  ArrayView log_probs_{};
+  std::vector<int64_t> targets_, input_lengths_, target_lengths_;
 };
 
 py::tuple bind_ctc_forward(py::handle log_probs, py::handle targets, py::handle input_lengths,
