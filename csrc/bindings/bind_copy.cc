@@ -14,13 +14,7 @@ namespace tilework {
 namespace {
 
 py::object copied(py::handle array, bool keep_layout) {
-  const ArrayView x = view(array, "copy", "x");
-  if (x.dtype == DType::other)
-    throw py::type_error(
-        "[copy] expected `x` of a dtype that tilework has; got another: convert it");
-  if (x.ndim > kMaxDims)
-    refuse("copy",
-           "expected at most 32 axes; got " + std::to_string(x.ndim) + ": reshape the array");
+  const ArrayView x = view_known(array, "copy", "x");
   const py::object result = keep_layout ? new_array_like(x) : new_array(x.dtype, x.ndim, x.shape);
   copy_into(view_own(result), x);
   return result;

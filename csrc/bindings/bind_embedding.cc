@@ -9,21 +9,6 @@
 namespace tilework {
 namespace {
 
-// An index (m,), in C order.
-struct RowIndex {
-  py::object held;
-  ArrayView of;
-
-  RowIndex(py::handle array, const char* op) {
-    const ArrayView given = view(array, op, "index");
-    if (given.ndim != 1) refuse(op, "expected an index (N,); got " + shape_text(given));
-    held = as_index(given, op);
-    of = view_own(held);
-  }
-  int64_t size() const { return of.shape[0]; }
-  Index below(int64_t n, bool wraps = false) const { return {of.as<int64_t>(), n, wraps}; }
-};
-
 void require_length(int64_t rows, const char* op) {
   if (rows < 0) refuse(op, "expected 0 rows and more; got " + std::to_string(rows));
 }
@@ -136,9 +121,8 @@ struct BagsInput {
       : index(index_array, op) {
     const ArrayView given = view(offsets, op, "offsets");
     if (given.ndim != 1) refuse(op, "expected offsets (bags,); got " + shape_text(given));
-    const py::object held = as_index(given, op, "offsets");
-    const auto* first = view_own(held).as<int64_t>();
-    starts.assign(first, first + given.shape[0]);
+    require_index(given, op, "offsets");
+    starts = copied_numbers(given);
     bags = {given.shape[0], index.size(), starts.data(), index.below(rows), padding};
     if (bags.count == 0) bags.m = 0;
     if (!bags_are_whole(bags))

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <string>
 
+#include "bindings/indices.h"
 #include "bindings/operand.h"
 #include "kernels/pointwise/pointwise.h"
 
@@ -15,14 +16,7 @@ constexpr const char* kGatedNames[] = {
 };
 
 GatedOp gated_op(py::handle name) {
-  std::string known;
-  for (size_t i = 0; i < std::size(kGatedNames); ++i) {
-    if (PyUnicode_Check(name.ptr()) &&
-        PyUnicode_CompareWithASCIIString(name.ptr(), kGatedNames[i]) == 0)
-      return static_cast<GatedOp>(i);
-    known += (i ? ", " : "") + std::string(kGatedNames[i]);
-  }
-  refuse("gated", "expected op as one of " + known + "; got " + py::repr(name).cast<std::string>());
+  return static_cast<GatedOp>(word_among(name, kGatedNames, "gated", "op"));
 }
 
 // Both operands as rows: `x` and `other` as one flat row each, or the halves of x, in C order.

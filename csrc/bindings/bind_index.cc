@@ -1,6 +1,5 @@
 // Choosing, writing and reducing by an index: arrays in C order, indices checked.
 #include <algorithm>
-#include <cstring>
 #include <string>
 
 #include "bindings/indices.h"
@@ -68,32 +67,30 @@ py::object gathered(py::handle array, int64_t axis, py::handle index_array, bool
 
 // A list of slices of x along an axis.
 struct SlicesOf {
-  py::object held;
-  ArrayView index;
+  int axis;
+  RowIndex index;
   Lines lines;
+  npy_intp shape[kMaxDims];  // of all of them
 
-  SlicesOf(const ArrayView& x, int64_t at, py::handle array, const char* op) {
-    const int axis = axis_of(x, at, op);
-    const ArrayView given = view(array, op, "index");
-    if (given.ndim != 1) refuse(op, "expected an index (N,); got " + shape_text(given));
-    held = as_index(given, op);
-    index = view_own(held);
-    lines = {product_of(x.shape, 0, axis), x.shape[axis], index.shape[0],
-             product_of(x.shape, axis + 1, x.ndim)};
+  SlicesOf(const ArrayView& x, int64_t at, py::handle array, const char* op)
+      : axis(axis_of(x, at, op)),
+        index(array, op),
+        lines{product_of(x.shape, 0, axis), x.shape[axis], index.size(),
+              product_of(x.shape, axis + 1, x.ndim)} {
+    std::copy_n(x.shape, x.ndim, shape);
+    shape[axis] = lines.m;
   }
+  Index checked(bool wraps) const { return index.below(lines.n, wraps); }
 };
 
 py::object slices_taken(py::handle array, int64_t axis, py::handle index_array, bool wraps) {
   constexpr const char* op = "index_select";
   const ArrayView given = view_known(array, op, "x");
   const SlicesOf slices(given, axis, index_array, op);
-  npy_intp shape[kMaxDims];
-  std::copy_n(given.shape, given.ndim, shape);
-  shape[axis] = slices.lines.m;
-  py::object result = new_array(given.dtype, given.ndim, shape);
+  py::object result = new_array(given.dtype, given.ndim, slices.shape);
   const py::object held = as_contiguous(given);
   const ArrayView x = view_own(held), y = view_own(result);
-  const Index index{slices.index.as<int64_t>(), slices.lines.n, wraps};
+  const Index index = slices.checked(wraps);
   bool inside;
   {
     GilRelease unlocked(0.2 * static_cast<double>(y.size() * y.itemsize()));
@@ -144,16 +141,13 @@ py::object slices_put(py::handle array, int64_t axis, py::handle index_array,
   constexpr const char* op = "index_copy";
   const ArrayView given = view_known(array, op, "x");
   const SlicesOf slices(given, axis, index_array, op);
-  npy_intp shape[kMaxDims];
-  std::copy_n(given.shape, given.ndim, shape);
-  shape[axis] = slices.lines.m;
   bool one;
   const py::object source =
-      source_of(view(source_array, op, "source"), given, given.ndim, shape, one, op);
+      source_of(view(source_array, op, "source"), given, given.ndim, slices.shape, one, op);
   py::object result = new_array(given.dtype, given.ndim, given.shape);
   const ArrayView y = view_own(result);
   copy_into(y, given);
-  const Index index{slices.index.as<int64_t>(), slices.lines.n, false};
+  const Index index = slices.checked(false);
   bool inside;
   {
     GilRelease unlocked(index_cost_ns(slices.lines.chosen()));
@@ -164,34 +158,15 @@ py::object slices_put(py::handle array, int64_t axis, py::handle index_array,
   return result;
 }
 
-// Calls body<T>() for the dtypes that scatter_reduce takes; bools are bytes.
+// Calls body<T>() for the dtypes that scatter_reduce takes.
 template <class Body>
 void dispatch_reduced(DType dtype, Combine how, const char* op, Body&& body) {
   const bool floats = dtype <= DType::bfloat16;
   if (how == Combine::mean && !floats)
     refuse_type(op, "expected floats, of which alone there is a mean; got others");
-  switch (dtype) {
-    case DType::float32:
-      return body.template operator()<float>();
-    case DType::float64:
-      return body.template operator()<double>();
-    case DType::bfloat16:
-      return body.template operator()<bfloat16>();
-    case DType::int64:
-      return body.template operator()<int64_t>();
-    case DType::int32:
-      return body.template operator()<int32_t>();
-    case DType::uint32:
-      return body.template operator()<uint32_t>();
-    case DType::boolean:
-      if (how != Combine::largest && how != Combine::smallest)
-        refuse_type(op, "expected numbers; got bools, which have amax and amin alone");
-      [[fallthrough]];
-    case DType::uint8:
-      return body.template operator()<uint8_t>();
-    case DType::other:
-      break;  // refused by the view
-  }
+  if (dtype == DType::boolean && how != Combine::largest && how != Combine::smallest)
+    refuse_type(op, "expected numbers; got bools, which have amax and amin alone");
+  dispatch_known(dtype, body);
 }
 
 // start: what the result begins with, or an array without axes for zeros.
@@ -229,14 +204,6 @@ py::object scatter_reduced(py::handle array, int64_t axis, py::handle index_arra
   return result;
 }
 
-// Zeros of a shape.
-py::object zeros_of(DType dtype, int ndim, const npy_intp* size) {
-  py::object result = new_array(dtype, ndim, size);
-  const ArrayView y = view_own(result);
-  std::memset(y.data, 0, static_cast<size_t>(y.size() * y.itemsize()));
-  return result;
-}
-
 py::object scatter_added(py::handle array, int64_t axis, py::handle index_array,
                          const py::tuple& shape_tuple, bool wraps) {
   constexpr const char* op = "scatter_add";
@@ -255,7 +222,7 @@ py::object scatter_added(py::handle array, int64_t axis, py::handle index_array,
   const ArrayView y = view_own(part);
   reduce_by(along, Combine::sum, true, view_own(held), nullptr, wraps, y, op);
   if (along.whole) return part;
-  py::object result = zeros_of(given.dtype, ndim, size);
+  py::object result = new_zeros(given.dtype, ndim, size);
   copy_into(along.part(view_own(result)), y);
   return result;
 }

@@ -3,36 +3,11 @@
 #include <string>
 #include <utility>
 
-#include "bindings/array.h"
-#include "bindings/checks.h"
+#include "bindings/indices.h"
 #include "kernels/order/order.h"
 
 namespace tilework {
 namespace {
-
-// Calls body<T>() for the dtypes that have an order; bools are bytes.
-template <class Body>
-void dispatch_ordered(DType dtype, Body&& body) {
-  switch (dtype) {
-    case DType::float32:
-      return body.template operator()<float>();
-    case DType::float64:
-      return body.template operator()<double>();
-    case DType::bfloat16:
-      return body.template operator()<bfloat16>();
-    case DType::int64:
-      return body.template operator()<int64_t>();
-    case DType::int32:
-      return body.template operator()<int32_t>();
-    case DType::uint32:
-      return body.template operator()<uint32_t>();
-    case DType::uint8:
-    case DType::boolean:
-      return body.template operator()<uint8_t>();
-    case DType::other:
-      break;  // refused by AxisInput
-  }
-}
 
 // An array in C order, and what one of its axes is.
 struct AxisInput {
@@ -61,7 +36,7 @@ py::tuple sorted(py::handle array, int64_t axis, bool descending) {
   py::object values = new_array(in.x.dtype, in.x.ndim, in.x.shape);
   py::object indices = new_array(DType::int64, in.x.ndim, in.x.shape);
   const ArrayView v = view_own(values), i = view_own(indices);
-  dispatch_ordered(in.x.dtype, [&]<class T>() {
+  dispatch_known(in.x.dtype, [&]<class T>() {
     GilRelease unlocked(sort_cost_ns(in.shape));
     sort_axis(in.shape, descending, in.x.as<T>(), v.as<T>(), i.as<int64_t>());
   });
@@ -79,7 +54,7 @@ py::tuple first_few(py::handle array, int64_t k, int64_t axis, bool largest) {
   py::object values = new_array(in.x.dtype, in.x.ndim, shape);
   py::object indices = new_array(DType::int64, in.x.ndim, shape);
   const ArrayView v = view_own(values), i = view_own(indices);
-  dispatch_ordered(in.x.dtype, [&]<class T>() {
+  dispatch_known(in.x.dtype, [&]<class T>() {
     GilRelease unlocked(sort_cost_ns(in.shape));
     topk_axis(in.shape, k, largest, in.x.as<T>(), v.as<T>(), i.as<int64_t>());
   });

@@ -20,13 +20,32 @@ inline ArrayView view_known(py::handle array, const char* op, const char* argume
   return x;
 }
 
-// Indices as int64 in C order.
-inline py::object as_index(const ArrayView& given, const char* op, const char* argument = "index") {
+inline void require_index(const ArrayView& given, const char* op, const char* argument) {
   if (given.dtype != DType::int64)
     throw py::type_error(std::string("[") + op + "] expected `" + argument + "` of int64; got " +
                          dtype_name(given.dtype) + ": convert it with .long()");
+}
+
+// Indices as int64 in C order.
+inline py::object as_index(const ArrayView& given, const char* op) {
+  require_index(given, op, "index");
   return as_contiguous(given);
 }
+
+// An index (m,), in C order.
+struct RowIndex {
+  py::object held;
+  ArrayView of;
+
+  RowIndex(py::handle array, const char* op) {
+    const ArrayView given = view(array, op, "index");
+    if (given.ndim != 1) refuse(op, "expected an index (N,); got " + shape_text(given));
+    held = as_index(given, op);
+    of = view_own(held);
+  }
+  int64_t size() const { return of.shape[0]; }
+  Index below(int64_t n, bool wraps = false) const { return {of.as<int64_t>(), n, wraps}; }
+};
 
 // Of an index that the kernel found one in which is outside.
 [[noreturn]] inline void refuse_index(const Index& index, int64_t count, const char* op) {
@@ -36,6 +55,30 @@ inline py::object as_index(const ArrayView& given, const char* op, const char* a
       std::to_string(index.wraps ? -index.n : 0) + ", " + std::to_string(index.n) + "); got " +
       (bad >= 0 ? std::to_string(index.of[bad]) + ": check the index"
                 : "another, which a thread has overwritten since: let it write a copy"));
+}
+
+// Calls body<T>() for what view_known() lets through; bools are bytes.
+template <class Body>
+void dispatch_known(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::float32:
+      return body.template operator()<float>();
+    case DType::float64:
+      return body.template operator()<double>();
+    case DType::bfloat16:
+      return body.template operator()<bfloat16>();
+    case DType::int64:
+      return body.template operator()<int64_t>();
+    case DType::int32:
+      return body.template operator()<int32_t>();
+    case DType::uint32:
+      return body.template operator()<uint32_t>();
+    case DType::uint8:
+    case DType::boolean:
+      return body.template operator()<uint8_t>();
+    case DType::other:
+      break;  // refused before
+  }
 }
 
 // Calls body<T>() for the dtypes that gradients have.
@@ -52,12 +95,11 @@ void dispatch_gradient(const ArrayView& x, const char* op, Body&& body) {
 template <std::size_t N>
 int word_among(py::handle word, const char* const (&words)[N], const char* op,
                const char* argument) {
-  std::string known;
-  for (std::size_t i = 0; i < N; ++i) {
+  for (std::size_t i = 0; i < N; ++i)
     if (PyUnicode_Check(word.ptr()) && PyUnicode_CompareWithASCIIString(word.ptr(), words[i]) == 0)
       return static_cast<int>(i);
-    known += (i ? ", " : "") + std::string(words[i]);
-  }
+  std::string known;
+  for (const char* each : words) known += (known.empty() ? "" : ", ") + std::string(each);
   throw py::value_error(std::string("[") + op + "] expected `" + argument + "` as one of " + known +
                         "; got " + py::repr(word).cast<std::string>());
 }
