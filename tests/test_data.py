@@ -125,6 +125,32 @@ def test_random_split_partitions():
     assert [p.indices.tolist() for p in parts] == [p.indices.tolist() for p in again]
 
 
+def test_a_stratified_split_gives_each_part_its_share_of_each_label():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(["a", "b", "c"], 1000, p=[0.7, 0.25, 0.05])
+    samples = TensorDataset(np.arange(1000))
+    parts = data.random_split(samples, [0.6, 0.2, 0.2], generator=1, stratify=labels)
+    assert [len(p) for p in parts] == [600, 200, 200]
+    assert sorted(np.concatenate([p.indices for p in parts])) == list(range(1000))
+    for label in "abc":
+        whole = np.count_nonzero(labels == label)
+        for part, share in zip(parts, (0.6, 0.2, 0.2), strict=True):
+            assert abs(np.count_nonzero(labels[part.indices] == label) - share * whole) <= 1
+    assert len(set(labels[parts[0].indices[:20]])) > 1  # shuffled, not label by label
+    again = data.random_split(
+        samples, [0.6, 0.2, 0.2], generator=1, stratify=tw.tensor(np.unique(labels, False, True)[1])
+    )
+    assert [p.indices.tolist() for p in parts] == [p.indices.tolist() for p in again]
+
+
+def test_a_stratified_split_in_two_is_scikit_learns():
+    selection = pytest.importorskip("sklearn.model_selection", reason="no scikit-learn here")
+    labels = np.repeat([0, 1, 2, 3], [7, 50, 11, 33])
+    train, _ = data.random_split(labels, [71, 30], generator=0, stratify=labels)
+    theirs, _ = selection.train_test_split(labels, train_size=71, stratify=labels, random_state=0)
+    assert np.bincount(labels[train.indices]).tolist() == np.bincount(theirs).tolist()
+
+
 @pytest.mark.parametrize(
     ("make", "kind"),
     [
@@ -136,6 +162,7 @@ def test_random_split_partitions():
         (lambda: TensorDataset(np.float32(3)), ValueError),
         (lambda: data.random_split(TensorDataset(np.zeros(3)), [1, 1]), ValueError),
         (lambda: data.random_split(TensorDataset(np.zeros(3)), [4, -1]), ValueError),
+        (lambda: data.random_split(np.zeros(3), [2, 1], stratify=[0, 1]), ValueError),
     ],
 )
 def test_bad_arguments_are_named(make, kind):

@@ -5,7 +5,18 @@ import statistics
 import subprocess
 import sys
 
-HEAVY = ["numba", "llvmlite", "cupy", "matplotlib", "rich", "safetensors", "torch", "jax", "scipy"]
+HEAVY = [
+    "numba",
+    "llvmlite",
+    "cupy",
+    "matplotlib",
+    "rich",
+    "safetensors",
+    "torch",
+    "jax",
+    "scipy",
+    "PIL",
+]
 
 
 def modules_after(statement):

@@ -7,6 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tilework as tw
@@ -44,17 +45,43 @@ def programs():
     return blocks("python") + (blocks("python", training.read_text()) if training.is_file() else [])
 
 
+def photos(folder):
+    """Pictures of two classes in folders: what the README's example finds in its own."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for channel, name in enumerate(("red", "green")):
+        (folder / name).mkdir(parents=True)
+        for i in range(40):
+            pixels = rng.integers(0, 200, (24, 40, 3), np.uint8)
+            pixels[..., channel] += 40
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+
+
+EXTRAS = {"PIL": "pillow", "optuna": "optuna", "sklearn": "scikit-learn"}  # by what they import
+
+
 @pytest.mark.parametrize("number", range(len(programs())))
-def test_python_runs(number):
+def test_python_runs(number, tmp_path):
+    program = programs()[number]
+    if '"photos"' in program:
+        pytest.importorskip("PIL", reason="Pillow is not installed")
+        photos(tmp_path / "photos")
+    for module in set(EXTRAS) & set(re.findall(r"^(?:from|import) (\w+)", program, re.M)):
+        pytest.importorskip(module, reason=f"{EXTRAS[module]} is not installed")
     done = subprocess.run(
-        [sys.executable, "-c", programs()[number]],
-        capture_output=True,
-        text=True,
-        timeout=100,
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert "nan" not in done.stdout
+    if '"photos"' in program:
+        assert float(re.search(r"'accuracy': ([0-9.]+)", done.stdout)[1]) > 0.9
+
+
+def test_a_network_on_a_folder_of_images_takes_fifteen_lines():
+    (program,) = (p for p in blocks("python") if '"photos"' in p)
+    assert len([line for line in program.splitlines() if line.strip()]) <= 15
 
 
 def test_there_are_two_commands_of_set_up():

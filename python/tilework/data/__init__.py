@@ -10,6 +10,7 @@ from tilework.data.dataset import (
     TransformedDataset,
     random_split,
 )
+from tilework.data.folder import ImageFolder, read_image
 from tilework.data.loader import DataLoader
 from tilework.data.registry import SOURCES, source
 from tilework.data.sources import (
@@ -37,6 +38,7 @@ __all__ = [
     "SOURCES",
     "DataLoader",
     "Dataset",
+    "ImageFolder",
     "ImageSet",
     "IterableDataset",
     "Nuclei",
@@ -54,6 +56,7 @@ __all__ = [
     "nuclei",
     "random_split",
     "read_idx",
+    "read_image",
     "read_wav",
     "source",
     "spoken_numbers",

@@ -146,15 +146,23 @@ def random_split(
     dataset: Any,
     lengths: Sequence[int | float],
     generator: np.random.Generator | int | None = None,
+    *,
+    stratify: Any = None,
 ) -> list[Subset]:
     """Cuts a permutation of `dataset` into parts of the given lengths, or fractions that sum to 1.
 
-    `generator` is a seed or a NumPy generator; by default tilework's own seed decides. ValueError
-    where the lengths do not sum to the dataset's. What fractions leave over goes one sample each
-    to the first parts, as in PyTorch.
+    `generator` is a seed or a NumPy generator; by default tilework's own seed decides. `stratify`,
+    a label for each sample (beyond PyTorch's arguments), gives each part its share of each label,
+    as scikit-learn's argument of that name does for two parts. ValueError where the lengths do not
+    sum to the dataset's, or there are not as many labels. What fractions leave over goes one sample
+    each to the first parts, as in PyTorch.
 
-    >>> [len(part) for part in random_split(TensorDataset(np.zeros(10)), [0.75, 0.25], generator=0)]
+    >>> samples, labels = TensorDataset(np.zeros(10)), ["a", "b", "b", "b", "b"] * 2
+    >>> [len(part) for part in random_split(samples, [0.75, 0.25], generator=0)]
     [8, 2]
+    >>> train, validation, test = random_split(samples, [5, 2, 3], generator=0, stratify=labels)
+    >>> sorted(labels[i] for i in train.indices)
+    ['a', 'b', 'b', 'b', 'b']
     """
     from tilework.data.loader import permutation
 
@@ -170,4 +178,36 @@ def random_split(
             list(lengths), "give the last part what is left",
         )  # fmt: skip
     order = permutation(total, generator)
-    return [Subset(dataset, part) for part in np.split(order, np.cumsum(sizes)[:-1])]
+    if stratify is not None:
+        parts = _stratified(order, sizes, _classes(stratify, total))
+    else:
+        parts = np.split(order, np.cumsum(sizes)[:-1])
+    return [Subset(dataset, part) for part in parts]
+
+
+def _classes(stratify: Any, total: int) -> Indices:
+    """The number of each sample's label among those that there are."""
+    labels = stratify.numpy() if isinstance(stratify, Tensor) else np.asarray(stratify)
+    if labels.shape != (total,):
+        raise error(
+            ValueError, "random_split", f"stratify ({total},), a label for each sample",
+            labels.shape, "give the classes' numbers or names",
+        )  # fmt: skip
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _stratified(order: Indices, sizes: Sequence[int], classes: Indices) -> list[Indices]:
+    """`order` dealt to parts of these sizes. A part takes of each class its share of what the parts
+    before have left, rounded so that the part is full: the largest fractions are rounded up."""
+    members = [order[classes[order] == label] for label in range(classes.max(initial=-1) + 1)]
+    left = np.array([len(m) for m in members], np.int64)
+    part_of = np.empty(len(order), np.int64)
+    for part, size in enumerate(sizes):
+        share = left * size / max(1, left.sum())
+        taken = np.floor(share).astype(np.int64)
+        for label in np.argsort(taken - share, kind="stable")[: size - taken.sum()]:
+            taken[label] += 1
+        for label, count in enumerate(taken):
+            part_of[members[label][len(members[label]) - left[label] :][:count]] = part
+        left -= taken
+    return [order[part_of[order] == part] for part in range(len(sizes))]
