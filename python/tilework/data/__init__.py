@@ -13,6 +13,7 @@ from tilework.data.dataset import (
 from tilework.data.folder import ImageFolder, read_image
 from tilework.data.loader import DataLoader
 from tilework.data.registry import SOURCES, source
+from tilework.data.series import Series, co2, sunspots, windows
 from tilework.data.sources import (
     FASHION_MNIST_FOLDER,
     ImageSet,
@@ -31,11 +32,14 @@ from tilework.data.speech import (
     read_wav,
     spoken_numbers,
 )
+from tilework.data.text import WEB_FOLDER, Text, world_english_bible
+from tilework.data.utterances import Utterances, japanese_vowels, read_ts
 
 __all__ = [
     "ASTERISK_FOLDER",
     "FASHION_MNIST_FOLDER",
     "SOURCES",
+    "WEB_FOLDER",
     "DataLoader",
     "Dataset",
     "ImageFolder",
@@ -43,21 +47,30 @@ __all__ = [
     "IterableDataset",
     "Nuclei",
     "Recordings",
+    "Series",
     "Subset",
     "TensorDataset",
+    "Text",
     "TransformedDataset",
+    "Utterances",
     "augment",
+    "co2",
     "default_collate",
     "deltas",
     "digits",
     "fashion_mnist",
+    "japanese_vowels",
     "log_mel",
     "mel_filters",
     "nuclei",
     "random_split",
     "read_idx",
     "read_image",
+    "read_ts",
     "read_wav",
     "source",
     "spoken_numbers",
+    "sunspots",
+    "windows",
+    "world_english_bible",
 ]

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tilework.data.series import co2, sunspots
 from tilework.data.sources import digits, fashion_mnist, nuclei
 from tilework.data.speech import spoken_numbers
+from tilework.data.text import world_english_bible
+from tilework.data.utterances import japanese_vowels
 from tilework.errors import error, word
 
 SOURCES: dict[str, Callable[[], Any]] = {
+    "co2": co2,
     "digits": digits,
     "fashion-mnist": fashion_mnist,
+    "japanese-vowels": japanese_vowels,
     "nuclei": nuclei,
     "spoken-numbers": spoken_numbers,
+    "sunspots": sunspots,
+    "world-english-bible": world_english_bible,
 }
 
 
