@@ -1,14 +1,19 @@
 """Second derivatives (create_graph=True) beside differences of the first, which kernels make."""
 
+import math
+
 import numpy as np
 import pytest
 
 import tilework as tw
 from tilework import functional as F
+from tilework.testing.cases.rearrange import ELEMENTARY
 from tilework.testing.tolerance import eps
 
 LABELS = tw.tensor([0, 2, -100, 1])
 ODD = [tw.tensor([0.5, 2.0, 1.5]).double(), tw.tensor([[0.0, 1.0, 0.25]] * 4).double()]
+
+SIDES = tw.tensor([[1.0, -1.0, 1.0], [-1.0, -1.0, 1.0]] * 2).double()
 
 # Of x (4, 3) and y (4, 3), both about 1 and distinct.
 CALLS = {
@@ -65,6 +70,36 @@ CALLS = {
         x, ODD[1], ODD[0], pos_weight=ODD[0]
     ),
     "nll_loss": lambda x, y: F.nll_loss(x * y, LABELS) ** 2,
+    **{name: lambda x, y, name=name: getattr(tw, name)(x * y / 8) * y for name in ELEMENTARY},
+    "xlogy": lambda x, y: tw.xlogy(x, y),
+    "binary_cross_entropy": lambda x, y: F.binary_cross_entropy(x / 4, y / 4),
+    "kl_div": lambda x, y: F.kl_div(x, y * y, "batchmean"),
+    "kl_div of logs": lambda x, y: F.kl_div(x, y * y, "sum", log_target=True),
+    "poisson_nll_loss": lambda x, y: F.poisson_nll_loss(x, y * 2, full=True),
+    "gaussian_nll_loss": lambda x, y: F.gaussian_nll_loss(x * x, y, x * y),
+    "margin_ranking_loss": lambda x, y: F.margin_ranking_loss(x * x, y * x, SIDES) ** 2,
+    "hinge_embedding_loss": lambda x, y: F.hinge_embedding_loss(x * y, SIDES, 2.0) ** 2,
+    "soft_margin_loss": lambda x, y: F.soft_margin_loss(x * y, SIDES),
+    "multilabel_soft_margin_loss": lambda x, y: F.multilabel_soft_margin_loss(x * y, SIDES),
+    "multi_margin_loss": lambda x, y: F.multi_margin_loss(x * y, LABELS.abs() % 3, p=2),
+    "multilabel_margin_loss": lambda x, y: (
+        F.multilabel_margin_loss(x * y, tw.tensor([[0, -1, 1]] * 4)) ** 2
+    ),
+    "cosine_embedding_loss": lambda x, y: F.cosine_embedding_loss(x, y * y, SIDES[:, 0], 0.1),
+    **{
+        f"triplet_margin_loss {p}": lambda x, y, p=p: F.triplet_margin_loss(
+            x, y * y, x * y, p=p, swap=True
+        )
+        for p in (1.0, 2.0, 3.0)
+    },
+    **{
+        f"norm {p}": lambda x, y, p=p: tw.norm(x * y - 1, p, 1) * y.norm(p)
+        for p in (0.5, 1.0, 1.5, 2.0, 3.0, math.inf)
+    },
+    "cdist": lambda x, y: tw.cdist(x * x, y, compute_mode="use_mm_for_euclid_dist"),
+    "cdist of order 3": lambda x, y: tw.cdist(x * x, y, 3.0),
+    "cosine_similarity": lambda x, y: F.cosine_similarity(x, y * y),
+    "normalize": lambda x, y: F.normalize(x * y, 3.0),
     **{
         f"cross_entropy, {how}": lambda x, y, how=how: F.cross_entropy(
             x * y, LABELS, ODD[0], reduction=how, label_smoothing=0.2

@@ -69,6 +69,7 @@ def check_gradients(case):
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
 @pytest.mark.parametrize(("family", "op"), OPS)
 def test_same_values_and_gradients(family, op):
     cases = [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 
 from tilework import dtypes
 from tilework.arrays import as_array, errstate
@@ -13,6 +14,8 @@ from tilework.engines import ops
 from tilework.functional.common import operand
 from tilework.layout import MemoryFormat, preserve_format
 from tilework.tensor import Tensor, fresh, tensor_method
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _cast_gradient(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
@@ -143,3 +146,21 @@ def in_float32(function: Any, *args: Any, **kwargs: Any) -> Any:
         for a in args
     ]
     return cast(function(*wide, **kwargs), dtypes.bfloat16)
+
+
+def widening(function: F) -> F:
+    """Has a function of tensors, bfloat16 all that are of floats, computed in float32."""
+
+    @wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        given = [t for t in (*args, *options.values()) if isinstance(t, Tensor)]
+        floats = [t for t in given if dtypes.is_float(t.dtype)]
+        if not floats or any(t.dtype is not dtypes.bfloat16 for t in floats):
+            return function(*args, **options)
+        named = {
+            k: cast(v, dtypes.float32) if any(v is t for t in floats) else v
+            for k, v in options.items()
+        }
+        return in_float32(function, *args, **named)
+
+    return called  # type: ignore[return-value]

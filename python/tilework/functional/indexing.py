@@ -16,6 +16,7 @@ from tilework.functional.common import (
     numpy_names,
     one_of_many,
     operand,
+    room_for,
     whole,
     wrap,
 )
@@ -492,6 +493,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise error(TypeError, "one_hot", "class indices", labels.dtype, "convert with x.long()")
     num_classes = whole("one_hot", "num_classes", num_classes)
     count = num_classes if num_classes >= 0 else int(labels.max(initial=-1)) + 1
+    room_for("one_hot", (*labels.shape, count))
     xp = namespace(labels)
     index = labels.reshape(-1, 1).astype(dtypes.int64, copy=False)
     ones = xp.broadcast_to(xp.ones((), dtype=dtypes.int64), index.shape)

@@ -28,7 +28,7 @@ def check_reduction(op: str, reduction: str) -> None:
         )
 
 
-def _promoted(op: str, input: Any, target: Any) -> tuple[Tensor, Tensor, dtypes.DType]:
+def promoted(op: str, input: Any, target: Any) -> tuple[Tensor, Tensor, dtypes.DType]:
     """Both as tensors of the dtype that the loss is computed in, and the dtype of the result."""
     x, t = operand(input, op), operand(target, op, "target")
     dtype = dtypes.result_type(x, t)
@@ -38,7 +38,7 @@ def _promoted(op: str, input: Any, target: Any) -> tuple[Tensor, Tensor, dtypes.
     return cast(x, compute), cast(t, compute), dtype
 
 
-def _reduced(loss: Tensor, reduction: str) -> Tensor:
+def reduced(loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
         return loss.mean()
     return loss.sum() if reduction == "sum" else loss
@@ -258,7 +258,7 @@ def cross_entropy(
             ValueError, "cross_entropy", f"target {shape} beside input {x.shape}", t.shape,
             "give one class index an item",
         )  # fmt: skip
-    labels = _labels(t, "cross_entropy")
+    labels = labels_of(t, "cross_entropy")
     rows = x
     if x._array.ndim != 2:
         rows = x.reshape(1, -1) if x._array.ndim == 1 else x.movedim(1, -1).reshape(-1, classes)
@@ -269,7 +269,7 @@ def cross_entropy(
             rows._array, labels, w, ignore_index, label_smoothing, reduction
         )
     except IndexError:
-        _check_labels(labels, classes, ignore_index, "cross_entropy")
+        check_labels(labels, classes, ignore_index, "cross_entropy")
         raise
     y = fresh(loss)
     if mode.enabled and x._requires_grad:
@@ -279,7 +279,7 @@ def cross_entropy(
     return y.reshape(shape) if reduction == "none" and y.shape != shape else y
 
 
-def _labels(target: Tensor, op: str) -> Any:
+def labels_of(target: Tensor, op: str) -> Any:
     """The class indices as int64, unchecked."""
     array = target._array
     if array.dtype is dtypes.bool:
@@ -287,14 +287,16 @@ def _labels(target: Tensor, op: str) -> Any:
     return array if array.dtype is dtypes.int64 else array.astype(dtypes.int64)
 
 
-def _check_labels(labels: Any, classes: int, ignore_index: int, op: str) -> None:
+def check_labels(labels: Any, classes: int, ignore_index: int | None, op: str) -> None:
     """ValueError on a class that there is not: NumPy would count it from the end."""
-    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != ignore_index)]
+    outside = (labels < 0) | (labels >= classes)
+    fix = "relabel"
+    if ignore_index is not None:
+        outside &= labels != ignore_index
+        fix += f", or mark items to skip with ignore_index={ignore_index}"
+    wrong = labels[outside]
     if wrong.size:
-        raise error(
-            ValueError, op, f"classes in [0, {classes})", int(wrong[0]),
-            f"relabel, or mark items to skip with ignore_index={ignore_index}",
-        )  # fmt: skip
+        raise error(ValueError, op, f"classes in [0, {classes})", int(wrong[0]), fix)
 
 
 def _soft_cross_entropy(
@@ -308,16 +310,16 @@ def _soft_cross_entropy(
         )  # fmt: skip
     dim = 1 if x.ndim > 1 else 0
     classes = x.shape[dim]
-    x, target, dtype = _promoted("cross_entropy", x, target)
+    x, target, dtype = promoted("cross_entropy", x, target)
     if smoothing:
         target = target * (1.0 - smoothing) + smoothing / classes
-    loss = _weighted(log_softmax(x, dim), target)
+    loss = weighted(log_softmax(x, dim), target)
     if weight is not None:
         loss = loss * cast(weight, x.dtype).reshape((-1,) + (1,) * (x.ndim - 1 - dim))
     loss = -loss.sum(dim)
     if reduction == "mean":
         return cast(loss.sum() / (x.numel() // classes), dtype)
-    return cast(_reduced(loss, reduction), dtype)
+    return cast(reduced(loss, reduction), dtype)
 
 
 def _nll_of_any(
@@ -363,8 +365,8 @@ def nll_loss(
             ValueError, "nll_loss", "input (N, C) and target (N,)", f"{x.shape} and {t.shape}",
             "reshape them",
         )  # fmt: skip
-    labels = _labels(t, "nll_loss")
-    _check_labels(labels, x.shape[1], ignore_index, "nll_loss")
+    labels = labels_of(t, "nll_loss")
+    check_labels(labels, x.shape[1], ignore_index, "nll_loss")
     counted = labels != ignore_index
     safe = namespace(labels).where(counted, labels, 0)
     dtype = x.dtype
@@ -376,7 +378,7 @@ def nll_loss(
     loss = -zero_where(picked, ~counted) * fresh(scale)  # an ignored -inf is not times 0
     if reduction == "mean":
         return cast(loss.sum() / fresh(as_array(scale.sum(dtype=dtypes.float64), compute)), dtype)
-    return cast(_reduced(loss, reduction), dtype)
+    return cast(reduced(loss, reduction), dtype)
 
 
 # --- compositions ---
@@ -400,16 +402,16 @@ def binary_cross_entropy_with_logits(
     """
     op = "binary_cross_entropy_with_logits"
     check_reduction(op, reduction)
-    x, t, dtype = _promoted(op, input, target)
+    x, t, dtype = promoted(op, input, target)
     if x.shape != t.shape:
         raise error(ValueError, op, f"target {x.shape}", t.shape, "reshape it")
     # -log sigmoid(x) is softplus(-x), and so for 1 - sigmoid: neither takes a logarithm near 1.
     positive = t if pos_weight is None else t * pos_weight
-    loss = _weighted(softplus_of(-x), positive) + _weighted(softplus_of(x), 1.0 - t)
-    return cast(_reduced(loss if weight is None else loss * weight, reduction), dtype)
+    loss = weighted(softplus_of(-x), positive) + weighted(softplus_of(x), 1.0 - t)
+    return cast(reduced(loss if weight is None else loss * weight, reduction), dtype)
 
 
-def _weighted(value: Tensor, weight: Tensor) -> Tensor:
+def weighted(value: Tensor, weight: Tensor) -> Tensor:
     """value * weight, and 0 where the weight is, though the value be infinite."""
     if namespace(value._array).isinf(value._array).any():
         value = zero_where(value, weight._array == 0)

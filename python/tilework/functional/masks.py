@@ -8,7 +8,7 @@ from typing import Any
 
 from tilework import dtypes
 from tilework.arrays import broadcast_shapes, namespace, scalar
-from tilework.autograd import Op, mode, record
+from tilework.autograd import Op, mode, no_grad, record
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
@@ -263,6 +263,14 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     y = ordered(wrap(xp.clip(x._array, *values)), *given)
     if mode.enabled and any(t._requires_grad for t in given):
         record(y, _CLAMP, inputs, tuple(values), tuple(t._storage for t in given))
+    return y
+
+
+def raised(x: Tensor, low: float) -> Tensor:
+    """x.clamp(low), but for the gradient, which is that of x where it was raised too."""
+    y: Tensor = x.clone()
+    with no_grad():
+        y.clamp_(low)
     return y
 
 

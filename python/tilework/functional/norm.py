@@ -471,8 +471,9 @@ def instance_norm(
             ValueError, "instance_norm", "more than one value a channel", x.shape,
             "normalise larger maps, or with use_input_stats=False",
         )  # fmt: skip
-    groups = max(channels, 1)
-    y, mean, rstd = _rows_of_any(_INSTANCE_NORM, x, weight, bias, length, groups, channels, eps)
+    if not channels:
+        return x.clone()
+    y, mean, rstd = _rows_of_any(_INSTANCE_NORM, x, weight, bias, length, channels, channels, eps)
     if mean.size:
         wide = rstd.astype(dtypes.float64).reshape(-1, channels)
         variance = (1.0 / (wide * wide) - eps) * (length / (length - 1))

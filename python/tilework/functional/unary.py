@@ -143,15 +143,15 @@ def _tanh_bend(x: Tensor) -> Tensor:
 
 
 def _density_slope(x: Tensor) -> Tensor:
-    return -(_density(x) * x)
+    return -(density(x) * x)
 
 
 # sigmoid, whose own backward knows its result alone, and so no slope where that is 1
 _gate: Function = _part("sigmoid", _logistic, _gate_slope)
 _sigmoid_slope: Function = _part("sigmoid_slope", _bell, _sigmoid_bend)
 _tanh_slope: Function = _part("tanh_slope", _tanh_bell, _tanh_bend)
-_density: Function = _part("normal_density", _normal_density, _density_slope)
-_cdf: Function = _part("normal_cdf", _normal_cdf, _density)
+density: Function = _part("normal_density", _normal_density, _density_slope)
+_cdf: Function = _part("normal_cdf", _normal_cdf, density)
 
 
 def _bounded(x: Tensor, limit: float) -> Tensor:
@@ -168,7 +168,7 @@ def _silu_chain(grad: Tensor, x: Tensor) -> Tensor:
 
 def _gelu_chain(grad: Tensor, x: Tensor) -> Tensor:
     x = _bounded(x, 40.0)
-    return grad * (_cdf(x) + x * _density(x))
+    return grad * (_cdf(x) + x * density(x))
 
 
 def _gelu_tanh_chain(grad: Tensor, x: Tensor) -> Tensor:

@@ -9,13 +9,15 @@ from tilework.nn.module import Module
 from tilework.tensor import Tensor
 
 
-class _Loss(Module):
+class Loss(Module):
+    """What all losses have: `reduction`, "mean", "sum" or "none"."""
+
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = reduction
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """F.mse_loss.
 
     >>> nn.MSELoss()(tw.ones(2), tw.zeros(2))
@@ -27,7 +29,7 @@ class MSELoss(_Loss):
         return F.mse_loss(input, target, self.reduction)
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """F.l1_loss.
 
     >>> nn.L1Loss()(tw.ones(2), tw.zeros(2))
@@ -39,7 +41,7 @@ class L1Loss(_Loss):
         return F.l1_loss(input, target, self.reduction)
 
 
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(Loss):
     """F.smooth_l1_loss.
 
     >>> nn.SmoothL1Loss()(tw.ones(2), tw.zeros(2))
@@ -55,7 +57,7 @@ class SmoothL1Loss(_Loss):
         return F.smooth_l1_loss(input, target, self.reduction, self.beta)
 
 
-class HuberLoss(_Loss):
+class HuberLoss(Loss):
     """F.huber_loss.
 
     >>> nn.HuberLoss()(tw.ones(2), tw.zeros(2))
@@ -71,7 +73,9 @@ class HuberLoss(_Loss):
         return F.huber_loss(input, target, self.reduction, self.delta)
 
 
-class _WeightedLoss(_Loss):
+class WeightedLoss(Loss):
+    """With the buffer `weight`, None or a tensor."""
+
     weight: Tensor | None
 
     def __init__(self, weight: Tensor | None = None, reduction: str = "mean") -> None:
@@ -79,7 +83,7 @@ class _WeightedLoss(_Loss):
         self.register_buffer("weight", weight)
 
 
-class CrossEntropyLoss(_WeightedLoss):
+class CrossEntropyLoss(WeightedLoss):
     """F.cross_entropy.
 
     >>> nn.CrossEntropyLoss()(tw.zeros(2, 4), tw.tensor([0, 3]))
@@ -109,7 +113,7 @@ class CrossEntropyLoss(_WeightedLoss):
         )
 
 
-class NLLLoss(_WeightedLoss):
+class NLLLoss(WeightedLoss):
     """F.nll_loss.
 
     >>> nn.NLLLoss()(tw.tensor([[-0.5, -1.0]]), tw.tensor([1]))
@@ -129,7 +133,7 @@ class NLLLoss(_WeightedLoss):
         )
 
 
-class BCEWithLogitsLoss(_WeightedLoss):
+class BCEWithLogitsLoss(WeightedLoss):
     """F.binary_cross_entropy_with_logits.
 
     >>> nn.BCEWithLogitsLoss()(tw.zeros(1), tw.ones(1))
@@ -154,7 +158,75 @@ class BCEWithLogitsLoss(_WeightedLoss):
         )
 
 
-class CTCLoss(_Loss):
+class BCELoss(WeightedLoss):
+    """F.binary_cross_entropy, of probabilities.
+
+    >>> nn.BCELoss()(tw.tensor([0.5]), tw.ones(1))
+    tensor(0.6931)
+    """
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss, reduced."""
+        return F.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+
+class KLDivLoss(Loss):
+    """F.kl_div, of log probabilities.
+
+    >>> nn.KLDivLoss("batchmean")(tw.tensor([[-0.5, -1.0]]), tw.tensor([[0.5, 0.5]]))
+    tensor(0.0569)
+    """
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss, reduced."""
+        return F.kl_div(input, target, self.reduction, self.log_target)
+
+
+class PoissonNLLLoss(Loss):
+    """F.poisson_nll_loss.
+
+    >>> nn.PoissonNLLLoss()(tw.zeros(1), tw.tensor([2.0]))
+    tensor(1.)
+    """
+
+    def __init__(
+        self, log_input: bool = True, full: bool = False, *, eps: float = 1e-8,
+        reduction: str = "mean",
+    ) -> None:  # fmt: skip
+        super().__init__(reduction)
+        self.log_input = log_input
+        self.full = full
+        self.eps = eps
+
+    def forward(self, log_input: Tensor, target: Tensor) -> Tensor:
+        """The loss, reduced."""
+        return F.poisson_nll_loss(
+            log_input, target, self.log_input, self.full, eps=self.eps, reduction=self.reduction
+        )
+
+
+class GaussianNLLLoss(Loss):
+    """F.gaussian_nll_loss.
+
+    >>> nn.GaussianNLLLoss()(tw.tensor([1.0]), tw.tensor([3.0]), tw.ones(1))
+    tensor(2.)
+    """
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.full = full
+        self.eps = eps
+
+    def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:
+        """The loss, reduced."""
+        return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
+
+
+class CTCLoss(Loss):
     """F.ctc_loss.
 
     >>> log_probs = F.log_softmax(tw.zeros(3, 1, 2), 2)

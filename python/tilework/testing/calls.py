@@ -20,8 +20,8 @@ from tilework import nn
 
 @dataclass(frozen=True)
 class Made:
-    """A tensor to be made: normal numbers of the call's dtype, integers below `below`, bools, or
-    ones for them."""
+    """A tensor to be made: normal numbers of the call's dtype, chances in [0, 1), integers below
+    `below`, bools, or ones for them."""
 
     shape: tuple[int, ...]
     kind: str = "float"
@@ -36,6 +36,8 @@ class Made:
             return tw.ones(*self.shape, dtype=tw.bool)
         if self.kind == "array":
             return rng.standard_normal(self.shape)
+        if self.kind == "chance":
+            return tw.tensor(np.asarray(rng.random(self.shape), np.float32))
         numbers = np.asarray(rng.standard_normal(self.shape), np.float32)
         made = tw.tensor(np.abs(numbers) if self.kind == "positive" else numbers)
         return made.to(getattr(tw, dtype)) if dtype else made
@@ -77,10 +79,38 @@ POOLED = {"stride": 2, "padding": 1, "ceil_mode": True}
 IMAGE, LINE = f(2, 4, 6, 6), f(2, 4, 8)
 
 _UNARY = "abs ceil clone exp floor isfinite isinf isnan log logical_not neg relu relu_ "
-_UNARY += "rsqrt sigmoid sign silu sqrt square t tanh sin cos"
+_UNARY += "rsqrt sigmoid sign silu sqrt square t tanh sin cos tan asin acos atan sinh cosh log1p "
+_UNARY += "expm1 exp2 log2 log10 reciprocal erf"
 _BINARY = "eq floor_divide ge gt le logical_and logical_or logical_xor lt maximum minimum mul "
-_BINARY += "ne pow remainder equal"
+_BINARY += "ne pow remainder equal xlogy"
 _LOGICAL = "all any amax amin max min argmax argmin"
+
+CHANCES = Made((3, 4), "chance")
+_LIKELIHOODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "binary_cross_entropy": ((CHANCES, CHANCES), {"weight": f(4), **LOSS}),
+    "gaussian_nll_loss": ((X, X, Made((3, 4), "positive")), {"full": True, "eps": 1e-3, **LOSS}),
+    "kl_div": ((X, CHANCES), {**LOSS, "log_target": True}),
+    "poisson_nll_loss": ((X, X), {"log_input": False, "full": True, "eps": 1e-3, **LOSS}),
+    "cosine_embedding_loss": ((X, X, b(3)), {"margin": 0.1, **LOSS}),
+    "hinge_embedding_loss": ((X, X), {"margin": 0.5, **LOSS}),
+    "margin_ranking_loss": ((X, X, X), {"margin": 0.1, **LOSS}),
+    "multi_margin_loss": ((X, i(4, 3)), {"p": 2, "margin": 0.5, "weight": f(4), **LOSS}),
+    "multilabel_margin_loss": ((X, i(4, 3, 4)), LOSS),
+    "multilabel_soft_margin_loss": ((X, CHANCES), {"weight": f(4), **LOSS}),
+    "soft_margin_loss": ((X, X), LOSS),
+    "triplet_margin_loss": ((X, X, X), {"margin": 0.5, "p": 1.0, "eps": 1e-3, "swap": True,
+                                        **LOSS}),
+    "triplet_margin_with_distance_loss": ((X, X, X), {"distance_function": None, "margin": 0.5,
+                                                      "swap": True, **LOSS}),
+}  # fmt: skip
+_LENGTHS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "cdist": ((X, f(5, 4)), {"p": 1.0, "compute_mode": "use_mm_for_euclid_dist"}),
+    "cosine_similarity": ((X, X), {"dim": 0, "eps": 1e-3}),
+    "dist": ((X, X), {"p": 1.0}),
+    "norm": ((X,), {"p": 1.0, **REDUCED, "dtype": tw.float64}),
+    "normalize": ((X,), {"p": 1.0, "dim": 0, "eps": 1e-3}),
+    "pairwise_distance": ((X, X), {"p": 1.0, "eps": 1e-3, "keepdim": True}),
+}
 
 _TAGGED = (f(4, 4), f(4), f(4))
 _SPEECH = (f(5, 2, 4), i(4, 2, 3), i(5, 2), i(3, 2))
@@ -138,6 +168,8 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "cross_entropy": ((X, i(4, 3)),
                       {"weight": f(4), "ignore_index": 1, **LOSS, "label_smoothing": 0.1}),
     **_SEQUENCES,
+    **_LIKELIHOODS,
+    **_LENGTHS,
     "cumsum": ((X, 1), {"dtype": tw.float64}),
     "div": ((X, X), {"rounding_mode": "floor"}),
     "nonzero": ((X,), {"as_tuple": True}),
@@ -411,6 +443,25 @@ _L: dict[str, tuple[tuple[Any, ...], int, dict[str, Any]]] = {
     "Unfold": ((IMAGE, (2, 2)), 1, {"dilation": 1, "padding": 1, "stride": 2}),
     "Upsample": ((IMAGE, (3, 4)), 1, {"mode": "nearest"}),
 }  # fmt: skip
+_L.update({
+    "BCELoss": ((CHANCES, CHANCES), 2, {"weight": f(4), **LOSS}),
+    "CosineEmbeddingLoss": ((X, X, b(3)), 3, {"margin": 0.1, **LOSS}),
+    "CosineSimilarity": ((X, X), 2, {"dim": 0, "eps": 1e-3}),
+    "GaussianNLLLoss": ((X, X, Made((3, 4), "positive")), 3, {"full": True, "eps": 1e-3, **LOSS}),
+    "HingeEmbeddingLoss": ((X, X), 2, {"margin": 0.1, **LOSS}),
+    "KLDivLoss": ((X, CHANCES), 2, {**LOSS, "log_target": True}),
+    "MarginRankingLoss": ((X, X, X), 3, {"margin": 0.1, **LOSS}),
+    "MultiLabelMarginLoss": ((X, i(4, 3, 4)), 2, LOSS),
+    "MultiLabelSoftMarginLoss": ((X, CHANCES), 2, {"weight": f(4), **LOSS}),
+    "MultiMarginLoss": ((X, i(4, 3)), 2, {"p": 2, "margin": 0.5, "weight": f(4), **LOSS}),
+    "PairwiseDistance": ((X, X), 2, {"p": 1.0, "eps": 1e-3, "keepdim": True}),
+    "PoissonNLLLoss": ((X, X), 2, {"log_input": False, "full": True, "eps": 1e-3, **LOSS}),
+    "SoftMarginLoss": ((X, X), 2, LOSS),
+    "TripletMarginLoss": ((X, X, X), 3, {"margin": 0.5, "p": 1.0, "eps": 1e-3, "swap": True,
+                                         **LOSS}),
+    "TripletMarginWithDistanceLoss": ((X, X, X), 3, {"distance_function": None, "margin": 0.5,
+                                                     "swap": True, **LOSS}),
+})  # fmt: skip
 LAYERS: dict[str, Call] = {
     name: Call(getattr(nn, name), args, options, inputs, floats=False)
     for name, (args, inputs, options) in _L.items()

@@ -30,11 +30,13 @@ STANDARD = frozenset((
     "zeros_like",
 ))
 CUPY = frozenset((
-    "add", "argwhere", "atleast_1d", "concatenate", "cumsum", "isclose", "may_share_memory",
-    "multiply", "pad", "power", "put_along_axis", "subtract", "true_divide", "unique",
+    "add", "arccos", "arcsin", "arctan", "argwhere", "atleast_1d", "concatenate", "cosh", "cumprod",
+    "cumsum", "exp2", "expm1", "isclose", "log10", "log1p", "log2", "may_share_memory", "multiply",
+    "pad", "power", "put_along_axis", "reciprocal", "sinh", "subtract", "tan", "true_divide",
+    "unique",
 ))
 METHODS = frozenset((
-    "all", "any", "argmax", "argmin", "astype", "copy", "cumsum", "diagonal", "item", "max", "mean",
+    "all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum", "diagonal", "item", "max", "mean",
     "min", "nonzero", "reshape", "squeeze", "sum", "swapaxes", "tolist", "transpose", "view",
 ))
 FIELDS = frozenset((

@@ -22,6 +22,7 @@ FAMILIES: tuple[str, ...] = (
     "embedding",
     "norm",
     "loss",
+    "losses",
     "sequence",
     "optim",
     "random",

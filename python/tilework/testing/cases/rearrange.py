@@ -1,14 +1,15 @@
-"""Cases of what reverses, repeats and cuts off elements, of sine and cosine, and of draws."""
+"""Cases of what reverses, repeats and cuts off elements, of elementary functions, and of draws."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tilework.testing.case import Array, Case, Generator
-from tilework.testing.inputs import LAYOUTS
+from tilework.testing.inputs import LAYOUTS, normal, positive
 from tilework.testing.rows import Row, fixed, floats, given, integers, rows
 from tilework.testing.tolerance import eps
 
@@ -77,36 +78,55 @@ def _one_rounding(dtype: str, expected: Array, *inputs: Any) -> Array:
     return np.asarray(2.0 * eps(dtype) * np.abs(expected))
 
 
-def _wave_bound(dtype: str, expected: Array, *inputs: Any) -> Array:
-    """Two roundings of a number that is at most 1."""
-    return np.full(np.shape(expected), 2.0 * eps(dtype))
+def _angle_bound(dtype: str, expected: Array, *inputs: Any) -> Array:
+    """A few roundings of a number, or of 1 where it is small."""
+    return np.asarray(4.0 * eps(dtype) * (1.0 + np.abs(expected)))
 
 
 def _several_turns(rng: Generator, dtype: str, *shape: int) -> Array:
     return (9.0 * rng.standard_normal(shape)).astype(dtype)
 
 
-def _waves() -> Iterator[Row]:
-    for name in ("sin", "cos"):
+def _within_one(rng: Generator, dtype: str, *shape: int) -> Array:
+    return rng.uniform(-0.9, 0.9, shape).astype(dtype)
+
+
+def _erf(x: Array) -> Array:
+    return np.asarray(np.vectorize(math.erf, otypes=[float])(x))
+
+
+# NumPy's function, and what numbers it is called with.
+ELEMENTARY: dict[str, tuple[Any, Any]] = {
+    "sin": (np.sin, _several_turns), "cos": (np.cos, _several_turns), "tan": (np.tan, _within_one),
+    "asin": (np.arcsin, _within_one), "acos": (np.arccos, _within_one),
+    "atan": (np.arctan, normal), "sinh": (np.sinh, normal), "cosh": (np.cosh, normal),
+    "log1p": (np.log1p, positive), "expm1": (np.expm1, normal), "exp2": (np.exp2, normal),
+    "log2": (np.log2, positive), "log10": (np.log10, positive),
+    "reciprocal": (np.reciprocal, positive), "erf": (_erf, normal),
+}  # fmt: skip
+
+
+def _elementary() -> Iterator[Row]:
+    for name, (of, values) in ELEMENTARY.items():
         for shape in ((3, 5), (), (0,), (1000,)):
             yield (
                 f"{name} {shape}",
-                given(floats(*shape, values=_several_turns)),
+                given(floats(*shape, values=values)),
                 lambda tw, F, x, name=name: getattr(tw, name)(x),
-                getattr(np, name),
+                of,
             )
         for layout in LAYOUTS:
             yield (
                 f"{name} ({layout})",
-                given(floats(6, 7, layout=layout)),
+                given(floats(6, 7, values=values, layout=layout)),
                 lambda tw, F, x, name=name: getattr(x, name)(),
-                getattr(np, name),
+                of,
             )
         yield (
             f"{name} of integers",
-            given(integers(-9, 9, 5)),
+            given(fixed(np.array([0, 1]) if values is _within_one else np.array([1, 2, 3]))),
             lambda tw, F, x, name=name: getattr(x, name)(),
-            getattr(np, name),
+            lambda x, of=of: of(x.astype(float)),
             {"differentiable": (), "dtypes": ("float32",)},
         )
 
@@ -131,6 +151,6 @@ def _draws() -> Iterator[Row]:
 DTYPES = ("float32", "float64", "bfloat16")
 CASES: tuple[Case, ...] = (
     *rows("rearrange", _moves(), differentiable=(0,), dtypes=DTYPES),
-    *rows("rearrange", _waves(), differentiable=(0,), dtypes=DTYPES, tolerance=_wave_bound),
+    *rows("rearrange", _elementary(), differentiable=(0,), dtypes=DTYPES, tolerance=_angle_bound),
     *rows("rearrange", _draws(), dtypes=("float64",)),
 )
