@@ -29,7 +29,19 @@ CALLS = {
     "where": lambda x, y: tw.where(x > y, x * y, x**2),
     **{
         name: lambda x, y, name=name: getattr(tw, name)(x.abs() + 0.1) * y
-        for name in ("exp", "log", "sqrt", "rsqrt", "sigmoid", "tanh", "square", "abs", "neg")
+        for name in (
+            "exp",
+            "log",
+            "sqrt",
+            "rsqrt",
+            "sigmoid",
+            "tanh",
+            "square",
+            "abs",
+            "neg",
+            "reciprocal",
+            "erf",
+        )
     },
     "relu": lambda x, y: F.relu(x - y) ** 2,
     "silu": lambda x, y: F.silu(3 * x) * y,

@@ -12,10 +12,9 @@ from typing import Any
 from tilework import dtypes
 from tilework.arrays import as_array, errstate, namespace
 from tilework.autograd import Op, mode, record
-from tilework.engines import ops
 from tilework.functional.cast import cast, widening
 from tilework.functional.common import operand, ordered, side
-from tilework.functional.unary import density, exp, rsqrt, square
+from tilework.functional.unary import exp, rsqrt, square
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Inputs = tuple[Any, ...]
@@ -188,26 +187,6 @@ def log10(input: Tensor) -> Tensor:
 
 
 @tensor_method()
-def reciprocal(input: Tensor) -> Tensor:
-    """1 / x; infinite at 0. Of integers in float32.
-
-    >>> tw.reciprocal(tw.tensor([4.0]))
-    tensor([0.25])
-    """
-    return apply(_RECIPROCAL, input)
-
-
-@tensor_method()
-def erf(input: Tensor) -> Tensor:
-    """The error function; of integers in float32.
-
-    >>> tw.erf(tw.tensor([0.0]))
-    tensor([0.])
-    """
-    return apply(_ERF, input)
-
-
-@tensor_method()
 @widening
 def xlogy(input: Any, other: Any) -> Tensor:
     """input * log(other), broadcast, but 0 where input is 0, whatever other is (NaN apart); either
@@ -247,10 +226,3 @@ _EXPM1 = Elementary("expm1", _by("expm1"), lambda grad, x: grad * exp(x))
 _EXP2 = Elementary("exp2", _by("exp2"), lambda grad, x: grad * exp2(x) * _LN2)
 _LOG2 = Elementary("log2", _by("log2"), lambda grad, x: grad / (x * _LN2))
 _LOG10 = Elementary("log10", _by("log10"), lambda grad, x: grad / (x * _LN10))
-_RECIPROCAL = Elementary("reciprocal", _by("reciprocal"), lambda grad, x: -grad / (x * x))
-_ERF = Elementary(
-    "erf",
-    lambda xp, x: ops.unary_forward("erf", x),
-    # 2 / sqrt(pi) exp(-x^2), by the density of the normal distribution.
-    lambda grad, x: grad * density(x * math.sqrt(2.0)) * (2.0 * math.sqrt(2.0)),
-)

@@ -143,15 +143,15 @@ def _tanh_bend(x: Tensor) -> Tensor:
 
 
 def _density_slope(x: Tensor) -> Tensor:
-    return -(density(x) * x)
+    return -(_density(x) * x)
 
 
 # sigmoid, whose own backward knows its result alone, and so no slope where that is 1
 _gate: Function = _part("sigmoid", _logistic, _gate_slope)
 _sigmoid_slope: Function = _part("sigmoid_slope", _bell, _sigmoid_bend)
 _tanh_slope: Function = _part("tanh_slope", _tanh_bell, _tanh_bend)
-density: Function = _part("normal_density", _normal_density, _density_slope)
-_cdf: Function = _part("normal_cdf", _normal_cdf, density)
+_density: Function = _part("normal_density", _normal_density, _density_slope)
+_cdf: Function = _part("normal_cdf", _normal_cdf, _density)
 
 
 def _bounded(x: Tensor, limit: float) -> Tensor:
@@ -168,7 +168,7 @@ def _silu_chain(grad: Tensor, x: Tensor) -> Tensor:
 
 def _gelu_chain(grad: Tensor, x: Tensor) -> Tensor:
     x = _bounded(x, 40.0)
-    return grad * (_cdf(x) + x * density(x))
+    return grad * (_cdf(x) + x * _density(x))
 
 
 def _gelu_tanh_chain(grad: Tensor, x: Tensor) -> Tensor:
@@ -201,6 +201,11 @@ def _rsqrt_chain(grad: Tensor, x: Tensor) -> Tensor:
     return grad * (y * y * y * -0.5)
 
 
+def _erf_chain(grad: Tensor, x: Tensor) -> Tensor:
+    # 2 / sqrt(pi) exp(-x^2), by the density of the normal distribution
+    return grad * _density(x * math.sqrt(2.0)) * (2.0 * math.sqrt(2.0))
+
+
 RELU = UnaryOp("relu", _relu_chain)
 SIGMOID = UnaryOp("sigmoid", lambda grad, x: grad * _sigmoid_slope(x))
 TANH = UnaryOp("tanh", lambda grad, x: grad * _tanh_slope(x))
@@ -214,6 +219,8 @@ RSQRT = UnaryOp("rsqrt", _rsqrt_chain)
 SQUARE = UnaryOp("square", lambda grad, x: grad * (x + x))
 ABS = UnaryOp("abs", _abs_chain)
 NEG = UnaryOp("neg", lambda grad, x: -grad)
+RECIPROCAL = UnaryOp("reciprocal", lambda grad, x: -(grad * square(reciprocal(x))))
+ERF = UnaryOp("erf", _erf_chain)
 SOFTPLUS = UnaryOp("softplus", lambda grad, x: grad * _gate(x))
 
 # The activations that kernels fuse, by the engines' names; "none" has no slope.
@@ -365,6 +372,26 @@ def rsqrt(input: Tensor) -> Tensor:
     tensor([0.5])
     """
     return _unary(RSQRT, input)
+
+
+@tensor_method()
+def reciprocal(input: Tensor) -> Tensor:
+    """1 / x; infinite at 0. Of integers in float32.
+
+    >>> tw.reciprocal(tw.tensor([4.0]))
+    tensor([0.25])
+    """
+    return _unary(RECIPROCAL, input)
+
+
+@tensor_method()
+def erf(input: Tensor) -> Tensor:
+    """The error function; of integers in float32.
+
+    >>> tw.erf(tw.tensor([0.0]))
+    tensor([0.])
+    """
+    return _unary(ERF, input)
 
 
 # --- bias and activation in one pass ---

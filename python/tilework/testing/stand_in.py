@@ -36,8 +36,9 @@ CUPY = frozenset((
     "unique",
 ))
 METHODS = frozenset((
-    "all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum", "diagonal", "item", "max", "mean",
-    "min", "nonzero", "reshape", "squeeze", "sum", "swapaxes", "tolist", "transpose", "view",
+    "all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum", "diagonal", "item",
+    "max", "mean", "min", "nonzero", "reshape", "squeeze", "sum", "swapaxes", "tolist", "transpose",
+    "view",
 ))
 FIELDS = frozenset((
     "shape", "dtype", "ndim", "size", "strides", "itemsize", "nbytes", "flags", "T", "base",

@@ -75,6 +75,10 @@ UNARY: dict[str, _Function] = {
     "neg": _Function(lambda tw, F, x: tw.neg(x), np.negative, exact),
     "square": _Function(lambda tw, F, x: tw.square(x), np.square, rounded(1.0)),
     "rsqrt": _Function(lambda tw, F, x: tw.rsqrt(x), _rsqrt, rounded(2.0), positive),
+    "reciprocal": _Function(
+        lambda tw, F, x: tw.reciprocal(x), np.reciprocal, rounded(1.0), positive
+    ),
+    "erf": _Function(lambda tw, F, x: tw.erf(x), reference.erf, rounded(4.0)),
 }
 EMPTY: tuple[Shape, ...] = ((0,), (3, 0, 2), (), (1,), (1, 1, 1))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,10 +90,6 @@ def _within_one(rng: Generator, dtype: str, *shape: int) -> Array:
     return rng.uniform(-0.9, 0.9, shape).astype(dtype)
 
 
-def _erf(x: Array) -> Array:
-    return np.asarray(np.vectorize(math.erf, otypes=[float])(x))
-
-
 # NumPy's function, and what numbers it is called with.
 ELEMENTARY: dict[str, tuple[Any, Any]] = {
     "sin": (np.sin, _several_turns), "cos": (np.cos, _several_turns), "tan": (np.tan, _within_one),
@@ -102,7 +97,6 @@ ELEMENTARY: dict[str, tuple[Any, Any]] = {
     "atan": (np.arctan, normal), "sinh": (np.sinh, normal), "cosh": (np.cosh, normal),
     "log1p": (np.log1p, positive), "expm1": (np.expm1, normal), "exp2": (np.exp2, normal),
     "log2": (np.log2, positive), "log10": (np.log10, positive),
-    "reciprocal": (np.reciprocal, positive), "erf": (_erf, normal),
 }  # fmt: skip
 
 
