@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -211,19 +212,24 @@ def said(*arguments, cwd):
 
 
 def test_a_new_architecture_is_found(folder):
-    """By the command line, by the tests of this file, and beside PyTorch."""
+    """By the command line, by the tests of this file, and beside PyTorch: two files are enough."""
     train = ("-m", "tilework", "train", "--folder", str(folder))
-    assert "one layer on digits" in said(*train, "--list", cwd=folder)
+    (line,) = (x for x in said(*train, "--list", cwd=folder).splitlines() if x.startswith("tiny"))
+    for part in ("one layer on digits", "digits", "accuracy ≥ 0.8", "not yet"):
+        assert part in line
     said(*train, "tiny", cwd=folder)
     found = json.loads((folder / "tiny.json").read_text())
     assert found["value"] > found["goal"] > found["baseline"]["value"]
     assert len(found["history"]) == 3
+    options = ["-vvv", "-p", "no:cacheprovider", __file__, "-k", "tiny"]
     program = (
         f"from tilework.train import recipes; recipes.add_folder({str(folder)!r}); "
-        "from tilework.tests import test_recipes as t; assert 'tiny' in recipes.names(); "
-        "t.test_parameters_are_as_many_as_published('tiny')"
+        f"import pytest; raise SystemExit(pytest.main({options}))"
     )
-    said("-c", program, cwd=folder)
+    tested = said("-c", program, cwd=folder)
+    for test in ("parameters_are_as", "a_handful_of_samples", "it_is_the_same_over_pytorch"):
+        assert re.search(rf"{test}\w*\[tiny\] (PASSED|SKIPPED)", tested)
+    assert "failed" not in tested
     pytest.importorskip("torch", reason="PyTorch, the other side, is not installed")
     beside = ("-m", "tilework.benchmarks.side_by_side", "tiny", "--folder", str(folder))
     assert "standard errors" in said(*beside, "--seeds", "2", cwd=folder)

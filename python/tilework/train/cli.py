@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from tilework.io.files import replacing
 
-_TABLE_WIDTH = 112
+_TABLE_WIDTH = 150
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,24 +64,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table() -> Table:
-    """All recipes, a line each."""
-    from tilework.train import recipes
+    """All recipes, a line each, with their last measured figures."""
+    from tilework.train import recipes, runs
 
     found = Table(box=None, pad_edge=False)
-    for heading, justify in (
-        ("recipe", "left"), ("what", "left"), ("data", "left"), ("parameters", "right"),
-        ("goal", "right"), ("epochs", "right"),
-    ):  # fmt: skip
-        found.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for heading in ("recipe", "what", "data", "goal", "measured", "without learning"):
+        found.add_column(heading, no_wrap=True)
+    measured = runs.measured()
     for name in recipes.names():
+        figure, baseline = runs.figures(measured.get(name))
         try:
             recipe = recipes.get(name)
         except ImportError as reason:  # an extra that is absent
-            found.add_row(name, f"needs {reason.name or reason}")
+            found.add_row(name, f"needs {reason.name or reason}", "", "", figure, baseline)
             continue
-        goal = f"{recipe.metrics()[0].name.replace('_', ' ')} {recipe.goal:g}"
-        numbers = (f"{recipe.parameters:,}", goal, str(recipe.epochs))
-        found.add_row(name, recipe.title, recipe.data, *numbers)
+        goal = runs.goal(recipe.metrics()[0], recipe.goal)
+        found.add_row(name, recipe.title, recipe.data, goal, figure, baseline)
     return found
 
 
@@ -114,14 +113,25 @@ def _train(args: argparse.Namespace, recipe: Any, output: Path, console: Console
 
 
 def _write_run(args: argparse.Namespace, recipe: Any, outcome: Any, output: Path) -> Path:
-    """What the run came to, as JSON beside the weights."""
+    """What the run came to, as JSON beside the weights: what `tilework.train.runs` reads."""
+    import tilework as tw
+    from tilework import hardware
+    from tilework._version import __version__
+
     path = output.with_suffix(".json")
     found = {
         "recipe": args.recipe,
+        "title": recipe.title,
         "data": recipe.data,
+        "version": __version__,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": hardware.cpu()["model"],
+        "threads": tw.get_num_threads(),
         "seed": args.seed,
+        "epochs": recipe.epochs if args.epochs is None else args.epochs,
         "figure": outcome.name,
         "value": outcome.value,
+        "interval": outcome.interval,
         "goal": recipe.goal,
         "baseline": {"name": outcome.baseline.name, "value": outcome.baseline.value},
         "samples": outcome.samples,

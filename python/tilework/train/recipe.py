@@ -16,6 +16,7 @@ from tilework.metrics import Metric
 from tilework.nn import Module
 from tilework.optim import Optimizer
 from tilework.train.callbacks import Callback, Schedule
+from tilework.train.interval import InParts
 from tilework.train.task import Supervised
 from tilework.train.trainer import Trainer
 
@@ -126,6 +127,7 @@ class Outcome:
 
     name: str
     value: float
+    interval: tuple[float, float] | None  # of 95 %, about the value
     baseline: Baseline
     samples: int
     seconds: float
@@ -134,9 +136,21 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"held-out {self.name.replace('_', ' ')} {self.value:.4g} over {self.samples} "
-            f"samples ({self.baseline.value:.4g} by {self.baseline.name})"
+            f"held-out {self.name.replace('_', ' ')} {with_interval(self.value, self.interval)} "
+            f"over {self.samples} samples ({self.baseline.value:.4g} by {self.baseline.name})"
         )
+
+
+def with_interval(value: float, interval: Sequence[float] | None) -> str:
+    """A figure as text, and how far chance would move it.
+
+    >>> from tilework.train.recipe import with_interval
+    >>> with_interval(0.91553, (0.9101, 0.9210)), with_interval(0.91553, None)
+    ('0.9155 ± 0.0054', '0.9155')
+    """
+    if interval is None:
+        return f"{value:.4g}"
+    return f"{value:.4g} ± {(interval[1] - interval[0]) / 2:.2g}"
 
 
 def run(
@@ -164,10 +178,13 @@ def run(
     task = Supervised(model, getattr(functional, recipe.loss), metrics)
     trainer = Trainer(task, optimizer, [schedule, *watchers])
     trainer.fit(batches.train, epochs=epochs, resume=resume)
-    value = float(trainer.evaluate(batches.held_out)[metrics[0].name])
+    figure = InParts(metrics[0], len(batches.held_out))
+    task.metrics[figure.name] = figure
+    value = float(trainer.evaluate(batches.held_out)[figure.name])
     return Outcome(
-        metrics[0].name,
+        figure.name,
         value,
+        figure.interval(),
         recipe.baseline(data),
         len(batches.held_out.dataset),
         time.perf_counter() - start,
