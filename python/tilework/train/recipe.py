@@ -145,8 +145,8 @@ def with_interval(value: float, interval: Sequence[float] | None) -> str:
     """A figure as text, and how far chance would move it.
 
     >>> from tilework.train.recipe import with_interval
-    >>> with_interval(0.91553, (0.9101, 0.9210)), with_interval(0.91553, None)
-    ('0.9155 ± 0.0054', '0.9155')
+    >>> with_interval(0.91553, (0.9102, 0.9208)), with_interval(0.91553, None)
+    ('0.9155 ± 0.0053', '0.9155')
     """
     if interval is None:
         return f"{value:.4g}"
