@@ -56,7 +56,8 @@ LEFT_OUT = {
         "step/mlp", "networks/lenet",
         *(f"models/{name}" for name in (
             "MLP", "LeNet5", "UNet", "CifarResNet", "ResNet", "FCN", "resnet20", "Seq2Seq",
-            "BahdanauAttention", "LuongAttention", "SileroVAD",
+            "BahdanauAttention", "LuongAttention", "SileroVAD", "LSTMLanguageModel", "SpeakerLSTM",
+            "LSTMForecaster",
         )),
     },
     NO_KERNEL: {

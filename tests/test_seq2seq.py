@@ -237,3 +237,25 @@ def test_a_small_lstm_learns_a_page_by_heart():
             scores, state = model(tw.tensor([told[-1:]]), state)
             told.append(int(scores[0, -1].argmax()))
     assert "".join(letters[i] for i in told) == PAGE
+
+
+def test_an_lstm_goes_on_from_its_state():
+    """Token by token by its cache as all at once, and in beams that change places."""
+    tw.manual_seed(0)
+    model = models.LSTMLanguageModel(11, 6, 5, 2, dropout=0.5).eval()
+    ids = tw.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
+    cache = model.new_cache()
+    parts = [model(ids[:, :2], cache=cache), model(ids[:, 2:], cache=cache)]
+    np.testing.assert_allclose(
+        F.cat(parts, 1).detach().numpy(), model(ids).detach().numpy(), rtol=0, atol=1e-6
+    )
+    assert len(cache) == 4
+    assert model(ids, logits_to_keep=1).shape == (2, 1, 11)
+    for options in ({}, {"num_beams": 3}):
+        found = [
+            models.generate(model, ids, max_new_tokens=6, use_cache=kept, **options).tolist()
+            for kept in (True, False)
+        ]
+        assert found[0] == found[1]
+    with pytest.raises(IndexError, match=r"\[LSTMLanguageModel\] expected token ids from 0 to 10"):
+        model(tw.tensor([[11]]))

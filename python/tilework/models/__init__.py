@@ -3,10 +3,12 @@
 from tilework.models.bert import BertConfig, BertModel
 from tilework.models.cache import KeyValueCache
 from tilework.models.fcn import FCN, fcn_resnet50, fcn_resnet101
+from tilework.models.forecaster import LSTMForecaster
 from tilework.models.generation import generate, stream
 from tilework.models.gpt2 import GPT2Config, GPT2LMHeadModel, GPT2Model
 from tilework.models.lenet import LeNet5
 from tilework.models.llama import LlamaConfig, LlamaForCausalLM, LlamaModel
+from tilework.models.lstm_lm import LSTMLanguageModel
 from tilework.models.mlp import MLP
 from tilework.models.paged import PagedKeyValueCache
 from tilework.models.pretrained import from_pretrained
@@ -26,6 +28,7 @@ from tilework.models.resnet import (
 )
 from tilework.models.seq2seq import BahdanauAttention, LuongAttention, Seq2Seq, Seq2SeqConfig
 from tilework.models.silero import SileroVAD
+from tilework.models.speaker import SpeakerLSTM
 from tilework.models.t5 import T5Config, T5ForConditionalGeneration
 from tilework.models.unet import UNet
 from tilework.models.vit import ViTConfig, ViTForImageClassification
@@ -41,6 +44,8 @@ __all__ = [
     "GPT2LMHeadModel",
     "GPT2Model",
     "KeyValueCache",
+    "LSTMForecaster",
+    "LSTMLanguageModel",
     "LeNet5",
     "LlamaConfig",
     "LlamaForCausalLM",
@@ -51,6 +56,7 @@ __all__ = [
     "Seq2Seq",
     "Seq2SeqConfig",
     "SileroVAD",
+    "SpeakerLSTM",
     "T5Config",
     "T5ForConditionalGeneration",
     "UNet",

@@ -32,6 +32,43 @@ def _gru(w: Weights, at: str, end: str, x: Array, h: Array) -> Array:
     return np.stack(steps, 1)
 
 
+def _lstm(w: Weights, end: str, x: Array) -> Array:
+    """All states (N, T, hidden) of the model's `lstm`."""
+    w_ih, w_hh, b_ih, b_hh = (
+        w[f"lstm.{n}{end}"] for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    h = c = np.zeros((len(x), w_hh.shape[1]))
+    states = []
+    for step in x.swapaxes(0, 1):
+        i, f, g, o = np.split(step @ w_ih.T + b_ih + h @ w_hh.T + b_hh, 4, 1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        states.append(h)
+    return np.stack(states, 1)
+
+
+def lstm_lm(w: Weights, ids: Array) -> Array:
+    x = w["head.weight"][ids]  # the embedding's too
+    for layer in range(2):
+        x = _lstm(w, f"_l{layer}", x)
+    return linear(w, "head", linear(w, "project", x))
+
+
+def speaker(w: Weights, x: Array) -> Array:
+    """The second utterance lacks the last two frames."""
+    means = []
+    for frames in (x[:1], x[1:, :-2]):
+        back = _lstm(w, "_l0_reverse", frames[:, ::-1])
+        means.append(np.concatenate([_lstm(w, "_l0", frames), back], -1).mean(1))
+    return linear(w, "score", np.concatenate(means))
+
+
+def forecaster(w: Weights, x: Array) -> Array:
+    last = x[:, -1:]
+    states = _lstm(w, "_l0", (x - last)[..., None] / 2.0)
+    return np.asarray(last + 2.0 * linear(w, "head", states[:, -1]))
+
+
 def bahdanau(w: Weights, query: Array, keys: Array, under: str = "") -> Array:
     q, k = (linear(w, f"{under}{n}", x) for n, x in (("query", query), ("key", keys)))
     scores = linear(w, f"{under}score", np.tanh(q[:, :, None] + k[:, None]))[..., 0]
@@ -112,6 +149,10 @@ def _translator(**settings: Any) -> Make:
     )
 
 
+def _alone(F: Any, model: Any, x: Any) -> Any:
+    return model(x)
+
+
 def _of_itself(F: Any, model: Any, x: Any) -> Any:
     return model(x, x)
 
@@ -123,6 +164,10 @@ def _looking(F: Any, model: Any, x: Any) -> Any:
 def _twice(F: Any, model: Any, x: Any) -> Any:
     first, state = model(x)
     return F.cat([first, model(x, state)[0]], 1)
+
+
+def _shorter(F: Any, model: Any, x: Any) -> Any:
+    return model(x, F.tensor([x.shape[1], x.shape[1] - 2]))
 
 
 def _luong(method: str) -> Make:
@@ -148,4 +193,9 @@ MODELS = (
         for method in ("general", "concat")
     ),
     ("SileroVAD", lambda models: models.SileroVAD(), (576,), 0, silero, _twice),
+    ("LSTMLanguageModel", lambda models: models.LSTMLanguageModel(VOCABULARY, 6, 5, 2, 0.5), (7,),
+     VOCABULARY, lstm_lm, _alone),
+    ("SpeakerLSTM", lambda models: models.SpeakerLSTM(4, 3, 5), (7, 4), 0, speaker, _shorter),
+    ("LSTMForecaster", lambda models: models.LSTMForecaster(3, 5, 2.0), (8,), 0, forecaster,
+     _alone),
 )  # fmt: skip
