@@ -45,18 +45,18 @@ def torch_figure(recipe: Recipe, source: Any, seed: int) -> float:
     optimizer = recipe.optimisation.optimizer(torch.optim, model.parameters())
     rate = recipe.optimisation.rate(recipe.epochs * len(batches.train))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    loss = getattr(torch.nn.functional, recipe.loss)
+    loss = recipe.criterion(torch.nn.functional)
     for _ in range(recipe.epochs):
-        for inputs, target in map(torch_tensors, batches.train):
+        for *inputs, target in map(torch_tensors, batches.train):
             optimizer.zero_grad()
-            loss(model(inputs), target).backward()
+            loss(model(*inputs), target).backward()
             optimizer.step()
             schedule.step()
     model.eval()
-    metric = recipe.metrics()[0]
+    metric = (list(batches.metrics) or recipe.metrics())[0]
     with torch.no_grad():
-        for inputs, target in map(torch_tensors, batches.held_out):
-            metric.update(model(inputs).numpy(), target.numpy())
+        for *inputs, target in map(torch_tensors, batches.held_out):
+            metric.update(model(*inputs).numpy(), target.numpy())
     return float(metric.compute())
 
 

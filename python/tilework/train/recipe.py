@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 import time
@@ -22,6 +23,9 @@ from tilework.train.trainer import Trainer
 
 _WARM_UP = 0.25  # of a one-cycle schedule
 _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+
+
+Loss = Callable[[Any, Any, Any], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +69,15 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Batches:
-    """Loaders: of what is learnt from, and of what is judged by, which is read once, at the end."""
+    """Loaders: of what is learnt from, and of what is judged by, which is read once, at the end.
+
+    A batch is (inputs..., target). `metrics` stand in for the recipe's, of the same names, where
+    they have to know the data: the bytes of a token, the unit of a scaled number.
+    """
 
     train: DataLoader
     held_out: DataLoader
+    metrics: Sequence[Metric] = ()
 
 
 @dataclass(frozen=True)
@@ -91,9 +100,11 @@ class Recipe:
         batches: From the data and a number of samples a batch to loaders.
         few: From the data and a number to that many samples of both parts, for a quick run.
         optimisation, batch_size, epochs: How it is trained.
-        loss: The name of the loss in `functional`.
+        loss: The name of the loss in `functional`, of (output, target); or a function of
+            `functional`, of either library, output and target.
         metrics: Makes the metrics; the first is the figure.
-        goal: What the held-out figure is to reach.
+        goal: What the held-out figure is to reach: to be above, or where the metric says that lower
+            is better, below.
         baseline: From the data to what comes without learning.
         parameters: How many the network has, counted elsewhere: published, or by hand.
         picture: Draws what was learnt to a file, where a person would rather look.
@@ -108,7 +119,7 @@ class Recipe:
     optimisation: Optimisation
     batch_size: int
     epochs: int
-    loss: str = "cross_entropy"
+    loss: str | Loss = "cross_entropy"
     metrics: Callable[[], list[Metric]]
     goal: float
     baseline: Callable[[Any], Baseline]
@@ -119,6 +130,17 @@ class Recipe:
         """The network, made anew."""
         made: Module = self.network(importlib.import_module(f"tilework.models.{self.file}"), data)
         return made
+
+    def criterion(self, library: Any) -> Callable[[Any, Any], Any]:
+        """The loss of (output, target), of tilework.functional or torch.nn.functional."""
+        if isinstance(self.loss, str):
+            found: Callable[[Any, Any], Any] = getattr(library, self.loss)
+            return found
+        return functools.partial(self.loss, library)
+
+    def better(self, value: float, other: float) -> bool:
+        """Whether a figure is at least as good as another."""
+        return value >= other if self.metrics()[0].higher_is_better else value <= other
 
 
 @dataclass(frozen=True)
@@ -174,8 +196,8 @@ def run(
     optimizer: Optimizer = recipe.optimisation.optimizer(optim, model.parameters())
     rate = recipe.optimisation.rate(epochs * len(batches.train))
     schedule = Schedule(optim.lr_scheduler.LambdaLR(optimizer, rate))
-    metrics = recipe.metrics()
-    task = Supervised(model, getattr(functional, recipe.loss), metrics)
+    metrics = list(batches.metrics) or recipe.metrics()
+    task = Supervised(model, recipe.criterion(functional), metrics)
     trainer = Trainer(task, optimizer, [schedule, *watchers])
     trainer.fit(batches.train, epochs=epochs, resume=resume)
     figure = InParts(metrics[0], len(batches.held_out))
