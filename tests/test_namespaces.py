@@ -40,7 +40,10 @@ LEFT_OUT = {
             "random_seed",
         )),
         *(f"schedules/{name}" for name in (
-            "StepLR", "CosineAnnealingLR", "LambdaLR", "LRScheduler",
+            "StepLR", "CosineAnnealingLR", "LambdaLR", "LRScheduler", "MultiStepLR",
+            "ExponentialLR", "MultiplicativeLR", "ConstantLR", "LinearLR", "PolynomialLR",
+            "CosineAnnealingWarmRestarts", "SequentialLR", "ChainedScheduler", "CyclicLR",
+            "OneCycleLR", "ReduceLROnPlateau",
         )),
     },
     IS_THE_HOSTS: {

@@ -67,13 +67,19 @@ def called_by_a_case(frame):
     return back is not None and "testing/cases/" in back.f_code.co_filename.replace("\\", "/")
 
 
+def schedules():
+    return [
+        found
+        for found in vars(lr_scheduler).values()
+        if inspect.isclass(found) and issubclass(found, lr_scheduler.LRScheduler)
+    ]
+
+
 @cache
 def used_by_cases():
     """The code that cases call themselves, and the names of the classes that they build."""
     wanted = {*functions().values(), *methods().values()}
-    bases = {
-        kind.__init__.__code__ for kind in (nn.Module, optim.Optimizer, lr_scheduler.LRScheduler)
-    }
+    bases = {kind.__init__.__code__ for kind in (nn.Module, optim.Optimizer, *schedules())}
     entered, built = set(), set()
 
     def look(frame, event, _):
@@ -143,11 +149,7 @@ def test_every_layer_has_a_case():
 def test_every_optimiser_and_schedule_has_a_case():
     _, built = used_by_cases()
     kinds = [n for n in optim.__all__ if inspect.isclass(getattr(optim, n))]
-    kinds += [
-        name
-        for name, found in vars(lr_scheduler).items()
-        if inspect.isclass(found) and issubclass(found, lr_scheduler.LRScheduler)
-    ]
+    kinds += [kind.__name__ for kind in schedules()]
     assert not [name for name in kinds if name not in built]
 
 

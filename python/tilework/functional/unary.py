@@ -206,6 +206,11 @@ def _erf_chain(grad: Tensor, x: Tensor) -> Tensor:
     return grad * _density(x * math.sqrt(2.0)) * (2.0 * math.sqrt(2.0))
 
 
+def _reciprocal_chain(grad: Tensor, x: Tensor) -> Tensor:
+    y = reciprocal(x)
+    return -(grad * (y * y))
+
+
 RELU = UnaryOp("relu", _relu_chain)
 SIGMOID = UnaryOp("sigmoid", lambda grad, x: grad * _sigmoid_slope(x))
 TANH = UnaryOp("tanh", lambda grad, x: grad * _tanh_slope(x))
@@ -219,7 +224,7 @@ RSQRT = UnaryOp("rsqrt", _rsqrt_chain)
 SQUARE = UnaryOp("square", lambda grad, x: grad * (x + x))
 ABS = UnaryOp("abs", _abs_chain)
 NEG = UnaryOp("neg", lambda grad, x: -grad)
-RECIPROCAL = UnaryOp("reciprocal", lambda grad, x: -(grad * square(reciprocal(x))))
+RECIPROCAL = UnaryOp("reciprocal", _reciprocal_chain)
 ERF = UnaryOp("erf", _erf_chain)
 SOFTPLUS = UnaryOp("softplus", lambda grad, x: grad * _gate(x))
 

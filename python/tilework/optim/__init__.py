@@ -3,6 +3,19 @@
 from tilework.optim import lr_scheduler
 from tilework.optim.adam import Adam, AdamW
 from tilework.optim.optimizer import Optimizer
+from tilework.optim.rules import Adadelta, Adagrad, Adamax, NAdam, RAdam, RMSprop
 from tilework.optim.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "lr_scheduler",
+]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tilework.engines import ops
-from tilework.optim.optimizer import Group, Optimizer, check_range
+from tilework.optim.optimizer import Group, Optimizer, check_range, take_hints
 
 
 class Adam(Optimizer):
@@ -34,8 +34,10 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **hints: Any,
     ) -> None:
         name = type(self).__name__
+        take_hints(name, hints)
         check_range(name, "lr", lr, 0.0)
         check_range(name, "eps", eps, 0.0)
         check_range(name, "betas[0]", betas[0], 0.0, 1.0)
@@ -112,5 +114,6 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **hints: Any,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, **hints)

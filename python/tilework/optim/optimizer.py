@@ -307,6 +307,16 @@ def _wide(p: Tensor) -> dtypes.DType:
     return dtypes.float32 if p.dtype == dtypes.bfloat16 else p.dtype
 
 
+def take_hints(op: str, hints: Mapping[str, Any]) -> None:
+    """Arguments of PyTorch's that choose how a step is computed, which is one way here: they are
+    taken and change nothing. ValueError on a step to be differentiated, TypeError on others."""
+    for name, value in hints.items():
+        if name not in ("foreach", "fused", "capturable", "differentiable"):
+            raise error(TypeError, op, "an argument that it has", name, "drop it")
+        if name == "differentiable" and value:
+            raise error(ValueError, op, "a step outside of the tape", "differentiable", "drop it")
+
+
 def check_range(op: str, name: str, value: float, low: float, below: float = float("inf")) -> None:
     """ValueError where a hyperparameter is outside [low, below)."""
     if not low <= value < below:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.optim.optimizer import Group, Optimizer, check_range
+from tilework.optim.optimizer import Group, Optimizer, check_range, take_hints
 
 
 class SGD(Optimizer):
@@ -36,7 +36,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **hints: Any,
     ) -> None:
+        take_hints("SGD", hints)
         check_range("SGD", "lr", lr, 0.0)
         check_range("SGD", "momentum", momentum, 0.0)
         check_range("SGD", "weight_decay", weight_decay, 0.0)

@@ -70,6 +70,117 @@ def _adamw(param: Array, grads: tuple[Array, ...], **options: Any) -> Array:
     return adam(param, grads, decoupled=True, **{"weight_decay": 1e-2, **options})
 
 
+def rmsprop(
+    param: Array, grads: tuple[Array, ...], lr: float, alpha: float = 0.99, eps: float = 1e-8,
+    weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False,
+    maximize: bool = False,
+) -> Array:  # fmt: skip
+    """Hinton 2012; the centred form of Graves 2013."""
+    squares = mean = buffer = np.zeros_like(param)
+    for grad in grads:
+        d = (-grad if maximize else grad) + weight_decay * param
+        squares = alpha * squares + (1 - alpha) * d * d
+        mean = alpha * mean + (1 - alpha) * d
+        spread = squares - mean**2 if centered else squares
+        d = d / (np.sqrt(spread) + eps)
+        buffer = momentum * buffer + d
+        param = param - lr * buffer
+    return param
+
+
+def adagrad(
+    param: Array, grads: tuple[Array, ...], lr: float, lr_decay: float = 0.0,
+    weight_decay: float = 0.0, initial_accumulator_value: float = 0.0, eps: float = 1e-10,
+    maximize: bool = False,
+) -> Array:  # fmt: skip
+    """Duchi et al. 2011."""
+    total = np.full_like(param, initial_accumulator_value)
+    for t, grad in enumerate(grads):
+        d = (-grad if maximize else grad) + weight_decay * param
+        total = total + d * d
+        param = param - lr / (1 + t * lr_decay) * d / (np.sqrt(total) + eps)
+    return param
+
+
+def adadelta(
+    param: Array, grads: tuple[Array, ...], lr: float, rho: float = 0.9, eps: float = 1e-6,
+    weight_decay: float = 0.0, maximize: bool = False,
+) -> Array:  # fmt: skip
+    """Zeiler 2012."""
+    squares = steps = np.zeros_like(param)
+    for grad in grads:
+        d = (-grad if maximize else grad) + weight_decay * param
+        squares = rho * squares + (1 - rho) * d * d
+        delta = np.sqrt(steps + eps) / np.sqrt(squares + eps) * d
+        steps = rho * steps + (1 - rho) * delta * delta
+        param = param - lr * delta
+    return param
+
+
+def adamax(
+    param: Array, grads: tuple[Array, ...], lr: float,
+    betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0,
+    maximize: bool = False,
+) -> Array:  # fmt: skip
+    """Kingma and Ba 2015, section 7."""
+    m = largest = np.zeros_like(param)
+    for t, grad in enumerate(grads, 1):
+        d = (-grad if maximize else grad) + weight_decay * param
+        m = betas[0] * m + (1 - betas[0]) * d
+        largest = np.maximum(betas[1] * largest, np.abs(d) + eps)
+        param = param - lr / (1 - betas[0] ** t) * m / largest
+    return param
+
+
+def _decayed(
+    param: Array, grad: Array, lr: float, decay: float, decoupled: bool, maximize: bool
+) -> tuple[Array, Array]:
+    d = -grad if maximize else grad
+    return (param * (1 - lr * decay), d) if decoupled else (param, d + decay * param)
+
+
+def radam(
+    param: Array, grads: tuple[Array, ...], lr: float,
+    betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0,
+    decoupled_weight_decay: bool = False, maximize: bool = False,
+) -> Array:  # fmt: skip
+    """Liu et al. 2020."""
+    m = v = np.zeros_like(param)
+    longest = 2 / (1 - betas[1]) - 1
+    for t, grad in enumerate(grads, 1):
+        param, d = _decayed(param, grad, lr, weight_decay, decoupled_weight_decay, maximize)
+        m = betas[0] * m + (1 - betas[0]) * d
+        v = betas[1] * v + (1 - betas[1]) * d * d
+        mean, rest = m / (1 - betas[0] ** t), 1 - betas[1] ** t
+        rho = longest - 2 * t * betas[1] ** t / rest
+        if rho > 5:
+            top = (rho - 4) * (rho - 2) * longest
+            mean = mean * math.sqrt(top / ((longest - 4) * (longest - 2) * rho) * rest)
+            mean = mean / (np.sqrt(v) + eps)
+        param = param - lr * mean
+    return param
+
+
+def nadam(
+    param: Array, grads: tuple[Array, ...], lr: float,
+    betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0,
+    momentum_decay: float = 4e-3, decoupled_weight_decay: bool = False, maximize: bool = False,
+) -> Array:  # fmt: skip
+    """Dozat 2016, as PyTorch writes it."""
+    m = v = np.zeros_like(param)
+    product = 1.0
+    for t, grad in enumerate(grads, 1):
+        param, d = _decayed(param, grad, lr, weight_decay, decoupled_weight_decay, maximize)
+        now, then = (betas[0] * (1 - 0.5 * 0.96 ** (s * momentum_decay)) for s in (t, t + 1))
+        product *= now
+        m = betas[0] * m + (1 - betas[0]) * d
+        v = betas[1] * v + (1 - betas[1]) * d * d
+        below = np.sqrt(v / (1 - betas[1] ** t)) + eps
+        param = param - lr * (1 - now) / (1 - product) * d / below
+        param = param - lr * then / (1 - product * then) * m / below
+    return param
+
+
 _SGD_OPTIONS: tuple[Options, ...] = (
     {},
     {"momentum": 0.9},
@@ -90,7 +201,25 @@ OPTIMISERS: dict[str, tuple[Callable[..., Array], tuple[Options, ...]]] = {
     "SGD": (sgd, _SGD_OPTIONS),
     "Adam": (adam, _ADAM_OPTIONS),
     "AdamW": (_adamw, _ADAM_OPTIONS),
-}
+    "RMSprop": (rmsprop, (
+        {}, {"momentum": 0.9}, {"centered": True, "eps": 1e-2},
+        {"alpha": 0.5, "momentum": 0.5, "weight_decay": 0.1, "maximize": True},
+    )),
+    "Adagrad": (adagrad, (
+        {}, {"lr_decay": 0.5, "weight_decay": 0.1},
+        {"initial_accumulator_value": 0.5, "maximize": True},
+    )),
+    "Adadelta": (adadelta, ({}, {"rho": 0.5, "weight_decay": 0.1, "maximize": True})),
+    "Adamax": (adamax, ({}, {"betas": (0.5, 0.8), "weight_decay": 0.1, "maximize": True})),
+    "RAdam": (radam, (
+        {}, {"betas": (0.5, 0.6), "weight_decay": 0.1, "maximize": True},
+        {"betas": (0.5, 0.5), "weight_decay": 0.1, "decoupled_weight_decay": True},
+    )),
+    "NAdam": (nadam, (
+        {}, {"momentum_decay": 0.1, "weight_decay": 0.1, "maximize": True},
+        {"weight_decay": 0.1, "decoupled_weight_decay": True},
+    )),
+}  # fmt: skip
 
 
 def _bound(dtype: str, expected: Array, param: Array, *grads: Array) -> Array:
@@ -123,6 +252,8 @@ def _steps(op: str, label: str, inputs: Inputs, options: Options) -> Case:
         reference=lambda param, *grads: expected(param, grads, **how),
         tolerance=_bound,
         writes=(0,),
+        # PyTorch keeps the product of the momenta in float32.
+        peer=None if op == "NAdam" else "same",
     )
 
 

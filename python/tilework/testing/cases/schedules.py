@@ -91,7 +91,64 @@ def _table() -> Iterator[Row]:
         _rates(step, lambda s, o: s.StepLR(o, 2, 2.0)),
         _by(halves, lambda epoch: 2.0 ** (epoch // 2)),
     )
+    for label, make, factor in _shapes():
+        yield label, nothing, _rates(make), _by(factor)
     yield ("LRScheduler made by hand", nothing, _rates(_own), _by(lambda epoch: 0.75**epoch))
+
+
+def _shapes() -> Iterator[tuple[str, Make, Callable[[int], float]]]:
+    """Schedules whose rate is the first one times a factor of the epoch."""
+    yield (
+        "MultiStepLR", lambda s, o: s.MultiStepLR(o, [2, 7, 7], 0.5),
+        lambda t: 0.5 ** ((t >= 2) + 2 * (t >= 7)),
+    )  # fmt: skip
+    yield "ExponentialLR", lambda s, o: s.ExponentialLR(o, 0.9), lambda t: 0.9**t
+    yield ("MultiplicativeLR", lambda s, o: s.MultiplicativeLR(o, lambda t: 0.9), lambda t: 0.9**t)
+    yield "ConstantLR", lambda s, o: s.ConstantLR(o, 0.25, 4), lambda t: 0.25 if t < 4 else 1.0
+    yield (
+        "LinearLR", lambda s, o: s.LinearLR(o, 0.25, total_iters=6),
+        lambda t: 0.25 + 0.75 * min(t, 6) / 6,
+    )  # fmt: skip
+    yield "PolynomialLR", lambda s, o: s.PolynomialLR(o, 9, 2.0), lambda t: (1 - min(t, 9) / 9) ** 2
+    yield (
+        "CosineAnnealingWarmRestarts", lambda s, o: s.CosineAnnealingWarmRestarts(o, 3, 2),
+        lambda t: _cosine(3)(t) if t < 3 else (_cosine(6)(t - 3) if t < 9 else _cosine(12)(t - 9)),
+    )  # fmt: skip
+    yield (
+        "SequentialLR",
+        lambda s, o: s.SequentialLR(o, [s.ConstantLR(o, 0.5, 9), s.ExponentialLR(o, 0.9)], [4]),
+        lambda t: 0.5 if t < 4 else 0.9 ** (t - 4),
+    )  # fmt: skip
+    yield (
+        "ChainedScheduler",
+        lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.5, 4), s.ExponentialLR(o, 0.9)]),
+        lambda t: (0.5 if t < 4 else 1.0) * 0.9**t,
+    )  # fmt: skip
+    yield (
+        "CyclicLR", lambda s, o: s.CyclicLR(o, [0, 0], list(FIRST), 4, cycle_momentum=False),
+        lambda t: 1 - abs(t % 8 - 4) / 4,
+    )  # fmt: skip
+    yield (
+        "OneCycleLR", lambda s, o: s.OneCycleLR(
+            o, list(FIRST), 12, pct_start=0.5, anneal_strategy="linear", cycle_momentum=False,
+            div_factor=4.0, final_div_factor=2.0,
+        ),
+        lambda t: 0.25 + 0.75 * t / 5 if t <= 5 else 1 - 0.875 * (t - 5) / 6,
+    )  # fmt: skip
+    yield (
+        "ReduceLROnPlateau", lambda s, o: _Plateau(s.ReduceLROnPlateau(o, factor=0.5, patience=2)),
+        lambda t: 0.5 ** max((t - 1) // 3, 0),
+    )  # fmt: skip
+
+
+class _Plateau:
+    """A schedule that is told of a metric that stays."""
+
+    def __init__(self, schedule: Any) -> None:
+        self._schedule = schedule
+
+    def step(self) -> None:
+        self._schedule.step(1.0)
 
 
 def _own(s: Any, o: Any) -> Any:
