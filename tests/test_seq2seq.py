@@ -95,6 +95,16 @@ def test_a_cache_changes_nothing(kind, both):
     np.testing.assert_allclose(moved.numpy(), whole[rows][:, 5:].numpy(), 0, 1e-13)
 
 
+@pytest.mark.parametrize("kind", ["bahdanau", "general"])
+def test_a_cache_projects_a_memory_once(kind, monkeypatch):
+    model = lively(made(kind, False))
+    calls = []
+    project = model.attention.project
+    monkeypatch.setattr(model.attention, "project", lambda x: calls.append(x) or project(x))
+    models.generate(model, tw.from_numpy(texts(2, 5)), max_new_tokens=4)
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize(("kind", "both"), KINDS)
 def test_padding_changes_nothing(kind, both):
     model = lively(made(kind, both))

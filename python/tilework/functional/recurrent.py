@@ -128,7 +128,13 @@ def run(how: _How, x: Tensor, h0: State, c0: State, weights: Sequence[State]) ->
     parts = [flat[i:j].reshape(s) for (i, j), s in zip(places, shapes, strict=True)]
     found: list[State]
     if records:
-        reads = (own[0], *(t._storage for t in inputs if t is not None))
+        # Backward reads the outputs. PyTorch lets programs write an RNN's and a GRU's before it:
+        # it keeps their steps apart from them. An LSTM's it refuses.
+        reads = tuple(t._storage for t in inputs if t is not None)
+        if how.cell == "lstm":
+            reads = (own[0], *reads)
+        elif not how.single:
+            parts[0] = ops.copy(parts[0], False)
         whole = recorded(flat, Storage(), _RECURRENT, inputs, (how, flat, kept), reads)
         found = [
             recorded(part, storage, _PART, (whole,), place, ())

@@ -41,12 +41,17 @@ class BahdanauAttention(nn.Module):
         self.key = nn.Linear(key_size, hidden_size, bias=False)
         self.score = nn.Linear(hidden_size, 1, bias=False)
 
+    def project(self, keys: Tensor) -> Tensor:
+        """The part of the scores that queries have no part in."""
+        projected: Tensor = self.key(keys)
+        return projected
+
     def forward(
-        self, query: Tensor, keys: Tensor, mask: Mask = None, projected: Mask = None
+        self, query: Tensor, keys: Tensor, mask: Mask = None, projected: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """What is taken up (N, T, key_size), and the weights (N, T, S). `mask` (N, S) is 0 where a
-        key is none; `projected` is key(keys), where that is at hand."""
-        projected = self.key(keys) if projected is None else projected
+        key is none; `projected` is project(keys), where that is at hand."""
+        projected = self.project(keys) if projected is None else projected
         both = F.tanh(self.query(query).unsqueeze(2) + projected.unsqueeze(1))
         return _looked(self.score(both).squeeze(-1), keys, mask)
 
@@ -78,9 +83,16 @@ class LuongAttention(nn.Module):
             self.weight = nn.Linear(query_size + key_size, query_size, bias=False)
             self.score = nn.Linear(query_size, 1, bias=False)
 
-    def forward(self, query: Tensor, keys: Tensor, mask: Mask = None) -> tuple[Tensor, Tensor]:
+    def project(self, keys: Tensor) -> Tensor:
+        """The part of the scores that queries have no part in."""
+        projected: Tensor = self.weight(keys) if self.method == "general" else keys
+        return projected
+
+    def forward(
+        self, query: Tensor, keys: Tensor, mask: Mask = None, projected: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """What is taken up (N, T, key_size), and the weights (N, T, S). `mask` (N, S) is 0 where a
-        key is none."""
+        key is none; `projected` is project(keys), where that is at hand."""
         if self.method == "concat":
             n, t, s = query.shape[0], query.shape[1], keys.shape[1]
             pairs = F.cat(
@@ -88,8 +100,8 @@ class LuongAttention(nn.Module):
             )
             scores = self.score(F.tanh(self.weight(pairs))).squeeze(-1)
         else:
-            mapped = self.weight(keys) if self.method == "general" else keys
-            scores = query @ mapped.transpose(1, 2)
+            projected = self.project(keys) if projected is None else projected
+            scores = query @ projected.transpose(1, 2)
         return _looked(scores, keys, mask)
 
 
@@ -124,12 +136,14 @@ class Seq2SeqConfig(Config):
 
 
 class RecurrentCache:
-    """The decoder's state after the tokens so far, whose number is its length."""
+    """The decoder's state after the tokens so far, whose number is its length; and what attention
+    made of the memory that it looks at."""
 
-    __slots__ = ("_length", "state")
+    __slots__ = ("_length", "_projected", "state")
 
     def __init__(self) -> None:
         self.state: Tensor | None = None
+        self._projected: tuple[Tensor, Tensor] | None = None
         self._length = 0
 
     def __len__(self) -> int:
@@ -140,8 +154,14 @@ class RecurrentCache:
         self.state = state
         self._length += new
 
+    def projected(self, attention: Any, memory: Tensor) -> Tensor:
+        """attention.project(memory), computed once for a memory."""
+        if self._projected is None or self._projected[0] is not memory:
+            self._projected = memory, attention.project(memory)
+        return self._projected[1]
+
     def reorder(self, rows: Tensor) -> None:
-        """Makes row i of the batch what row `rows[i]` was."""
+        """Makes row i of the batch what row `rows[i]` was; the memory is the caller's."""
         if self.state is not None:
             self.state = F.index_select(self.state, 0, rows)
 
@@ -211,11 +231,10 @@ class Seq2Seq(nn.Module):
         return memory[F.arange(memory.shape[0]), last]
 
     def _with_bahdanau(
-        self, x: Tensor, state: Tensor, memory: Tensor, mask: Mask
+        self, x: Tensor, state: Tensor, memory: Tensor, mask: Mask, projected: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """States and what they looked at, (N, T, ...), of embeddings (N, T, width), step by step;
         and the last state."""
-        projected = self.attention.key(memory)
         states, contexts = [], []
         for step in x.unbind(1):
             context = self.attention(state.unsqueeze(1), memory, mask, projected)[0].squeeze(1)
@@ -239,19 +258,23 @@ class Seq2Seq(nn.Module):
         x = self.dropout(self.decoder_embedding(decoder_input_ids))
         known = None if cache is None else cache.state
         state = self._first_state(memory, attention_mask) if known is None else known
-        if self.config.attention == "bahdanau":
-            y, context, state = self._with_bahdanau(x, state, memory, attention_mask)
+        kind = self.config.attention
+        if kind != "none":
+            looks = self.attention
+            projected = looks.project(memory) if cache is None else cache.projected(looks, memory)
+        if kind == "bahdanau":
+            y, context, state = self._with_bahdanau(x, state, memory, attention_mask, projected)
         else:
             y, last = self.decoder(x, state.unsqueeze(0))
             state = last[0]
         if cache is not None:
             cache.set(state, x.shape[1])
         y = y[:, -logits_to_keep:]  # -0: all
-        if self.config.attention != "none":
-            if self.config.attention == "bahdanau":
+        if kind != "none":
+            if kind == "bahdanau":
                 context = context[:, -logits_to_keep:]
             else:
-                context = self.attention(y, memory, attention_mask)[0]
+                context = self.attention(y, memory, attention_mask, projected)[0]
             y = F.tanh(self.combine(F.cat([context, y], -1)))
         result: Tensor = self.head(self.dropout(y))
         return result
