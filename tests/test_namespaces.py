@@ -39,6 +39,7 @@ LEFT_OUT = {
             "normal", "uniform_", "normal_", "get_rng_state", "set_rng_state", "initial_seed",
             "random_seed",
         )),
+        "activations/gumbel_softmax", "activations/RReLU", "activations/PReLU",
         *(f"schedules/{name}" for name in (
             "StepLR", "CosineAnnealingLR", "LambdaLR", "LRScheduler", "MultiStepLR",
             "ExponentialLR", "MultiplicativeLR", "ConstantLR", "LinearLR", "PolynomialLR",

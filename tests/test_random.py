@@ -211,3 +211,56 @@ def test_multinomial_refuses_what_is_no_weight():
             tw.multinomial(tw.tensor([0.0, float(count == 0)]), count, replacement=True)
     with pytest.raises(TypeError, match="float"):
         tw.multinomial(tw.tensor([1, 2]), 1)
+
+
+# --- dropouts of channels, and draws of activations ---
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("dropout1d", (50, 40, 3)), ("dropout2d", (50, 40, 2, 2)), ("dropout3d", (50, 40, 2, 1, 2))],
+)
+def test_whole_channels_are_dropped(name, shape):
+    tw.manual_seed(5)
+    x = tw.ones(shape, requires_grad=True)
+    y = getattr(F, name)(x, 0.25)
+    y.sum().backward()
+    found = y.detach().numpy().reshape(2000, -1)
+    assert (found == found[:, :1]).all()
+    assert set(np.unique(found)) == {0.0, np.float32(1 / 0.75)}
+    assert np.array_equal(x.grad.numpy(), y.detach().numpy())
+    spread = np.sqrt(0.25 * 0.75 / 2000)  # of the share of zeros
+    assert abs((found[:, 0] == 0).mean() - 0.25) < 5 * spread
+    alone = getattr(F, name)(tw.ones(shape[1:]), 0.5).numpy()
+    assert alone.shape == shape[1:]
+    with pytest.raises(ValueError, match=rf"^\[{name}\] expected p in"):
+        getattr(F, name)(x, 1.5)
+
+
+@pytest.mark.parametrize(("name", "parts"), [("alpha_dropout", 5), ("feature_alpha_dropout", 1)])
+def test_alpha_dropout_keeps_mean_and_variance(name, parts):
+    tw.manual_seed(6)
+    x = tw.tensor(np.random.default_rng(1).standard_normal((400, 100, 5)))
+    y = getattr(F, name)(x, 0.3, training=True).numpy()
+    draws = 400 * 100 * parts
+    # the lowest value weighs 0.3 * 1.76^2; a variance of squares that are at most some 30
+    assert abs(y.mean()) < 5 * np.sqrt(1.0 / draws)
+    assert abs(y.var() - 1.0) < 5 * np.sqrt(30.0 / draws)
+    low = np.isclose(y, y.min(), atol=1e-12) if parts == 5 else y.std(2) == 0
+    assert abs(low.mean() - 0.3) < 5 * np.sqrt(0.21 / draws)
+
+
+def test_slopes_and_gumbels_are_drawn():
+    tw.manual_seed(7)
+    slopes = -F.rrelu(tw.full((2000,), -1.0), 0.2, 0.4, training=True).numpy()
+    assert slopes.min() >= 0.2
+    assert slopes.max() <= 0.4
+    assert abs(slopes.mean() - 0.3) < 5 * 0.2 / np.sqrt(12 * 2000)
+    weights = np.array([0.5, 0.3, 0.2])
+    logits = tw.tensor(np.log(weights)).expand(4000, 3).clone().requires_grad_()
+    hard = F.gumbel_softmax(logits, 0.7, hard=True)
+    shares = hard.detach().numpy().mean(0)
+    assert (abs(shares - weights) < 5 * np.sqrt(weights * (1 - weights) / 4000)).all()
+    (hard * tw.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert np.isfinite(logits.grad.numpy()).all()
+    assert abs(logits.grad.numpy()).max() > 0.1

@@ -75,6 +75,7 @@ REDUCED = {"dim": 1, "keepdim": True}
 FILLED = {"dtype": tw.float64, "device": "cpu", "requires_grad": False}
 LIKE = FILLED
 LOSS = {"reduction": "sum"}
+OVER = {"inplace": True}
 POOLED = {"stride": 2, "padding": 1, "ceil_mode": True}
 IMAGE, LINE = f(2, 4, 6, 6), f(2, 4, 8)
 
@@ -102,6 +103,24 @@ _LIKELIHOODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
                                         **LOSS}),
     "triplet_margin_with_distance_loss": ((X, X, X), {"distance_function": None, "margin": 0.5,
                                                       "swap": True, **LOSS}),
+}  # fmt: skip
+_ACTIVATIONS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    **dict.fromkeys(("logsigmoid", "softsign", "tanhshrink"), ((X,), {})),
+    **dict.fromkeys(("hardsigmoid", "hardswish", "mish", "relu6", "selu"), ((X,), OVER)),
+    **dict.fromkeys(("celu", "elu"), ((X,), {"alpha": 0.5, **OVER})),
+    **dict.fromkeys(("hardshrink", "softshrink"), ((X,), {"lambd": 0.3})),
+    **dict.fromkeys(("dropout1d", "dropout2d"), ((LINE,), {"p": 0.3, "training": True, **OVER})),
+    **dict.fromkeys(("alpha_dropout", "feature_alpha_dropout"),
+                    ((LINE,), {"p": 0.3, "training": True, **OVER})),
+    "dropout3d": ((f(2, 3, 2, 2, 2),), {"p": 0.3, "training": True, **OVER}),
+    "gumbel_softmax": ((X,), {"tau": 0.5, "hard": True, "eps": 1e-3, "dim": 0}),
+    "hardtanh": ((X,), {"min_val": -0.5, "max_val": 0.5, **OVER}),
+    "leaky_relu": ((X,), {"negative_slope": 0.1, **OVER}),
+    "prelu": ((LINE, f(4)), {}),
+    "rrelu": ((X,), {"lower": 0.1, "upper": 0.2, "training": True, **OVER}),
+    "softmin": ((X, 1), {"dtype": tw.float64}),
+    "softplus": ((X,), {"beta": 2.0, "threshold": 10.0}),
+    "threshold": ((X, 0.1, 0.5), OVER),
 }  # fmt: skip
 _LENGTHS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "cdist": ((X, f(5, 4)), {"p": 1.0, "compute_mode": "use_mm_for_euclid_dist"}),
@@ -169,6 +188,7 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
                       {"weight": f(4), "ignore_index": 1, **LOSS, "label_smoothing": 0.1}),
     **_SEQUENCES,
     **_LIKELIHOODS,
+    **_ACTIVATIONS,
     **_LENGTHS,
     "cumsum": ((X, 1), {"dtype": tw.float64}),
     "div": ((X, X), {"rounding_mode": "floor"}),
@@ -444,6 +464,21 @@ _L: dict[str, tuple[tuple[Any, ...], int, dict[str, Any]]] = {
     "Upsample": ((IMAGE, (3, 4)), 1, {"mode": "nearest"}),
 }  # fmt: skip
 _L.update({
+    **{name: ((X,), 1, {}) for name in ("LogSigmoid", "Softsign", "Tanhshrink")},
+    **dict.fromkeys(("Hardsigmoid", "Hardswish", "Mish", "ReLU6", "SELU"), ((X,), 1, OVER)),
+    **{name: ((X,), 1, {"alpha": 0.5, **OVER}) for name in ("CELU", "ELU")},
+    **{name: ((X,), 1, {"lambd": 0.3}) for name in ("Hardshrink", "Softshrink")},
+    **{name: ((LINE,), 1, {"p": 0.3, **OVER})
+       for name in ("AlphaDropout", "Dropout1d", "Dropout2d", "FeatureAlphaDropout")},
+    "Dropout3d": ((f(2, 3, 2, 2, 2),), 1, {"p": 0.3, **OVER}),
+    "Hardtanh": ((X,), 1, {"min_val": -0.5, "max_val": 0.5, **OVER}),
+    "LeakyReLU": ((X,), 1, {"negative_slope": 0.1, **OVER}),
+    "PReLU": ((LINE, 4), 1, {"init": 0.1, "dtype": tw.float32}),
+    "RReLU": ((X,), 1, {"lower": 0.1, "upper": 0.2, **OVER}),
+    "Softmax2d": ((IMAGE,), 1, {}),
+    "Softmin": ((X, 1), 1, {}),
+    "Softplus": ((X,), 1, {"beta": 2.0, "threshold": 10.0}),
+    "Threshold": ((X, 0.1, 0.5), 1, OVER),
     "BCELoss": ((CHANCES, CHANCES), 2, {"weight": f(4), **LOSS}),
     "CosineEmbeddingLoss": ((X, X, b(3)), 3, {"margin": 0.1, **LOSS}),
     "CosineSimilarity": ((X, X), 2, {"dim": 0, "eps": 1e-3}),

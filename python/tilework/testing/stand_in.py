@@ -32,8 +32,8 @@ STANDARD = frozenset((
 CUPY = frozenset((
     "add", "arccos", "arcsin", "arctan", "argwhere", "atleast_1d", "concatenate", "cosh", "cumprod",
     "cumsum", "exp2", "expm1", "isclose", "log10", "log1p", "log2", "may_share_memory", "multiply",
-    "pad", "power", "put_along_axis", "reciprocal", "sinh", "subtract", "tan", "true_divide",
-    "unique",
+    "pad", "power", "put_along_axis", "reciprocal", "sinh", "subtract", "tan", "tanh",
+    "true_divide", "unique",
 ))
 METHODS = frozenset((
     "all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum", "diagonal", "item",

@@ -13,6 +13,7 @@ FAMILIES: tuple[str, ...] = (
     "pool",
     "interpolate",
     "pointwise",
+    "activations",
     "gated",
     "reduce",
     "softmax",
