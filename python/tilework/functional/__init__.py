@@ -28,6 +28,9 @@ from tilework.functional.activations import (
     threshold,
 )
 from tilework.functional.attention import scaled_dot_product_attention
+from tilework.functional.bilinear import (
+    bilinear,
+)
 from tilework.functional.compare import (
     allclose,
     ceil,
@@ -209,7 +212,15 @@ from tilework.functional.random import (
     randperm,
     set_rng_state,
 )
-from tilework.functional.rearrange import flip, outer, repeat_interleave, tile, tril, triu
+from tilework.functional.rearrange import (
+    channel_shuffle,
+    flip,
+    outer,
+    repeat_interleave,
+    tile,
+    tril,
+    triu,
+)
 from tilework.functional.recurrent import (
     gru,
     gru_cell,
@@ -316,6 +327,7 @@ __all__ = [
     "batch_norm",
     "bernoulli",
     "bias_activation",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bmm",
@@ -324,6 +336,7 @@ __all__ = [
     "cdist",
     "ceil",
     "celu",
+    "channel_shuffle",
     "chunk",
     "clamp",
     "clone",

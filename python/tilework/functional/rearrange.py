@@ -107,6 +107,26 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     return _matrices("triu", input, diagonal, True)
 
 
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """The channels of (N, C, ...) as `groups` rows of a table, read by columns: so that groups of
+    the next convolution see all of them (Zhang et al. 2018). ValueError where groups do not divide
+    C.
+
+    >>> F.channel_shuffle(tw.arange(4).reshape(1, 4, 1), 2).reshape(-1)
+    tensor([0, 2, 1, 3])
+    """
+    x, groups = operand(input, "channel_shuffle"), whole("channel_shuffle", "groups", groups)
+    if x.ndim < 3 or groups < 1 or x.shape[1] % groups:
+        raise error(
+            ValueError, "channel_shuffle", "input (N, C, ...) and groups that divide C",
+            f"{x.shape} and {groups}", "take another number of groups",
+        )  # fmt: skip
+    n, channels, *rest = x.shape
+    table = x.reshape(n, groups, channels // groups, *rest)
+    result: Tensor = table.transpose(1, 2).reshape(x.shape)
+    return result
+
+
 def _tiled(op: str, x: Tensor, counts: tuple[int, ...]) -> Tensor:
     """x as often along each axis as the counts say, of which there are as many as axes."""
     if any(n < 0 for n in counts):

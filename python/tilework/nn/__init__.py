@@ -42,6 +42,9 @@ from tilework.nn.activations import (
     Threshold,
 )
 from tilework.nn.attention import MultiheadAttention
+from tilework.nn.bilinear import (
+    Bilinear,
+)
 from tilework.nn.containers import ModuleDict, ModuleList, Sequential
 from tilework.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from tilework.nn.convlstm import ConvLSTM, ConvLSTMCell
@@ -98,6 +101,10 @@ from tilework.nn.pad import (
     ZeroPad2d,
 )
 from tilework.nn.parameter import Parameter
+from tilework.nn.parameters import (
+    ParameterDict,
+    ParameterList,
+)
 from tilework.nn.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -118,7 +125,14 @@ from tilework.nn.transformer import (
     TransformerEncoderLayer,
 )
 from tilework.nn.unfold import Fold, Unfold
-from tilework.nn.upsample import PixelShuffle, PixelUnshuffle, Upsample
+from tilework.nn.upsample import (
+    ChannelShuffle,
+    PixelShuffle,
+    PixelUnshuffle,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
 
 __all__ = [
     "CELU",
@@ -142,7 +156,9 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Bilinear",
     "CTCLoss",
+    "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
     "ConstantPad1d",
@@ -202,6 +218,8 @@ __all__ = [
     "PReLU",
     "PairwiseDistance",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
@@ -239,6 +257,8 @@ __all__ = [
     "Unflatten",
     "Unfold",
     "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "ZeroPad1d",
     "ZeroPad2d",
     "functional",

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tilework import functional as F
 from tilework.autograd import no_grad
+from tilework.dtypes import float64
 from tilework.errors import error, word
 from tilework.functional.truncated import truncated_normal
 from tilework.tensor import Tensor, fresh
@@ -134,3 +136,53 @@ def kaiming_normal_(
 ) -> Tensor:
     """Normal with variance gain^2 / fan (He et al. 2015)."""
     return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
+
+
+@no_grad()
+def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Rows, or columns where they are the fewer, at right angles to each other and of length
+    `gain`; a weight of more axes counts as (out, the rest) (Saxe et al. 2014). ValueError on fewer
+    than two axes."""
+    if tensor.ndim < 2:
+        raise error(ValueError, "orthogonal_", "at least two axes", tensor.shape, "use normal_")
+    if drawing.skipped or not tensor.numel():
+        return tensor
+    rows = tensor.shape[0]
+    wide = F.randn(rows, tensor.numel() // rows, dtype=float64).numpy()
+    q, r = np.linalg.qr(wide if wide.shape[0] >= wide.shape[1] else wide.T)
+    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # so that all rotations are as likely
+    q = q if wide.shape[0] >= wide.shape[1] else q.T
+    return tensor.copy_(fresh(np.ascontiguousarray(q * gain).reshape(tensor.shape)))
+
+
+@no_grad()
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """The weight of a convolution that passes its channels on: a one in the middle of each kernel
+    from a channel to itself, in each group. ValueError unless there are 3 to 5 axes and groups
+    divide the first."""
+    if tensor.ndim not in (3, 4, 5) or tensor.shape[0] % groups:
+        raise error(
+            ValueError, "dirac_", "a weight of 3, 4 or 5 axes, and groups that divide the first",
+            f"{tensor.shape} and {groups}", "initialise a convolution's",
+        )  # fmt: skip
+    values = np.zeros(tensor.shape, np.float32)
+    middle: Any = tuple(n // 2 for n in tensor.shape[2:])
+    each = tensor.shape[0] // groups
+    for i in range(min(each, tensor.shape[1])):
+        values[(slice(i, None, each), i, *middle)] = 1.0
+    return tensor.copy_(fresh(values))
+
+
+@no_grad()
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
+    """Normal with std, and the part `sparsity` of each column zero, at random places (Martens
+    2010). ValueError unless there are two axes."""
+    if tensor.ndim != 2:
+        raise error(ValueError, "sparse_", "two axes", tensor.shape, "initialise a matrix")
+    if drawing.skipped:
+        return tensor
+    rows, columns = tensor.shape
+    values = F.randn(rows, columns).numpy() * std
+    for j in range(columns):
+        values[F.randperm(rows).numpy()[: math.ceil(sparsity * rows)], j] = 0.0
+    return tensor.copy_(fresh(values))

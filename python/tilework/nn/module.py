@@ -317,6 +317,26 @@ class Module:
             module = found
         return module
 
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter under a dotted name; AttributeError where there is none."""
+        found: Parameter = self._held(target, "get_parameter", Parameter)
+        return found
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer under a dotted name; AttributeError where there is none."""
+        found: Tensor = self._held(target, "get_buffer", Tensor)
+        return found
+
+    def _held(self, target: str, op: str, kind: type) -> Any:
+        path, _, name = target.rpartition(".")
+        found = getattr(self.get_submodule(path), name, None)
+        if not isinstance(found, kind):
+            raise error(
+                AttributeError, op, f"a {kind.__name__} called {target!r}", type(found).__name__,
+                "see named_parameters() and named_buffers()",
+            )  # fmt: skip
+        return found
+
     # --- state ---
 
     def _state(self) -> dict[str, Tensor]:

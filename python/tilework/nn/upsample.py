@@ -44,6 +44,48 @@ class Upsample(Module):
         return f"{by.replace('self.', '')}, mode={self.mode!r}"
 
 
+class UpsamplingNearest2d(Upsample):
+    """Upsample of images in the mode "nearest".
+
+    >>> nn.UpsamplingNearest2d(scale_factor=2)(tw.ones(1, 8, 3, 4)).shape
+    (1, 8, 6, 8)
+    """
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, "nearest")
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Upsample of images in the mode "bilinear", from corner to corner.
+
+    >>> nn.UpsamplingBilinear2d(scale_factor=2)(tw.ones(1, 8, 3, 4)).shape
+    (1, 8, 6, 8)
+    """
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, "bilinear", True)
+
+
+class ChannelShuffle(Module):
+    """F.channel_shuffle: channels of (N, C, ...) mixed between groups.
+
+    >>> nn.ChannelShuffle(2)(tw.arange(4).reshape(1, 4, 1)).reshape(-1)
+    tensor([0, 2, 1, 3])
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The channels in another order."""
+        return F.channel_shuffle(input, self.groups)
+
+    def extra_repr(self) -> str:
+        """The number of groups."""
+        return f"groups={self.groups}"
+
+
 class PixelShuffle(Module):
     """F.pixel_shuffle: (..., C r r, H, W) to (..., C, H r, W r).
 

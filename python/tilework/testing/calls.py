@@ -169,6 +169,8 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "bernoulli": ((f(0, 3),), {}),
     "bias_activation": ((X, f(4)), {"activation": "gelu"}),
     "binary_cross_entropy_with_logits": ((X, X), {"weight": f(4), **LOSS, "pos_weight": f(4)}),
+    "bilinear": ((X, X, f(5, 4, 4), f(5)), {}),
+    "channel_shuffle": ((IMAGE, 2), {}),
     "bmm": ((f(2, 3, 4), f(2, 4, 5)), {}),
     "broadcast_to": ((f(1, 4), (3, 4)), {}),
     "cat": (([X, X],), {"dim": 1}),
@@ -470,6 +472,10 @@ _L.update({
     **{name: ((X,), 1, {"lambd": 0.3}) for name in ("Hardshrink", "Softshrink")},
     **{name: ((LINE,), 1, {"p": 0.3, **OVER})
        for name in ("AlphaDropout", "Dropout1d", "Dropout2d", "FeatureAlphaDropout")},
+    "Bilinear": ((X, X, 4, 4, 5), 2, {"bias": False}),
+    "ChannelShuffle": ((IMAGE, 2), 1, {}),
+    **{f"Upsampling{kind}2d": ((IMAGE,), 1, {"scale_factor": 2})
+       for kind in ("Bilinear", "Nearest")},
     "Dropout3d": ((f(2, 3, 2, 2, 2),), 1, {"p": 0.3, **OVER}),
     "Hardtanh": ((X,), 1, {"min_val": -0.5, "max_val": 0.5, **OVER}),
     "LeakyReLU": ((X,), 1, {"negative_slope": 0.1, **OVER}),
@@ -503,6 +509,6 @@ LAYERS: dict[str, Call] = {
 }
 # Layers that hold others and compute nothing of their own; some make as many as they are told.
 HOLDERS = frozenset({
-    "Module", "ModuleDict", "ModuleList", "Sequential", "Transformer", "TransformerDecoder",
-    "TransformerEncoder",
+    "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential",
+    "Transformer", "TransformerDecoder", "TransformerEncoder",
 })  # fmt: skip

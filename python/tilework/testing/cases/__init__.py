@@ -35,6 +35,7 @@ FAMILIES: tuple[str, ...] = (
     "scatter",
     "inplace",
     "layers",
+    "blocks",
     "transformers",
     "views",
     "rearrange",
