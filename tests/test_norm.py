@@ -9,6 +9,8 @@ import pytest
 import tilework as tw
 from tilework import functional as F
 from tilework import nn
+from tilework.testing.inputs import laid_out
+from tilework.testing.runner import TARGETS, running_on
 from tilework.testing.tolerance import eps
 
 RNG = np.random.default_rng(0)
@@ -388,3 +390,24 @@ def test_a_sum_written_since_stops_the_norms_backward():
     total += 1
     with pytest.raises(RuntimeError, match="layer_norm"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("target", [t for t in TARGETS if t.serves("norm")], ids=str)
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("place", [0, 5000, -1])
+def test_an_infinity_is_in_the_running_mean(target, layout, place):
+    """And the variance is not a number, wherever among the blocks of a channel it lies."""
+    if reason := target.refusal():
+        pytest.skip(reason)
+    x = normal(2, 5, 90, 30)
+    channel = x[:, 2].reshape(-1)
+    channel[place] = np.inf
+    x[:, 2] = channel.reshape(2, 90, 30)
+    mean, var = tw.zeros(5), tw.ones(5)
+    with running_on(target):
+        F.batch_norm(tw.from_numpy(laid_out(x, layout)), mean, var, training=True)
+    others = [0, 1, 3, 4]
+    assert mean.numpy()[2] == np.inf
+    assert np.isnan(var.numpy()[2])
+    wanted = 0.1 * x[:, others].mean((0, 2, 3), dtype=np.float64)
+    np.testing.assert_allclose(mean.numpy()[others], wanted, 0, 2 * eps("float32"))

@@ -42,7 +42,8 @@ TW_INLINE Pair<T> sum_pairs(int64_t n, Term term) {
 
 TW_INLINE void join(NormMoments& total, NormMoments part) {
   const double count = total.count + part.count, away = part.mean - total.mean;
-  total.mean += away * (part.count / count);
+  total.mean +=
+      away - away == 0 ? away * (part.count / count) : part.mean;  // an infinity stays one
   total.m2 += part.m2 + away * away * (total.count * part.count / count);
   total.count = count;
 }
@@ -103,7 +104,8 @@ TW_INLINE NormMoments block_moments(const T* x, NormRuns runs, int64_t next) {
     }));
   }
   const double rest = reduce_add(sums.first) / count;
-  return {count, about + rest, reduce_add(sums.second) - rest * rest * count};
+  const double found = about - about == 0 ? about + rest : about;  // of what holds an infinity
+  return {count, found, reduce_add(sums.second) - rest * rest * count};
 }
 
 template <class T>
@@ -206,9 +208,10 @@ void column_moments(const T* x, NormRuns runs, T* near, T* rest, T* m2) {
         squares[k] = fma(d, d, squares[k]);
       }
     for (int k = 0; k < K; ++k) {
-      const Vec<T> correction = away[k] * inverse;
+      const Vec<T> correction = away[k] * inverse, zero = Vec<T>::zero();
       lanes.store(near + c + k * W, about[k]);
-      lanes.store(rest + c + k * W, correction);
+      // An infinite mean is not corrected.
+      lanes.store(rest + c + k * W, select(about[k] - about[k] == zero, correction, zero));
       lanes.store(m2 + c + k * W, fnma(away[k], correction, squares[k]));
     }
   });

@@ -88,8 +88,10 @@ void settle_blocks(const BatchNormForward<T>& a, const Cut& cut, const BlockMome
   std::fill_n(squares, channels, 0.0);
   for (int64_t b = 1; b < blocks; ++b) {
     const double share = pixels(b) / count;
-    for (int64_t c = 0; c < channels; ++c)
-      centre[c] += share * (part.mean(b * channels + c) - part.mean(c));
+    for (int64_t c = 0; c < channels; ++c) {
+      const double mean = part.mean(b * channels + c), away = mean - part.mean(c);
+      centre[c] += std::isfinite(away) ? share * away : mean;  // an infinity stays one
+    }
   }
   for (int64_t b = 0; b < blocks; ++b) {
     const double n = pixels(b);

@@ -28,7 +28,8 @@ def _moments(x: Any, mean: Any, m2: Any, rest: Any) -> None:
                 rest[c] += away
                 m2[c] += away * away
     for c in range(x.shape[1]):  # what rounding left of the mean
-        mean[c] += rest[c] / count
+        if np.isfinite(mean[c]):  # an infinity stays one
+            mean[c] += rest[c] / count
         m2[c] -= rest[c] * rest[c] / count
 
 
