@@ -12,6 +12,7 @@ from tilework.data.dataset import (
 )
 from tilework.data.folder import ImageFolder, read_image
 from tilework.data.loader import DataLoader
+from tilework.data.photographs import Photographs, photographs
 from tilework.data.registry import SOURCES, source
 from tilework.data.series import Series, co2, sunspots, windows
 from tilework.data.sources import (
@@ -46,6 +47,7 @@ __all__ = [
     "ImageSet",
     "IterableDataset",
     "Nuclei",
+    "Photographs",
     "Recordings",
     "Series",
     "Subset",
@@ -63,6 +65,7 @@ __all__ = [
     "log_mel",
     "mel_filters",
     "nuclei",
+    "photographs",
     "random_split",
     "read_idx",
     "read_image",

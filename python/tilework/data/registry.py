@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tilework.data.photographs import photographs
 from tilework.data.series import co2, sunspots
 from tilework.data.sources import digits, fashion_mnist, nuclei
 from tilework.data.speech import spoken_numbers
@@ -18,6 +19,7 @@ SOURCES: dict[str, Callable[[], Any]] = {
     "fashion-mnist": fashion_mnist,
     "japanese-vowels": japanese_vowels,
     "nuclei": nuclei,
+    "photographs": photographs,
     "spoken-numbers": spoken_numbers,
     "sunspots": sunspots,
     "world-english-bible": world_english_bible,

@@ -11,6 +11,7 @@ Each takes (output, target) a batch at a time, with `update`, gives the figure o
 """
 
 from tilework.metrics.classification import F1, Accuracy, ConfusionMatrix, Precision, Recall
+from tilework.metrics.images import PSNR
 from tilework.metrics.language import BitsPerByte, Perplexity
 from tilework.metrics.metric import Metric, named
 from tilework.metrics.ranking import ROCAUC, AveragePrecision
@@ -21,6 +22,7 @@ __all__ = [
     "F1",
     "MAE",
     "MSE",
+    "PSNR",
     "R2",
     "ROCAUC",
     "Accuracy",

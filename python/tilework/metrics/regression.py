@@ -10,7 +10,7 @@ from tilework.errors import error
 from tilework.metrics.metric import Floats, Mean, Metric, array_of
 
 
-def _pair(op: str, output: Any, target: Any) -> tuple[Floats, Floats]:
+def pair(op: str, output: Any, target: Any) -> tuple[Floats, Floats]:
     found, true = array_of(output), array_of(target)
     if found.shape != true.shape:
         raise error(
@@ -37,7 +37,7 @@ class MAE(Metric):
         self._mean = Mean()
 
     def update(self, output: Any, target: Any) -> None:
-        found, true = _pair(type(self).__name__, output, target)
+        found, true = pair(type(self).__name__, output, target)
         self._mean.add(float(self._errors(found - true).sum()), found.size)
 
     def compute(self) -> float:
@@ -81,7 +81,7 @@ class R2(Metric):
         self._count, self._center, self._spread, self._error = 0, 0.0, 0.0, 0.0
 
     def update(self, output: Any, target: Any) -> None:
-        found, true = _pair("R2", output, target)
+        found, true = pair("R2", output, target)
         if not true.size:
             return
         # Spreads of parts join without the difference of two large sums (Chan et al. 1979).

@@ -2,6 +2,7 @@
 
 from tilework.models.bert import BertConfig, BertModel
 from tilework.models.cache import KeyValueCache
+from tilework.models.espcn import ESPCN
 from tilework.models.fcn import FCN, fcn_resnet50, fcn_resnet101
 from tilework.models.forecaster import LSTMForecaster
 from tilework.models.generation import generate, stream
@@ -34,6 +35,7 @@ from tilework.models.unet import UNet
 from tilework.models.vit import ViTConfig, ViTForImageClassification
 
 __all__ = [
+    "ESPCN",
     "FCN",
     "MLP",
     "BahdanauAttention",

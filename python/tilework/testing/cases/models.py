@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -126,6 +127,16 @@ def _fcn(w: Weights, x: Array) -> Array:
     return y
 
 
+def _espcn(w: Weights, x: Array) -> Array:
+    for at, padding in ((0, 2), (2, 1), (4, 1)):
+        x = conv(x, w[f"layers.{at}.weight"], w[f"layers.{at}.bias"], padding=padding)
+        x = x if at == 4 else np.tanh(x)
+    n, many, height, width = x.shape
+    scale = math.isqrt(many // 2)  # two channels
+    x = x.reshape(n, 2, scale, scale, height, width).transpose(0, 1, 4, 2, 5, 3)
+    return x.reshape(n, 2, scale * height, scale * width)
+
+
 # --- the cases ---
 
 
@@ -193,6 +204,7 @@ def _cases() -> Iterator[Case]:
     yield _case("MLP", lambda m: m.MLP([12, 7, 9, 5], dropout=0.5), (3, 4), _mlp, True)
     yield _case("LeNet5", lambda m: m.LeNet5(), (1, 28, 28), _lenet, True)
     yield _case("UNet", lambda m: m.UNet(2, 3, width=3, depth=2), (2, 12, 8), _unet, True)
+    yield _case("ESPCN", lambda m: m.ESPCN(3, channels=2), (2, 5, 7), _espcn, True)
     yield _case("CifarResNet", lambda m: m.CifarResNet(2, 5, width=4), (3, 9, 8), _resnet, True)
     yield _case(
         "ResNet", lambda m: m.ResNet(BasicBlock, (1, 2, 1, 1), **small), (3, 9, 8), _resnet, True
