@@ -188,6 +188,21 @@ def test_digits_are_the_same_each_time():
     np.testing.assert_array_equal(data.digits().test_images, data.digits().test_images)
 
 
+def test_photographs_are_apart():
+    pytest.importorskip("skimage", reason="scikit-image, whose they are, is not installed")
+    pytest.importorskip("sklearn", reason="scikit-learn, whose they are, is not installed")
+    found = data.photographs()
+    assert found.names == ("chelsea", "coffee", "coins", "rocket", "china")
+    assert [x.shape for x in found.test] == [
+        (300, 451), (400, 600), (303, 384), (427, 640), (427, 640)
+    ]  # fmt: skip
+    assert len(found.train) == 8
+    for image in (*found.train, *found.test):
+        assert image.dtype == np.float32
+        assert 0.0 <= image.min() < 0.2 < 0.6 < image.max() <= 1.0
+    assert not any(np.array_equal(a, b) for a in found.train for b in found.test)
+
+
 # --- IDX files ---
 
 

@@ -2,6 +2,7 @@
 
 from tilework.models.bert import BertConfig, BertModel
 from tilework.models.cache import KeyValueCache
+from tilework.models.embedding import ConvEmbedding
 from tilework.models.espcn import ESPCN
 from tilework.models.fcn import FCN, fcn_resnet50, fcn_resnet101
 from tilework.models.forecaster import LSTMForecaster
@@ -42,6 +43,7 @@ __all__ = [
     "BertConfig",
     "BertModel",
     "CifarResNet",
+    "ConvEmbedding",
     "GPT2Config",
     "GPT2LMHeadModel",
     "GPT2Model",

@@ -7,8 +7,8 @@ from tilework.tensor import Tensor
 
 
 class ESPCN(nn.Module):
-    """ESPCN (Shi et al. 2016): three convolutions at the small size, the last of which has a channel
-    for each of the `scale`² pixels that become of one, and a pixel shuffle.
+    """ESPCN (Shi et al. 2016): three convolutions at the small size, the last of which has
+    a channel for each of the `scale`² pixels that become of one, and a pixel shuffle.
 
     Takes (N, channels, H, W), gives (N, channels, scale H, scale W).
 

@@ -127,6 +127,14 @@ def _fcn(w: Weights, x: Array) -> Array:
     return y
 
 
+def _embedding(w: Weights, x: Array) -> Array:
+    for at in (0, 4):
+        x = conv(x, w[f"layers.{at}.weight"], padding=1)
+        x = max_pool(relu(_norm(w, f"layers.{at + 1}", x)), 2, 2)
+    x = linear(w, "layers.9", x.reshape(len(x), -1))
+    return x / np.sqrt(np.square(x).sum(1, keepdims=True))
+
+
 def _espcn(w: Weights, x: Array) -> Array:
     for at, padding in ((0, 2), (2, 1), (4, 1)):
         x = conv(x, w[f"layers.{at}.weight"], w[f"layers.{at}.bias"], padding=padding)
@@ -204,6 +212,10 @@ def _cases() -> Iterator[Case]:
     yield _case("MLP", lambda m: m.MLP([12, 7, 9, 5], dropout=0.5), (3, 4), _mlp, True)
     yield _case("LeNet5", lambda m: m.LeNet5(), (1, 28, 28), _lenet, True)
     yield _case("UNet", lambda m: m.UNet(2, 3, width=3, depth=2), (2, 12, 8), _unet, True)
+    yield _case(
+        "ConvEmbedding", lambda m: m.ConvEmbedding(8, 2, width=3, features=5), (2, 8, 8),
+        _embedding, True,
+    )  # fmt: skip
     yield _case("ESPCN", lambda m: m.ESPCN(3, channels=2), (2, 5, 7), _espcn, True)
     yield _case("CifarResNet", lambda m: m.CifarResNet(2, 5, width=4), (3, 9, 8), _resnet, True)
     yield _case(

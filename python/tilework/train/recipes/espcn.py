@@ -6,7 +6,6 @@ It learns from eight photographs, and is judged by five others, beside bicubic i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
