@@ -199,7 +199,7 @@ def test_photographs_are_apart():
     assert len(found.train) == 8
     for image in (*found.train, *found.test):
         assert image.dtype == np.float32
-        assert 0.0 <= image.min() < 0.2 < 0.6 < image.max() <= 1.0
+        assert 0.0 <= image.min() < 0.3 < 0.5 < image.max() <= 1.0
     assert not any(np.array_equal(a, b) for a in found.train for b in found.test)
 
 

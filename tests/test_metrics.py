@@ -83,6 +83,7 @@ def test_rankings():
         each = [judge(c == LABELS, SCORES[:, c]) for c in range(3)]
         close(streamed(metric, SCORES, LABELS), np.mean(each))
         assert math.isnan(metric(np.ones(3), np.zeros(3, int)))
+        assert math.isnan(metric(np.ones(0), np.zeros(0, int)))
 
 
 def test_regression():

@@ -32,7 +32,7 @@ class PSNR(Metric):
 
     def update(self, output: Any, target: Any) -> None:
         found, true = pair("PSNR", output, target)
-        errors = np.square(found - true).reshape(len(found), -1).mean(1)
+        errors = np.square(found - true).mean(tuple(range(1, found.ndim)))
         with np.errstate(divide="ignore"):
             ratios = 10.0 * np.log10(self.data_range**2 / errors)
         self._mean.add(float(ratios.sum()), len(ratios))

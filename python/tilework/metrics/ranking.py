@@ -41,7 +41,7 @@ class _Ranking(Metric):
         self._targets.append(true)
 
     def compute(self) -> float:
-        if not self._scores:
+        if not any(map(len, self._scores)):
             return float("nan")
         scores, true = np.concatenate(self._scores), np.concatenate(self._targets)
         if scores.ndim == 1:

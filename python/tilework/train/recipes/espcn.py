@@ -37,7 +37,7 @@ def _pair(image: Array) -> tuple[Array, Array]:
     height, width = (n // _SCALE for n in image.shape)
     large = image[: _SCALE * height, : _SCALE * width]
     small = np.rint(_resized(large, height, width) * 255) / np.float32(255)
-    return small[None], large[None]
+    return small.astype(np.float32)[None], large[None]
 
 
 def _windows(image: Array, side: int, step: int) -> Array:
@@ -70,8 +70,8 @@ def batches(photographs: Photographs, batch_size: int) -> Batches:
 
 def few(photographs: Photographs, count: int) -> Photographs:
     """A square of `count` pixels of one photograph of each part."""
-    one = tuple((part[0][:count, :count],) for part in (photographs.train, photographs.test))
-    return Photographs(*one, photographs.names[:1])
+    train, test = ((part[0][:count, :count],) for part in (photographs.train, photographs.test))
+    return Photographs(train, test, photographs.names[:1])
 
 
 def bicubic(photographs: Photographs) -> Baseline:
