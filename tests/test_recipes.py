@@ -14,21 +14,33 @@ import pytest
 import tilework as tw
 from tilework import data, metrics
 from tilework import functional as F
+from tilework.train import Supervised, judge, recipes
 from tilework.train import recipe as running
-from tilework.train import recipes
 from tilework.train.recipe import Optimisation
 
 NAMES = recipes.names()
+STEPS = {"nuclei": 60, "world-english-bible": 30}  # that suffice for a handful; else 120
 every_recipe = pytest.mark.parametrize("name", NAMES)
 
 
 def source_of(recipe, count=None):
     """The recipe's data, or as many samples of it; skips where they are not installed."""
+    if recipe.data == "world-english-bible":
+        pytest.importorskip("tokenizers", reason="tokenizers, which makes the tokens, is missing")
     try:
         source = data.source(recipe.data)
     except (FileNotFoundError, ImportError) as reason:
         pytest.skip(str(reason))
     return source if count is None else recipe.few(source, count)
+
+
+def unlearnt(recipe, source):
+    """The figure of the samples to learn from, before anything is learnt."""
+    tw.manual_seed(0)
+    batches = recipe.batches(source, recipe.batch_size)
+    figures = list(batches.metrics) or recipe.metrics()
+    task = Supervised(recipe.model(source), recipe.criterion(F), figures)
+    return judge.evaluate(task, batches.train)[figures[0].name]
 
 
 def nuclei():
@@ -58,7 +70,7 @@ def test_a_handful_of_samples_is_learnt(name, request):
     if recipe.data == "nuclei":
         pytest.importorskip("skimage", reason="scikit-image, for Otsu's threshold, is missing")
     source = nuclei() if recipe.data == "nuclei" else source_of(recipe, 100)
-    steps = 60 if recipe.data == "nuclei" else 120
+    steps = STEPS.get(recipe.data, 120)
     quick = dataclasses.replace(
         recipe, batch_size=min(recipe.batch_size, 20),
         optimisation=dataclasses.replace(recipe.optimisation, one_cycle=True),
@@ -70,7 +82,7 @@ def test_a_handful_of_samples_is_learnt(name, request):
     if recipe.metrics()[0].higher_is_better:
         assert again[outcome.name] > 0.7
     else:
-        assert again[outcome.name] < outcome.baseline.value
+        assert again[outcome.name] < 0.7 * unlearnt(quick, source)
     assert losses[-1] < losses[0]
     assert outcome.baseline.name in str(outcome)
 

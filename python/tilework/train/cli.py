@@ -106,6 +106,9 @@ def _train(args: argparse.Namespace, recipe: Any, output: Path, console: Console
     if recipe.picture is not None:
         recipe.picture(outcome, source, output.with_suffix(".png"))
         written += f", a picture in {output.with_suffix('.png')}"
+    if recipe.sample is not None:
+        output.with_suffix(".txt").write_text(recipe.sample(outcome, source), encoding="utf-8")
+        written += f", a sample in {output.with_suffix('.txt')}"
     checkpoint.unlink()
     line = f"{args.recipe}: {outcome}, {outcome.seconds:.1f} s, {written}"
     console.print(line, highlight=False, soft_wrap=True)

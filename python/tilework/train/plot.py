@@ -1,9 +1,9 @@
-"""The picture of a run's history."""
+"""Pictures: a run's history."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tilework.errors import error
 
@@ -14,34 +14,33 @@ _BESIDE = "val_"
 _NOT_DRAWN = ("epoch", "lr")
 
 
-def draw_history(history: History, path: str | os.PathLike[str]) -> None:
-    """A panel for each figure, training's and validation's in one, over the epochs."""
+def new_figure(op: str, width: float, height: float) -> Any:
+    """An empty figure of so many inches. ImportError without matplotlib."""
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ImportError as reason:
         raise error(
-            ImportError, "History.plot", "matplotlib", "none installed", "pip install matplotlib"
+            ImportError, op, "matplotlib", "none installed", "pip install matplotlib"
         ) from reason
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-    from matplotlib.ticker import MaxNLocator
+    return Figure(figsize=(width, height), layout="constrained")
 
+
+def draw_history(history: History, path: str | os.PathLike[str]) -> None:
+    """A panel for each figure, training's and validation's in one, over the epochs."""
     names = [name for name in history.names() if name not in _NOT_DRAWN]
     panels = list(dict.fromkeys(name.removeprefix(_BESIDE) for name in names))
     if not panels:
         raise error(ValueError, "History.plot", "an epoch to draw", "none", "train first")
-    figure, grid = plt.subplots(
-        1, len(panels), figsize=(4.2 * len(panels), 3.2), squeeze=False, layout="constrained"
-    )
+    figure = new_figure("History.plot", 4.2 * len(panels), 3.2)
+    grid = figure.subplots(1, len(panels), squeeze=False)
     for axes, panel in zip(grid[0], panels, strict=True):
         for name, label in ((panel, "training"), (_BESIDE + panel, "validation")):
             if name in names:
                 axes.plot(history["epoch"], history[name], ".-", label=label)
         axes.set_title(panel.replace("_", " "))
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(linewidth=0.4)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
-    plt.close(figure)

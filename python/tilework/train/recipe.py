@@ -108,6 +108,7 @@ class Recipe:
         baseline: From the data to what comes without learning.
         parameters: How many the network has, counted elsewhere: published, or by hand.
         picture: Draws what was learnt to a file, where a person would rather look.
+        sample: Text that shows what was learnt, where a person would rather read.
     """
 
     title: str
@@ -125,6 +126,7 @@ class Recipe:
     baseline: Callable[[Any], Baseline]
     parameters: int
     picture: Callable[[Outcome, Any, Path], None] | None = None
+    sample: Callable[[Outcome, Any], str] | None = None
 
     def model(self, data: Any) -> Module:
         """The network, made anew."""

@@ -65,8 +65,8 @@ def speaker(w: Weights, x: Array) -> Array:
 
 def forecaster(w: Weights, x: Array) -> Array:
     last = x[:, -1:]
-    states = _lstm(w, "_l0", (x - last)[..., None] / 2.0)
-    return np.asarray(last + 2.0 * linear(w, "head", states[:, -1]))
+    states = _lstm(w, "_l0", (x - last).reshape(len(x), -1, 2) / 3.0)
+    return np.asarray(last + 3.0 * linear(w, "head", states[:, -1]))
 
 
 def bahdanau(w: Weights, query: Array, keys: Array, under: str = "") -> Array:
@@ -196,6 +196,6 @@ MODELS = (
     ("LSTMLanguageModel", lambda models: models.LSTMLanguageModel(VOCABULARY, 6, 5, 2, 0.5), (7,),
      VOCABULARY, lstm_lm, _alone),
     ("SpeakerLSTM", lambda models: models.SpeakerLSTM(4, 3, 5), (7, 4), 0, speaker, _shorter),
-    ("LSTMForecaster", lambda models: models.LSTMForecaster(3, 5, 2.0), (8,), 0, forecaster,
+    ("LSTMForecaster", lambda models: models.LSTMForecaster(3, 5, 2, 3.0), (8,), 0, forecaster,
      _alone),
 )  # fmt: skip
