@@ -88,7 +88,7 @@ def picture(outcome: Outcome, photographs: Photographs, path: Path) -> None:
     rows = []
     for small, large in map(_pair, photographs.test):
         found = outcome.trainer.predict(small[None]).numpy()[0, 0].clip(0.0, 1.0)
-        middle = tuple(slice(n // 2 - 75, n // 2 + 75) for n in found.shape)
+        middle = tuple(slice(max(0, n // 2 - 75), n // 2 + 75) for n in found.shape)
         ways = (_resized(small[0], *found.shape), found, large[0])
         rows.append(np.concatenate([way[middle] for way in ways], 1))
     Image.fromarray((255 * np.concatenate(rows)).astype(np.uint8)).save(path)
