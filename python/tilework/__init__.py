@@ -58,7 +58,8 @@ del _command  # first of all, for the complaints of the rest
 config.from_environment()
 
 # Imported when first asked for: few programs need them all, and import must stay quick.
-_LATER = ("cuda", "data", "io", "metrics", "models", "sklearn", "testing", "train")
+_LATER = ("cuda", "data", "io", "metrics", "models", "sklearn", "testing", "train", "utils")
+_LATER_FUNCTIONS = ("load", "save")  # of serialization
 if _TYPE_CHECKING:
     from tilework import cuda as cuda
     from tilework import data as data
@@ -68,15 +69,20 @@ if _TYPE_CHECKING:
     from tilework import sklearn as sklearn
     from tilework import testing as testing
     from tilework import train as train
+    from tilework import utils as utils
+    from tilework.serialization import load as load
+    from tilework.serialization import save as save
 else:
 
     def __getattr__(name: str) -> _Any:
         if name in _LATER:
             return _importlib.import_module(f"tilework.{name}")
+        if name in _LATER_FUNCTIONS:
+            return getattr(_importlib.import_module("tilework.serialization"), name)
         raise AttributeError(f"module 'tilework' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_LATER})
+        return sorted({*globals(), *_LATER, *_LATER_FUNCTIONS})
 
 
 __all__ = [

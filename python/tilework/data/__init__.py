@@ -1,7 +1,7 @@
 """Where training data comes from: datasets, loaders, and images that need no download."""
 
 from tilework.data import augment
-from tilework.data.collate import default_collate
+from tilework.data.collate import default_collate, default_convert, get_worker_info
 from tilework.data.dataset import (
     Dataset,
     IterableDataset,
@@ -11,9 +11,18 @@ from tilework.data.dataset import (
     random_split,
 )
 from tilework.data.folder import ImageFolder, read_image
+from tilework.data.joined import ChainDataset, ConcatDataset, StackDataset
 from tilework.data.loader import DataLoader
 from tilework.data.photographs import Photographs, photographs
 from tilework.data.registry import SOURCES, source
+from tilework.data.samplers import (
+    BatchSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 from tilework.data.series import Series, co2, sunspots, windows
 from tilework.data.sources import (
     FASHION_MNIST_FOLDER,
@@ -41,6 +50,9 @@ __all__ = [
     "FASHION_MNIST_FOLDER",
     "SOURCES",
     "WEB_FOLDER",
+    "BatchSampler",
+    "ChainDataset",
+    "ConcatDataset",
     "DataLoader",
     "Dataset",
     "ImageFolder",
@@ -48,19 +60,27 @@ __all__ = [
     "IterableDataset",
     "Nuclei",
     "Photographs",
+    "RandomSampler",
     "Recordings",
+    "Sampler",
+    "SequentialSampler",
     "Series",
+    "StackDataset",
     "Subset",
+    "SubsetRandomSampler",
     "TensorDataset",
     "Text",
     "TransformedDataset",
     "Utterances",
+    "WeightedRandomSampler",
     "augment",
     "co2",
     "default_collate",
+    "default_convert",
     "deltas",
     "digits",
     "fashion_mnist",
+    "get_worker_info",
     "japanese_vowels",
     "log_mel",
     "mel_filters",

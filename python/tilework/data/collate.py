@@ -104,3 +104,29 @@ def _sequence(first: Sequence[Any], batch: Sequence[Any]) -> Any:
         return kind(made)
     except TypeError:  # a range, say
         return made
+
+
+def default_convert(data: Any) -> Any:
+    """Arrays and NumPy's numbers as tensors, within dicts, lists and tuples too; what else there is
+    as it is: what a loader without batches may apply to a sample.
+
+    >>> default_convert([np.zeros(2, np.float32), "text"])
+    [tensor([0., 0.]), 'text']
+    """
+    if isinstance(data, (np.ndarray, np.generic)) and data.dtype.kind not in "SUO":
+        return functional.as_tensor(data)
+    if isinstance(data, Mapping):
+        return {key: default_convert(value) for key, value in data.items()}
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*map(default_convert, data))
+    if isinstance(data, (list, tuple)):
+        return [default_convert(value) for value in data]
+    return data
+
+
+def get_worker_info() -> None:
+    """What a dataset asks for its share of the work: None, in the one process that there is.
+
+    >>> get_worker_info() is None
+    True
+    """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -39,13 +39,14 @@ class DataLoader:
     A dataset is a list, anything with `__len__` and `__getitem__`, or a stream: anything with
     `__iter__` alone.
 
-    Args: as torch.utils.data.DataLoader's of the same names. `batch_size=None` yields samples as
-    they are. `generator` is a NumPy generator or a seed; by default the order follows from
-    tilework.manual_seed(). Batches of a TensorDataset are gathered in one indexing call, which
-    is why there are no worker processes.
+    Args: as torch.utils.data.DataLoader's. `batch_size=None` yields samples as they are;
+    `batch_sampler` gives each batch's indices. `generator` is a NumPy generator or a seed; by
+    default the order follows from tilework.manual_seed(). Batches of a TensorDataset are gathered
+    in one indexing call, which is why there are no worker processes: what PyTorch's arguments say
+    of them (`num_workers`, `pin_memory`, `worker_init_fn` and so on) is taken and changes nothing.
 
-    Raises ValueError for a batch size below 1, and for shuffling a stream; TypeError for what is no
-    dataset.
+    Raises ValueError for a batch size below 1, for shuffling a stream, and for a batch_sampler
+    beside what it decides; TypeError for what is no dataset.
 
     >>> from tilework.data import TensorDataset
     >>> loader = DataLoader(TensorDataset(np.arange(5)), batch_size=2)
@@ -57,11 +58,22 @@ class DataLoader:
         self,
         dataset: Any,
         batch_size: int | None = 1,
-        shuffle: bool = False,
+        shuffle: bool | None = False,
         sampler: Iterable[int] | None = None,
+        batch_sampler: Iterable[Sequence[int]] | None = None,
+        num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        pin_memory: bool = False,
         drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: Any = None,
         generator: Source = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise error(
@@ -77,9 +89,20 @@ class DataLoader:
             raise error(
                 ValueError, "DataLoader", "shuffle or sampler", "both", "leave one of them out"
             )
+        if batch_sampler is not None and (
+            batch_size != 1 or shuffle or sampler is not None or drop_last or self._streams
+        ):
+            raise error(
+                ValueError, "DataLoader", "a batch_sampler alone, of a dataset with a length",
+                "batch_size, shuffle, sampler or drop_last beside it, or a stream",
+                "leave them out",
+            )  # fmt: skip
         self.dataset = dataset
-        self.batch_size = batch_size
-        self.shuffle = shuffle
+        self.batch_size = batch_size if batch_sampler is None else None
+        self.batch_sampler = batch_sampler
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.shuffle = bool(shuffle)
         self.sampler = sampler
         self.collate_fn = collate_fn
         self.drop_last = drop_last
@@ -87,6 +110,8 @@ class DataLoader:
         self.generator = None if generator is None else numpy_generator(generator)
 
     def __len__(self) -> int:
+        if self.batch_sampler is not None:
+            return length_of(self.batch_sampler, "DataLoader")
         if self._streams or self.sampler is None:
             samples = length_of(self.dataset, "DataLoader")
         else:
@@ -98,7 +123,9 @@ class DataLoader:
     def __iter__(self) -> Iterator[Any]:
         if self._streams:
             return self._stream(iter(self.dataset))
-        return self._gather(self.dataset, self._order())
+        if self.batch_sampler is not None:
+            return (self._batch(np.asarray(indices, np.int64)) for indices in self.batch_sampler)
+        return self._gather(self._order())
 
     def _order(self) -> Order:
         if self.sampler is not None:
@@ -108,20 +135,22 @@ class DataLoader:
             return permutation(length, self.generator)
         return np.arange(length)
 
-    def _gather(self, dataset: Any, order: Any) -> Iterator[Any]:
+    def _gather(self, order: Any) -> Iterator[Any]:
         size = self.batch_size
         if size is None:
-            yield from (dataset[int(i)] for i in order)
+            yield from (self.dataset[int(i)] for i in order)
             return
         for start in range(0, len(order), size):
             indices = order[start : start + size]
             if len(indices) < size and self.drop_last:
                 return
-            if self.collate_fn is None:
-                batch = fetch(dataset, indices)
-                yield list(batch) if type(batch) is tuple else batch
-            else:
-                yield self.collate_fn([dataset[int(i)] for i in indices])
+            yield self._batch(indices)
+
+    def _batch(self, indices: Order) -> Any:
+        if self.collate_fn is not None:
+            return self.collate_fn([self.dataset[int(i)] for i in indices])
+        batch = fetch(self.dataset, indices)
+        return list(batch) if type(batch) is tuple else batch
 
     def _stream(self, samples: Iterator[Any]) -> Iterator[Any]:
         if self.batch_size is None:

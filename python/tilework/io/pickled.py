@@ -10,8 +10,9 @@ import io
 import pickle
 import struct
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, BinaryIO
 
 import ml_dtypes
@@ -103,6 +104,7 @@ class _Name:
 
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("_codecs", "encode"): _bytes,
+    ("collections", "Counter"): Counter,
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "Size"): tuple,
     ("torch", "device"): lambda *name: ":".join(map(str, name)),
@@ -131,16 +133,18 @@ class _Unpickler(pickle.Unpickler):
         return self._storage_of(np.dtype(_STORAGES[named.name]), str(key), int(length))
 
 
-def read_pickled(path: StrPath) -> Any:
-    """What torch.save wrote: tensors in dicts, lists and tuples, with numbers and text.
+def read_pickled(path: StrPath | BinaryIO) -> Any:
+    """What torch.save wrote: tensors in dicts, lists and tuples, with numbers and text; of a path,
+    or of a file that is open to be read.
 
     ValueError where the file is damaged, or names anything else: a module, saved whole, needs its
     class, which this never looks up.
     """
     try:
-        with open(path, "rb") as file:
+        with _opened(path) as file:
+            start = file.tell()
             begins = file.read(len(ZIP))
-            file.seek(0)
+            file.seek(start)
             tree = _read_zip(file) if begins == ZIP else _read_legacy(file)
         return _with_tensors(tree, {})
     except _Refused as reason:
@@ -153,6 +157,11 @@ def read_pickled(path: StrPath) -> Any:
             ValueError, "io.load", "a whole file of torch.save", f"{path} ({reason!r})",
             "copy or save it again",
         ) from reason  # fmt: skip
+
+
+def _opened(path: Any) -> AbstractContextManager[BinaryIO]:
+    """A file by its path, or one that is open, and stays so."""
+    return nullcontext(path) if hasattr(path, "read") else open(path, "rb")
 
 
 def _read_zip(file: BinaryIO) -> Any:

@@ -81,8 +81,9 @@ def save(
         file.write(_header(entries, texts, f"{crc:08x}"))
 
 
-def load(path: StrPath) -> Any:
-    """Reads a safetensors file as a dict of tensors, or what torch.save wrote (.pt, .pth, .bin).
+def load(path: StrPath | BinaryIO) -> Any:
+    """Reads a safetensors file as a dict of tensors, or what torch.save wrote (.pt, .pth, .bin):
+    of a path, or for torch.save's of a file that is open to be read.
 
     A file of torch.save, the zip form and the one before torch 1.6, gives its tensors, numbers and
     text in its dicts, lists and tuples; float16 becomes float32. Nothing in it is run: ValueError
@@ -96,6 +97,8 @@ def load(path: StrPath) -> Any:
     >>> load(folder / "w.safetensors")
     {'bias': tensor([0., 0., 0.], dtype=float64)}
     """
+    if hasattr(path, "read"):
+        return read_pickled(path)
     with open(path, "rb") as file:
         begins = file.read(4)
     if begins.startswith((ZIP, PICKLE)):

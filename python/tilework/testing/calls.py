@@ -474,8 +474,7 @@ _L.update({
        for name in ("AlphaDropout", "Dropout1d", "Dropout2d", "FeatureAlphaDropout")},
     "Bilinear": ((X, X, 4, 4, 5), 2, {"bias": False}),
     "ChannelShuffle": ((IMAGE, 2), 1, {}),
-    **{f"Upsampling{kind}2d": ((IMAGE,), 1, {"scale_factor": 2})
-       for kind in ("Bilinear", "Nearest")},
+    **{f"Upsampling{kind}2d": ((IMAGE, (3, 4)), 1, {}) for kind in ("Bilinear", "Nearest")},
     "Dropout3d": ((f(2, 3, 2, 2, 2),), 1, {"p": 0.3, **OVER}),
     "Hardtanh": ((X,), 1, {"min_val": -0.5, "max_val": 0.5, **OVER}),
     "LeakyReLU": ((X,), 1, {"negative_slope": 0.1, **OVER}),
