@@ -174,6 +174,12 @@ size_t gemm_workspace_bytes(int64_t m, int64_t n, int64_t k) {
 }
 
 template <class T>
+const GemmRoutine<T>& gemm_routine(const GemmArgs<T>& args) {
+  GemmArgs<T> g = args;
+  return routine_for(g);
+}
+
+template <class T>
 void gemm_on_this_thread(const GemmArgs<T>& args, void* workspace, const OnBlock<T>& on_block) {
   if (args.m == 0 || args.n == 0) return;
   GemmArgs<T> g = args;
@@ -279,6 +285,7 @@ void activation_backward(const ActivationBackwardArgs<T>& args) {
   template double gemm_cost_ns<T>(int64_t, int64_t, int64_t);                            \
   template void gemm<T>(const GemmArgs<T>&);                                             \
   template size_t gemm_workspace_bytes<T>(int64_t, int64_t, int64_t);                    \
+  template const GemmRoutine<T>& gemm_routine<T>(const GemmArgs<T>&);                    \
   template void gemm_on_this_thread<T>(const GemmArgs<T>&, void*, const OnBlock<T>&);    \
   template void gemm_batched<T>(const GemmArgs<T>&, int, const int64_t*, const int64_t*, \
                                 const int64_t*, const int64_t*);                         \

@@ -40,6 +40,12 @@ size_t gemm_workspace_bytes(int64_t m, int64_t n, int64_t k);
 template <class T>
 void gemm_on_this_thread(const GemmArgs<T>& args, void* workspace, const OnBlock<T>& on_block = {});
 
+// The routine that computes such a product on one thread. Pieces that it computes of it, cut at
+// multiples of its units, have the whole's bits; gemm_on_this_thread() might choose another for
+// one.
+template <class T>
+const GemmRoutine<T>& gemm_routine(const GemmArgs<T>& args);
+
 // `args` at each index of the leading axes, whose strides (in elements; zero where an operand is
 // broadcast) are given for each operand. The epilogue may only accumulate.
 template <class T>

@@ -43,8 +43,8 @@ class ForwardPass {
         inputs_(a_.saved.gates ? 0 : time_.rows() * gates_ * s().hidden),
         all_gates_{a_.saved.gates ? a_.saved.gates : inputs_.get(), gates_ * s().hidden},
         u_(grouped_ ? columns_ * s().out : 0),
-        product_(s().batch, columns_, s().out, in_groups(), grouped_ ? gates_ * kGroup : columns_,
-                 grouped_),
+        product_(s().batch, grouped_ ? columns_ : s().hidden, s().out, in_groups(),
+                 grouped_ ? gates_ * kGroup : kGroup, grouped_, grouped_ ? 1 : gates_),
         sums_(s().batch * columns_),
         unprojected_(w().project ? s().batch * s().hidden : 0) {
     if (w().project)
@@ -125,7 +125,8 @@ class ForwardPass {
       Context context{this, t, part, row};
       product_(part, end - row, time_.state(a_.y.read(), a_.h0, s().out, t, row), sums(part, row),
                columns_, {&on_block, &context});
-      if (!grouped_) cell(t, row, end - row, 0, s().hidden, sums(0, row));
+      if (!grouped_)
+        cell(t, row, end - row, product_.begin(part), product_.cols(part), sums(part, row));
       row = end;
     }
   }
@@ -458,7 +459,7 @@ RecurrentServices recurrent_services(const RecurrentShape& s) {
          "cell in cache; weights' gradients are products over all steps"}};
   const char* why = s.batch <= recurrent::kFew
                         ? "up to 4 sequences: a step multiplies the state's weights, as they lie, "
-                          "with a few vectors"
+                          "with a few vectors; threads share the units"
                         : "up to 4 steps: they are over before packing the state's weights pays";
   return {{"forward", "plain", why}, {"backward", "plain", why}};
 }

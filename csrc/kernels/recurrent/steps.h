@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "base/arithmetic.h"
@@ -85,24 +86,28 @@ inline constexpr int64_t kStepsToPack = 4;
 inline bool packs(const RecurrentShape& s) { return s.batch > kFew && s.steps > kStepsToPack; }
 
 // C (m x n) = A (m x k) B, of one B for all steps. It is cut by columns into parts, each with its
-// own packed B and its own workspace, which the members of a team take.
+// own packed B and its own workspace, which the members of a team take. Of a B that is not packed,
+// `gates` matrices of n columns may lie side by side, and C likewise: a part has its columns of
+// each.
 template <class T>
 class StepProduct {
  public:
   // `unit`: a part begins at a multiple of so many columns.
-  StepProduct(int64_t rows, int64_t n, int64_t k, const MatrixView<T>& b, int64_t unit, bool packs)
-      : n_(n), k_(k), b_(b), precision_(matmul_precision()) {
-    // Two parts for each thread that the product pays for: A is packed for each. No cut changes a
-    // bit (kernels/gemm/kernels.h).
+  StepProduct(int64_t rows, int64_t n, int64_t k, const MatrixView<T>& b, int64_t unit, bool packs,
+              int64_t gates = 1)
+      : rows_(rows), n_(n), k_(k), gates_(gates), b_(b), precision_(matmul_precision()) {
+    if (packs) plan_.routine = gemm_pack_plan(args(0, n, rows)).routine;
+    unit = common_unit(unit);
+    // Two parts for each thread that the product pays for: A is packed for each.
     constexpr double kLeastNs = 10e3;
     const int64_t threads = num_threads(), units = ceil_div(n, unit);
-    const auto worthwhile = static_cast<int64_t>(gemm_cost_ns<T>(rows, n, k) / kLeastNs);
+    const auto worthwhile = static_cast<int64_t>(gemm_cost_ns<T>(rows, gates * n, k) / kLeastNs);
     if (threads > 1) parts_ = std::clamp<int64_t>(std::min(2 * threads, worthwhile), 1, units);
     each_ = std::max<int64_t>(ceil_div(units, parts_), 1) * unit;
     parts_ = std::max<int64_t>(ceil_div(n, each_), 1);
     workspace_bytes_ = (gemm_workspace_bytes<T>(rows, each_, k) + 63) / 64 * 64;
     workspace_ = std::make_unique<Scratch<char>>(workspace_bytes_ * static_cast<size_t>(parts_));
-    if (packs) pack(rows);
+    if (plan_.routine) pack();
   }
 
   int64_t parts() const { return parts_; }
@@ -112,39 +117,54 @@ class StepProduct {
   // Part `part` of C, whose own first column `c` points to.
   void operator()(int64_t part, int64_t m, const RowsOf<const T>& a, T* c, int64_t c_row,
                   const OnBlock<T>& on_block = {}) const {
-    GemmArgs<T> g = args(part, m);
+    if (m == 0) return;
+    GemmArgs<T> g = args(begin(part), cols(part), m);
     g.a = {a.data, a.row, 1};
     g.c = c;
     g.c_row = c_row;
-    void* workspace = workspace_->get() + static_cast<size_t>(part) * workspace_bytes_;
-    if (!packed_ || m == 0) return gemm_on_this_thread(g, workspace, on_block);
-    g.packed = {plan_.routine, packed_->get() + static_cast<size_t>(part) * packed_bytes_};
     g.on_block = on_block;
-    plan_.routine->run(g, workspace);
+    void* workspace = workspace_->get() + static_cast<size_t>(part) * workspace_bytes_;
+    if (packed_)
+      g.packed = {plan_.routine, packed_->get() + static_cast<size_t>(part) * packed_bytes_};
+    const GemmRoutine<T>& routine = routine_of(m);
+    for (int64_t i = 0; i < gates_; ++i) {
+      routine.run(g, workspace);
+      g.b.data = g.b.at(0, n_);
+      g.c += n_;
+    }
   }
 
  private:
-  GemmArgs<T> args(int64_t part, int64_t m) const {
+  GemmArgs<T> args(int64_t col, int64_t cols, int64_t m) const {
     GemmArgs<T> g{
-        .m = m, .n = cols(part), .k = k_, .a = {nullptr, 0, 1}, .b = b_, .c = nullptr, .c_row = 0};
-    g.b.data = b_.at(0, begin(part));
+        .m = m, .n = cols, .k = k_, .a = {nullptr, 0, 1}, .b = b_, .c = nullptr, .c_row = 0};
+    g.b.data = b_.at(0, col);
     g.precision = precision_;
     return g;
   }
-  void pack(int64_t rows) {
-    GemmArgs<T> whole = args(0, rows);
-    whole.n = n_;
-    plan_.routine = gemm_pack_plan(whole).routine;
-    if (!plan_.routine) return;
+  // Of all columns: which routine serves a part must not depend on how many parts there are. A step
+  // may have fewer sequences than the first one, and few are served in other ways than many.
+  const GemmRoutine<T>& routine_of(int64_t m) const {
+    return plan_.routine ? *plan_.routine
+                         : gemm_routine(args(0, gates_ * n_, m <= kFew ? m : rows_));
+  }
+  // Cuts at multiples of a routine's own unit change no bit (kernels/gemm/kernels.h).
+  int64_t common_unit(int64_t unit) const {
+    if (plan_.routine) return std::lcm(unit, plan_.routine->n_unit);
+    for (int64_t m = std::min(rows_, kFew); m > 0; --m) unit = std::lcm(unit, routine_of(m).n_unit);
+    return rows_ > kFew ? std::lcm(unit, routine_of(rows_).n_unit) : unit;
+  }
+  void pack() {
     const int64_t panels = ceil_div(each_, plan_.routine->n_unit);
     plan_.bytes = static_cast<size_t>(panels) * plan_.routine->packed_panel_bytes(k_, precision_);
     packed_bytes_ = (plan_.bytes + 63) / 64 * 64;
     packed_ = std::make_unique<Scratch<char>>(packed_bytes_ * static_cast<size_t>(parts_));
     for (int64_t i = 0; i < parts_; ++i)
-      gemm_pack(args(i, rows), plan_, packed_->get() + static_cast<size_t>(i) * packed_bytes_);
+      gemm_pack(args(begin(i), cols(i), rows_), plan_,
+                packed_->get() + static_cast<size_t>(i) * packed_bytes_);
   }
 
-  int64_t n_, k_;
+  int64_t rows_, n_, k_, gates_;
   MatrixView<T> b_;
   MatmulPrecision precision_;
   int64_t parts_ = 1, each_ = 0;
