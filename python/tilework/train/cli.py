@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tilework.io.files import replacing
 
-_TABLE_WIDTH = 150
+_WIDEST = 1000  # characters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
     if args.folder is not None:
         recipes.add_folder(args.folder)
     if args.list:
-        Console(width=max(console.width, _TABLE_WIDTH)).print(table())
+        found = table()  # whole, however narrow the terminal
+        wide = Console(width=_WIDEST).measure(found).maximum
+        Console(width=max(console.width, wide)).print(found)
         return 0
     if args.recipe is None:
         known = ", ".join(recipes.names())
