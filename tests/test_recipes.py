@@ -14,7 +14,7 @@ import pytest
 import tilework as tw
 from tilework import data, metrics
 from tilework import functional as F
-from tilework.train import Supervised, judge, recipes
+from tilework.train import Supervised, judge, recipes, runs
 from tilework.train import recipe as running
 from tilework.train.recipe import Optimisation
 
@@ -231,9 +231,11 @@ def said(*arguments, cwd):
 def test_a_new_architecture_is_found(folder):
     """By the command line, by the tests of this file, and beside PyTorch: two files are enough."""
     train = ("-m", "tilework", "train", "--folder", str(folder))
-    (line,) = (x for x in said(*train, "--list", cwd=folder).splitlines() if x.startswith("tiny"))
+    listed = {line.split()[0]: line for line in said(*train, "--list", cwd=folder).splitlines()}
     for part in ("one layer on digits", "digits", "accuracy ≥ 0.8", "not yet"):
-        assert part in line
+        assert part in listed["tiny"]
+    for name, run in runs.measured().items():  # with its last figure, whole, and the baseline's
+        assert all(part in listed[name] for part in runs.figures(run))
     said(*train, "tiny", cwd=folder)
     found = json.loads((folder / "tiny.json").read_text())
     assert found["value"] > found["goal"] > found["baseline"]["value"]
