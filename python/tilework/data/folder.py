@@ -42,7 +42,10 @@ def read_image(
         raise error(ValueError, "read_image", f"a mode of {_MODES}", str(word(mode)), "take one")
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file).convert(mode)
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I"):  # of 16 bits, which Pillow would cut off at 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert(mode)
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, OSError, SyntaxError) as reason:
