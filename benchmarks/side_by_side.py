@@ -104,7 +104,7 @@ def main() -> None:
             seconds = time.perf_counter() - start
             print(f"seed {seed}, {name}: {found[name][-1]:.4f}, {seconds:.1f} s", flush=True)
     baseline = recipe.baseline(source)
-    print(f"{args.recipe}: {verdict(found)}; {baseline.name} {baseline.value:.4f}")
+    print(f"{args.recipe}: {verdict(found)}; {baseline.value:.4f} by {baseline.name}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ RECIPE = dataclasses.replace(
     optimisation=Optimisation(kind="adamw", lr=5e-3, weight_decay=0.01, one_cycle=True),
     batch_size=16,
     epochs=4,
-    baseline=_text.counting,
     parameters=(
         _WIDTH * _text.VOCABULARY  # the embedding, which is the head's weight too
         + 4 * _HIDDEN * (_WIDTH + _HIDDEN + 2)
