@@ -61,7 +61,7 @@ LEFT_OUT = {
         *(f"models/{name}" for name in (
             "MLP", "LeNet5", "UNet", "CifarResNet", "ResNet", "FCN", "resnet20", "Seq2Seq",
             "BahdanauAttention", "LuongAttention", "SileroVAD", "LSTMLanguageModel", "SpeakerLSTM",
-            "LSTMForecaster",
+            "LSTMForecaster", "ESPCN", "ConvEmbedding",
         )),
     },
     NO_KERNEL: {
