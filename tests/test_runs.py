@@ -81,7 +81,7 @@ def test_a_run_is_taken_into_store_and_page(store, monkeypatch):
     assert re.fullmatch(f"before\n{runs.BEGIN}\n.*\n{runs.END}after\n", text, re.S)
     (row,) = (line for line in text.splitlines() if line.startswith("| mlp"))
     for part in (
-        recipes.get("mlp").title, "digits", "50,826", "accuracy ≥ 0.97", "0.9765 ± 0.015",
+        recipes.get("mlp").title, "digits", "50,826", "accuracy ≥ 0.97", "0.977 ± 0.015",
         "0.1 (a guess)", "12.3", "7", "1.2.3, 2031-02-03",
     ):  # fmt: skip
         assert f"| {part} |" in row

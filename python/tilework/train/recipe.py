@@ -166,15 +166,17 @@ class Outcome:
 
 
 def with_interval(value: float, interval: Sequence[float] | None) -> str:
-    """A figure as text, and how far chance would move it.
+    """A figure as text, and how far chance would move it, to two digits of that.
 
     >>> from tilework.train.recipe import with_interval
-    >>> with_interval(0.91553, (0.9102, 0.9208)), with_interval(0.91553, None)
-    ('0.9155 ± 0.0053', '0.9155')
+    >>> with_interval(0.913, (0.9077, 0.9183)), with_interval(0.91553, None)
+    ('0.9130 ± 0.0053', '0.9155')
     """
-    if interval is None:
+    half = (interval[1] - interval[0]) / 2 if interval else 0.0
+    if not half > 0.0:
         return f"{value:.4g}"
-    return f"{value:.4g} ± {(interval[1] - interval[0]) / 2:.2g}"
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    return f"{value:.{digits}f} ± {half:.{digits}f}"
 
 
 def run(
