@@ -193,7 +193,8 @@ def test_train_prints_accuracy_and_writes_weights(tmp_path):
     done = tilework("train", "mlp", "--epochs", "2", "--output", str(output))
     assert done.returncode == 0, done.stderr
     said = re.search(
-        r"held-out accuracy ([\d.]+) over 360 samples \(([\d.]+) by the majority", done.stdout
+        r"held-out accuracy ([\d.]+) ± [\d.]+ over 360 samples \(([\d.]+) by the majority",
+        done.stdout,
     )
     assert said, done.stdout
     assert float(said[1]) > 0.8 > float(said[2])
@@ -227,7 +228,8 @@ def test_training_stopped_by_ctrl_c_says_how_to_go_on(tmp_path):
 def test_a_recipe_that_is_not_there_is_a_sentence(arguments, tmp_path):
     done = tilework(*arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("tilework: [train] expected a recipe of lenet, mlp")
+    assert done.stderr.startswith("tilework: [train] expected a recipe of ")
+    assert "lenet, " in done.stderr
 
 
 def test_resuming_from_nothing_is_a_sentence(tmp_path):
