@@ -24,7 +24,14 @@ PAGES = [
     "docs/inplace.md",
     "docs/language-models.md",
     "docs/sequences.md",
+    "docs/numbers.md",
+    "docs/index.md",
+    "docs/your-own-data.md",
+    "docs/coming-from-pytorch.md",
+    "docs/architecture.md",
 ]
+# Those of them whose examples in fences are programs.
+PROGRAMS = ["training.md", "index.md", "your-own-data.md", "coming-from-pytorch.md"]
 SOURCE = Path(__file__).resolve().parent.parent  # the checkout, where that is what is tested
 
 
@@ -40,9 +47,10 @@ def blocks(language, page=None):
 
 
 def programs():
-    """The README's, and those of the pages whose examples need nothing but the package."""
-    training = SOURCE / "docs/training.md"
-    return blocks("python") + (blocks("python", training.read_text()) if training.is_file() else [])
+    """The README's, and the pages' that are not the same: each once."""
+    pages = [SOURCE / "docs" / page for page in PROGRAMS]
+    found = [p for page in pages if page.is_file() for p in blocks("python", page.read_text())]
+    return list(dict.fromkeys(blocks("python") + found))
 
 
 def photos(folder):
@@ -107,8 +115,12 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.skipif(not (SOURCE / "README.md").is_file(), reason="an installed package has no docs")
-def test_examples_of_the_pages_are_right():
-    tried = [doctest.testfile(str(SOURCE / page), module_relative=False) for page in PAGES]
+def test_examples_of_the_pages_are_right(request):
+    names = {"getfixture": request.getfixturevalue}
+    tried = [
+        doctest.testfile(str(SOURCE / page), module_relative=False, globs=dict(names))
+        for page in PAGES
+    ]
     assert not any(result.failed for result in tried)
     assert sum(result.attempted for result in tried) >= 5
 
