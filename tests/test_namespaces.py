@@ -39,6 +39,7 @@ LEFT_OUT = {
             "normal", "uniform_", "normal_", "get_rng_state", "set_rng_state", "initial_seed",
             "random_seed",
         )),
+        "grids/tril_indices", "grids/triu_indices", "grids/combinations", "grids/block_diag",
         "activations/gumbel_softmax", "activations/RReLU", "activations/PReLU",
         *(f"schedules/{name}" for name in (
             "StepLR", "CosineAnnealingLR", "LambdaLR", "LRScheduler", "MultiStepLR",

@@ -29,8 +29,8 @@ ISAS: tuple[str, ...] = tuple(
 # What is written over the array namespace, or calls other families: no ISA has kernels of its own.
 ARRAY_FAMILIES = frozenset(
     {
-        "activations", "blocks", "compare", "creation", "indexing", "inplace", "layers", "losses",
-        "models", "operators", "schedules", "statistics", "tensor", "views",
+        "activations", "blocks", "compare", "creation", "grids", "indexing", "inplace", "layers",
+        "losses", "models", "numbers", "operators", "schedules", "statistics", "tensor", "views",
     }
 )  # fmt: skip
 DIRECTIONS = 3

@@ -30,9 +30,10 @@ STANDARD = frozenset((
     "zeros_like",
 ))
 CUPY = frozenset((
-    "add", "arccos", "arcsin", "arctan", "argwhere", "atleast_1d", "concatenate", "cosh", "cumprod",
-    "cumsum", "exp2", "expm1", "isclose", "log10", "log1p", "log2", "may_share_memory", "multiply",
-    "pad", "power", "put_along_axis", "reciprocal", "sinh", "subtract", "tan", "tanh",
+    "add", "arccos", "arcsin", "arctan", "arctan2", "argwhere", "atleast_1d", "bincount",
+    "concatenate", "cosh", "cumprod", "cumsum", "exp2", "expm1", "hypot", "isclose", "isin",
+    "log10", "log1p", "log2", "logaddexp", "may_share_memory", "multiply", "pad", "power",
+    "prod", "put_along_axis", "reciprocal", "searchsorted", "sinh", "subtract", "tan", "tanh",
     "true_divide", "unique",
 ))
 METHODS = frozenset((

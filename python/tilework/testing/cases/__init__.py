@@ -39,6 +39,8 @@ FAMILIES: tuple[str, ...] = (
     "transformers",
     "views",
     "rearrange",
+    "grids",
+    "numbers",
     "operators",
     "statistics",
     "models",

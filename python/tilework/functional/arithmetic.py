@@ -1,0 +1,309 @@
+"""Elementwise arithmetic that is made of recorded ops, or has no slope."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tilework import dtypes
+from tilework.arrays import as_array, errstate, namespace
+from tilework.autograd import Op, mode, record
+from tilework.errors import error
+from tilework.functional.cast import cast, widening
+from tilework.functional.common import broadcasts, need_float, number, operand, ordered, side, wrap
+from tilework.functional.elementary import Elementary, apply
+from tilework.functional.masks import clamp
+from tilework.functional.pointwise import sum_to, zero_where
+from tilework.tensor import Tensor, fresh, tensor_method
+
+Inputs = tuple[Any, ...]
+
+
+# --- mixtures ---
+
+
+@tensor_method()
+@widening
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """input + weight * (end - input), from whichever end is nearer; `weight` a number or a tensor.
+    Shapes broadcast; all of one dtype (else TypeError).
+
+    >>> tw.lerp(tw.tensor([1.0]), tw.tensor([3.0]), 0.25)
+    tensor([1.5])
+    """
+    a, b = operand(input, "lerp"), operand(end, "lerp", "end")
+    need_float("lerp", a)
+    w = weight if isinstance(weight, Tensor) else number("lerp", "weight", weight)
+    for t in (b, w) if isinstance(w, Tensor) else (b,):
+        if t.dtype is not a.dtype:
+            raise error(TypeError, "lerp", f"all of {a.dtype}", t.dtype, "convert it")
+    away = b - a
+    if not isinstance(w, Tensor):
+        result: Tensor = a + away * w if abs(w) < 0.5 else b - away * (1.0 - w)
+        return result
+    near = fresh(as_array(abs(w._array) < 0.5))
+    return (a + away * w).where(near, b - away * (1.0 - w))  # type: ignore[no-any-return]
+
+
+def _three(op: str, input: Any, tensor1: Any, tensor2: Any) -> list[Tensor]:
+    tensors = [operand(t, op, n) for t, n in ((input, "input"), (tensor1, "tensor1"),
+                                              (tensor2, "tensor2"))]  # fmt: skip
+    if not broadcasts(*(t.shape for t in tensors)):
+        raise error(
+            ValueError, op, "shapes that broadcast", [tuple(t.shape) for t in tensors],
+            "make trailing axes equal, or 1",
+        )  # fmt: skip
+    return tensors
+
+
+@tensor_method()
+@widening
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """input + value * tensor1 * tensor2; shapes broadcast.
+
+    >>> tw.addcmul(tw.tensor([1.0]), tw.tensor([2.0]), tw.tensor([3.0]), value=0.5)
+    tensor([4.])
+    """
+    x, a, b = _three("addcmul", input, tensor1, tensor2)
+    product: Tensor = a * b
+    return x + (product if number("addcmul", "value", value) == 1 else product * value)
+
+
+@tensor_method()
+@widening
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """input + value * tensor1 / tensor2; shapes broadcast. TypeError on integers.
+
+    >>> tw.addcdiv(tw.tensor([1.0]), tw.tensor([3.0]), tw.tensor([2.0]))
+    tensor([2.5])
+    """
+    x, a, b = _three("addcdiv", input, tensor1, tensor2)
+    for t in (a, b):
+        need_float("addcdiv", t)
+    top = a if number("addcdiv", "value", value) == 1 else a * value
+    return x + top / b
+
+
+# --- limits ---
+
+
+@tensor_method()
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """What is less than `min` brought there; min is a number or a tensor that broadcasts.
+
+    >>> tw.clamp_min(tw.tensor([-1.0, 2.0]), 0)
+    tensor([0., 2.])
+    """
+    return clamp(input, min)
+
+
+@tensor_method()
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """What is more than `max` brought there; max is a number or a tensor that broadcasts.
+
+    >>> tw.clamp_max(tw.tensor([-1.0, 2.0]), 0)
+    tensor([-1.,  0.])
+    """
+    return clamp(input, None, max)
+
+
+@tensor_method()
+def nan_to_num(
+    input: Tensor, nan: float | None = None, posinf: float | None = None,
+    neginf: float | None = None,
+) -> Tensor:  # fmt: skip
+    """Other numbers in the place of NaN (0) and of the infinities (the dtype's extremes); no
+    gradient flows to what was replaced.
+
+    >>> tw.nan_to_num(tw.tensor([float("nan"), 1.0]))
+    tensor([0., 1.])
+    """
+    x = operand(input, "nan_to_num")
+    if not dtypes.is_float(x.dtype):
+        return x.clone()
+    most = float(dtypes.finfo(x.dtype).max)
+    xp, array = namespace(x._array), x._array
+    y = x
+    for where, value in (
+        (xp.isnan(array), 0.0 if nan is None else nan),
+        (array == math.inf, most if posinf is None else posinf),
+        (array == -math.inf, -most if neginf is None else neginf),
+    ):
+        if where.any():
+            y = y.masked_fill(fresh(as_array(where)), value)
+    return y.clone() if y is x else y
+
+
+# --- parts of numbers ---
+
+
+def _exact(op: Elementary, input: Any) -> Tensor:
+    """The function, which leaves integers as they are."""
+    x = operand(input, op.name)
+    if dtypes.is_float(x.dtype):
+        return apply(op, x)
+    if x.dtype is dtypes.bool:
+        raise error(TypeError, op.name, "numbers", "bools", "convert with x.long()")
+    return x.clone()
+
+
+@tensor_method()
+def trunc(input: Tensor) -> Tensor:
+    """Each number without its fraction: rounded towards 0. TypeError on bools.
+
+    >>> tw.trunc(tw.tensor([-1.5, 1.5]))
+    tensor([-1.,  1.])
+    """
+    return _exact(_TRUNC, input)
+
+
+@tensor_method()
+def frac(input: Tensor) -> Tensor:
+    """Each number's fraction, with its sign. TypeError on integers.
+
+    >>> tw.frac(tw.tensor([-1.5, 1.25]))
+    tensor([-0.50,  0.25])
+    """
+    x = operand(input, "frac")
+    need_float("frac", x)
+    return x - trunc(x)
+
+
+# --- of two tensors ---
+
+
+class _Two(Op):
+    """A function of two floats: on arrays, and the gradients of both in recorded ops."""
+
+    __slots__ = ("forward",)
+
+    def __init__(self, name: str, slopes: Callable[..., Sequence[Any]]) -> None:
+        def differentiable(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+            found = slopes(grad, *inputs)
+            return tuple(sum_to(g, t) for g, t in zip(found, inputs, strict=True))
+
+        super().__init__(name, differentiable=differentiable)
+
+
+@widening
+def _of_two(op: _Two, forward: str, input: Any, other: Any) -> Tensor:
+    a, b = operand(input, op.name), operand(other, op.name, "other")
+    dtype = dtypes.result_type(a, b)
+    dtype = dtype if dtypes.is_float(dtype) else dtypes.float32
+    a, b = cast(a, dtype), cast(b, dtype)
+    if not broadcasts(a.shape, b.shape):
+        raise error(
+            ValueError, op.name, "shapes that broadcast", f"{a.shape} and {b.shape}",
+            "make trailing axes equal, or 1",
+        )  # fmt: skip
+    with errstate(all="ignore"):
+        y = wrap(getattr(namespace(a._array), forward)(a._array, b._array))
+    if mode.enabled and (a._requires_grad or b._requires_grad):
+        record(y, op, (a, b), None, (a._storage, b._storage))
+    return ordered(y, a, b)
+
+
+@tensor_method()
+def atan2(input: Tensor, other: Tensor) -> Tensor:
+    """The angle of the point (other, input), in (-pi, pi]; shapes broadcast.
+
+    >>> tw.atan2(tw.tensor([1.0]), tw.tensor([1.0]))
+    tensor([0.7854])
+    """
+    return _of_two(_ATAN2, "arctan2", input, other)
+
+
+@tensor_method()
+def hypot(input: Tensor, other: Tensor) -> Tensor:
+    """sqrt(input^2 + other^2) without overflow; shapes broadcast.
+
+    >>> tw.hypot(tw.tensor([3.0]), tw.tensor([4.0]))
+    tensor([5.])
+    """
+    return _of_two(_HYPOT, "hypot", input, other)
+
+
+@tensor_method()
+def logaddexp(input: Tensor, other: Tensor) -> Tensor:
+    """log(exp(input) + exp(other)) without overflow; shapes broadcast.
+
+    >>> tw.logaddexp(tw.tensor([0.0]), tw.tensor([0.0]))
+    tensor([0.6931])
+    """
+    return _of_two(_LOGADDEXP, "logaddexp", input, other)
+
+
+def _atan2_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
+    square = a * a + b * b
+    flat = square._array == 0
+    scale = zero_where(grad / square.masked_fill(fresh(as_array(flat)), 1.0), flat)
+    return scale * b, -(scale * a)
+
+
+def _logaddexp_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
+    # Of two equal infinities each takes half.
+    same = fresh(as_array(a._array == b._array))
+    away = (a - b).masked_fill(same, 0.0) if same._array.any() else a - b
+    return grad * away.sigmoid(), grad * (-away).sigmoid()
+
+
+def _hypot_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
+    y = hypot(a, b)
+    return grad * (a / y), grad * (b / y)
+
+
+def _flat(grad: Tensor, x: Tensor) -> Tensor:
+    zero: Tensor = grad * 0.0
+    return zero
+
+
+_ATAN2 = _Two("atan2", _atan2_slopes)
+_HYPOT = _Two("hypot", _hypot_slopes)
+_LOGADDEXP = _Two("logaddexp", _logaddexp_slopes)
+_TRUNC = Elementary("trunc", lambda xp, x: xp.trunc(x), _flat)
+
+
+# --- bits ---
+
+
+def _bits(op: str, function: str, input: Any, other: Any) -> Tensor:
+    a = operand(input, op)
+    b = other if isinstance(other, int) else side(other, op)
+    dtype = dtypes.result_type(a, b)
+    if dtypes.is_float(dtype):
+        raise error(TypeError, op, "integers or bools", dtype, "convert with x.long()")
+    of = getattr(namespace(a._array), function)
+    x = a._array.astype(dtype, copy=False)
+    y = b if isinstance(b, int) else b._array.astype(dtype, copy=False)
+    return wrap(of(x, y))
+
+
+@tensor_method()
+def bitwise_and(input: Tensor, other: Any) -> Tensor:
+    """The bits that both have; of bools the logical and. TypeError on floats.
+
+    >>> tw.bitwise_and(tw.tensor([6]), 3)
+    tensor([2])
+    """
+    return _bits("bitwise_and", "bitwise_and", input, other)
+
+
+@tensor_method()
+def bitwise_or(input: Tensor, other: Any) -> Tensor:
+    """The bits that either has; of bools the logical or. TypeError on floats.
+
+    >>> tw.bitwise_or(tw.tensor([6]), 3)
+    tensor([7])
+    """
+    return _bits("bitwise_or", "bitwise_or", input, other)
+
+
+@tensor_method()
+def bitwise_xor(input: Tensor, other: Any) -> Tensor:
+    """The bits that one has and the other has not. TypeError on floats.
+
+    >>> tw.bitwise_xor(tw.tensor([6]), 3)
+    tensor([5])
+    """
+    return _bits("bitwise_xor", "bitwise_xor", input, other)

@@ -1,0 +1,344 @@
+"""Products over axes and along them, medians and quantiles, counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tilework import dtypes
+from tilework.arrays import as_array, namespace
+from tilework.autograd import Op, mode, record
+from tilework.errors import error, word
+from tilework.functional.cast import cast, widening
+from tilework.functional.common import (
+    Dim,
+    Ranked,
+    axes,
+    axis,
+    need_float,
+    numpy_names,
+    operand,
+    wrap,
+)
+from tilework.functional.indexing import gather
+from tilework.functional.moments import std, var
+from tilework.functional.order import sort
+from tilework.functional.reduce import mean, sum
+from tilework.tensor import Tensor, fresh, tensor_method
+
+Array = Any
+Inputs = tuple[Any, ...]
+
+
+# --- products ---
+
+
+def _others(x: Tensor) -> Tensor:
+    """(..., n, n): along the last axis the vectors of x with a 1 in the place of each element in
+    turn. Quadratic in n, and free of a division by zero."""
+    n = x.shape[-1]
+    xp = namespace(x._array)
+    own = fresh(xp.arange(n) == xp.arange(n).reshape(-1, 1))
+    wide = x.unsqueeze(-2).expand(*x.shape[:-1], n, n)
+    return wide.masked_fill(own, 1.0)
+
+
+def _prod_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x = inputs[0]
+    if not mode.enabled and (x._array != 0).all():
+        return (grad.unsqueeze(-1) * fresh(saved).unsqueeze(-1) / x,)
+    return (grad.unsqueeze(-1) * _product(_others(x)),)
+
+
+_PROD = Op("prod", differentiable=_prod_recorded)
+
+
+def _product(x: Tensor) -> Tensor:
+    """Along the last axis."""
+    value = as_array(namespace(x._array).prod(x._array, axis=-1), x.dtype)
+    y = fresh(value)
+    if mode.enabled and x._requires_grad:
+        record(y, _PROD, (x,), value, (x._storage,))
+    return y
+
+
+@tensor_method()
+@numpy_names
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+    """The product over all elements, or along `dim`; integers and bools give int64. `dtype`
+    converts before.
+
+    >>> tw.prod(tw.tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
+    tensor([ 2., 12.])
+    """
+    x = operand(input, "prod")
+    if dtype is not None:
+        x = cast(x, dtypes.check(dtype, "prod"))
+    elif not dtypes.is_float(x.dtype):
+        x = cast(x, dtypes.int64)
+    if x.dtype is dtypes.bfloat16:
+        return cast(prod(cast(x, dtypes.float32), dim, keepdim), dtypes.bfloat16)
+    if dim is None:
+        y = _product(x.reshape(-1))
+        return y.reshape((1,) * x.ndim) if keepdim else y
+    at = axis("prod", dim, x.ndim)
+    if not x.ndim:
+        return x.clone()
+    y = _product(x.movedim(at, -1))
+    return y.unsqueeze(at) if keepdim else y
+
+
+def _cumprod_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x = inputs[0]
+    if not mode.enabled and (x._array != 0).all():
+        return ((grad * fresh(saved)).flip(-1).cumsum(-1).flip(-1) / x,)
+    # What an element adds to each product from its own place on.
+    return ((_running(_others(x)).triu() * grad.unsqueeze(-2)).sum(-1),)
+
+
+_CUMPROD = Op("cumprod", differentiable=_cumprod_recorded)
+
+
+def _running(x: Tensor) -> Tensor:
+    """The running product along the last axis."""
+    value = as_array(namespace(x._array).cumprod(x._array, axis=-1), x.dtype)
+    y = fresh(value)
+    if mode.enabled and x._requires_grad:
+        record(y, _CUMPROD, (x,), value, (x._storage,))
+    return y
+
+
+@tensor_method()
+@numpy_names
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The running product along `dim`; integers and bools give int64. `dtype` converts before.
+
+    >>> tw.cumprod(tw.tensor([1, 2, 3]), 0)
+    tensor([1, 2, 6])
+    """
+    x = operand(input, "cumprod")
+    if dtype is not None:
+        x = cast(x, dtypes.check(dtype, "cumprod"))
+    elif not dtypes.is_float(x.dtype):
+        x = cast(x, dtypes.int64)
+    if x.dtype is dtypes.bfloat16:
+        return cast(cumprod(cast(x, dtypes.float32), dim), dtypes.bfloat16)
+    at = axis("cumprod", dim, x.ndim)
+    if not x.ndim:
+        return x.clone()
+    return _running(x.movedim(at, -1)).movedim(-1, at)
+
+
+# --- what stands in the middle ---
+
+
+def _ranked(op: str, x: Tensor, dim: Any, keepdim: bool, place: Any) -> Ranked:
+    """The element of an order along an axis, and its index; NaN where there is one."""
+    if not x.ndim:
+        axis(op, dim, 0)
+        return Ranked(x.clone(), fresh(namespace(x._array).zeros((), dtype=dtypes.int64)))
+    at = axis(op, dim, x.ndim)
+    n = x.shape[at]
+    if not n:
+        raise error(IndexError, op, "elements along the axis", x.shape, "it is empty")
+    values, indices = sort(x, at)
+    k = place(n)
+    picked, order = values.narrow(at, k, 1), indices.narrow(at, k, 1)
+    if op == "median" and dtypes.is_float(x.dtype):
+        last = values.narrow(at, n - 1, 1)  # where NaN is sorted to
+        odd = last != last
+        if odd._array.any():
+            found = fresh(namespace(x._array).isnan(x._array)).long().argmax(at, keepdim=True)
+            order = found.where(odd, order)
+            picked = gather(x, at, order)
+    both = (picked, order) if keepdim else (picked.squeeze(at), order.squeeze(at))
+    return Ranked(*(t.clone() for t in both))
+
+
+@tensor_method()
+@numpy_names
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The median of all elements, the lower of two; or along `dim` (values, indices), a named
+    tuple. NaN where there is one.
+
+    >>> tw.median(tw.tensor([3.0, 1.0, 2.0, 4.0]))
+    tensor(2.)
+    """
+    x = operand(input, "median")
+    if dim is not None:
+        return _ranked("median", x, dim, keepdim, lambda n: (n - 1) // 2)
+    flat = x.reshape(-1)
+    if not flat.shape[0]:
+        return fresh(namespace(x._array).full((), math.nan, dtype=x.dtype))
+    return _ranked("median", flat, 0, False, lambda n: (n - 1) // 2).values
+
+
+@tensor_method()
+@numpy_names
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    """(values, indices), a named tuple, of the k-th smallest along `dim`, counted from 1.
+    ValueError where there are not as many.
+
+    >>> tw.kthvalue(tw.tensor([3.0, 1.0, 2.0]), 2).values
+    tensor(2.)
+    """
+    x = operand(input, "kthvalue")
+
+    def place(n: int) -> int:
+        if not 1 <= k <= n:
+            raise error(ValueError, "kthvalue", f"k in [1, {n}]", k, "count from 1")
+        return k - 1
+
+    if not x.ndim:
+        place(1)
+    return _ranked("kthvalue", x, dim, keepdim, place)
+
+
+_BETWEEN = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+@tensor_method()
+@numpy_names
+def quantile(
+    input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
+    interpolation: str = "linear",
+) -> Tensor:  # fmt: skip
+    """The quantiles `q`, a number or a vector of them in [0, 1], of all elements or along `dim`;
+    several stand along a new first axis. NaN where there is one.
+
+    `interpolation` says what lies between two elements: "linear", "lower", "higher", "midpoint" or
+    "nearest". TypeError on integers, ValueError outside of [0, 1] or on another word.
+
+    >>> tw.quantile(tw.tensor([1.0, 2.0, 4.0]), 0.75)
+    tensor(3.)
+    """
+    op = "quantile"
+    x = operand(input, op)
+    need_float(op, x)
+    if interpolation not in _BETWEEN:
+        raise error(ValueError, op, f"interpolation of {_BETWEEN}", word(interpolation), "name one")
+    wanted = q.detach().double().tolist() if isinstance(q, Tensor) else q
+    several = isinstance(wanted, (list, tuple))
+    marks = [float(m) for m in wanted] if several else [float(wanted)]
+    if not all(0.0 <= m <= 1.0 for m in marks):
+        raise error(ValueError, op, "q in [0, 1]", wanted, "it is a part of all")
+    at = 0 if dim is None else axis(op, dim, x.ndim)
+    lines = x.reshape(-1) if dim is None or not x.ndim else x.movedim(at, -1)
+    n = lines.shape[-1]
+    if not n:
+        raise error(ValueError, op, "elements", x.shape, "there are none")
+    values = sort(lines, -1).values
+    odd = values[..., n - 1 :] != values[..., n - 1 :]
+    values = values.masked_fill(odd, math.nan)
+    parts = [_at(values, m * (n - 1), interpolation) for m in marks]
+    if keepdim:
+        kept = [1] * x.ndim if dim is None or not x.ndim else [*x.shape[:at], 1, *x.shape[at + 1 :]]
+        parts = [p.reshape(kept) for p in parts]
+    if not several:
+        return parts[0]
+    from tilework.functional.join import stack
+
+    return stack(parts)
+
+
+def _at(values: Tensor, place: float, how: str) -> Tensor:
+    """Of sorted elements what stands at a place between two."""
+    low, high = math.floor(place), math.ceil(place)
+    if how == "nearest":
+        low = high = round(place)
+    elif how in ("lower", "higher"):
+        low = high = low if how == "lower" else high
+    a, b = values[..., low], values[..., high]
+    if low == high:
+        return a.clone()
+    part = 0.5 if how == "midpoint" else place - low
+    return a + (b - a) * part if part < 0.5 else b - (b - a) * (1.0 - part)
+
+
+# --- pairs ---
+
+
+@numpy_names
+def var_mean(
+    input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False, *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(var, mean) over `dim`, by the arguments of var.
+
+    >>> tw.var_mean(tw.tensor([1.0, 2.0, 3.0]))
+    (tensor(1.), tensor(2.))
+    """
+    return _with_mean(var, input, dim, unbiased, keepdim, correction)
+
+
+@numpy_names
+def std_mean(
+    input: Tensor, dim: Dim = None, unbiased: bool = True, keepdim: bool = False, *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(std, mean) over `dim`, by the arguments of std.
+
+    >>> tw.std_mean(tw.tensor([1.0, 2.0, 3.0]))
+    (tensor(1.), tensor(2.))
+    """
+    return _with_mean(std, input, dim, unbiased, keepdim, correction)
+
+
+def _with_mean(
+    of: Any, input: Any, dim: Any, unbiased: bool, keepdim: bool, correction: Any
+) -> tuple[Tensor, Tensor]:
+    if isinstance(dim, bool):
+        unbiased, dim = dim, None
+    return of(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+@tensor_method()
+@numpy_names
+def count_nonzero(input: Tensor, dim: Dim = None) -> Tensor:
+    """How many elements are other than 0, over `dim`; int64.
+
+    >>> tw.count_nonzero(tw.tensor([0.0, 2.0, 3.0]))
+    tensor(2)
+    """
+    x = operand(input, "count_nonzero")
+    over = axes("count_nonzero", dim, x.ndim)
+    return wrap((x._array != 0).sum(axis=over, dtype=dtypes.int64))
+
+
+@tensor_method()
+@widening
+@numpy_names
+def nansum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum over `dim` of what is not NaN; the rest as for sum.
+
+    >>> tw.nansum(tw.tensor([1.0, float("nan")]))
+    tensor(1.)
+    """
+    x = operand(input, "nansum")
+    return sum(_without_nan(x), dim, keepdim, dtype=dtype)
+
+
+@tensor_method()
+@widening
+@numpy_names
+def nanmean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean over `dim` of what is not NaN; NaN where there is nothing else. TypeError on
+    integers.
+
+    >>> tw.nanmean(tw.tensor([1.0, 3.0, float("nan")]))
+    tensor(2.)
+    """
+    x = operand(input, "nanmean")
+    need_float("nanmean", x)
+    if dtype is not None:
+        x = cast(x, dtypes.check(dtype, "nanmean"))
+    there = fresh(as_array(~namespace(x._array).isnan(x._array)))
+    return sum(_without_nan(x), dim, keepdim) / sum(there, dim, keepdim)
+
+
+def _without_nan(x: Tensor) -> Tensor:
+    if not dtypes.is_float(x.dtype):
+        return x
+    odd = namespace(x._array).isnan(x._array)
+    return x.masked_fill(fresh(as_array(odd)), 0.0)
