@@ -31,7 +31,7 @@ RECIPE = Recipe(
     few=_images.few,
     optimisation=Optimisation(kind="adamw", lr=2e-3, weight_decay=0.05, one_cycle=True),
     batch_size=64,
-    epochs=7,
+    epochs=9,
     metrics=lambda: [Accuracy()],
     goal=0.88,
     baseline=_images.majority,
