@@ -51,6 +51,9 @@ bool dots_suit(const GemmArgs<T>& g) {
 }
 
 // Rows x Count sums at once: enough chains to hide an FMA's latency, few enough for 16 registers.
+// Rows are short streams, at whose ends the hardware begins to look anew. For two vectors the next
+// four are asked for meanwhile, which is a sixth faster on a Zen 4; eight rows at a time, of one
+// vector, keep memory busy by themselves, and three or four vectors gain nothing.
 template <class T, int Rows, int Count>
 TW_INLINE void dot_rows(const GemmArgs<T>& g, const MatrixVectors<T>& p, const T* vectors,
                         int64_t row) {
@@ -66,7 +69,9 @@ TW_INLINE void dot_rows(const GemmArgs<T>& g, const MatrixVectors<T>& p, const T
     for (int j = 0; j < Count; ++j) x[j] = lanes.load(vectors + j * p.k + k);
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
-      const Vec<T> m = lanes.load(matrix + i * p.matrix.row + k);
+      const T* at = matrix + i * p.matrix.row + k;
+      const Vec<T> m = lanes.load(at);
+      if constexpr (Rows > 1 && Count == 2) __builtin_prefetch(at + Rows * p.matrix.row, 0, 3);
 #pragma GCC unroll 4
       for (int j = 0; j < Count; ++j) sum[i][j] = fma(m, x[j], sum[i][j]);
     }
