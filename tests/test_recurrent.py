@@ -11,6 +11,7 @@ import pytest
 import tilework as tw
 from tilework import nn
 from tilework.nn.utils import rnn
+from tilework.testing.runner import TARGETS, running_on
 from tilework.testing.tolerance import eps
 
 KINDS = {
@@ -323,9 +324,12 @@ def test_second_derivatives(kind, lengths):
 @pytest.mark.parametrize("batch", [1, 3, 7, 33])
 @pytest.mark.parametrize("kind", KINDS)
 def test_bits_do_not_depend_on_threads(threads, kind, batch):
-    """Of 7 sequences there are too few steps to pack weights for."""
+    """Of 7 sequences there are too few steps to pack weights for, and a part of the product is so
+    narrow that by itself another routine would serve it."""
     layer = KINDS[kind](64, 200, bidirectional=True)
-    x = tw.tensor(numbers(3 if batch == 7 else 12, batch, 64).astype("float32"))
+    x = tw.tensor(numbers(12, batch, 64).astype("float32"))
+    if batch == 7:
+        layer, x = KINDS[kind](64, 100, bidirectional=True).double(), tensor(2, 7, 64)
     found = []
     for count in (1, 2, 3):
         threads(count)
@@ -367,3 +371,73 @@ def test_denormal_states_cost_no_more():
     turns = [(seconds(-1.0), seconds(5.0)) for _ in range(15)]
     decaying, steady = (min(times) for times in zip(*turns, strict=True))
     assert decaying < 1.5 * steady
+
+
+def test_dropout_stands_between_layers_in_training():
+    """Of all that a layer gives, where its probability is 1; and never behind the last layer."""
+    layer = nn.GRU(3, 4, 2, dropout=1.0).double()
+    x = tensor(5, 2, 3)
+    evaluated = layer.eval()(x)[0]
+    layer.train()
+    y, h = layer(x)
+    rest = nn.GRU(4, 4).double()
+    for mine, given in zip(rest.parameters(), layer.all_weights[1], strict=True):
+        mine.data = given.detach()
+    agree(y, rest(tw.zeros(5, 2, 4, dtype=tw.float64))[0])
+    assert y.detach().numpy().any()
+    assert h[0].detach().numpy().any()
+    assert not np.allclose(evaluated.detach().numpy(), y.detach().numpy())
+
+
+def test_a_state_alone_holds_no_outputs():
+    with tw.no_grad():
+        _, (h, c) = nn.LSTM(3, 4)(tw.ones(50, 2, 3))
+    for state in (h, c):
+        memory = state.numpy()
+        while memory.base is not None and hasattr(memory.base, "size"):
+            memory = memory.base
+        assert memory.size == state.numel()
+
+
+def test_sequences_of_one_length_keep_their_order():
+    packed = rnn.pack_padded_sequence(tw.zeros(2, 300, 1), [1, 2] * 150, enforce_sorted=False)
+    assert packed.sorted_indices.tolist() == [*range(1, 300, 2), *range(0, 300, 2)]
+
+
+@pytest.mark.parametrize("sizes", [[2, 2], [3, 3], [2, 3], [5, 0], []])
+def test_batch_sizes_are_checked(sizes):
+    w, u = tw.ones(12, 3), tw.ones(12, 4)
+    with pytest.raises(ValueError, match=r"^\[gru\] expected batch_sizes .* 5 in all"):
+        tw.gru(
+            tw.ones(5, 3), None, [w, u], False, 1, 0.0, False, False, False,
+            batch_sizes=tw.tensor(sizes, dtype=tw.int64),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("target", [t for t in TARGETS if t.serves("recurrent")], ids=str)
+@pytest.mark.parametrize("kind", ["tanh", "relu", "lstm", "gru"])
+def test_no_state_is_denormal(target, kind):
+    """One that decays passes to zero at the smallest normal number, and not earlier."""
+    if reason := target.refusal():
+        pytest.skip(reason)
+    size, steps = 16, 12
+    layer = KINDS[kind](1, size)
+    with tw.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        if kind in ("tanh", "relu"):
+            layer.weight_hh_l0.copy_(0.0625 * tw.eye(size))
+        else:  # the forget gate, and the gate that keeps
+            layer.bias_ih_l0[size : 2 * size] = -3.0
+        start = tw.full((1, 5, size), 1e-30)
+        x = tw.zeros(steps, 5, 1)
+        with running_on(target):
+            y, last = layer(x, (start, start) if kind == "lstm" else start)
+    smallest = np.finfo(np.float32).tiny
+    for found in (y, *states_of(last)):
+        values = np.abs(found.numpy())
+        assert ((values == 0) | (values >= smallest)).all()
+    kept = (y.numpy() != 0).all((1, 2))
+    below = np.flatnonzero(~kept)[0]
+    assert not kept[below:].any()
+    assert np.abs(y.numpy()[below - 1]).min() < 40 * smallest

@@ -422,3 +422,13 @@ def test_what_a_convlstm_refuses():
         layer(x, (wrong, wrong))
     with pytest.raises(ValueError, match="states of 1 layers"):
         layer(x, (tw.zeros(2, 2, 2, 4, 4),) * 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_long_recording(dtype):
+    """All symbols alike: T log C less the logarithm of the number of ways to say one label."""
+    steps = 1000
+    x = F.log_softmax(tw.zeros(steps, 1, 4, dtype=getattr(tw, dtype)), 2)
+    found = F.ctc_loss(x, tw.tensor([[1]]), (steps,), (1,)).item()
+    expected = steps * np.log(4) - np.log(steps * (steps + 1) / 2)
+    assert abs(found - expected) <= steps * eps(dtype) * expected  # each step rounds the sum

@@ -79,7 +79,7 @@ class _Beam:
         longer[rows, last] = self.by_blank + x[last]  # else it is the same label, going on
         longer[:, self.blank] = -np.inf
         by_blank = totals + x[self.blank]
-        by_label = np.where(last == self.blank, -np.inf, self.by_label + x[last])
+        by_label = self.by_label + x[last]  # -Inf still, where there are no labels
         at = {labels: i for i, labels in enumerate(self.labels)}
         for i, labels in enumerate(self.labels):
             parent = at.get(labels[:-1]) if labels else None
