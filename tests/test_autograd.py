@@ -552,3 +552,17 @@ def test_a_slice_that_is_filled_twice_counts_once():
     y = tw.index_fill(tw.zeros(3), 0, tw.tensor([0, 1, 0]), value)
     (y * tw.tensor([1.0, 10.0, 100.0])).sum().backward()
     assert value.grad.item() == 11.0
+
+
+def test_inference_mode():
+    w = tw.ones(2, requires_grad=True)
+    with tw.inference_mode():
+        assert not (w * 2).requires_grad
+        with tw.inference_mode(False):
+            assert not (w * 2).requires_grad
+    with tw.inference_mode(False):
+        assert (w * 2).requires_grad
+    assert not tw.inference_mode(lambda: w * 2)().requires_grad
+    assert not tw.inference_mode()(lambda: w * 2)().requires_grad
+    assert tw.inference_mode(False)(lambda: w * 2)().requires_grad
+    assert (w * 2).requires_grad

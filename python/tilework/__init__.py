@@ -14,7 +14,13 @@ from typing import Any as _Any
 
 from tilework import _command, autograd, config, dtypes, engines, functional
 from tilework._version import __version__
-from tilework.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from tilework.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from tilework.config import (
     empty_cache,
     get_conv_routine,
@@ -111,6 +117,7 @@ __all__ = [
     "get_float32_matmul_precision",
     "get_isa",
     "get_num_threads",
+    "inference_mode",
     "int",
     "int32",
     "int64",

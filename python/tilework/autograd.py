@@ -24,6 +24,7 @@ from tilework.storage import NOTHING, next_time
 from tilework.tape import (
     Op,
     enable_grad,
+    inference_mode,
     is_grad_enabled,
     mode,
     no_grad,
@@ -41,6 +42,7 @@ __all__ = [
     "enable_grad",
     "grad",
     "gradients_through",
+    "inference_mode",
     "is_grad_enabled",
     "mode",
     "no_grad",

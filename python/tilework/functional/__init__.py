@@ -197,6 +197,7 @@ from tilework.functional.margins import (
 )
 from tilework.functional.masks import (
     clamp,
+    clip,
     masked_fill,
     masked_scatter,
     masked_select,
@@ -223,11 +224,15 @@ from tilework.functional.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from tilework.functional.pointwise import (
     add,
     div,
+    divide,
     maximum,
     minimum,
     mul,
+    multiply,
     pow,
     sub,
+    subtract,
+    true_divide,
 )
 from tilework.functional.pool import (
     adaptive_avg_pool1d,
@@ -430,6 +435,7 @@ __all__ = [
     "clamp",
     "clamp_max",
     "clamp_min",
+    "clip",
     "clone",
     "column_stack",
     "combinations",
@@ -458,6 +464,7 @@ __all__ = [
     "diff",
     "dist",
     "div",
+    "divide",
     "dot",
     "dropout",
     "dropout1d",
@@ -573,6 +580,7 @@ __all__ = [
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "multinomial",
+    "multiply",
     "mv",
     "nan_to_num",
     "nanmean",
@@ -658,6 +666,7 @@ __all__ = [
     "std",
     "std_mean",
     "sub",
+    "subtract",
     "sum",
     "swiglu",
     "t",
@@ -680,6 +689,7 @@ __all__ = [
     "triplet_margin_with_distance_loss",
     "triu",
     "triu_indices",
+    "true_divide",
     "trunc",
     "unbind",
     "unflatten",

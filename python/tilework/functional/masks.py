@@ -266,6 +266,9 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     return y
 
 
+clip = clamp
+
+
 def raised(x: Tensor, low: float) -> Tensor:
     """x.clamp(low), but for the gradient, which is that of x where it was raised too."""
     y: Tensor = x.clone()

@@ -524,3 +524,7 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
     tensor([1., 3.])
     """
     return _binary(_MINIMUM, operand(input, "minimum"), operand(other, "minimum", "other"))
+
+
+# PyTorch's longer names.
+subtract, multiply, divide, true_divide = sub, mul, div, div
