@@ -183,6 +183,14 @@ def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 @tensor_method()
+def masked_scatter_(self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """Puts the elements of `source`, in order, where `mask` is true, in place."""
+    return write_over(
+        "masked_scatter_", self, lambda x: x.masked_scatter(mask, source), source, keeps=False
+    )
+
+
+@tensor_method()
 def zero_(self: Tensor) -> Tensor:
     """Zeros everywhere, in place."""
     return fill_(self, 0)
@@ -340,6 +348,35 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
         written(self)
     else:
         write.commit(_as_written(source, self._array[plain].shape, self.dtype))
+
+
+@tensor_method()
+def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+    """self[indices] = values, in place, of a tuple of index tensors; with `accumulate` values are
+    added, those of one place all of them. ValueError where that is asked of what are no whole
+    numbers."""
+    key = tuple(indices)
+    source = operand(values, "index_put_", "values")
+    if not accumulate:
+        _setitem(self, key, source)
+        return self
+    if any(not isinstance(k, Tensor) or k.dtype.kind not in "iu" for k in key):
+        raise error(
+            ValueError, "index_put_", "tensors of whole numbers, to accumulate", "others",
+            "take mask.nonzero(as_tuple=True)",
+        )  # fmt: skip
+    shape, rest = self.shape[: len(key)], self.shape[len(key) :]
+    places = key[0] * 0
+    for k, n in zip(key, shape, strict=True):
+        places = places * n + k.where(k >= 0, k + n)
+    wide = source.expand(*places.shape, *rest).reshape(-1, *rest)
+    at = places.reshape(-1)
+
+    def added(x: Tensor) -> Tensor:
+        total: Tensor = x.reshape(-1, *rest).index_add(0, at, wide).reshape(x.shape)
+        return total
+
+    return write_over("index_put_", self, added, source, keeps=False)
 
 
 def _put(array: Any, key: Any, source: Any) -> None:

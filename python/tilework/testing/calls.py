@@ -373,6 +373,7 @@ _METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     **dict.fromkeys(("new_zeros", "new_ones", "new_empty"), ((X, 2, 3), FILLED)),
     **{name: ((X, X), {"rounding_mode": "floor"}) for name in ("divide", "true_divide")},
     **{name: ((X, -1.0, 1.0), {}) for name in ("clip",)},
+    "index_put_": ((X, [i(3, 2), i(4, 2)], f(2)), {"accumulate": True}),
     "item": ((f(1),), {}),
     "requires_grad_": ((X,), {"requires_grad": True}),
     "to": ((X, "float64"), {"dtype": tw.float32, "device": "cpu"}),

@@ -152,6 +152,40 @@ def _values() -> Iterator[Row]:
         lambda x, m: np.where(m, -1.5, x),
     )
 
+    def scattered(x: Array, m: Array, v: Array) -> Array:
+        y, m = x.copy(), np.broadcast_to(m, x.shape)
+        y[m] = v.reshape(-1)[: m.sum()]
+        return y
+
+    both = {"differentiable": (0, 2)}
+    yield (
+        "masked_scatter_",
+        given(floats(*SHAPE), flags(5, 1), floats(*SHAPE)),
+        _copied(lambda y, m, v: y.masked_scatter_(m, v)),
+        scattered,
+        both,
+    )
+    places = (fixed(np.array([0, 3, 0])), fixed(np.array([1, -1, 1])))
+
+    def added(x: Array, i: Array, j: Array, v: Array) -> Array:
+        y = x.copy()
+        np.add.at(y, (i, j), v)
+        return y
+
+    def put(x: Array, i: Array, j: Array, v: Array) -> Array:
+        y = x.copy()
+        y[i, j] = v
+        return y
+
+    for accumulate, expected in ((False, put), (True, added)):
+        yield (
+            f"index_put_ {accumulate}",
+            given(floats(*SHAPE), *places, floats(6)),
+            _copied(lambda y, i, j, v, a=accumulate: y.index_put_((i, j), v, a)),
+            expected,
+            {"differentiable": (0, 3), "tolerance": _bound},
+        )
+
 
 # The key, made of index tensors, and the shape of what is written there.
 KEYS: tuple[tuple[str, Callable[..., Any], tuple[Any, ...], tuple[int, ...]], ...] = (
