@@ -64,7 +64,18 @@ del _command  # first of all, for the complaints of the rest
 config.from_environment()
 
 # Imported when first asked for: few programs need them all, and import must stay quick.
-_LATER = ("cuda", "data", "io", "metrics", "models", "sklearn", "testing", "train", "utils")
+_LATER = (
+    "cuda",
+    "data",
+    "io",
+    "metrics",
+    "models",
+    "profiler",
+    "sklearn",
+    "testing",
+    "train",
+    "utils",
+)
 _LATER_FUNCTIONS = ("load", "save")  # of serialization
 if _TYPE_CHECKING:
     from tilework import cuda as cuda
@@ -72,6 +83,7 @@ if _TYPE_CHECKING:
     from tilework import io as io
     from tilework import metrics as metrics
     from tilework import models as models
+    from tilework import profiler as profiler
     from tilework import sklearn as sklearn
     from tilework import testing as testing
     from tilework import train as train

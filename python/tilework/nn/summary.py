@@ -65,11 +65,13 @@ class Summary:
 
 
 def summary(
-    model: Module, input_shape: Sequence[int] | Sequence[Sequence[int]], dtype: Any = None
+    model: Module,
+    input_shape: Sequence[int] | Sequence[Sequence[int]] | Sequence[Tensor],
+    dtype: Any = None,
 ) -> Summary:
     """Runs the model once on zeros of `input_shape`, batch axis and all, and notes each layer.
 
-    Several inputs are given as a sequence of shapes. `dtype` is the inputs'; by default the first
+    Several inputs are given as a sequence of shapes, or of tensors, which are then run. `dtype` is the inputs'; by default the first
     parameter's. The model is called in evaluation mode and left as it was. What a forward()
     computes by functions rather than layers is in no layer's row. Errors: the model's own;
     ValueError on a shape that is none.
@@ -80,7 +82,10 @@ def summary(
     """
     if dtype is None:
         dtype = next((p.dtype for p in model.parameters()), dtypes.float32)
-    inputs = [functional.zeros(*shape, dtype=dtype) for shape in _shapes(input_shape)]
+    if isinstance(input_shape, (tuple, list)) and any(isinstance(x, Tensor) for x in input_shape):
+        inputs = list(input_shape)
+    else:
+        inputs = [functional.zeros(*shape, dtype=dtype) for shape in _shapes(input_shape)]
     layers: list[LayerSummary] = []
     with _evaluating(model), _watching(model, layers), no_grad():
         model(*inputs)

@@ -1,0 +1,106 @@
+"""Models as ONNX files, for whatever runs those: onnxruntime, a phone, a browser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tilework.autograd import no_grad
+from tilework.errors import error
+from tilework.io.files import replacing
+from tilework.io.onnx import elementwise, layers, recurrent, shapes
+from tilework.io.onnx.graph import Graph, Handler, MissingError, tensors_of
+from tilework.nn import Module
+from tilework.recorder import Call, Recorder
+from tilework.tensor import Tensor
+
+__all__ = ["export"]
+
+OPSET = 18  # what is written is none newer's
+
+_HANDLERS: dict[str, Handler] = {
+    **elementwise.HANDLERS, **layers.HANDLERS, **recurrent.HANDLERS, **shapes.HANDLERS,
+}  # fmt: skip
+
+
+def export(
+    model: Module,
+    example: Tensor | Sequence[Any],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
+) -> Any:
+    """Runs `model` once on `example`, an input or a tuple of them, and writes what it computed.
+
+    The model is called in evaluation mode, and left as it was. Gives an onnx.ModelProto of opset
+    18, checked; with `path` it is written there too. Weights have their state_dict names; inputs
+    are "input", or "input_0" and on, outputs likewise, unless named. What no input is in is kept as
+    its value. Sizes are the example's, but for a first axis that `dynamic_axes` names:
+    {"input": {0: "batch"}}, which may then be of any size. `pip install 'tilework[onnx]'`.
+
+    Errors: ImportError without onnx; NotImplementedError on an op that has no form there, by its
+    name; TypeError where an input is no tensor; ValueError on names of another number, and on a
+    dynamic axis that is not the first.
+
+    >>> from tilework.io import onnx
+    >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    >>> proto = onnx.export(model, tw.ones(2, 3), dynamic_axes={"input": {0: "batch"}})
+    >>> [node.op_type for node in proto.graph.node]
+    ['Gemm', 'Relu']
+    """
+    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
+    if not inputs or not all(isinstance(x, Tensor) for x in inputs):
+        raise error(
+            TypeError, "onnx.export", "a tensor, or a tuple of tensors",
+            ", ".join(type(x).__name__ for x in inputs) or "none", "give an example of the inputs",
+        )  # fmt: skip
+    graph = Graph(model, inputs, _named("input", input_names, len(inputs)), dynamic_axes or {})
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with no_grad(), Recorder() as recorder:
+            outputs = model(*inputs)
+    finally:
+        for module, training in modes:
+            module.training = training
+    for call in recorder.calls:
+        _emit(graph, call)
+    results = tensors_of(outputs)
+    proto = graph.finish(results, _named("output", output_names, len(results)), OPSET)
+    if path is not None:
+        with replacing(path, "onnx.export") as file:
+            file.write(proto.SerializeToString())
+    return proto
+
+
+def _named(kind: str, given: Sequence[str] | None, count: int) -> list[str]:
+    if given is None:
+        return [kind] if count == 1 else [f"{kind}_{i}" for i in range(count)]
+    if len(given) != count:
+        raise error(
+            ValueError, "onnx.export", f"{count} {kind}_names", len(given), "name each of them"
+        )
+    return list(given)
+
+
+def _emit(graph: Graph, call: Call) -> None:
+    """One op, or where it has no form of its own but is made of others, those."""
+    results = tensors_of(call.result)
+    if all(graph.is_constant(x) for x in tensors_of(list(call.arguments.values()))):
+        graph.note_constants(results)
+        return
+    handler, missing = _HANDLERS.get(call.name), call.name
+    try:
+        names = None if handler is None else handler(graph, call.arguments, results)
+    except MissingError as found:
+        names, missing = None, str(found)
+    if names is not None:
+        graph.bind(results, [names] if isinstance(names, str) else names)
+        return
+    for inner in call.inner:
+        if inner.kind == "op":
+            _emit(graph, inner)
+    graph.note_missing(results, missing)

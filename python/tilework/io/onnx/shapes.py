@@ -1,0 +1,183 @@
+"""Views, joins and selections in ONNX."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tilework.io.onnx.elementwise import Results, _given
+from tilework.io.onnx.graph import Arguments, Graph, Handler, tensors_of
+from tilework.tensor import Tensor
+
+_FAR = 2**63 - 1
+
+
+def _reshaped(g: Graph, a: Arguments, y: Results) -> str:
+    x = _given(a)
+    return g.reshape(g(x), x.shape, y[0].shape)
+
+
+def _permuted(g: Graph, a: Arguments, y: Results) -> str:
+    x = _given(a)
+    dims = a["dims"][0] if a["dims"] and not isinstance(a["dims"][0], int) else a["dims"]
+    return g.node("Transpose", g(x), perm=[int(i) % x.ndim for i in dims])
+
+
+def _transposed(g: Graph, a: Arguments, y: Results) -> str:
+    x = _given(a)
+    order = list(range(x.ndim))
+    i, j = (int(a["dim0"]), int(a["dim1"])) if "dim0" in a else (-2, -1)
+    order[i], order[j] = order[j], order[i]
+    return g.node("Transpose", g(x), perm=order) if x.ndim > 1 else g(x)
+
+
+def _expanded(g: Graph, a: Arguments, y: Results) -> str:
+    return g.node("Expand", g(_given(a)), g.sizes(y[0].shape))
+
+
+def _cat(g: Graph, a: Arguments, y: Results) -> str:
+    return g.node("Concat", *(g(x) for x in tensors_of(a["tensors"])), axis=int(a["dim"]))
+
+
+def _stacked(g: Graph, a: Arguments, y: Results) -> str:
+    axis = int(a["dim"]) % y[0].ndim
+    parts = [g.node("Unsqueeze", g(x), g.integers(axis)) for x in tensors_of(a["tensors"])]
+    return g.node("Concat", *parts, axis=axis)
+
+
+def _split(g: Graph, a: Arguments, y: Results) -> list[str]:
+    axis = int(a["dim"])
+    sizes = [part.shape[axis] for part in y]
+    return g.nodes("Split", len(y), g(_given(a)), g.integers(*sizes), axis=axis)
+
+
+def _unbound(g: Graph, a: Arguments, y: Results) -> list[str]:
+    x, axis = _given(a), int(a["dim"])
+    return [
+        g.node("Gather", g(x), g.constant(np.asarray(i, np.int64)), axis=axis)
+        for i in range(x.shape[axis])
+    ]
+
+
+def _picked(g: Graph, a: Arguments, y: Results) -> str:
+    return g.node("Gather", g(_given(a)), g(a["index"]), axis=int(a["dim"]))
+
+
+def _gathered(g: Graph, a: Arguments, y: Results) -> str:
+    return g.node("GatherElements", g(_given(a)), g(a["index"]), axis=int(a["dim"]))
+
+
+def _narrowed(g: Graph, a: Arguments, y: Results) -> str:
+    start = int(a["start"])
+    ends = (start, start + int(a["length"]), int(a["dim"]))
+    return g.node("Slice", g(_given(a)), *(g.integers(i) for i in ends))
+
+
+def _item(g: Graph, a: Arguments, y: Results) -> str | None:
+    """x[key] of numbers, slices, None and one tensor of integers."""
+    x, key = _given(a), a["key"]
+    parts = list(key) if isinstance(key, tuple) else [key]
+    if Ellipsis in [p for p in parts if not isinstance(p, Tensor)]:
+        at = next(i for i, p in enumerate(parts) if p is Ellipsis)
+        taken = sum(p is not None and p is not Ellipsis for p in parts)
+        parts[at : at + 1] = [slice(None)] * (x.ndim - taken)
+    known = all(p is None or isinstance(p, (int, slice)) or _is_index(p) for p in parts)
+    if not known or sum(isinstance(p, Tensor) for p in parts) > 1:
+        return None
+    value = _sliced(g, x, g(x), [p for p in parts if p is not None])
+    axis = 0
+    for part in parts:
+        if part is None:
+            value = g.node("Unsqueeze", value, g.integers(axis))
+        elif isinstance(part, int):
+            value = g.node("Gather", value, g.constant(np.asarray(part, np.int64)), axis=axis)
+            continue
+        elif isinstance(part, Tensor):
+            value = g.node("Gather", value, g(part), axis=axis)
+            axis += part.ndim - 1
+        axis += 1
+    return value
+
+
+def _is_index(part: Any) -> bool:
+    return isinstance(part, Tensor) and part.dtype.kind == "i"
+
+
+def _sliced(g: Graph, x: Tensor, value: str, parts: list[Any]) -> str:
+    cut = [(i, p) for i, p in enumerate(parts) if isinstance(p, slice) and p != slice(None)]
+    if not cut:
+        return value
+    starts = [p.start or 0 for _, p in cut]
+    stops = [_FAR if p.stop is None else p.stop for _, p in cut]
+    steps = [p.step or 1 for _, p in cut]
+    columns = (starts, stops, [i for i, _ in cut], steps)
+    return g.node("Slice", value, *(g.integers(*map(int, c)) for c in columns))
+
+
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+
+
+def _padded(g: Graph, a: Arguments, y: Results) -> str | None:
+    """F.pad counts from the last axis; ONNX has all beginnings, and then all ends."""
+    x, pads = _given(a), [int(n) for n in a["pad"]]
+    if a["mode"] == "circular":
+        return None
+    axes = [x.ndim - 1 - i for i in range(len(pads) // 2)]
+    value = g.constant(np.asarray(a["value"] or 0, x.dtype))
+    both = g.integers(*pads[0::2], *pads[1::2])
+    return g.node("Pad", g(x), both, value, g.integers(*axes), mode=_PAD_MODES[a["mode"]])
+
+
+def _shuffled(g: Graph, a: Arguments, y: Results) -> str:
+    return g.node("DepthToSpace", g(_given(a)), blocksize=int(a["upscale_factor"]), mode="CRD")
+
+
+def _channels_shuffled(g: Graph, a: Arguments, y: Results) -> str:
+    x, groups = _given(a), int(a["groups"])
+    n, c, *rest = x.shape
+    apart = g.reshape(g(x), x.shape, (n, groups, c // groups, *rest))
+    order = [0, 2, 1, *range(3, x.ndim + 1)]
+    return g.reshape(g.node("Transpose", apart, perm=order), x.shape, x.shape)
+
+
+def _flipped(g: Graph, a: Arguments, y: Results) -> str:
+    x = _given(a)
+    dims = [
+        int(i) % x.ndim
+        for i in (a["dims"] if isinstance(a["dims"], (tuple, list)) else [a["dims"]])
+    ]
+    columns = ([-1] * len(dims), [-_FAR] * len(dims), dims, [-1] * len(dims))
+    return g.node("Slice", g(x), *(g.integers(*c) for c in columns))
+
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(
+        [
+            "reshape",
+            "view",
+            "flatten",
+            "unflatten",
+            "squeeze",
+            "unsqueeze",
+            "view_as",
+            "reshape_as",
+        ],
+        _reshaped,
+    ),
+    "permute": _permuted,
+    **dict.fromkeys(["transpose", "swapaxes", "t", "T", "mT"], _transposed),
+    **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expanded),
+    **dict.fromkeys(["cat", "concat", "concatenate"], _cat),
+    "stack": _stacked,
+    **dict.fromkeys(["split", "chunk"], _split),
+    "unbind": _unbound,
+    "index_select": _picked,
+    "gather": _gathered,
+    "narrow": _narrowed,
+    "__getitem__": _item,
+    "pad": _padded,
+    "pixel_shuffle": _shuffled,
+    "channel_shuffle": _channels_shuffled,
+    "flip": _flipped,
+}

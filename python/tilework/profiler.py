@@ -1,0 +1,274 @@
+"""Where a program's time goes: each op's time, bytes, variant and routine.
+
+The names are torch.profiler's:
+
+>>> from tilework import profiler
+>>> with profiler.profile() as p:
+...     with profiler.record_function("first layer"):
+...         y = F.linear(tw.ones(8, 4), tw.ones(3, 4))
+>>> [(row.key, row.count) for row in p.key_averages()]
+[('first layer', 1), ('ones', 2), ('linear', 1)]
+
+`p.key_averages().table(sort_by="self_cpu_time_total")` is a table to read, and
+`p.export_chrome_trace("trace.json")` a picture in time for chrome://tracing or ui.perfetto.dev.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from tilework import engines, explain, hardware
+from tilework.errors import error
+from tilework.io.files import replacing
+from tilework.recorder import Call, Recorder
+from tilework.tensor import Tensor
+
+__all__ = ["profile", "record_function"]
+
+# The family whose variant serves an op's kernel, by how the kernel's name begins.
+_FAMILIES = (
+    ("conv", "conv"), ("linear", "gemm"), ("matmul", "gemm"), ("gemm", "gemm"), ("pool", "pool"),
+    ("attention", "attention"), ("varlen", "attention"), ("recurrent", "recurrent"),
+    ("unary", "pointwise"), ("binary", "pointwise"), ("bias_activation", "pointwise"),
+    ("softmax", "softmax"), ("log_softmax", "softmax"), ("layer_norm", "norm"),
+    ("batch_norm", "norm"), ("rms_norm", "norm"), ("group_norm", "norm"), ("reduce", "reduce"),
+    ("cross_entropy", "loss"), ("interpolate", "interpolate"), ("embedding", "embedding"),
+    ("random", "random"), ("dropout", "random"), ("optim", "optim"), ("adam", "optim"),
+)  # fmt: skip
+_SORTS = ("self_cpu_time_total", "cpu_time_total", "count", "bytes")
+
+
+@dataclass
+class Average:
+    """What the calls of one op came to, forward and backward apart.
+
+    Attributes:
+        key: The op's name, as in tilework.functional; "conv (backward)" for a gradient.
+        count: Calls.
+        cpu_time_total, self_cpu_time_total: Microseconds; without what was called within.
+        bytes: Of the tensors that it took and gave.
+        variant: The ISA variants of its kernels, where it has some.
+        routine: For convolutions, attention and recurrent layers: the kernel's routine.
+    """
+
+    key: str
+    count: int = 0
+    cpu_time_total: float = 0.0
+    self_cpu_time_total: float = 0.0
+    bytes: int = 0
+    variant: str = ""
+    routine: str = ""
+    _seen: set[str] = field(default_factory=set, repr=False)
+
+
+class Averages(list[Average]):
+    """Rows in the order in which the ops first came."""
+
+    def table(self, sort_by: str = "self_cpu_time_total", row_limit: int = 100) -> str:
+        """The rows as text, the largest first. ValueError on a column that is none."""
+        if sort_by not in _SORTS:
+            raise error(
+                ValueError, "profile", f"sort_by of {', '.join(_SORTS)}", sort_by, "name a column"
+            )
+        from rich.console import Console
+        from rich.table import Table
+
+        whole = sum(row.self_cpu_time_total for row in self) or 1.0
+        table = Table(box=None, pad_edge=False, header_style="")
+        table.add_column("op", no_wrap=True)
+        for title in ("self ms", "share", "total ms", "calls", "MB"):
+            table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("variant", no_wrap=True)
+        table.add_column("routine", no_wrap=True)
+        for row in sorted(self, key=lambda r: -getattr(r, sort_by))[:row_limit]:
+            table.add_row(
+                row.key,
+                f"{row.self_cpu_time_total / 1e3:.3f}",
+                f"{row.self_cpu_time_total / whole:.1%}",
+                f"{row.cpu_time_total / 1e3:.3f}",
+                f"{row.count:,}",
+                f"{row.bytes / 1e6:.2f}",
+                row.variant,
+                row.routine,
+            )
+        text = io.StringIO()
+        Console(file=text, width=140).print(table)
+        lines = [line.rstrip() for line in text.getvalue().splitlines()]
+        return "\n".join([*lines, f"{whole / 1e3:.3f} ms in all"])
+
+
+class profile:
+    """Notes the ops of this thread until it ends; a `with` block.
+
+    Times hold the note-taking too, about a microsecond for each of Python's calls, so that small
+    ops seem slower than they are; kernels are timed as they run. RuntimeError where another
+    profiler runs in this thread.
+    """
+
+    def __init__(self) -> None:
+        self._recorder = Recorder()
+
+    def __enter__(self) -> profile:
+        self._recorder.__enter__()
+        _running.append(self._recorder)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _running.remove(self._recorder)
+        self._recorder.__exit__(kind, value, trace)
+
+    def events(self) -> list[Call]:
+        """The outermost calls, in their order; each has those within it as `inner`."""
+        return self._recorder.calls
+
+    def key_averages(self) -> Averages:
+        """A row for each op."""
+        rows: dict[str, Average] = {}
+        variants = {name: row["variant"] for name, row in hardware.variants().items()}
+        for call in _rows(self._recorder.calls):
+            key = f"{call.name} (backward)" if call.kind == "backward" else call.name
+            row = rows.setdefault(key, Average(key))
+            within = sum(c.end - c.start for c in _rows(call.inner, call.kind, whole=False))
+            row.count += 1
+            row.cpu_time_total += (call.end - call.start) / 1e3
+            row.self_cpu_time_total += (call.end - call.start - within) / 1e3
+            row.bytes += _bytes(call)
+            _name_kernels(row, call, variants)
+        return Averages(rows.values())
+
+    def table(self, sort_by: str = "self_cpu_time_total", row_limit: int = 100) -> str:
+        """key_averages().table()."""
+        return self.key_averages().table(sort_by, row_limit)
+
+    def export_chrome_trace(self, path: str | os.PathLike[str]) -> None:
+        """Writes all calls, kernels too, as chrome://tracing and ui.perfetto.dev read them."""
+        events = [
+            {
+                "name": call.name, "cat": call.kind, "ph": "X", "pid": os.getpid(),
+                "tid": call.thread, "ts": call.start / 1e3, "dur": (call.end - call.start) / 1e3,
+                "args": _shapes(call),
+            }
+            for call in _walk(self._recorder.calls)
+        ]  # fmt: skip
+        text = json.dumps({"traceEvents": events, "displayTimeUnit": "ms"})
+        with replacing(path, "export_chrome_trace") as file:
+            file.write(text.encode())
+
+
+class record_function:
+    """Names a part of a program within a profile: `with record_function("attention"): ...`; does
+    nothing outside of one."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> record_function:
+        if _running:
+            _running[-1].begin(self._name, "part", {}, self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if _running:
+            _running[-1].finish()
+
+
+_running: list[Recorder] = []
+
+
+def _walk(calls: Sequence[Call]) -> Iterator[Call]:
+    for call in calls:
+        yield call
+        yield from _walk(call.inner)
+
+
+def _rows(calls: Sequence[Call], kind: str = "part", *, whole: bool = True) -> Iterator[Call]:
+    """What has a row of its own: ops, and kernels that no op calls, as an optimiser's. `kind` is
+    that of the call around them; with `whole` also what is within."""
+    for call in calls:
+        if call.kind != "kernel" or kind == "part":
+            yield call
+        if whole:
+            yield from _rows(call.inner, call.kind)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for member in value:
+            yield from _tensors(member)
+
+
+def _bytes(call: Call) -> int:
+    """Of what went in and came out; a gradient's are its arrays."""
+    given = [*call.arguments.values(), call.result]
+    if call.kind == "backward":
+        return sum(_array_bytes(value) for value in given)
+    return sum(x.numel() * x.itemsize for x in _tensors(given))
+
+
+def _array_bytes(value: Any) -> int:
+    if isinstance(value, (tuple, list)):
+        return sum(_array_bytes(member) for member in value)
+    return int(getattr(value, "nbytes", 0))
+
+
+def _shapes(call: Call) -> dict[str, str]:
+    return {
+        name: " x ".join(map(str, x.shape))
+        for name, value in call.arguments.items()
+        for x in _tensors(value)
+    }
+
+
+def _name_kernels(row: Average, call: Call, variants: dict[str, str]) -> None:
+    kernels = (
+        [c.name for c in (call, *call.inner) if c.kind == "kernel"] if call.kind != "part" else []
+    )
+    for kernel in kernels:
+        family = next((f for start, f in _FAMILIES if kernel.startswith(start)), "")
+        found = variants.get(family, "")
+        if found and found not in row.variant.split(", "):
+            row.variant = ", ".join(filter(None, (row.variant, found)))
+    routine = _routine(call) if kernels and call.kind == "op" else ""
+    if routine and routine not in row.routine.split(", "):
+        row.routine = ", ".join(filter(None, (row.routine, routine)))
+
+
+def _routine(call: Call) -> str:
+    """What explain tells of an op of these shapes."""
+    a = call.arguments
+    if engines.current_engine() != "native":
+        return ""
+    if call.name == "conv2d":
+        x, weight = a["input"], a["weight"]
+        how = (a["stride"], a["padding"], a["dilation"], a["groups"])
+        rows = explain.explain_conv2d(x.shape, weight.shape, *how, dtype=weight.dtype)
+    elif call.name == "scaled_dot_product_attention" and a["query"].ndim == 4:
+        query, key = a["query"], a["key"]
+        rows = explain.explain_attention(query.shape, key.shape, is_causal=a["is_causal"])
+    elif call.name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and a["input"].ndim == 3:
+        steps, batch, width = a["input"].shape
+        if a["batch_first"]:
+            steps, batch = batch, steps
+        hidden = a["params"][1].shape[1]
+        rows = explain.explain_recurrent(call.name, (steps, batch, width), hidden)
+    else:
+        return ""
+    return rows[0]["routine"]
