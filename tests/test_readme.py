@@ -24,6 +24,7 @@ PAGES = [
     "docs/inplace.md",
     "docs/language-models.md",
     "docs/sequences.md",
+    "docs/export.md",
     "docs/numbers.md",
     "docs/index.md",
     "docs/your-own-data.md",
@@ -31,7 +32,7 @@ PAGES = [
     "docs/architecture.md",
 ]
 # Those of them whose examples in fences are programs.
-PROGRAMS = ["training.md", "index.md", "your-own-data.md", "coming-from-pytorch.md"]
+PROGRAMS = ["training.md", "export.md", "index.md", "your-own-data.md", "coming-from-pytorch.md"]
 SOURCE = Path(__file__).resolve().parent.parent  # the checkout, where that is what is tested
 
 

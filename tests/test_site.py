@@ -18,7 +18,8 @@ MODULES = [
         for name in (
             "functional", "nn", "nn.init", "nn.utils", "nn.utils.rnn", "optim",
             "optim.lr_scheduler", "train", "train.callbacks", "train.recipes", "data",
-            "data.augment", "io", "metrics", "models", "sklearn", "autograd", "cuda",
+            "data.augment", "io", "io.onnx", "metrics", "models", "profiler", "sklearn", "autograd",
+            "cuda",
         )
     ),
 ]  # fmt: skip

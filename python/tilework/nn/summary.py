@@ -71,8 +71,9 @@ def summary(
 ) -> Summary:
     """Runs the model once on zeros of `input_shape`, batch axis and all, and notes each layer.
 
-    Several inputs are given as a sequence of shapes, or of tensors, which are then run. `dtype` is the inputs'; by default the first
-    parameter's. The model is called in evaluation mode and left as it was. What a forward()
+    Several inputs are given as a sequence of shapes, or of tensors, which are then run. `dtype` is
+    the inputs'; by default the first parameter's. The model is called in evaluation mode and left
+    as it was. What a forward()
     computes by functions rather than layers is in no layer's row. Errors: the model's own;
     ValueError on a shape that is none.
 

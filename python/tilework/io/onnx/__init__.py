@@ -89,7 +89,9 @@ def _named(kind: str, given: Sequence[str] | None, count: int) -> list[str]:
 def _emit(graph: Graph, call: Call) -> None:
     """One op, or where it has no form of its own but is made of others, those."""
     results = tensors_of(call.result)
-    if all(graph.is_constant(x) for x in tensors_of(list(call.arguments.values()))):
+    given = tensors_of(list(call.arguments.values()))
+    spread = call.name in shapes.SPREADS and graph.gains_batch(given[0].shape, results[0].shape)
+    if all(graph.is_constant(x) for x in given) and not spread:
         graph.note_constants(results)
         return
     handler, missing = _HANDLERS.get(call.name), call.name

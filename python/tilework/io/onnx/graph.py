@@ -64,7 +64,7 @@ class Graph:
         # tensor's as long as it lives: all are kept.
         before = [x for x in gc.get_objects() if isinstance(x, Tensor)]
         self._kept: list[Any] = [model, before]
-        self._constants = {*self._weights, *map(id, before)}
+        self._constants = {*self._weights, *map(id, before)} - set(map(id, inputs))
         self._inputs = [self._info(n, x) for n, x in zip(input_names, inputs, strict=True)]
         self._first_input = input_names[0]
         self.bind(inputs, input_names)
@@ -79,6 +79,10 @@ class Graph:
     def is_constant(self, x: Tensor) -> bool:
         """Whether it was there before, or is made of such: no input is in it."""
         return id(x) in self._constants
+
+    def gains_batch(self, before: Sequence[int], after: Sequence[int]) -> bool:
+        """Whether a constant is spread over the batch, and so is none where that has any size."""
+        return self.batch not in (None, *before[:1]) and after[:1] == (self.batch,)
 
     def note_constants(self, results: Sequence[Tensor]) -> None:
         self._kept.extend(results)
@@ -148,10 +152,11 @@ class Graph:
         """To a shape in which a batch of any size stays one."""
         target = list(after)
         if self.batch is not None and target and before:
+            first = next((i for i, n in enumerate(target) if n != 1), 0)
             if before[0] == target[0]:
                 target[0] = 0  # as it is
-            elif target[0] % self.batch == 0 or before[0] % self.batch == 0:
-                target[0] = -1
+            elif before[0] % self.batch == 0 and target[first] % self.batch == 0:
+                target[first] = -1
         return self.node("Reshape", name, self.integers(*target))
 
     def sizes(self, shape: Sequence[int]) -> str:
@@ -208,7 +213,7 @@ class Graph:
             if source not in makers or source in taken:
                 nodes.append(end)
                 continue
-            taken.add(source)
+            taken.update((source, name))
             for node in nodes:
                 for field in (node.input, node.output):
                     for i, known in enumerate(field):

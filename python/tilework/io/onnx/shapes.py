@@ -11,6 +11,7 @@ from tilework.io.onnx.graph import Arguments, Graph, Handler, tensors_of
 from tilework.tensor import Tensor
 
 _FAR = 2**63 - 1
+SPREADS = ("expand", "expand_as", "broadcast_to")
 
 
 def _reshaped(g: Graph, a: Arguments, y: Results) -> str:
@@ -167,7 +168,7 @@ HANDLERS: dict[str, Handler] = {
     ),
     "permute": _permuted,
     **dict.fromkeys(["transpose", "swapaxes", "t", "T", "mT"], _transposed),
-    **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expanded),
+    **dict.fromkeys(SPREADS, _expanded),
     **dict.fromkeys(["cat", "concat", "concatenate"], _cat),
     "stack": _stacked,
     **dict.fromkeys(["split", "chunk"], _split),
