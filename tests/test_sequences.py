@@ -432,3 +432,14 @@ def test_a_long_recording(dtype):
     found = F.ctc_loss(x, tw.tensor([[1]]), (steps,), (1,)).item()
     expected = steps * np.log(4) - np.log(steps * (steps + 1) / 2)
     assert abs(found - expected) <= steps * eps(dtype) * expected  # each step rounds the sum
+
+
+def test_zero_infinity_hides_no_loss_that_is_not_a_number():
+    x = np.log(np.full((5, 2, 3), 1 / 3))
+    x[2, 0] = np.nan
+    x = tw.tensor(x).requires_grad_()
+    losses = F.ctc_loss(x, tw.tensor([[1], [2]]), (5, 5), (1, 1), 0, "none", True)
+    losses.sum().backward()
+    assert np.isnan(losses.detach().numpy()).tolist() == [True, False]
+    assert np.isnan(x.grad.numpy()[:, 0]).all()
+    assert np.isfinite(x.grad.numpy()[:, 1]).all()
