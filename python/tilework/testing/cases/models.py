@@ -132,7 +132,8 @@ def _embedding(w: Weights, x: Array) -> Array:
         x = conv(x, w[f"layers.{at}.weight"], padding=1)
         x = max_pool(relu(_norm(w, f"layers.{at + 1}", x)), 2, 2)
     x = linear(w, "layers.9", x.reshape(len(x), -1))
-    return np.divide(x, np.sqrt(np.square(x).sum(1, keepdims=True)))
+    unit: Array = x / np.sqrt(np.square(x).sum(1, keepdims=True))
+    return unit
 
 
 def _espcn(w: Weights, x: Array) -> Array:
