@@ -49,3 +49,11 @@ def test_every_function_has_an_example(name):
     text = inspect.getdoc(getattr(F, name))
     assert text
     assert ">>>" in text
+
+
+@pytest.mark.parametrize("name", [n for n in nn.__all__ if inspect.isclass(getattr(nn, n))])
+def test_every_layer_says_what_it_computes(name):
+    """In words of its own, not by the name of its function alone."""
+    words, example, _ = (getattr(nn, name).__doc__ or "").partition(">>>")
+    assert example
+    assert len(words.split()) >= 10, words

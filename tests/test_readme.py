@@ -116,12 +116,8 @@ def test_links_lead_somewhere(page):
 
 
 @pytest.mark.skipif(not (SOURCE / "README.md").is_file(), reason="an installed package has no docs")
-def test_examples_of_the_pages_are_right(request):
-    names = {"getfixture": request.getfixturevalue}
-    tried = [
-        doctest.testfile(str(SOURCE / page), module_relative=False, globs=dict(names))
-        for page in PAGES
-    ]
+def test_examples_of_the_pages_are_right():
+    tried = [doctest.testfile(str(SOURCE / page), module_relative=False) for page in PAGES]
     assert not any(result.failed for result in tried)
     assert sum(result.attempted for result in tried) >= 5
 

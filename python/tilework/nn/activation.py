@@ -43,7 +43,8 @@ class ReLU(Activation):
 
 
 class GELU(Activation):
-    """F.gelu; `approximate` is "none" or "tanh" (else ValueError).
+    """x times the normal distribution function of x: F.gelu (Hendrycks and Gimpel 2016). Any shape,
+    which the result keeps. `approximate` is "none" or "tanh" (else ValueError).
 
     >>> nn.GELU(approximate="tanh")
     GELU(approximate='tanh')
@@ -69,7 +70,8 @@ class GELU(Activation):
 
 
 class SiLU(Activation):
-    """x * sigmoid(x).
+    """x * sigmoid(x), also called swish: F.silu (Elfwing et al. 2018). Any shape, which the result
+    keeps; integers give float32.
 
     >>> nn.SiLU()(tw.zeros(1))
     tensor([0.])
@@ -87,7 +89,7 @@ class SiLU(Activation):
 
 
 class Tanh(Activation):
-    """The hyperbolic tangent.
+    """The hyperbolic tangent: F.tanh. Any shape, which the result keeps; integers give float32.
 
     >>> nn.Tanh()(tw.zeros(1))
     tensor([0.])
@@ -101,7 +103,7 @@ class Tanh(Activation):
 
 
 class Sigmoid(Activation):
-    """1 / (1 + exp(-x)).
+    """1 / (1 + exp(-x)): F.sigmoid. Any shape, which the result keeps; integers give float32.
 
     >>> nn.Sigmoid()(tw.zeros(1))
     tensor([0.5])
@@ -170,7 +172,8 @@ class GEGLU(GLU):
 
 
 class Softmax(Module):
-    """Softmax along `dim`.
+    """exp(x) over its sum along `dim`, without overflow: F.softmax. Any shape, which the result
+    keeps; float dtypes.
 
     >>> nn.Softmax(dim=0)(tw.zeros(2))
     tensor([0.5, 0.5])
@@ -190,7 +193,8 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
-    """The logarithm of softmax along `dim`.
+    """The logarithm of softmax along `dim`, without overflow: F.log_softmax. Any shape, which the
+    result keeps; float dtypes.
 
     >>> nn.LogSoftmax(dim=0)(tw.zeros(2))
     tensor([-0.6931, -0.6931])

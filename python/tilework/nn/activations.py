@@ -40,7 +40,8 @@ class Applied(Module):
 
 
 class LeakyReLU(Applied):
-    """F.leaky_relu.
+    """x above 0, negative_slope * x below: F.leaky_relu. Any shape, which the result keeps; float
+    dtypes, else TypeError. `inplace` writes over the input.
 
     >>> nn.LeakyReLU(0.5)(tw.tensor([-1.0, 2.0]))
     tensor([-0.5,  2.0])
@@ -53,7 +54,8 @@ class LeakyReLU(Applied):
 
 
 class ELU(Applied):
-    """F.elu.
+    """x above 0, alpha * (exp(x) - 1) below: F.elu (Clevert et al. 2016). Any shape, which the
+    result keeps; float dtypes, else TypeError. `inplace` writes over the input.
 
     >>> nn.ELU()(tw.tensor([-1.0, 2.0]))
     tensor([-0.6321,  2.0000])
@@ -66,7 +68,8 @@ class ELU(Applied):
 
 
 class SELU(Applied):
-    """F.selu.
+    """ELU scaled so that means and variances keep: F.selu (Klambauer et al. 2017). Any shape, which
+    the result keeps; float dtypes, else TypeError. `inplace` writes over the input.
 
     >>> nn.SELU()(tw.tensor([-1.0, 1.0]))
     tensor([-1.1113,  1.0507])
@@ -79,7 +82,8 @@ class SELU(Applied):
 
 
 class CELU(Applied):
-    """F.celu.
+    """max(x, 0) + min(0, alpha * (exp(x / alpha) - 1)): F.celu (Barron 2017). Any shape, which the
+    result keeps; float dtypes, else TypeError. `inplace` writes over the input.
 
     >>> nn.CELU(2.0)(tw.tensor([-1.0, 1.0]))
     tensor([-0.7869,  1.0000])
@@ -119,7 +123,8 @@ class PReLU(Module):
 
 
 class RReLU(Applied):
-    """F.rrelu: slopes are drawn while training.
+    """x above 0, and x times a slope below, drawn uniformly from [lower, upper] for each element
+    while training, their middle in evaluation: F.rrelu (Xu et al. 2015). Any shape, float dtypes.
 
     >>> nn.RReLU(0.5, 0.5).eval()(tw.tensor([-1.0, 2.0]))
     tensor([-0.5,  2.0])
@@ -140,7 +145,8 @@ class RReLU(Applied):
 
 
 class Softplus(Applied):
-    """F.softplus.
+    """log(1 + exp(beta * x)) / beta, and x where beta * x is above `threshold`: F.softplus. Any
+    shape, which the result keeps; float dtypes, else TypeError.
 
     >>> nn.Softplus()(tw.zeros(1))
     tensor([0.6931])
@@ -153,7 +159,7 @@ class Softplus(Applied):
 
 
 class Softsign(Applied):
-    """F.softsign.
+    """x / (1 + |x|): F.softsign. Any shape, which the result keeps; integers give float32.
 
     >>> nn.Softsign()(tw.ones(1))
     tensor([0.5])
@@ -163,7 +169,8 @@ class Softsign(Applied):
 
 
 class Hardtanh(Applied):
-    """F.hardtanh. ValueError where min_val is above max_val.
+    """x within [min_val, max_val], and the bound beyond: F.hardtanh. Any shape, which the result
+    keeps. ValueError where min_val is above max_val.
 
     >>> nn.Hardtanh()(tw.tensor([-2.0, 0.5]))
     tensor([-1.0,  0.5])
@@ -177,7 +184,7 @@ class Hardtanh(Applied):
 
 
 class ReLU6(Applied):
-    """F.relu6.
+    """min(max(x, 0), 6): F.relu6. Any shape and dtype, which the result keeps.
 
     >>> nn.ReLU6()(tw.tensor([-2.0, 7.0]))
     tensor([0., 6.])
@@ -190,7 +197,8 @@ class ReLU6(Applied):
 
 
 class Hardsigmoid(Applied):
-    """F.hardsigmoid.
+    """0 below -3, 1 above 3, x / 6 + 1 / 2 between: F.hardsigmoid. Any shape, which the result
+    keeps; float dtypes, else TypeError.
 
     >>> nn.Hardsigmoid()(tw.zeros(1))
     tensor([0.5])
@@ -203,7 +211,8 @@ class Hardsigmoid(Applied):
 
 
 class Hardswish(Applied):
-    """F.hardswish.
+    """x * hardsigmoid(x): F.hardswish (Howard et al. 2019). Any shape, which the result keeps;
+    float dtypes, else TypeError.
 
     >>> nn.Hardswish()(tw.tensor([3.0]))
     tensor([3.])
@@ -216,7 +225,8 @@ class Hardswish(Applied):
 
 
 class Mish(Applied):
-    """F.mish.
+    """x * tanh(softplus(x)): F.mish (Misra 2019). Any shape, which the result keeps; float dtypes,
+    else TypeError.
 
     >>> nn.Mish()(tw.ones(1))
     tensor([0.8651])
@@ -229,7 +239,8 @@ class Mish(Applied):
 
 
 class LogSigmoid(Applied):
-    """F.logsigmoid.
+    """log(1 / (1 + exp(-x))), without overflow: F.logsigmoid. Any shape, which the result keeps;
+    float dtypes, else TypeError.
 
     >>> nn.LogSigmoid()(tw.zeros(1))
     tensor([-0.6931])
@@ -239,7 +250,7 @@ class LogSigmoid(Applied):
 
 
 class Tanhshrink(Applied):
-    """F.tanhshrink.
+    """x - tanh(x): F.tanhshrink. Any shape, which the result keeps; integers give float32.
 
     >>> nn.Tanhshrink()(tw.ones(1))
     tensor([0.2384])
@@ -249,7 +260,8 @@ class Tanhshrink(Applied):
 
 
 class Hardshrink(Applied):
-    """F.hardshrink.
+    """x where |x| is above `lambd`, else 0: F.hardshrink. Any shape, which the result keeps; float
+    dtypes, else TypeError.
 
     >>> nn.Hardshrink()(tw.tensor([0.3, 1.0]))
     tensor([0., 1.])
@@ -262,7 +274,8 @@ class Hardshrink(Applied):
 
 
 class Softshrink(Applied):
-    """F.softshrink.
+    """x - lambd above lambd, x + lambd below -lambd, else 0: F.softshrink. Any shape, which the
+    result keeps; float dtypes, else TypeError. ValueError on a negative lambd.
 
     >>> nn.Softshrink()(tw.tensor([0.3, -1.0]))
     tensor([ 0.0, -0.5])
@@ -275,7 +288,8 @@ class Softshrink(Applied):
 
 
 class Threshold(Applied):
-    """F.threshold.
+    """x where it is above `threshold`, else `value`: F.threshold. Any shape and dtype, which the
+    result keeps.
 
     >>> nn.Threshold(1.0, -5.0)(tw.tensor([0.1, 2.0]))
     tensor([-5.,  2.])
@@ -288,7 +302,8 @@ class Threshold(Applied):
 
 
 class Softmin(Softmax):
-    """Softmax of the negative along `dim`.
+    """Softmax of the negative along `dim`: F.softmin. Any shape, which the result keeps; float
+    dtypes.
 
     >>> nn.Softmin(dim=0)(tw.zeros(2))
     tensor([0.5, 0.5])
@@ -317,7 +332,8 @@ class Softmax2d(Module):
 
 
 class Dropout1d(Dropout):
-    """F.dropout1d while training, nothing in evaluation.
+    """Zeros whole channels of (N, C, L) or (C, L) with probability `p` while training, and scales
+    the rest by 1 / (1 - p); nothing in evaluation: F.dropout1d. ValueError on p outside of [0, 1].
 
     >>> nn.Dropout1d(0.5).eval()(tw.ones(1, 1, 2))
     tensor([[[1., 1.]]])
@@ -329,7 +345,9 @@ class Dropout1d(Dropout):
 
 
 class Dropout2d(Dropout):
-    """F.dropout2d while training, nothing in evaluation.
+    """Zeros whole channels of (N, C, H, W) with probability `p` while training, and scales the rest
+    by 1 / (1 - p); nothing in evaluation: F.dropout2d (Tompson et al. 2015). ValueError on p
+    outside of [0, 1].
 
     >>> nn.Dropout2d(0.5).eval()(tw.ones(1, 1, 1, 2))
     tensor([[[[1., 1.]]]])
@@ -341,7 +359,8 @@ class Dropout2d(Dropout):
 
 
 class Dropout3d(Dropout):
-    """F.dropout3d while training, nothing in evaluation.
+    """Zeros whole channels of (N, C, D, H, W) with probability `p` while training, and scales the
+    rest by 1 / (1 - p); nothing in evaluation: F.dropout3d. ValueError on p outside of [0, 1].
 
     >>> nn.Dropout3d(0.5).eval()(tw.ones(1, 1, 1, 1, 2)).sum()
     tensor(2.)
@@ -353,7 +372,9 @@ class Dropout3d(Dropout):
 
 
 class AlphaDropout(Dropout):
-    """F.alpha_dropout while training, nothing in evaluation.
+    """Drops elements of SELU's outputs to the value that keeps mean and variance while training,
+    nothing in evaluation: F.alpha_dropout (Klambauer et al. 2017). Any shape. ValueError on p
+    outside of [0, 1].
 
     >>> nn.AlphaDropout(0.5).eval()(tw.ones(2))
     tensor([1., 1.])
@@ -365,7 +386,8 @@ class AlphaDropout(Dropout):
 
 
 class FeatureAlphaDropout(Dropout):
-    """F.feature_alpha_dropout while training, nothing in evaluation.
+    """AlphaDropout of whole channels of (N, C, ...) while training, nothing in evaluation:
+    F.feature_alpha_dropout. ValueError on p outside of [0, 1].
 
     >>> nn.FeatureAlphaDropout(0.5).eval()(tw.ones(1, 1, 2))
     tensor([[[1., 1.]]])

@@ -180,7 +180,7 @@ def _is_plain(module: Any) -> bool:
 
 
 class ModuleList(_Chain):
-    """A list of modules, registered.
+    """A list of modules, registered: their parameters are those of the module that holds it.
 
     >>> len(nn.ModuleList([nn.ReLU(), nn.ReLU()]))
     2
@@ -196,7 +196,7 @@ class ModuleList(_Chain):
 
 
 class ModuleDict(Module):
-    """A dict of modules, registered.
+    """A dict of modules, registered: their parameters are those of the module that holds it.
 
     >>> list(nn.ModuleDict({"a": nn.ReLU()}))
     ['a']

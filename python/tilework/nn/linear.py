@@ -66,7 +66,7 @@ class Linear(Module):
 
 
 class Identity(Module):
-    """Returns its input, whatever it was built with.
+    """Returns its input, whatever it was built with: a place that another layer may take.
 
     >>> nn.Identity()(1)
     1
@@ -81,7 +81,8 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """The axes from start_dim to end_dim as one.
+    """The axes from start_dim to end_dim as one: (N, C, H, W) to (N, C * H * W) by default. A view
+    where the layout allows one.
 
     >>> nn.Flatten()(tw.zeros(2, 3, 4)).shape
     (2, 12)

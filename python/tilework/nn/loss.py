@@ -18,7 +18,10 @@ class Loss(Module):
 
 
 class MSELoss(Loss):
-    """F.mse_loss.
+    """(input - target)^2, reduced: F.mse_loss.
+
+    input and target of shapes that broadcast, float dtypes. `reduction` is "mean", "sum" or "none"
+    (one value an element). ValueError where the shapes do not broadcast or on another reduction.
 
     >>> nn.MSELoss()(tw.ones(2), tw.zeros(2))
     tensor(1.)
@@ -30,7 +33,10 @@ class MSELoss(Loss):
 
 
 class L1Loss(Loss):
-    """F.l1_loss.
+    """|input - target|, reduced: F.l1_loss.
+
+    input and target of shapes that broadcast, float dtypes. `reduction` is "mean", "sum" or "none"
+    (one value an element). ValueError where the shapes do not broadcast.
 
     >>> nn.L1Loss()(tw.ones(2), tw.zeros(2))
     tensor(1.)
@@ -42,7 +48,11 @@ class L1Loss(Loss):
 
 
 class SmoothL1Loss(Loss):
-    """F.smooth_l1_loss.
+    """Half the squared distance over `beta` where it is below `beta`, the distance less beta / 2
+    beyond: F.smooth_l1_loss (Girshick 2015).
+
+    input and target of shapes that broadcast, float dtypes. `reduction` is "mean", "sum" or "none"
+    (one value an element). ValueError on a negative beta, or where the shapes do not broadcast.
 
     >>> nn.SmoothL1Loss()(tw.ones(2), tw.zeros(2))
     tensor(0.5)
@@ -58,7 +68,11 @@ class SmoothL1Loss(Loss):
 
 
 class HuberLoss(Loss):
-    """F.huber_loss.
+    """Half the squared distance below `delta`, delta * (distance - delta / 2) beyond: F.huber_loss
+    (Huber 1964).
+
+    input and target of shapes that broadcast, float dtypes. `reduction` is "mean", "sum" or "none"
+    (one value an element). ValueError on delta <= 0, or where the shapes do not broadcast.
 
     >>> nn.HuberLoss()(tw.ones(2), tw.zeros(2))
     tensor(0.5)
@@ -84,7 +98,16 @@ class WeightedLoss(Loss):
 
 
 class CrossEntropyLoss(WeightedLoss):
-    """F.cross_entropy.
+    """The negative log probability of the target class under softmax(input): F.cross_entropy. It
+    takes logits, not probabilities.
+
+    input (N, C), (C,) or (N, C, d1, ...), of a float dtype. target: classes of int64, of that shape
+    without the C axis, or probabilities of input's shape and dtype. `weight` (C,) scales classes,
+    and "mean" divides by the weights in play; rows whose class is `ignore_index` have no part;
+    `label_smoothing` in [0, 1] mixes the target with equal parts of all classes. "none" gives the
+    shape without the C axis.
+
+    ValueError where shapes disagree or a class is out of range, TypeError on dtypes.
 
     >>> nn.CrossEntropyLoss()(tw.zeros(2, 4), tw.tensor([0, 3]))
     tensor(1.3863)
@@ -114,7 +137,12 @@ class CrossEntropyLoss(WeightedLoss):
 
 
 class NLLLoss(WeightedLoss):
-    """F.nll_loss.
+    """The negative of log probabilities at the target classes: F.nll_loss, which behind LogSoftmax
+    is CrossEntropyLoss.
+
+    input (N, C), (C,) or (N, C, d1, ...), of a float dtype; target of int64 without the C axis.
+    `weight` (C,) scales classes, and "mean" divides by the weights in play; rows of class
+    `ignore_index` have no part. ValueError where shapes disagree or a class is out of range.
 
     >>> nn.NLLLoss()(tw.tensor([[-0.5, -1.0]]), tw.tensor([1]))
     tensor(1.)
@@ -134,7 +162,11 @@ class NLLLoss(WeightedLoss):
 
 
 class BCEWithLogitsLoss(WeightedLoss):
-    """F.binary_cross_entropy_with_logits.
+    """Binary cross entropy of logits, without overflow: F.binary_cross_entropy_with_logits.
+
+    input and target of one shape, float dtypes; targets between 0 and 1. `pos_weight` scales the
+    term of ones, `weight` the whole; both broadcast. `reduction` is "mean", "sum" or "none" (one
+    value an element). ValueError where the shapes differ.
 
     >>> nn.BCEWithLogitsLoss()(tw.zeros(1), tw.ones(1))
     tensor(0.6931)
@@ -159,7 +191,12 @@ class BCEWithLogitsLoss(WeightedLoss):
 
 
 class BCELoss(WeightedLoss):
-    """F.binary_cross_entropy, of probabilities.
+    """Binary cross entropy of probabilities: F.binary_cross_entropy. Of logits BCEWithLogitsLoss
+    loses no digits.
+
+    input and target of one shape, between 0 and 1; `weight` broadcasts. A logarithm counts as -100
+    at least. `reduction` is "mean", "sum" or "none" (one value an element). ValueError where the
+    shapes differ or either is outside of [0, 1].
 
     >>> nn.BCELoss()(tw.tensor([0.5]), tw.ones(1))
     tensor(0.6931)
@@ -171,7 +208,11 @@ class BCELoss(WeightedLoss):
 
 
 class KLDivLoss(Loss):
-    """F.kl_div, of log probabilities.
+    """The divergence target * (log(target) - input) of log probabilities from `target`: F.kl_div.
+
+    input and target of shapes that broadcast, float dtypes; the target holds probabilities, or with
+    `log_target` their logarithms. `reduction` is "mean" (over all elements), "batchmean" (the
+    divergence of a batch), "sum" or "none"; ValueError on another.
 
     >>> nn.KLDivLoss("batchmean")(tw.tensor([[-0.5, -1.0]]), tw.tensor([[0.5, 0.5]]))
     tensor(0.0569)
@@ -187,7 +228,11 @@ class KLDivLoss(Loss):
 
 
 class PoissonNLLLoss(Loss):
-    """F.poisson_nll_loss.
+    """The negative log likelihood of counts under Poisson distributions: F.poisson_nll_loss.
+
+    input and target of shapes that broadcast, float dtypes; input holds logarithms of rates, or
+    rates where not `log_input`. `full` adds Stirling's approximation of log(target!). `reduction`
+    is "mean", "sum" or "none" (one value an element).
 
     >>> nn.PoissonNLLLoss()(tw.zeros(1), tw.tensor([2.0]))
     tensor(1.)
@@ -210,7 +255,12 @@ class PoissonNLLLoss(Loss):
 
 
 class GaussianNLLLoss(Loss):
-    """F.gaussian_nll_loss.
+    """The negative log likelihood under normal distributions of means `input` and variances `var`:
+    F.gaussian_nll_loss.
+
+    input and target of one shape, float dtypes; var of that shape, or without its last axis, or 1
+    along one, or a number, and `eps` at least. `full` adds log(2 pi) / 2. `reduction` is "mean",
+    "sum" or "none" (one value an element). ValueError on a negative variance.
 
     >>> nn.GaussianNLLLoss()(tw.tensor([1.0]), tw.tensor([3.0]), tw.ones(1))
     tensor(2.)
@@ -227,7 +277,11 @@ class GaussianNLLLoss(Loss):
 
 
 class CTCLoss(Loss):
-    """F.ctc_loss.
+    """Connectionist temporal classification (Graves et al. 2006): F.ctc_loss.
+
+    log_probs (T, N, C) or (T, C) of log_softmax; targets (N, S) padded or (sum of lengths,), int32
+    or int64; lengths (N,). `zero_infinity` puts 0 for what cannot be aligned. ValueError on a
+    target outside of the symbols or a length beyond the arrays.
 
     >>> log_probs = F.log_softmax(tw.zeros(3, 1, 2), 2)
     >>> nn.CTCLoss()(log_probs, tw.tensor([[1]]), (3,), (1,))

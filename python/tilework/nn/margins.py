@@ -21,7 +21,9 @@ class _Margin(Loss):
 
 
 class MarginRankingLoss(_Margin):
-    """F.margin_ranking_loss; the margin is 0 where none is given.
+    """max(0, -target * (input1 - input2) + margin): F.margin_ranking_loss; the margin is 0 where
+    none is given. Shapes broadcast; targets are 1 or -1. `reduction` is "mean", "sum" or "none"
+    (one value an element).
 
     >>> nn.MarginRankingLoss()(tw.tensor([1.0]), tw.tensor([3.0]), tw.tensor([1.0]))
     tensor(2.)
@@ -33,7 +35,9 @@ class MarginRankingLoss(_Margin):
 
 
 class HingeEmbeddingLoss(_Margin):
-    """F.hinge_embedding_loss; the margin is 1 where none is given.
+    """The input where the target is 1, max(0, margin - input) where it is -1:
+    F.hinge_embedding_loss; the margin is 1 where none is given. `reduction` is "mean", "sum" or
+    "none" (one value an element).
 
     >>> nn.HingeEmbeddingLoss()(tw.tensor([0.25, 0.5]), tw.tensor([1, -1]))
     tensor(0.375)
@@ -47,7 +51,11 @@ class HingeEmbeddingLoss(_Margin):
 
 
 class CosineEmbeddingLoss(_Margin):
-    """F.cosine_embedding_loss; the margin is 0 where none is given.
+    """1 - cos(input1, input2) where the target is 1, max(0, cos - margin) where it is -1:
+    F.cosine_embedding_loss; the margin is 0 where none is given.
+
+    Inputs (N, D) or (D,) of float dtypes, target (N,) or (). `reduction` is "mean", "sum" or
+    "none".
 
     >>> nn.CosineEmbeddingLoss()(tw.ones(2, 3), tw.ones(2, 3), tw.tensor([1, -1]))
     tensor(0.5)
@@ -61,7 +69,8 @@ class CosineEmbeddingLoss(_Margin):
 
 
 class SoftMarginLoss(Loss):
-    """F.soft_margin_loss.
+    """log(1 + exp(-target * input)): F.soft_margin_loss. input and target of float dtypes, targets
+    1 or -1. `reduction` is "mean", "sum" or "none" (one value an element).
 
     >>> nn.SoftMarginLoss()(tw.zeros(1), tw.ones(1))
     tensor(0.6931)
@@ -73,7 +82,9 @@ class SoftMarginLoss(Loss):
 
 
 class MultiLabelSoftMarginLoss(WeightedLoss):
-    """F.multilabel_soft_margin_loss.
+    """Binary cross entropy of logits, meaned over classes: F.multilabel_soft_margin_loss. input and
+    target (N, C) or (C,), targets 0 or 1; `weight` (C,) scales classes. `reduction` is "mean",
+    "sum" or "none" (one value a row).
 
     >>> nn.MultiLabelSoftMarginLoss()(tw.zeros(1, 2), tw.tensor([[1.0, 0.0]]))
     tensor(0.6931)
@@ -85,7 +96,9 @@ class MultiLabelSoftMarginLoss(WeightedLoss):
 
 
 class MultiMarginLoss(WeightedLoss):
-    """F.multi_margin_loss.
+    """max(0, margin - x[target] + x[i])^p meaned over the classes i: F.multi_margin_loss. input (N,
+    C) or (C,) of a float dtype, target (N,) or () of int64; `p` is 1 or 2, `weight` (C,) scales
+    rows by their class. `reduction` is "mean", "sum" or "none" (one value a row).
 
     >>> nn.MultiMarginLoss()(tw.tensor([[0.1, 0.2, 0.4, 0.8]]), tw.tensor([3]))
     tensor(0.325)
@@ -107,7 +120,9 @@ class MultiMarginLoss(WeightedLoss):
 
 
 class MultiLabelMarginLoss(Loss):
-    """F.multilabel_margin_loss.
+    """Hinges between each target class and each other class: F.multilabel_margin_loss. input (N, C)
+    or (C,) of a float dtype; target of its shape, int64: classes up to the first -1. `reduction` is
+    "mean", "sum" or "none" (one value a row).
 
     >>> nn.MultiLabelMarginLoss()(tw.tensor([[0.1, 0.2, 0.4, 0.8]]), tw.tensor([[3, 0, -1, 1]]))
     tensor(0.85)
@@ -119,7 +134,10 @@ class MultiLabelMarginLoss(Loss):
 
 
 class TripletMarginLoss(Loss):
-    """F.triplet_margin_loss.
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin) with the distance of order `p`:
+    F.triplet_margin_loss (Balntas et al. 2016). Three of (N, D) or (D,), float dtypes; with `swap`
+    the nearer of d(anchor, negative) and d(positive, negative). `reduction` is "mean", "sum" or
+    "none" (one value a row).
 
     >>> nn.TripletMarginLoss()(tw.zeros(1, 2), tw.zeros(1, 2), tw.zeros(1, 2))
     tensor(1.)
@@ -144,7 +162,9 @@ class TripletMarginLoss(Loss):
 
 
 class TripletMarginWithDistanceLoss(Loss):
-    """F.triplet_margin_with_distance_loss.
+    """TripletMarginLoss with a distance of your own, `distance_function(x1, x2)`, by default the
+    Euclidean one: F.triplet_margin_with_distance_loss. `reduction` is "mean", "sum" or "none" (one
+    value a row).
 
     >>> nn.TripletMarginWithDistanceLoss()(tw.zeros(1, 2), tw.zeros(1, 2), tw.zeros(1, 2))
     tensor(1.)
@@ -186,7 +206,8 @@ class PairwiseDistance(Module):
 
 
 class CosineSimilarity(Module):
-    """F.cosine_similarity along `dim`.
+    """The cosine of the angle between x1 and x2 along `dim`: F.cosine_similarity. Shapes that
+    broadcast, float dtypes; the result lacks `dim`. No length counts as less than `eps`.
 
     >>> nn.CosineSimilarity()(tw.tensor([[1.0, 1.0]]), tw.tensor([[1.0, 0.0]]))
     tensor([0.7071])

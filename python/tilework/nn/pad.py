@@ -52,7 +52,8 @@ class _Constant(_Pad):
 
 
 class ConstantPad1d(_Constant):
-    """`value` around the last axis.
+    """`value` around the last axis of (N, C, L) or (C, L): `padding` elements on either side, or
+    (left, right); negative ones cut.
 
     >>> nn.ConstantPad1d((1, 0), 7.0)(tw.ones(1, 2))
     tensor([[7., 1., 1.]])
@@ -62,7 +63,8 @@ class ConstantPad1d(_Constant):
 
 
 class ConstantPad2d(_Constant):
-    """`value` around the last two axes.
+    """`value` around the last two axes of (N, C, H, W) or (C, H, W): `padding` elements on every
+    side, or (left, right, top, bottom); negative ones cut.
 
     >>> nn.ConstantPad2d(1, 7.0)(tw.ones(1, 2, 3)).shape
     (1, 4, 5)
@@ -76,7 +78,8 @@ class _Zero(_Pad):
 
 
 class ZeroPad1d(_Zero):
-    """Zeros around the last axis.
+    """Zeros around the last axis of (N, C, L) or (C, L): `padding` elements on either side, or
+    (left, right); negative ones cut.
 
     >>> nn.ZeroPad1d(1)(tw.ones(1, 2))
     tensor([[0., 1., 1., 0.]])
@@ -86,7 +89,8 @@ class ZeroPad1d(_Zero):
 
 
 class ZeroPad2d(_Zero):
-    """Zeros around the last two axes.
+    """Zeros around the last two axes of (N, C, H, W) or (C, H, W): `padding` elements on every
+    side, or (left, right, top, bottom); negative ones cut.
 
     >>> nn.ZeroPad2d((0, 1, 0, 0))(tw.ones(1, 1, 2))
     tensor([[[1., 1., 0.]]])
@@ -124,7 +128,8 @@ class _Replication(_Pad):
 
 
 class ReplicationPad1d(_Replication):
-    """The edge elements repeated, along the last axis.
+    """The edge elements repeated along the last axis of (N, C, L) or (C, L): `padding` elements on
+    either side, or (left, right).
 
     >>> nn.ReplicationPad1d(1)(tw.arange(3).reshape(1, 3))
     tensor([[0, 0, 1, 2, 2]])
@@ -134,7 +139,8 @@ class ReplicationPad1d(_Replication):
 
 
 class ReplicationPad2d(_Replication):
-    """The edge elements repeated, along the last two axes.
+    """The edge elements repeated along the last two axes of (N, C, H, W) or (C, H, W): `padding`
+    elements on every side, or (left, right, top, bottom).
 
     >>> nn.ReplicationPad2d((1, 1, 0, 0))(tw.arange(3).reshape(1, 1, 3))
     tensor([[[0, 0, 1, 2, 2]]])
@@ -148,7 +154,8 @@ class _Circular(_Pad):
 
 
 class CircularPad1d(_Circular):
-    """The last axis going on at its other end.
+    """The last axis of (N, C, L) or (C, L) going on at its other end: `padding` elements on either
+    side, or (left, right).
 
     >>> nn.CircularPad1d(1)(tw.arange(3).reshape(1, 3))
     tensor([[2, 0, 1, 2, 0]])

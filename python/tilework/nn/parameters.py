@@ -70,7 +70,7 @@ class ParameterList(Module):
 
 
 class ParameterDict(Module):
-    """A dict of parameters, registered; tensors become parameters.
+    """A dict of parameters, registered with the module that holds it; tensors become parameters.
 
     >>> list(nn.ParameterDict({"scale": tw.ones(2)}))
     ['scale']

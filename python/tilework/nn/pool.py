@@ -45,7 +45,9 @@ class _MaxPool(Module):
 
 
 class MaxPool1d(_MaxPool):
-    """F.max_pool1d of (N, C, L) or (C, L).
+    """Maxima over windows of `kernel_size`, `stride` apart: F.max_pool1d. (N, C, L) or (C, L) of a
+    float dtype to (..., (L + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1),
+    rounded up with `ceil_mode`; with `return_indices` the places too.
 
     >>> nn.MaxPool1d(2)(tw.tensor([[1.0, 3.0, 2.0, 0.0]]))
     tensor([[3., 2.]])
@@ -94,7 +96,9 @@ class MaxUnpool2d(Module):
 
 
 class AvgPool1d(Module):
-    """F.avg_pool1d of (N, C, L) or (C, L).
+    """Means over windows of `kernel_size`, `stride` apart: F.avg_pool1d. (N, C, L) or (C, L) of a
+    float dtype to (..., (L + 2 * padding - kernel_size) // stride + 1), rounded up with
+    `ceil_mode`.
 
     >>> nn.AvgPool1d(2)(tw.tensor([[1.0, 3.0, 2.0, 0.0]]))
     tensor([[2., 1.]])
@@ -167,7 +171,8 @@ class _AdaptivePool(Module):
 
 
 class AdaptiveAvgPool1d(_AdaptivePool):
-    """F.adaptive_avg_pool1d of (N, C, L) or (C, L).
+    """Means over windows that cut the last axis into `output_size` parts: F.adaptive_avg_pool1d.
+    (N, C, L) or (C, L) of a float dtype to (..., output_size).
 
     >>> nn.AdaptiveAvgPool1d(1)(tw.ones(2, 8, 5)).shape
     (2, 8, 1)
@@ -199,7 +204,9 @@ class _AdaptiveMaxPool(_AdaptivePool):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """F.adaptive_max_pool1d of (N, C, L) or (C, L).
+    """Maxima over windows that cut the last axis into `output_size` parts: F.adaptive_max_pool1d.
+    (N, C, L) or (C, L) of a float dtype to (..., output_size); with `return_indices` the places
+    too.
 
     >>> nn.AdaptiveMaxPool1d(1)(tw.ones(2, 8, 5)).shape
     (2, 8, 1)

@@ -28,7 +28,8 @@ class _Windows(Module):
 
 
 class Unfold(_Windows):
-    """F.unfold with its settings held.
+    """The patches of images (N, C, H, W) as columns (N, C * product of kernel_size, L), with its
+    settings held: F.unfold.
 
     >>> nn.Unfold(3, padding=1)(tw.ones(1, 2, 4, 4)).shape
     (1, 18, 16)
@@ -45,7 +46,8 @@ class Unfold(_Windows):
 
 
 class Fold(_Windows):
-    """F.fold with its settings held.
+    """Patches (N, C * product of kernel_size, L) summed into images (N, C, *output_size), with its
+    settings held: F.fold.
 
     >>> nn.Fold((4, 4), 3, padding=1)(tw.ones(1, 18, 16)).shape
     (1, 2, 4, 4)

@@ -45,7 +45,8 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """Upsample of images in the mode "nearest".
+    """Upsample of images (N, C, H, W) in the mode "nearest": each element repeated, to `size` or by
+    `scale_factor`.
 
     >>> nn.UpsamplingNearest2d(scale_factor=2)(tw.ones(1, 8, 3, 4)).shape
     (1, 8, 6, 8)
@@ -67,7 +68,8 @@ class UpsamplingBilinear2d(Upsample):
 
 
 class ChannelShuffle(Module):
-    """F.channel_shuffle: channels of (N, C, ...) mixed between groups.
+    """The channels of (N, C, ...) mixed between `groups`: F.channel_shuffle (Zhang et al. 2018).
+    ValueError where groups do not divide the channels.
 
     >>> nn.ChannelShuffle(2)(tw.arange(4).reshape(1, 4, 1)).reshape(-1)
     tensor([0, 2, 1, 3])
