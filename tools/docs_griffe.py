@@ -75,6 +75,11 @@ class Docstrings(griffe.Extension):
         for name, method in methods.items():
             if method.docstring is None and name in functions:
                 method.docstring = griffe.Docstring(f"F.{name} of this tensor.", parent=method)
+        for found in objects(pkg["functional"]):
+            if found.is_attribute and found.name in functions and found.docstring is None:
+                found.docstring = griffe.Docstring(
+                    f"F.{found.value} by another name.", parent=found
+                )
         for found in objects(pkg):
             if found.is_module:
                 found.docstring = None
