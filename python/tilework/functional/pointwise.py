@@ -527,4 +527,7 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
 
 
 # PyTorch's longer names.
-subtract, multiply, divide, true_divide = sub, mul, div, div
+subtract = sub
+multiply = mul
+divide = div
+true_divide = div
