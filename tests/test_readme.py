@@ -25,6 +25,7 @@ PAGES = [
     "docs/language-models.md",
     "docs/sequences.md",
     "docs/export.md",
+    "docs/gpu.md",
     "docs/numbers.md",
     "docs/index.md",
     "docs/your-own-data.md",

@@ -1,0 +1,42 @@
+// The one header that CUDA kernels include. nvcc and NVRTC build them for a card; any other
+// compiler for the simulator (cudasim/), where they run on the host.
+//
+// Kernels stay within what both know: no cooperative groups, no textures, no <<<>>>, and PTX by the
+// functions of base/ptx.cuh alone.
+//
+//     TW_SHARED(float, tile, [32][33]);        a shared array
+//     TW_DYNAMIC_SHARED(float, buffer);        the launch's shared memory, as a pointer
+//     TW_LAUNCH(kernel, grid, block, dynamic_shared, stream, arguments...)
+#pragma once
+
+#if defined(__CUDACC__)
+
+#include "base/device.h"
+#if !defined(__CUDACC_RTC__)
+#include <cuda_runtime.h>
+#endif
+
+#define TW_SHARED(type, name, dimensions) __shared__ __align__(16) type name dimensions
+#define TW_DYNAMIC_SHARED(type, name)                               \
+  extern __shared__ __align__(128) unsigned char name##_as_bytes[]; \
+  type* const name = reinterpret_cast<type*>(name##_as_bytes)
+#define TW_LAUNCH(kernel, grid, block, dynamic_shared, stream, ...) \
+  kernel<<<grid, block, dynamic_shared, stream>>>(__VA_ARGS__)
+
+#else
+
+#include "cudasim/atomics.h"
+#include "cudasim/builtins.h"
+#include "cudasim/launch.h"
+#include "cudasim/memory.h"
+
+#define TW_SHARED(type, name, dimensions) \
+  using name##_array = type dimensions;   \
+  name##_array& name =                    \
+      *static_cast<name##_array*>(::tilework::cudasim::shared_array(sizeof(name##_array)))
+#define TW_DYNAMIC_SHARED(type, name) \
+  type* const name = static_cast<type*>(::tilework::cudasim::dynamic_shared())
+#define TW_LAUNCH(kernel, grid, block, dynamic_shared, stream, ...) \
+  ::tilework::cudasim::launch(#kernel, kernel, {grid, block, dynamic_shared}, __VA_ARGS__)
+
+#endif

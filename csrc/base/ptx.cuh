@@ -1,0 +1,96 @@
+// PTX that CUDA C++ has no word for, each beside its twin for the simulator. A kernel that feeds
+// tensor cores is written with these.
+#pragma once
+
+#include "base/cuda.cuh"
+#if !defined(__CUDACC__)
+#include "cudasim/async_copies.h"
+#include "cudasim/block.h"
+#include "cudasim/matrix.h"
+#endif
+
+namespace tilework::ptx {
+
+#if defined(__CUDACC__)
+
+// Where shared memory is told by 32 bits.
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+// 16 bytes from global to shared memory past L1, of which the first `filled` are read; the rest is
+// zero. (PTX: cp.async, sm_80.)
+__device__ __forceinline__ void copy_async(void* to, const void* from, int filled = 16) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(filled)
+               : "memory");
+}
+__device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// Until at most Pending of the groups are under way.
+template <int Pending>
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+// Four matrices of 8 x 8 elements of 16 bits; lane 8i + r gives the address of row r of the i-th.
+__device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// d += a b: 16 x 8 from 16 deep, or 8 deep for tf32.
+#define TW_MMA(name, shape, type)                                                       \
+  __device__ __forceinline__ void name(float(&d)[4], const uint32_t(&a)[4],             \
+                                       const uint32_t(&b)[2]) {                         \
+    asm volatile("mma.sync.aligned." shape ".row.col.f32." type "." type                \
+                 ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                       \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));   \
+  }
+TW_MMA(mma_bf16, "m16n8k16", "bf16")
+TW_MMA(mma_f16, "m16n8k16", "f16")
+TW_MMA(mma_tf32, "m16n8k8", "tf32")
+#undef TW_MMA
+
+#else
+
+using Site = cudasim::Site;
+
+inline void copy_async(void* to, const void* from, int filled = 16, Site at = Site::current()) {
+  cudasim::this_thread().copies.ask(to, from, 16, static_cast<size_t>(filled), at);
+}
+inline void commit_copies() { cudasim::this_thread().copies.commit(); }
+template <int Pending>
+void wait_for_copies() {
+  cudasim::this_thread().copies.wait(Pending);
+}
+inline void load_matrices(uint32_t (&to)[4], const void* row, Site at = Site::current()) {
+  cudasim::ldmatrix(4, false, row, to, at);
+}
+inline void load_matrices_transposed(uint32_t (&to)[4], const void* row,
+                                     Site at = Site::current()) {
+  cudasim::ldmatrix(4, true, row, to, at);
+}
+#define TW_MMA(name, element)                                                  \
+  inline void name(float(&d)[4], const uint32_t(&a)[4], const uint32_t(&b)[2], \
+                   Site at = Site::current()) {                                \
+    cudasim::mma(cudasim::Element::element, d, a, b, d, at);                   \
+  }
+TW_MMA(mma_bf16, bf16)
+TW_MMA(mma_f16, f16)
+TW_MMA(mma_tf32, tf32)
+#undef TW_MMA
+
+#endif
+
+}  // namespace tilework::ptx
