@@ -92,6 +92,8 @@ SMALL = {
     "rnn": (lambda: nn.RNN(4, 6, nonlinearity="relu"), lambda: (tw.randn(5, 2, 4),)),
     "activations": (activations, lambda: (tw.randn(2, 3, 6, 6),)),
     "decoder": (decoder, lambda: (tw.randn(2, 3, 5, 5),)),
+    "uneven": (lambda: nn.AdaptiveAvgPool2d((6, 2)), lambda: (tw.randn(2, 3, 9, 5),)),
+    "uneven row": (lambda: nn.AdaptiveAvgPool1d(4), lambda: (tw.randn(2, 3, 7),)),
     "views": (Shuffled, lambda: (tw.randn(2, 4, 3),)),
 }  # fmt: skip
 NOT_FIRST = ("rnn", "lstm")  # whose batch axis is the second
@@ -167,6 +169,79 @@ def test_outputs_that_are_inputs_or_constants():
 
     x = tw.ones(2)
     assert_alike(judged(ours.export(Odd(), x), (x,)), Odd(), (x,))
+
+
+class Does(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
+def grown(x):
+    y = x * 1
+    z = y
+    y += 1
+    return nn.ReLU(inplace=True)(y) + z.mul_(2)
+
+
+def filled_constant(x):
+    mask = tw.zeros(3)
+    mask[1] = 1.0
+    return x + mask
+
+
+@pytest.mark.parametrize("function", [grown, filled_constant])
+def test_writes_that_have_a_form(function):
+    x = tw.randn(2, 3)
+    assert_alike(judged(ours.export(Does(function), x), (x,)), Does(function), (x,))
+
+
+def set_by_index(x):
+    y = x.clone()
+    y[:, 0] = 0.0
+    return y
+
+
+def written_through_a_view(x):
+    y = x * 1
+    y.view(-1).mul_(2)
+    return y
+
+
+def shown_by_a_view(x):
+    y = x * 1
+    view = y[:, :2]
+    y.add_(1)
+    return view
+
+
+def constant_given_an_input(x):
+    y = tw.zeros(2, 3)
+    y.copy_(x)
+    return y
+
+
+def constant_written_after_its_use(x):
+    mask = tw.zeros(3)
+    y = x + mask
+    mask[1] = 1.0
+    return y
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (set_by_index, "__setitem__"),
+        (written_through_a_view, "mul_"),
+        (shown_by_a_view, "add_"),
+        (constant_given_an_input, "copy_"),
+        (constant_written_after_its_use, "__setitem__"),
+        (lambda x: (x * 1).masked_fill_(x > 0, 0.0), "masked_fill_"),
+    ],
+)
+def test_writes_without_a_form_are_errors(function, name):
+    with pytest.raises(NotImplementedError, match=rf"\[onnx.export\] .* got {name}"):
+        ours.export(Does(function), tw.randn(2, 3))
 
 
 class Windowed(nn.Module):

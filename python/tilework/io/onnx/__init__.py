@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,6 +94,8 @@ def _emit(graph: Graph, call: Call) -> None:
     spread = call.name in shapes.SPREADS and graph.gains_batch(given[0].shape, results[0].shape)
     if all(graph.is_constant(x) for x in given) and not spread:
         graph.note_constants(results)
+        if _writes(call):
+            graph.note_constant_write(given[0], call.name)
         return
     handler, missing = _HANDLERS.get(call.name), call.name
     try:
@@ -101,8 +104,20 @@ def _emit(graph: Graph, call: Call) -> None:
         names, missing = None, str(found)
     if names is not None:
         graph.bind(results, [names] if isinstance(names, str) else names)
+        if _writes(call):
+            graph.note_write(given[0], call.name, results)
         return
-    for inner in call.inner:
-        if inner.kind == "op":
-            _emit(graph, inner)
+    inner = [part for part in call.inner if part.kind == "op"]
+    for part in inner:
+        _emit(graph, part)
+    if _writes(call) and not any(map(_writes, inner)):
+        graph.note_write(given[0], call.name, ())
     graph.note_missing(results, missing)
+
+
+_IN_PLACE = re.compile(r"__setitem__|__i\w+__|[a-z]\w*_")
+
+
+def _writes(call: Call) -> bool:
+    """Whether an op writes to its first tensor."""
+    return bool(call.arguments.get("inplace") or _IN_PLACE.fullmatch(call.name))

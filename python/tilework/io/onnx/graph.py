@@ -60,11 +60,13 @@ class Graph:
         self.batch = inputs[0].shape[0] if self._axes and inputs[0].ndim else None
         self._names: dict[int, str] = {}
         self._missing: dict[int, str] = {}
+        self._read: set[int] = set()  # storages of the constants that nodes take
+        self._spoilt = ""  # an op that wrote to one of those
         # Tensors that were there before, whatever holds them, are the model's own. An id is a
         # tensor's as long as it lives: all are kept.
-        before = [x for x in gc.get_objects() if isinstance(x, Tensor)]
-        self._kept: list[Any] = [model, before]
-        self._constants = {*self._weights, *map(id, before)} - set(map(id, inputs))
+        self._before = [x for x in gc.get_objects() if isinstance(x, Tensor)]
+        self._kept: list[Any] = [model]
+        self._constants = {*self._weights, *map(id, self._before)} - set(map(id, inputs))
         self._inputs = [self._info(n, x) for n, x in zip(input_names, inputs, strict=True)]
         self._first_input = input_names[0]
         self.bind(inputs, input_names)
@@ -95,6 +97,22 @@ class Graph:
                 self._kept.append(x)
                 self._missing[id(x)] = name
 
+    def note_write(self, written: Tensor, name: str, kept: Sequence[Tensor]) -> None:
+        """Whatever shows the memory of `written`, but what is `kept`, is no value known here."""
+        self.note_constant_write(written, name)
+        mine = {id(x) for x in kept}
+        for x in (*self._before, *self._kept):
+            here = isinstance(x, Tensor) and x._storage is written._storage
+            if here and id(x) not in mine:
+                self._names.pop(id(x), None)
+                self._constants.discard(id(x))
+                self._missing[id(x)] = name
+
+    def note_constant_write(self, written: Tensor, name: str) -> None:
+        """A constant's value is read when all has run: who took it before the write is wrong."""
+        if id(written._storage) in self._read:
+            self._spoilt = name
+
     def __call__(self, x: Any, like: Tensor | None = None) -> str:
         """A value's name: a tensor's, or a number's, in the dtype of `like`."""
         if not isinstance(x, Tensor):
@@ -103,6 +121,7 @@ class Graph:
             return self._names[id(x)]
         if id(x) not in self._constants:
             raise MissingError(self._missing.get(id(x), "a tensor made by none of our ops"))
+        self._read.add(id(x._storage))
         return self.constant(x.detach().numpy(), self._weights.get(id(x)))
 
     def constant(self, array: Any, name: str | None = None) -> str:
@@ -171,6 +190,8 @@ class Graph:
 
     def finish(self, results: Sequence[Tensor], names: Sequence[str], opset: int) -> Any:
         try:
+            if self._spoilt:
+                raise MissingError(self._spoilt)
             ends = [
                 self._onnx.helper.make_node("Identity", [self(x)], [n], name=f"as_{n}")
                 for x, n in zip(results, names, strict=True)

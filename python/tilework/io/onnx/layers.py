@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -107,18 +108,39 @@ def _pool(op: str, rank: int) -> Handler:
 
 
 def _adaptive(op: str, whole: str) -> Handler:
-    """Where the windows are all alike, which ONNX's pools take."""
+    """A pool of ONNX's where the windows are all alike; other averages are products."""
 
     def emit(g: Graph, a: Arguments, y: Results) -> str | None:
         x, sizes = a["input"], y[0].shape[2:]
-        if len(y) != 1 or any(n % m for n, m in zip(x.shape[2:], sizes, strict=True)):
+        if len(y) != 1:
             return None
+        if any(n % m for n, m in zip(x.shape[2:], sizes, strict=True)):
+            return _averages(g, x, sizes) if op == "AveragePool" else None
         if set(sizes) == {1}:
             return g.node(whole, g(x))
         windows = [n // m for n, m in zip(x.shape[2:], sizes, strict=True)]
         return g.node(op, g(x), kernel_shape=windows, strides=windows)
 
     return emit
+
+
+def _averages(g: Graph, x: Tensor, sizes: Sequence[int]) -> str:
+    """Means of uneven windows: a matrix before the planes, and one behind, as each axis has its
+    own."""
+    *rows, columns = (
+        _windows(n, m).astype(x.dtype) for n, m in zip(x.shape[2:], sizes, strict=True)
+    )
+    found = g.node("MatMul", g(x), g.constant(columns.T))
+    return g.node("MatMul", g.constant(rows[0]), found) if rows else found
+
+
+def _windows(size: int, count: int) -> Any:
+    """(count, size): row i averages from floor(i size / count) to ceil((i + 1) size / count)."""
+    table = np.zeros((count, size))
+    for i in range(count):
+        begin, end = i * size // count, -(-(i + 1) * size // count)
+        table[i, begin:end] = 1 / (end - begin)
+    return table
 
 
 _RESIZES = {"nearest": "nearest", "bilinear": "linear", "linear": "linear", "bicubic": "cubic"}
