@@ -162,6 +162,13 @@ EITHER |= {
     "minimum",
     "isclose",
     "allclose",
+    "bucketize",
+    "isin",
+    "xlogy",
+    "subtract",
+    "multiply",
+    "divide",
+    "true_divide",
 }
 
 

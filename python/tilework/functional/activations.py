@@ -99,7 +99,7 @@ _HARDSIGMOID = Elementary(
 )
 _HARDSWISH = Elementary(
     "hardswish",
-    lambda xp, x: xp.maximum(x, -3.0) * xp.minimum(xp.maximum(x + 3.0, 0.0), 6.0) / 6.0,
+    lambda xp, x: xp.maximum(x, -3.0) * (xp.minimum(xp.maximum(x + 3.0, 0.0), 6.0) / 6.0),
     _hardswish_chain,
 )
 _MISH = Elementary(

@@ -8,8 +8,10 @@ from typing import Any
 from tilework import dtypes
 from tilework.arrays import as_array, namespace
 from tilework.errors import error
-from tilework.functional.common import axis, need_float, operand, room_for, whole, wrap
+from tilework.functional.common import axis, need_float, operand, room_for, side, whole, wrap
 from tilework.tensor import Tensor, fresh, tensor_method
+
+_tensor = side  # which an argument hides below
 
 
 def _given(values: list[Any]) -> Any:
@@ -168,7 +170,7 @@ def searchsorted(
     op = "searchsorted"
     sequence = operand(sorted_sequence, op, "sorted_sequence")
     xp = namespace(sequence._array)
-    x = input if isinstance(input, Tensor) else wrap(xp.asarray(input))
+    x = wrap(xp.asarray(input)) if isinstance(input, (int, float)) else _tensor(input, op, "input")
     if side not in (None, "left", "right") or (side == "left" and right):
         raise error(ValueError, op, 'side "left" or "right", and right as it says', side, "one")
     if sequence.ndim != 1 and sequence.shape[:-1] != x.shape[:-1]:
@@ -205,7 +207,10 @@ def isin(elements: Any, test_elements: Any, *, invert: bool = False) -> Tensor:
     """
     model = elements if isinstance(elements, Tensor) else operand(test_elements, "isin")
     xp = namespace(model._array)
-    sides = (elements, test_elements)
+    sides = [
+        v if isinstance(v, (int, float)) else _tensor(v, "isin", name)
+        for name, v in (("elements", elements), ("test_elements", test_elements))
+    ]
     a, b = (t._array if isinstance(t, Tensor) else xp.asarray(t) for t in sides)
     dtype = dtypes.result_type(*sides)
     dtype = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
