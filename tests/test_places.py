@@ -200,6 +200,8 @@ def test_functions_are_exported_at_the_top():
 def test_every_class_of_a_floor_is_exported():
     own = {"Activation", "Applied", "Loss", "RNNBase", "RNNCellBase", "WeightedLoss"}  # bases
     own |= {"ResNetTrunk", "BasicBlock", "Bottleneck", "Subsample", "FCNHead"}
+    own |= {"BasicConv2d", "ConvNorm", "Inception", "InceptionAux", "InvertedResidual", "MBConv"}
+    own |= {"SqueezeExcitation", "StochasticDepth"}
     for package, base in (
         (nn, nn.Module), (optim, optim.Optimizer), (models, nn.Module),
     ):  # fmt: skip

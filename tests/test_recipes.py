@@ -21,6 +21,14 @@ from tilework.train.recipe import Optimisation
 
 NAMES = recipes.names()
 STEPS = {"nuclei": 60, "world-english-bible": 30}  # that suffice for a handful; else 120
+# Narrower networks, where a handful is learnt and beside PyTorch: --full has the whole ones there.
+SMALL = {"num_classes": 10, "in_channels": 1}
+NARROW = {
+    "alexnet": lambda file, images: file.AlexNet(width=1 / 8, dropout=0.0, **SMALL),
+    "efficientnet": lambda file, images: file.EfficientNet(0.25, 0.4, **SMALL),
+    "googlenet": lambda file, images: file.GoogLeNet(width=1 / 8, **SMALL),
+    "mobilenet": lambda file, images: file.MobileNetV2(width_mult=0.25, **SMALL),
+}
 every_recipe = pytest.mark.parametrize("name", NAMES)
 
 
@@ -38,6 +46,14 @@ def source_of(recipe, count=None):
     except (FileNotFoundError, ImportError) as reason:
         pytest.skip(str(reason))
     return source if count is None else recipe.few(source, count)
+
+
+def quick_recipe(name, request):
+    """A recipe, by default with a network that is narrow enough to be trained within seconds."""
+    recipe = recipes.get(name)
+    if name in NARROW and not request.config.getoption("--full"):
+        return dataclasses.replace(recipe, network=NARROW[name])
+    return recipe
 
 
 def unlearnt(recipe, source):
@@ -72,7 +88,7 @@ def test_a_handful_of_samples_is_learnt(name, request):
     """The samples that are learnt from, again, by the recipe itself: in seconds."""
     if tw.engines.current_engine() == "numba" and not request.config.getoption("--full"):
         pytest.skip("takes minutes on the numba engine; --full runs it")
-    recipe = recipes.get(name)
+    recipe = quick_recipe(name, request)
     if recipe.data == "nuclei":
         pytest.importorskip("skimage", reason="scikit-image, for Otsu's threshold, is missing")
     source = nuclei() if recipe.data == "nuclei" else source_of(recipe, 100)
@@ -104,14 +120,14 @@ def test_it_is_the_same_over_pytorch(name, request):
     from tilework.benchmarks.side_by_side import torch_tensors
     from tilework.testing.over_torch import over_torch
 
-    recipe = recipes.get(name)
+    recipe = quick_recipe(name, request)
     source = nuclei() if recipe.data == "nuclei" else source_of(recipe, 200)
     tw.manual_seed(0)
     ours, theirs = recipe.model(source), recipe.network(over_torch(recipe.file), source)
     state = {n: torch.from_numpy(v.numpy().copy()) for n, v in ours.state_dict().items()}
     theirs.load_state_dict(state)
     for module in (*ours.modules(), *theirs.modules()):
-        if type(module).__name__ == "Dropout":
+        if type(module).__name__ in ("Dropout", "StochasticDepth"):
             module.p = 0.0
     rate = recipe.optimisation.rate(400 * recipe.epochs)
     sides = [

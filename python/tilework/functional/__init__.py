@@ -301,6 +301,7 @@ from tilework.functional.reduce import (
     min,
     sum,
 )
+from tilework.functional.response import local_response_norm
 from tilework.functional.rotary import rotary_embedding
 from tilework.functional.running import (
     count_nonzero,
@@ -540,6 +541,7 @@ __all__ = [
     "lerp",
     "linear",
     "linspace",
+    "local_response_norm",
     "log",
     "log1p",
     "log2",

@@ -75,6 +75,8 @@ def trunc_normal_(
             ValueError, "trunc_normal_", "a <= b, std >= 0 and a finite mean", (mean, std, a, b),
             "swap the bounds, or mend the others",
         )  # fmt: skip
+    if drawing.skipped:
+        return tensor
     values = truncated_normal(tensor.numel(), mean, std, a, b).reshape(tensor.shape)
     # Between the bounds as the dtype holds them: rounding may have crossed one.
     return tensor.copy_(fresh(values)).clamp_(a, b)

@@ -127,3 +127,10 @@ def in_memory_order_of(x: Array, values: Array) -> Array:
         return values.reshape(x.shape)
     ordered = values.reshape([x.shape[i] for i in axes])
     return np.asarray(ordered.transpose(np.argsort(axes)))
+
+
+def local_response(x: Array, size: int, alpha: float, beta: float, k: float) -> Array:
+    """Each value of (N, C, ...) over a power of the squares' mean in the channels around."""
+    framed = np.pad(np.square(x), ((0, 0), (size // 2, size), *((0, 0),) * (x.ndim - 2)))
+    total = sum(framed[:, i : i + x.shape[1]] for i in range(size))
+    return np.asarray(x / (k + alpha / size * total) ** beta)

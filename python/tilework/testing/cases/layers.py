@@ -243,6 +243,13 @@ def _norms() -> Iterator[Row]:
         [(4,), (4,)],
         tolerance=_scaled(60),
     )
+    yield layer_row(
+        "LocalResponseNorm",
+        lambda nn: nn.LocalResponseNorm(3, alpha=0.5),
+        IMAGE,
+        lambda x: reference.local_response(x, 3, 0.5, 0.75, 1.0),
+        tolerance=_scaled(8),
+    )
 
 
 # --- windows ---

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tilework.testing.case import Array, Case, Generator
-from tilework.testing.cases import language, seq2seq
+from tilework.testing.cases import cnns, language, seq2seq
 from tilework.testing.cases.networks import (
     Weights,
     batch_norm,
@@ -233,6 +233,8 @@ def _cases() -> Iterator[Case]:
     for depth in (50, 101):
         name = f"fcn_resnet{depth}"
         yield _case(name, functools.partial(_named, name), (3, 32, 32), _fcn, False)
+    for photograph in cnns.MODELS:
+        yield _case(*photograph)
     for name, (text_model, shape, tokens, forward, run) in language.MODELS.items():
         yield _case(name, text_model, shape, forward, True, tokens, run)
     for i, (op, model, shape, tokens, forward, run) in enumerate(seq2seq.MODELS):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tilework.testing.case import Array, Bench, Case, Generator
+from tilework.testing.cases import response
 from tilework.testing.inputs import LAYOUTS, TAILS, Inputs, Shape, laid_out, normal, positive
 from tilework.testing.tolerance import eps, growth, tiny
 
@@ -524,5 +525,6 @@ CASES: tuple[Case, ...] = (
     *_rows_cases(),
     *_residual_cases(),
     *_neighbours_cases(),
+    *response.CASES,
     *_timed(),
 )

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Callable
 
 from tilework import data
+from tilework import functional as F
 from tilework.data import DataLoader, ImageSet, TensorDataset, TransformedDataset
-from tilework.data.augment import Transform
+from tilework.data.augment import RandomHorizontalFlip, Transform
+from tilework.tensor import Tensor
 from tilework.train.recipe import Baseline, Batches
 
 _EVALUATION_BATCH = 1000
@@ -28,6 +30,28 @@ def standardised(augment: Transform | None = None) -> Callable[[ImageSet, int], 
         held_out = TensorDataset(test, images.test_labels)
         return Batches(
             DataLoader(pairs, batch_size, shuffle=True), DataLoader(held_out, _EVALUATION_BATCH)
+        )
+
+    return batches
+
+
+def enlarged(side: int) -> Callable[[ImageSet, int], Batches]:
+    """Standardised images, `side` pixels a side by bilinear interpolation; those to learn from
+    flipped at random."""
+    flip, standard = RandomHorizontalFlip(), standardised()
+
+    def resized(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        return F.interpolate(images, side, mode="bilinear"), labels
+
+    def flipped(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        return resized(flip(images), labels)
+
+    def batches(images: ImageSet, batch_size: int) -> Batches:
+        made = standard(images, batch_size)
+        train = TransformedDataset(made.train.dataset, flipped)
+        held_out = TransformedDataset(made.held_out.dataset, resized)
+        return Batches(
+            DataLoader(train, batch_size, shuffle=True), DataLoader(held_out, _EVALUATION_BATCH)
         )
 
     return batches
