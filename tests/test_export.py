@@ -96,6 +96,19 @@ SMALL = {
     "uneven row": (lambda: nn.AdaptiveAvgPool1d(4), lambda: (tw.randn(2, 3, 7),)),
     "views": (Shuffled, lambda: (tw.randn(2, 4, 3),)),
 }  # fmt: skip
+IMAGES = {"num_classes": 10, "in_channels": 1}
+SMALL |= {
+    "alexnet": (lambda: models.AlexNet(width=1 / 8, **IMAGES), lambda: (tw.randn(2, 1, 64, 64),)),
+    "googlenet": (
+        lambda: models.GoogLeNet(width=1 / 8, **IMAGES), lambda: (tw.randn(2, 1, 32, 32),)
+    ),
+    "mobilenet": (
+        lambda: models.MobileNetV2(width_mult=0.25, **IMAGES), lambda: (tw.randn(2, 1, 32, 32),)
+    ),
+    "efficientnet": (
+        lambda: models.EfficientNet(0.25, 0.4, **IMAGES), lambda: (tw.randn(2, 1, 32, 32),)
+    ),
+}  # fmt: skip
 NOT_FIRST = ("rnn", "lstm")  # whose batch axis is the second
 
 

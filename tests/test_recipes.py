@@ -126,6 +126,11 @@ def test_it_is_the_same_over_pytorch(name, request):
     ours, theirs = recipe.model(source), recipe.network(over_torch(recipe.file), source)
     state = {n: torch.from_numpy(v.numpy().copy()) for n, v in ours.state_dict().items()}
     theirs.load_state_dict(state)
+    # Adam's first steps are signs of gradients, many of which are rounding alone in networks of
+    # fifty layers and batch norms: they are held together in float64, where that is as small.
+    deep = name in NARROW
+    if deep:
+        ours.double(), theirs.double()
     for module in (*ours.modules(), *theirs.modules()):
         if type(module).__name__ in ("Dropout", "StochasticDepth"):
             module.p = 0.0
@@ -139,7 +144,7 @@ def test_it_is_the_same_over_pytorch(name, request):
     steps = 50 if request.config.getoption("--full") else 8
     loader = recipe.batches(source, min(recipe.batch_size, 32)).train
     batches = itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), steps)
-    eps = float(np.finfo(np.float32).eps)
+    eps = float(np.finfo(np.float64 if deep else np.float32).eps)
     for step, batch in enumerate(batches):
         losses = []
         for (optimizer, model, functional), given in zip(
@@ -149,6 +154,7 @@ def test_it_is_the_same_over_pytorch(name, request):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.optimisation.lr * rate(step)
             *inputs, target = given
+            inputs = [x.double() for x in inputs] if deep else inputs
             loss = recipe.criterion(functional)(model(*inputs), target)
             loss.backward()
             optimizer.step()
