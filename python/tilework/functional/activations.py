@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from tilework import dtypes
+from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast, widening
 from tilework.functional.common import need_float, number, numpy_names, operand
@@ -87,7 +88,7 @@ _SELU = Elementary("selu", _elu_of, _elu_chain)
 _CELU = Elementary("celu", _elu_of, _elu_chain)
 _HARDTANH = Elementary(
     "hardtanh",
-    lambda xp, x, low, high: xp.minimum(xp.maximum(x, low), high),
+    lambda xp, x, low, high: ops.clamp_forward(x, low, high),
     lambda grad, x, low, high: _through(grad, (x > low) & (x < high)),
 )
 _RELU6 = Elementary("relu6", _HARDTANH.forward, lambda grad, x, low, high: _through(

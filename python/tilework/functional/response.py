@@ -21,8 +21,8 @@ def local_response_norm(
     neural networks", 2012; alpha is divided by the size, as in PyTorch.
 
     >>> F.local_response_norm(tw.tensor([[[3.0], [4.0]]]), 3, alpha=3.0, beta=0.5, k=0.0)
-    tensor([[[0.6000],
-             [0.8000]]])
+    tensor([[[0.6],
+             [0.8]]])
     """
     x = operand(input, "local_response_norm")
     need_float("local_response_norm", x)

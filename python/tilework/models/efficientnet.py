@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from tilework import functional as F
 from tilework import nn
@@ -76,16 +76,17 @@ class MBConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         *inner, last = self.block
+        convolution, norm = cast(nn.Sequential, last)
         y = x
         for part in inner:
             y = part(y)
-        y = last[0](y)
+        y = convolution(y)
         if not self.use_res_connect:
-            result: Tensor = last[1](y)
+            result: Tensor = norm(y)
         elif self.training:
-            result = x + self.stochastic_depth(last[1](y))
+            result = x + self.stochastic_depth(norm(y))
         else:
-            result = last[1](y, residual=x)
+            result = norm(y, residual=x)
         return result
 
 

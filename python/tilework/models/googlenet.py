@@ -97,6 +97,16 @@ class GoogLeNet(nn.Module):
     ((2, 10), (2, 10), (1, 10))
     """
 
+    inception3a: nn.Module
+    inception3b: nn.Module
+    inception4a: nn.Module
+    inception4b: nn.Module
+    inception4c: nn.Module
+    inception4d: nn.Module
+    inception4e: nn.Module
+    inception5a: nn.Module
+    inception5b: nn.Module
+
     def __init__(
         self,
         num_classes: int = 1000,

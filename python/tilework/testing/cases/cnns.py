@@ -131,7 +131,7 @@ def efficientnet(eps: float, lite: bool) -> Callable[[Weights, Array], Array]:
 
 def _names(w: Weights) -> set[str]:
     """Every name in the tree of modules."""
-    found = set()
+    found: set[str] = set()
     for name in w:
         parts = name.split(".")
         found.update(".".join(parts[:i]) for i in range(1, len(parts)))
