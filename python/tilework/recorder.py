@@ -202,5 +202,6 @@ def _gradients() -> dict[CodeType, Named]:
     return {
         op.backward.__code__: named
         for op in gc.get_objects()
-        if isinstance(op, Op) and isinstance(getattr(op, "backward", None), FunctionType)
+        # By its type: a weak reference's stand-in answers for an object that may be gone.
+        if issubclass(type(op), Op) and isinstance(op.backward, FunctionType)
     }

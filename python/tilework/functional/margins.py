@@ -146,7 +146,7 @@ def multi_margin_loss(
     if p not in (1, 2):
         raise error(ValueError, op, "p of 1 or 2", p, "choose one")
     rows, labels = _rows(op, input, target, lambda x: x.shape[:-1])
-    labels, classes = labels.reshape(-1), rows.shape[1]
+    labels, classes = labels.reshape(-1).copy(), rows.shape[1]  # backward reads them
     check_labels(labels, classes, None, op)
     if weight is not None and weight.shape != (classes,):
         raise error(ValueError, op, f"weight ({classes},)", weight.shape, "give one a class")

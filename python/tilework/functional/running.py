@@ -59,7 +59,7 @@ def _product(x: Tensor) -> Tensor:
     value = as_array(namespace(x._array).prod(x._array, axis=-1), x.dtype)
     y = fresh(value)
     if mode.enabled and x._requires_grad:
-        record(y, _PROD, (x,), value, (x._storage,))
+        record(y, _PROD, (x,), value, (x._storage, y._storage))
     return y
 
 

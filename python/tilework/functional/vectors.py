@@ -78,7 +78,7 @@ def _norm(x: Tensor, p: float, over: tuple[int, ...]) -> Tensor:
     value = _length(x._array, p, over)
     y = fresh(value)
     if mode.enabled and x._requires_grad:
-        record(y, _NORM, (x,), (p, over, value), (x._storage,))
+        record(y, _NORM, (x,), (p, over, value), (x._storage, y._storage))
     return y
 
 

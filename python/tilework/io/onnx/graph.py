@@ -64,7 +64,7 @@ class Graph:
         self._spoilt = ""  # an op that wrote to one of those
         # Tensors that were there before, whatever holds them, are the model's own. An id is a
         # tensor's as long as it lives: all are kept.
-        self._before = [x for x in gc.get_objects() if isinstance(x, Tensor)]
+        self._before = [x for x in gc.get_objects() if issubclass(type(x), Tensor)]
         self._kept: list[Any] = [model]
         self._constants = {*self._weights, *map(id, self._before)} - set(map(id, inputs))
         self._inputs = [self._info(n, x) for n, x in zip(input_names, inputs, strict=True)]
