@@ -50,7 +50,8 @@ def _elu_chain(grad: Tensor, x: Tensor, alpha: float, scale: float, rate: float)
 
 def _hardswish_chain(grad: Tensor, x: Tensor) -> Tensor:
     inner = grad * (x.clamp(-3.0, 3.0) / 3.0 + 0.5)
-    return _through(grad.where(x >= 3.0, inner), x > -3.0)
+    # PyTorch's order of questions, by which a NaN has the slope 1.
+    return inner.where(x < 3.0, grad).masked_fill(x <= -3.0, 0.0)
 
 
 def _mish_chain(grad: Tensor, x: Tensor) -> Tensor:
@@ -117,17 +118,17 @@ _TANHSHRINK = Elementary("tanhshrink", lambda xp, x: x - xp.tanh(x), _tanhshrink
 _HARDSHRINK = Elementary(
     "hardshrink",
     lambda xp, x, lambd: xp.where((x >= -lambd) & (x <= lambd), x * 0.0, x),
-    lambda grad, x, lambd: _through(grad, (x < -lambd) | (x > lambd)),
+    lambda grad, x, lambd: grad.masked_fill((x >= -lambd) & (x <= lambd), 0.0),
 )
 _SOFTSHRINK = Elementary(
     "softshrink",
     lambda xp, x, lambd: xp.where(abs(x) > lambd, x - xp.sign(x) * lambd, x * 0.0),
-    lambda grad, x, lambd: _through(grad, x.abs() > lambd),
+    lambda grad, x, lambd: grad.masked_fill(x.abs() <= lambd, 0.0),
 )
 _THRESHOLD = Elementary(
     "threshold",
     lambda xp, x, least, value: xp.where(x <= least, x.dtype.type(value), x),
-    lambda grad, x, least, value: _through(grad, x > least),
+    lambda grad, x, least, value: grad.masked_fill(x <= least, 0.0),
 )
 _OF_INTEGERS = (_HARDTANH, _RELU6, _THRESHOLD)
 _FROM_INTEGERS = (_SOFTSIGN, _TANHSHRINK)  # which give float32

@@ -11,7 +11,7 @@ import numpy as np
 from tilework.testing.case import Array, Case
 from tilework.testing.inputs import LAYOUTS
 from tilework.testing.rows import Row, fixed, floats, given, integers, one_of, rows
-from tilework.testing.tolerance import eps, growth
+from tilework.testing.tolerance import eps, exact, growth
 
 M, V, N = floats(3, 4), floats(4), floats(3)
 ONE: dict[str, Any] = {"differentiable": (0,)}
@@ -92,7 +92,9 @@ def _turned() -> Iterator[Row]:
     for label, call, of in table:
         for layout in ("contiguous", *LAYOUTS[1:]):
             if layout == "contiguous" or label.split()[0] in ("roll", "diagonal", "diff"):
-                yield f"{label} {layout}", given(floats(3, 4, layout=layout)), call, of, ONE
+                how = {"cancels": True} if "diff" in label else {"tolerance": exact}
+                made = given(floats(3, 4, layout=layout))
+                yield f"{label} {layout}", made, call, of, {**ONE, **how}
     yield (
         "diagonal of axes", given(floats(2, 3, 4)), lambda tw, F, x: x.diagonal(1, 2, 0),
         lambda x: np.diagonal(x, 1, 2, 0), ONE,
@@ -136,7 +138,7 @@ def _products() -> Iterator[Row]:
             f"einsum {equation}", given(*(floats(*s) for s in shapes)),
             lambda tw, F, *x, e=equation: tw.einsum(e, *x),
             lambda *x, e=equation: np.einsum(e, *x),
-            {"differentiable": tuple(range(len(shapes)))},
+            {"differentiable": tuple(range(len(shapes))), "cancels": True},
         )  # fmt: skip
     yield (
         "einsum of lists", given(M, floats(4, 2)),
@@ -152,9 +154,9 @@ def _products() -> Iterator[Row]:
         yield (
             f"tensordot {dims}", given(*(floats(*s) for s in shapes)),
             lambda tw, F, a, b, d=dims: tw.tensordot(a, b, dims=d),
-            lambda a, b, d=dims: np.tensordot(a, b, d), BOTH,
+            lambda a, b, d=dims: np.tensordot(a, b, d), {**BOTH, "cancels": True},
         )  # fmt: skip
-    three = {"differentiable": (0, 1, 2)}
+    three = {"differentiable": (0, 1, 2), "cancels": True}
     for name, shapes in (("addmm", ((5,), (3, 4), (4, 5))), ("addmv", ((3,), (3, 4), (4,))),
                          ("baddbmm", ((3, 5), (2, 3, 4), (2, 4, 5)))):  # fmt: skip
         for beta, alpha in ((1, 1), (0.5, -2)):
