@@ -51,7 +51,8 @@ def _elu_chain(grad: Tensor, x: Tensor, alpha: float, scale: float, rate: float)
 def _hardswish_chain(grad: Tensor, x: Tensor) -> Tensor:
     inner = grad * (x.clamp(-3.0, 3.0) / 3.0 + 0.5)
     # PyTorch's order of questions, by which a NaN has the slope 1.
-    return inner.where(x < 3.0, grad).masked_fill(x <= -3.0, 0.0)
+    slope: Tensor = inner.where(x < 3.0, grad).masked_fill(x <= -3.0, 0.0)
+    return slope
 
 
 def _mish_chain(grad: Tensor, x: Tensor) -> Tensor:
