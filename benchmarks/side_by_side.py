@@ -31,6 +31,11 @@ def torch_tensors(batch: Any) -> Any:
     return [torch.from_numpy(np.ascontiguousarray(part.numpy())) for part in batch]
 
 
+def _arrays(output: Any) -> Any:
+    """A model's output, or each of several, as an array."""
+    return [*map(_arrays, output)] if isinstance(output, tuple) else output.numpy()
+
+
 def torch_figure(recipe: Recipe, source: Any, seed: int) -> float:
     """The held-out figure that PyTorch comes to."""
     import torch
@@ -56,7 +61,7 @@ def torch_figure(recipe: Recipe, source: Any, seed: int) -> float:
     metric = (list(batches.metrics) or recipe.metrics())[0]
     with torch.no_grad():
         for *inputs, target in map(torch_tensors, batches.held_out):
-            metric.update(model(*inputs).numpy(), target.numpy())
+            metric.update(_arrays(model(*inputs)), target.numpy())
     return float(metric.compute())
 
 

@@ -64,6 +64,8 @@ LEFT_OUT = {
             "BahdanauAttention", "LuongAttention", "SileroVAD", "LSTMLanguageModel", "SpeakerLSTM",
             "LSTMForecaster", "ESPCN", "ConvEmbedding", "AlexNet", "GoogLeNet", "MobileNetV2",
             "EfficientNet", "VGG",
+            "Autoencoder", "SparseAutoencoder", "ConvAutoencoder",
+            "AnomalyDetector", "VAE", "Perceptron", "MLPForecaster",
         )),
     },
     NO_KERNEL: {

@@ -42,6 +42,7 @@ from tilework.data.speech import (
     read_wav,
     spoken_numbers,
 )
+from tilework.data.tables import Table, breast_cancer, diabetes, wine
 from tilework.data.text import WEB_FOLDER, Text, world_english_bible
 from tilework.data.utterances import Utterances, japanese_vowels, read_ts
 
@@ -68,16 +69,19 @@ __all__ = [
     "StackDataset",
     "Subset",
     "SubsetRandomSampler",
+    "Table",
     "TensorDataset",
     "Text",
     "TransformedDataset",
     "Utterances",
     "WeightedRandomSampler",
     "augment",
+    "breast_cancer",
     "co2",
     "default_collate",
     "default_convert",
     "deltas",
+    "diabetes",
     "digits",
     "fashion_mnist",
     "get_worker_info",
@@ -95,5 +99,6 @@ __all__ = [
     "spoken_numbers",
     "sunspots",
     "windows",
+    "wine",
     "world_english_bible",
 ]

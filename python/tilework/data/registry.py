@@ -9,12 +9,15 @@ from tilework.data.photographs import photographs
 from tilework.data.series import co2, sunspots
 from tilework.data.sources import digits, fashion_mnist, nuclei
 from tilework.data.speech import spoken_numbers
+from tilework.data.tables import breast_cancer, diabetes, wine
 from tilework.data.text import world_english_bible
 from tilework.data.utterances import japanese_vowels
 from tilework.errors import error, word
 
 SOURCES: dict[str, Callable[[], Any]] = {
+    "breast-cancer": breast_cancer,
     "co2": co2,
+    "diabetes": diabetes,
     "digits": digits,
     "fashion-mnist": fashion_mnist,
     "japanese-vowels": japanese_vowels,
@@ -22,6 +25,7 @@ SOURCES: dict[str, Callable[[], Any]] = {
     "photographs": photographs,
     "spoken-numbers": spoken_numbers,
     "sunspots": sunspots,
+    "wine": wine,
     "world-english-bible": world_english_bible,
 }
 

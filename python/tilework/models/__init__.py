@@ -1,6 +1,12 @@
 """Whole networks, one file a family."""
 
 from tilework.models.alexnet import AlexNet, alexnet
+from tilework.models.autoencoder import (
+    AnomalyDetector,
+    Autoencoder,
+    ConvAutoencoder,
+    SparseAutoencoder,
+)
 from tilework.models.bert import BertConfig, BertModel
 from tilework.models.cache import KeyValueCache
 from tilework.models.efficientnet import (
@@ -18,7 +24,7 @@ from tilework.models.efficientnet import (
 from tilework.models.embedding import ConvEmbedding
 from tilework.models.espcn import ESPCN
 from tilework.models.fcn import FCN, fcn_resnet50, fcn_resnet101
-from tilework.models.forecaster import LSTMForecaster
+from tilework.models.forecaster import LSTMForecaster, MLPForecaster
 from tilework.models.generation import generate, stream
 from tilework.models.googlenet import GoogLeNet, googlenet
 from tilework.models.gpt2 import GPT2Config, GPT2LMHeadModel, GPT2Model
@@ -28,6 +34,7 @@ from tilework.models.lstm_lm import LSTMLanguageModel
 from tilework.models.mlp import MLP
 from tilework.models.mobilenet import MobileNetV2, mobilenet_v2
 from tilework.models.paged import PagedKeyValueCache
+from tilework.models.perceptron import Perceptron
 from tilework.models.pretrained import from_pretrained
 from tilework.models.resnet import (
     CifarResNet,
@@ -48,6 +55,7 @@ from tilework.models.silero import SileroVAD
 from tilework.models.speaker import SpeakerLSTM
 from tilework.models.t5 import T5Config, T5ForConditionalGeneration
 from tilework.models.unet import UNet
+from tilework.models.vae import VAE
 from tilework.models.vgg import (
     VGG,
     vgg11,
@@ -65,12 +73,16 @@ __all__ = [
     "ESPCN",
     "FCN",
     "MLP",
+    "VAE",
     "VGG",
     "AlexNet",
+    "AnomalyDetector",
+    "Autoencoder",
     "BahdanauAttention",
     "BertConfig",
     "BertModel",
     "CifarResNet",
+    "ConvAutoencoder",
     "ConvEmbedding",
     "EfficientNet",
     "GPT2Config",
@@ -85,12 +97,15 @@ __all__ = [
     "LlamaForCausalLM",
     "LlamaModel",
     "LuongAttention",
+    "MLPForecaster",
     "MobileNetV2",
     "PagedKeyValueCache",
+    "Perceptron",
     "ResNet",
     "Seq2Seq",
     "Seq2SeqConfig",
     "SileroVAD",
+    "SparseAutoencoder",
     "SpeakerLSTM",
     "T5Config",
     "T5ForConditionalGeneration",

@@ -38,3 +38,26 @@ class LSTMForecaster(nn.Module):
         _, (state, _) = self.lstm(steps)
         result: Tensor = last + self.scale * self.head(state[-1])
         return result
+
+
+class MLPForecaster(nn.Module):
+    """Windows (N, past) of a series, in its own unit, to the values (N, ahead) that follow: a
+    hidden layer with ReLU over how far the window's values lie from its last one.
+
+    >>> MLPForecaster(24, 12)(tw.zeros(2, 24)).shape
+    (2, 12)
+    """
+
+    def __init__(
+        self, past: int, ahead: int = 1, hidden_size: int = 32, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.layers = nn.Sequential(
+            nn.Linear(past, hidden_size), nn.ReLU(), nn.Linear(hidden_size, ahead)
+        )
+
+    def forward(self, past: Tensor) -> Tensor:
+        last = past[:, -1:]
+        result: Tensor = last + self.scale * self.layers((past - last) / self.scale)
+        return result

@@ -33,9 +33,10 @@ class Optimisation:
     """An optimiser and its schedule, for either library.
 
     Attributes:
-        kind: "adam", "adamw", or "sgd" with Nesterov momentum 0.9.
+        kind: "adam", "adamw", or "sgd" with Nesterov momentum.
         lr: The learning rate; with `one_cycle` the highest.
         weight_decay: The optimiser's.
+        momentum: Of "sgd".
         one_cycle: Whether the rate grows from nothing over the first quarter of the steps and falls
             to nothing along a cosine (Smith and Topin 2019), or stays.
     """
@@ -43,13 +44,14 @@ class Optimisation:
     kind: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float
     weight_decay: float = 0.0
+    momentum: float = 0.9
     one_cycle: bool = False
 
     def optimizer(self, library: Any, parameters: Any) -> Any:
         """The optimiser, of tilework.optim or torch.optim."""
         options: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         if self.kind == "sgd":
-            options |= {"momentum": 0.9, "nesterov": True}
+            options |= {"momentum": self.momentum, "nesterov": self.momentum > 0.0}
         return getattr(library, _OPTIMIZERS[self.kind])(parameters, **options)
 
     def rate(self, steps: int) -> Callable[[int], float]:
@@ -102,6 +104,8 @@ class Recipe:
         optimisation, batch_size, epochs: How it is trained.
         loss: The name of the loss in `functional`, of (output, target); or a function of
             `functional`, of either library, output and target.
+        task: From model, loss and metrics to what is done with a batch. One that learns without
+            gradients takes the steps that the optimiser would take by the loss's.
         metrics: Makes the metrics; the first is the figure.
         goal: What the held-out figure is to reach: to be above, or where the metric says that lower
             is better, below.
@@ -121,6 +125,7 @@ class Recipe:
     batch_size: int
     epochs: int
     loss: str | Loss = "cross_entropy"
+    task: Callable[[Module, Any, list[Metric]], Supervised] = Supervised
     metrics: Callable[[], list[Metric]]
     goal: float
     baseline: Callable[[Any], Baseline]
@@ -201,7 +206,7 @@ def run(
     rate = recipe.optimisation.rate(epochs * len(batches.train))
     schedule = Schedule(optim.lr_scheduler.LambdaLR(optimizer, rate))
     metrics = list(batches.metrics) or recipe.metrics()
-    task = Supervised(model, recipe.criterion(functional), metrics)
+    task = recipe.task(model, recipe.criterion(functional), metrics)
     trainer = Trainer(task, optimizer, [schedule, *watchers])
     trainer.fit(batches.train, epochs=epochs, resume=resume)
     figure = InParts(metrics[0], len(batches.held_out))

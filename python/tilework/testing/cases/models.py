@@ -38,6 +38,53 @@ def _mlp(w: Weights, x: Array) -> Array:
     return linear(w, layers[-1], x)
 
 
+def _sigmoid(x: Array) -> Array:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def _part(w: Weights, at: str) -> Weights:
+    return {name: x for name, x in w.items() if name.startswith(at)}
+
+
+def _autoencoder(w: Weights, x: Array) -> Array:
+    return _sigmoid(_mlp(_part(w, "decoder"), _mlp(_part(w, "encoder"), x))).reshape(x.shape)
+
+
+def _sparse(w: Weights, x: Array) -> Array:
+    code = relu(_mlp(_part(w, "encoder"), x))
+    return np.concatenate([_sigmoid(_mlp(_part(w, "decoder"), code)), code], 1)
+
+
+def _conv_autoencoder(w: Weights, x: Array) -> Array:
+    for at in ("encoder.0", "encoder.2"):
+        x = relu(conv(x, w[f"{at}.weight"], w[f"{at}.bias"], stride=2, padding=1))
+    x = relu(linear(w, "decoder.0", linear(w, "encoder.5", x.reshape(len(x), -1))))
+    x = x.reshape(len(x), w["decoder.3.weight"].shape[0], 2, 2)
+    for at, last in (("decoder.3", relu), ("decoder.5", _sigmoid)):
+        x = last(conv_transpose(x, w[f"{at}.weight"], w[f"{at}.bias"], stride=2, padding=1))
+    return x
+
+
+def _anomaly(w: Weights, x: Array) -> Array:
+    found = _autoencoder({name.removeprefix("autoencoder."): v for name, v in w.items()}, x)
+    return np.asarray(((found - x) ** 2).reshape(len(x), -1).mean(1))
+
+
+def _vae(w: Weights, x: Array) -> Array:
+    """With noise of 1/2: images, means and log variances, side by side."""
+    mean, log_variance = np.split(_mlp(_part(w, "encoder"), x), 2, 1)
+    code = mean + np.exp(log_variance / 2) / 2
+    return np.concatenate([_sigmoid(_mlp(_part(w, "decoder"), code)), mean, log_variance], 1)
+
+
+def _perceptron(w: Weights, x: Array) -> Array:
+    return linear(w, "plane", x)[:, 0]
+
+
+def _mlp_forecaster(w: Weights, x: Array) -> Array:
+    return x[:, -1:] + 3.0 * _mlp(w, (x - x[:, -1:]) / 3.0)
+
+
 def _lenet(w: Weights, x: Array) -> Array:
     x = max_pool(relu(conv(x, w["layers.0.weight"], w["layers.0.bias"], padding=2)), 2, 2)
     x = max_pool(relu(conv(x, w["layers.3.weight"], w["layers.3.bias"])), 2, 2)
@@ -161,6 +208,15 @@ def _alone(F: Any, model: Any, x: Any) -> Any:
     return model(x)
 
 
+def _side_by_side(F: Any, model: Any, x: Any) -> Any:
+    return F.cat([part.flatten(1) for part in model(x)], 1)
+
+
+def _with_noise(F: Any, model: Any, x: Any) -> Any:
+    noise = F.full((x.shape[0], 3), 0.5, dtype=x.dtype, device=x.device)
+    return F.cat([part.flatten(1) for part in model(x, noise)], 1)
+
+
 def _case(
     op: str,
     make: Make,
@@ -217,6 +273,22 @@ def _cases() -> Iterator[Case]:
         "ConvEmbedding", lambda m: m.ConvEmbedding(8, 2, width=3, features=5), (2, 8, 8),
         _embedding, True,
     )  # fmt: skip
+    sizes = [12, 7, 3]
+    yield _case("Autoencoder", lambda m: m.Autoencoder(sizes), (3, 4), _autoencoder, True)
+    yield _case(
+        "SparseAutoencoder", lambda m: m.SparseAutoencoder(sizes), (12,), _sparse, True,
+        run=_side_by_side,
+    )  # fmt: skip
+    yield _case(
+        "ConvAutoencoder", lambda m: m.ConvAutoencoder(8, 3, width=2), (1, 8, 8),
+        _conv_autoencoder, True,
+    )  # fmt: skip
+    yield _case("AnomalyDetector", lambda m: m.AnomalyDetector(sizes), (3, 4), _anomaly, True)
+    yield _case("VAE", lambda m: m.VAE(sizes), (12,), _vae, True, run=_with_noise)
+    yield _case("Perceptron", lambda m: m.Perceptron(5), (5,), _perceptron, True)
+    yield _case(
+        "MLPForecaster", lambda m: m.MLPForecaster(6, 2, 5, scale=3.0), (6,), _mlp_forecaster, True
+    )
     yield _case("ESPCN", lambda m: m.ESPCN(3, channels=2), (2, 5, 7), _espcn, True)
     yield _case("CifarResNet", lambda m: m.CifarResNet(2, 5, width=4), (3, 9, 8), _resnet, True)
     yield _case(
