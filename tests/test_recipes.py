@@ -102,7 +102,8 @@ def test_a_handful_of_samples_is_learnt(name, request):
     losses = outcome.trainer.history["loss"]
     again = outcome.trainer.evaluate(quick.batches(source, quick.batch_size).train)
     if recipe.metrics()[0].higher_is_better:
-        assert not again[outcome.name] <= 0.7  # of one class alone there is no figure
+        # Anomalies are told among several classes, and those learnt from are of one.
+        assert again[outcome.name] > 0.7 or (name == "anomaly" and np.isnan(again[outcome.name]))
     else:
         assert again[outcome.name] < 0.7 * unlearnt(quick, source)
     assert losses[-1] < losses[0]
