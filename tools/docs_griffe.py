@@ -87,4 +87,5 @@ class Docstrings(griffe.Extension):
                 found.docstring.value = linked(fenced(found.docstring.value), functions)
         pkg.docstring = None
         uncover(pkg["functional"], functions)
-        uncover(pkg["data"], {str(name) for name in pkg["data"].exports or ()})
+        for package in ("data", "models"):
+            uncover(pkg[package], {str(name) for name in pkg[package].exports or ()})
