@@ -79,7 +79,17 @@ def theirs(place):
     wanted = {"F": inspect.isroutine, "nn": inspect.isclass, "optim": inspect.isclass}.get(
         place, lambda _: True
     )
-    return {name for name in dir(there) if wanted(getattr(there, name, None))}
+    return {
+        name
+        for name in dir(there)
+        if wanted(found := getattr(there, name, None)) and not added_by_others(found)
+    }
+
+
+def added_by_others(found):
+    """Whether it is a function that another library has put there, once imported."""
+    module = getattr(found, "__module__", None)
+    return inspect.isfunction(found) and not str(module).startswith("torch")
 
 
 @pytest.mark.parametrize("place", PLACES)
