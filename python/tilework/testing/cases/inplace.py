@@ -183,7 +183,10 @@ def _values() -> Iterator[Row]:
             given(floats(*SHAPE), *places, floats(6)),
             _copied(lambda y, i, j, v, a=accumulate: y.index_put_((i, j), v, a)),
             expected,
-            {"differentiable": (0, 3), "tolerance": _bound},
+            # Where places repeat and nothing adds up, PyTorch's gradient is undefined; finite
+            # differences judge it.
+            {"differentiable": (0, 3), "tolerance": _bound}
+            | ({} if accumulate else {"peer": None}),
         )
 
 
