@@ -6,7 +6,7 @@ import pytest
 import tilework as tw
 from tilework import functional as F
 from tilework import models, nn
-from tilework.io.onnx.graph import tensors_of
+from tilework.nested import tensors_in
 
 onnx = pytest.importorskip("onnx", reason="onnx is missing: pip install 'tilework[onnx]'")
 from tilework.io import onnx as ours  # noqa: E402
@@ -14,6 +14,17 @@ from tilework.io import onnx as ours  # noqa: E402
 
 def ids(*shape):
     return tw.randint(0, 50, shape)
+
+
+class Masked(nn.Module):
+    """Attention with a row that nothing is left of, by either kind of mask, and by causes."""
+
+    def forward(self, x):
+        allowed = tw.tensor([[True, False, True], [False, False, False], [True, True, True]])
+        added = tw.zeros(3, 3).masked_fill(~allowed, float("-inf"))
+        attend = F.scaled_dot_product_attention
+        late = attend(x, x[:, :, :2], x[:, :, :2], is_causal=True, causal_alignment="bottom_right")
+        return attend(x, x, x, allowed), attend(x, x, x, added), late
 
 
 class Shuffled(nn.Module):
@@ -94,6 +105,7 @@ SMALL = {
     "decoder": (decoder, lambda: (tw.randn(2, 3, 5, 5),)),
     "uneven": (lambda: nn.AdaptiveAvgPool2d((6, 2)), lambda: (tw.randn(2, 3, 9, 5),)),
     "uneven row": (lambda: nn.AdaptiveAvgPool1d(4), lambda: (tw.randn(2, 3, 7),)),
+    "masked": (Masked, lambda: (tw.randn(2, 2, 3, 4),)),
     "views": (Shuffled, lambda: (tw.randn(2, 4, 3),)),
 }  # fmt: skip
 IMAGES = {"num_classes": 10, "in_channels": 1}
@@ -127,7 +139,7 @@ def judged(proto, inputs):
 def assert_alike(found, model, inputs):
     model.eval()
     with tw.no_grad():
-        wanted = tensors_of(model(*inputs))
+        wanted = list(tensors_in(model(*inputs)))
     assert len(found) == len(wanted)
     for mine, theirs in zip(wanted, found, strict=True):
         mine = mine.numpy()

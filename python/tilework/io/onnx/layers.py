@@ -13,10 +13,6 @@ from tilework.io.onnx.graph import Arguments, Graph, Handler
 from tilework.tensor import Tensor
 
 
-def _pair(value: Any) -> list[int]:
-    return [int(n) for n in value] if isinstance(value, (tuple, list)) else [int(value)] * 2
-
-
 def _with_epilogue(g: Graph, value: str, a: Arguments, y: Results) -> str:
     if a.get("residual") is not None:
         value = g.node("Add", value, g(a["residual"]))
@@ -239,9 +235,10 @@ def _local_response_norm(g: Graph, a: Arguments, y: Results) -> str:
 
 def _attention(g: Graph, a: Arguments, y: Results) -> str | None:
     q, k, v = (a[name] for name in ("query", "key", "value"))
-    plain = a["window"] is None and not a["softcap"] and a["alibi_slopes"] is None
-    if not plain or a["dropout_p"] or (a["enable_gqa"] and q.shape[-3] != k.shape[-3]):
-        return _grouped(g, a, y) if plain and not a["dropout_p"] else None
+    if a["window"] is not None or a["softcap"] or a["alibi_slopes"] is not None or a["dropout_p"]:
+        return None
+    if a["enable_gqa"] and q.shape[-3] != k.shape[-3]:
+        return _grouped(g, a)
     return _scores(g, a, g(q), g(k), g(v))
 
 
@@ -251,10 +248,14 @@ def _scores(g: Graph, a: Arguments, q: str, k: str, v: str) -> str:
     order = [*range(key.ndim - 2), key.ndim - 1, key.ndim - 2]
     scores = g.node("MatMul", q, g.node("Transpose", k, perm=order))
     scores = g.node("Mul", scores, g.constant(np.asarray(scale, query.dtype)))
-    for mask in _masks(g, a):
+    masks = _masks(g, a)
+    for mask in masks:
         scores = g.node("Add", scores, mask)
-    # A row that nothing is left of is zeros, as here, not NaN.
     weights = g.node("Softmax", scores, axis=-1)
+    if masks:  # a row that nothing is left of is zeros, where ONNX's softmax has NaN
+        most = g.node("ReduceMax", scores, g.integers(-1), keepdims=1)
+        zero, least = (g.constant(np.asarray(end, query.dtype)) for end in (0, -np.inf))
+        weights = g.node("Where", g.node("Equal", most, least), zero, weights)
     return g.node("MatMul", weights, v)
 
 
@@ -274,7 +275,7 @@ def _masks(g: Graph, a: Arguments) -> list[str]:
     return masks
 
 
-def _grouped(g: Graph, a: Arguments, y: Results) -> str:
+def _grouped(g: Graph, a: Arguments) -> str:
     """Keys and values that several heads share, once for each of them."""
     q, k = a["query"], a["key"]
     each = q.shape[-3] // k.shape[-3]
