@@ -8,7 +8,7 @@ import pytest
 
 import tilework as tw
 from tilework import functional as F
-from tilework import nn, optim, profiler
+from tilework import hardware, nn, optim, profiler
 from tilework.recorder import Recorder
 
 
@@ -50,6 +50,15 @@ def test_rows_of_a_step(profiled):
         assert rows["adam_step"].count == 1
         assert rows["conv2d"].variant
         assert rows["conv2d"].routine
+
+
+def test_families_are_of_kernels():
+    """Each beginning is some kernel's, and each family one that has variants."""
+    for starts in profiler.FAMILIES.values():
+        for start in starts:
+            assert any(name.startswith(start) for name in tw.engines.CONTRACT), start
+    if tw.engines.current_engine() == "native":
+        assert set(profiler.FAMILIES) <= set(hardware.variants())
 
 
 def test_the_table_and_the_trace(profiled, tmp_path):

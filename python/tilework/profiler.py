@@ -18,29 +18,29 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
+from dataclasses import dataclass
 from typing import Any
 
 from tilework import engines, explain, hardware
 from tilework.errors import error
 from tilework.io.files import replacing
+from tilework.nested import tensors_in
 from tilework.recorder import Call, Recorder
-from tilework.tensor import Tensor
 
 __all__ = ["profile", "record_function"]
 
-# The family whose variant serves an op's kernel, by how the kernel's name begins.
-_FAMILIES = (
-    ("conv", "conv"), ("linear", "gemm"), ("matmul", "gemm"), ("gemm", "gemm"), ("pool", "pool"),
-    ("attention", "attention"), ("varlen", "attention"), ("recurrent", "recurrent"),
-    ("unary", "pointwise"), ("binary", "pointwise"), ("bias_activation", "pointwise"),
-    ("softmax", "softmax"), ("log_softmax", "softmax"), ("layer_norm", "norm"),
-    ("batch_norm", "norm"), ("rms_norm", "norm"), ("group_norm", "norm"), ("reduce", "reduce"),
-    ("cross_entropy", "loss"), ("interpolate", "interpolate"), ("embedding", "embedding"),
-    ("random", "random"), ("dropout", "random"), ("optim", "optim"), ("adam", "optim"),
-)  # fmt: skip
+# The kernels, by how their names begin, that a family's variants serve.
+FAMILIES = {
+    "gemm": ("linear", "matmul"), "conv": ("conv",), "pool": ("pool",),
+    "attention": ("attention", "varlen"), "recurrent": ("recurrent",), "sequence": ("ctc",),
+    "pointwise": ("unary", "binary", "bias", "gated", "clamp", "dropout", "widen", "narrow"),
+    "reduce": ("sum", "mean", "max", "min"), "softmax": ("softmax",),
+    "norm": ("batch_norm", "norm_rows"), "loss": ("cross_entropy", "distance"),
+    "interpolate": ("interpolate",), "embedding": ("embedding",),
+    "random": ("random", "uniform", "normal"), "optim": ("sgd", "adam", "squares", "scale"),
+}  # fmt: skip
 _SORTS = ("self_cpu_time_total", "cpu_time_total", "count", "bytes")
 
 
@@ -64,7 +64,6 @@ class Average:
     bytes: int = 0
     variant: str = ""
     routine: str = ""
-    _seen: set[str] = field(default_factory=set, repr=False)
 
 
 class Averages(list[Average]):
@@ -113,20 +112,16 @@ class profile:
 
     def __init__(self) -> None:
         self._recorder = Recorder()
+        self._thread = threading.get_ident()
 
     def __enter__(self) -> profile:
         self._recorder.__enter__()
         _running.append(self._recorder)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _running.remove(self._recorder)
-        self._recorder.__exit__(kind, value, trace)
+        self._recorder.__exit__()
 
     def events(self) -> list[Call]:
         """The outermost calls, in their order; each has those within it as `inner`."""
@@ -143,7 +138,7 @@ class profile:
             row.count += 1
             row.cpu_time_total += (call.end - call.start) / 1e3
             row.self_cpu_time_total += (call.end - call.start - within) / 1e3
-            row.bytes += _bytes(call)
+            row.bytes += _bytes([*call.arguments.values(), call.result])
             _name_kernels(row, call, variants)
         return Averages(rows.values())
 
@@ -156,7 +151,7 @@ class profile:
         events = [
             {
                 "name": call.name, "cat": call.kind, "ph": "X", "pid": os.getpid(),
-                "tid": call.thread, "ts": call.start / 1e3, "dur": (call.end - call.start) / 1e3,
+                "tid": self._thread, "ts": call.start / 1e3, "dur": (call.end - call.start) / 1e3,
                 "args": _shapes(call),
             }
             for call in _walk(self._recorder.calls)
@@ -178,12 +173,7 @@ class record_function:
             _running[-1].begin(self._name, "part", {}, self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if _running:
             _running[-1].finish()
 
@@ -207,25 +197,10 @@ def _rows(calls: Sequence[Call], kind: str = "part", *, whole: bool = True) -> I
             yield from _rows(call.inner, call.kind)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for member in value:
-            yield from _tensors(member)
-
-
-def _bytes(call: Call) -> int:
-    """Of what went in and came out; a gradient's are its arrays."""
-    given = [*call.arguments.values(), call.result]
-    if call.kind == "backward":
-        return sum(_array_bytes(value) for value in given)
-    return sum(x.numel() * x.itemsize for x in _tensors(given))
-
-
-def _array_bytes(value: Any) -> int:
+def _bytes(value: Any) -> int:
+    """Of the tensors, or in a gradient arrays, in a value."""
     if isinstance(value, (tuple, list)):
-        return sum(_array_bytes(member) for member in value)
+        return sum(_bytes(member) for member in value)
     return int(getattr(value, "nbytes", 0))
 
 
@@ -233,22 +208,25 @@ def _shapes(call: Call) -> dict[str, str]:
     return {
         name: " x ".join(map(str, x.shape))
         for name, value in call.arguments.items()
-        for x in _tensors(value)
+        for x in tensors_in(value)
     }
 
 
 def _name_kernels(row: Average, call: Call, variants: dict[str, str]) -> None:
-    kernels = (
-        [c.name for c in (call, *call.inner) if c.kind == "kernel"] if call.kind != "part" else []
-    )
+    if call.kind == "part":
+        return
+    kernels = [c.name for c in (call, *call.inner) if c.kind == "kernel"]
     for kernel in kernels:
-        family = next((f for start, f in _FAMILIES if kernel.startswith(start)), "")
-        found = variants.get(family, "")
-        if found and found not in row.variant.split(", "):
-            row.variant = ", ".join(filter(None, (row.variant, found)))
-    routine = _routine(call) if kernels and call.kind == "op" else ""
-    if routine and routine not in row.routine.split(", "):
-        row.routine = ", ".join(filter(None, (row.routine, routine)))
+        family = next((f for f, starts in FAMILIES.items() if kernel.startswith(starts)), "")
+        row.variant = _with(row.variant, variants.get(family, ""))
+    if kernels and call.kind == "op":
+        row.routine = _with(row.routine, _routine(call))
+
+
+def _with(known: str, name: str) -> str:
+    """A list of names, and one more where it is not in it."""
+    names = [n for n in known.split(", ") if n]
+    return known if not name or name in names else ", ".join([*names, name])
 
 
 def _routine(call: Call) -> str:

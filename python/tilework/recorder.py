@@ -8,11 +8,10 @@ one nothing is asked anywhere, and no function is wrapped. `tilework.profiler` a
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, TracebackType
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType
 from typing import Any
 
 from tilework.autograd import Op
@@ -37,10 +36,9 @@ class Call:
         result: What it gave; None where it raised.
         start, end: Nanoseconds of time.perf_counter_ns.
         inner: The calls within it, in their order.
-        thread: The identifier of its thread.
     """
 
-    __slots__ = ("arguments", "end", "inner", "kind", "name", "result", "start", "thread")
+    __slots__ = ("arguments", "end", "inner", "kind", "name", "result", "start")
 
     def __init__(self, name: str, kind: str, arguments: dict[str, Any]) -> None:
         self.name = name
@@ -48,7 +46,6 @@ class Call:
         self.arguments = arguments
         self.result: Any = None
         self.inner: list[Call] = []
-        self.thread = threading.get_ident()
         self.end = 0
         self.start = time.perf_counter_ns()
 
@@ -67,7 +64,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
-        self._open: list[tuple[FrameType | None, Call]] = []
+        self._open: list[tuple[object, Call]] = []  # what ends each
 
     def __enter__(self) -> Recorder:
         if sys.getprofile() is not None:
@@ -79,20 +76,14 @@ class Recorder:
         sys.setprofile(self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
 
-    def begin(self, name: str, kind: str, arguments: dict[str, Any], frame: Any = None) -> Call:
-        """Notes that a call begins, within the one that is open; `frame` is what ends it."""
+    def begin(self, name: str, kind: str, arguments: dict[str, Any], ender: object) -> None:
+        """Notes that a call begins, within the one that is open; `ender` is what ends it."""
         call = Call(name, kind, arguments)
         (self._open[-1][1].inner if self._open else self.calls).append(call)
-        self._open.append((frame, call))
-        return call
+        self._open.append((ender, call))
 
     def finish(self, result: Any = None) -> None:
         """The innermost open call has ended."""

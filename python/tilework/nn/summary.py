@@ -12,6 +12,8 @@ from typing import Any
 from tilework import dtypes, functional
 from tilework.autograd import no_grad
 from tilework.errors import error
+from tilework.nested import tensors_in
+from tilework.nn.modes import evaluating
 from tilework.nn.module import Module
 from tilework.nn.recurrent import RNNBase, RNNCellBase
 from tilework.tensor import Tensor
@@ -88,7 +90,7 @@ def summary(
     else:
         inputs = [functional.zeros(*shape, dtype=dtype) for shape in _shapes(input_shape)]
     layers: list[LayerSummary] = []
-    with _evaluating(model), _watching(model, layers), no_grad():
+    with evaluating(model), _watching(model, layers), no_grad():
         model(*inputs)
     parameters = list(model.parameters())
     return Summary(
@@ -115,18 +117,6 @@ def _shapes(given: Any) -> list[Shape]:
 
 
 @contextmanager
-def _evaluating(model: Module) -> Iterator[None]:
-    """Evaluation mode, in which a call changes no running statistics."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextmanager
 def _watching(model: Module, layers: list[LayerSummary]) -> Iterator[None]:
     """Hooks that note the calls of all layers. They also keep containers from fusing layers, so
     that each is called."""
@@ -137,7 +127,7 @@ def _watching(model: Module, layers: list[LayerSummary]) -> Iterator[None]:
             own = {id(p): p.numel() for p in module.parameters(recurse=False)}
             new = sum(size for key, size in own.items() if key not in counted)
             counted.update(own)
-            outputs = list(_tensors(output))
+            outputs = list(tensors_in(output))
             layers.append(
                 LayerSummary(
                     name,
@@ -163,29 +153,18 @@ def _watching(model: Module, layers: list[LayerSummary]) -> Iterator[None]:
             handle.remove()
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in a layer's output: one, or some in tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for member in value:
-            yield from _tensors(member)
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
-
-
 def _multiply_adds(module: Module, inputs: tuple[Any, ...], outputs: list[Tensor]) -> int:
     """Every output element of a linear layer or convolution is a dot product with weight[i], as
     every input element of a transposed one is spread by weight[i]. Each step of a sequence meets
     all matrices of a recurrent layer."""
     if isinstance(module, (RNNBase, RNNCellBase)):
-        steps = next(_tensors(inputs)).numel() // module.input_size
+        steps = next(tensors_in(inputs)).numel() // module.input_size
         return steps * sum(p.numel() for p in module.parameters() if p.ndim == 2)
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim < 2 or not outputs:
         return 0
     transposed = type(module).__name__.startswith("ConvTranspose")
-    across = next(_tensors(inputs)) if transposed else outputs[0]
+    across = next(tensors_in(inputs)) if transposed else outputs[0]
     return across.numel() * math.prod(weight.shape[1:])
 
 

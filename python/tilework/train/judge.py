@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from tilework.autograd import no_grad
 from tilework.data import DataLoader, TensorDataset
 from tilework.errors import error
 from tilework.metrics.metric import Mean
+from tilework.nn.modes import evaluating
 from tilework.tensor import Tensor
 from tilework.train.task import Task
 
@@ -24,7 +24,7 @@ def evaluate(task: Task, batches: Iterable[Any]) -> dict[str, Any]:
     means: dict[str, Mean] = {}
     for metric in task.metrics.values():
         metric.reset()
-    with _judging(task):
+    with evaluating(task), no_grad():
         for batch in batches:
             samples = _samples(batch)
             for name, value in task.validation_step(batch).items():
@@ -39,31 +39,13 @@ def predict(task: Task, batches: Any) -> Any:
     if isinstance(batches, (Tensor, np.ndarray)):
         rows = TensorDataset(batches)
         batches = ([x] for (x,) in DataLoader(rows, _PREDICTED_AT_ONCE))
-    with _judging(task):
+    with evaluating(task), no_grad():
         return _joined([task.predict_step(batch) for batch in batches])
 
 
 def number(value: Tensor | float) -> float:
     """A recorded value as a number."""
     return float(value.item() if isinstance(value, Tensor) else value)
-
-
-@contextmanager
-def modes_kept(task: Task) -> Iterator[None]:
-    """The modules' training modes are afterwards as they were."""
-    modes = [(module, module.training) for module in task.modules()]
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def _judging(task: Task) -> Iterator[None]:
-    with modes_kept(task), no_grad():
-        task.eval()
-        yield
 
 
 def _samples(batch: Any) -> int:

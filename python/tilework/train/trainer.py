@@ -12,6 +12,7 @@ import numpy as np
 from tilework.errors import error
 from tilework.metrics.metric import Mean
 from tilework.nn import Module
+from tilework.nn.modes import modes_kept
 from tilework.nn.utils import clip_grad_norm_, clip_grad_value_
 from tilework.optim import Optimizer
 from tilework.tensor import Tensor
@@ -134,7 +135,7 @@ class Trainer:
         self.epochs, self.batches = epochs, _length(train)
         self._stop = False
         try:
-            with judge.modes_kept(self.task), interrupts() as interrupted:
+            with modes_kept(self.task), interrupts() as interrupted:
                 self._tell("on_fit_begin")
                 while not self._done(epochs, steps):
                     self._epoch(train, validation, steps, begun, interrupted)

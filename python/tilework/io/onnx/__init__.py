@@ -11,8 +11,10 @@ from tilework.autograd import no_grad
 from tilework.errors import error
 from tilework.io.files import replacing
 from tilework.io.onnx import elementwise, layers, recurrent, shapes
-from tilework.io.onnx.graph import Graph, Handler, MissingError, tensors_of
+from tilework.io.onnx.graph import Graph, Handler, MissingError
+from tilework.nested import tensors_in
 from tilework.nn import Module
+from tilework.nn.modes import evaluating
 from tilework.recorder import Call, Recorder
 from tilework.tensor import Tensor
 
@@ -59,17 +61,11 @@ def export(
             ", ".join(type(x).__name__ for x in inputs) or "none", "give an example of the inputs",
         )  # fmt: skip
     graph = Graph(model, inputs, _named("input", input_names, len(inputs)), dynamic_axes or {})
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad(), Recorder() as recorder:
-            outputs = model(*inputs)
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(model), no_grad(), Recorder() as recorder:
+        outputs = model(*inputs)
     for call in recorder.calls:
         _emit(graph, call)
-    results = tensors_of(outputs)
+    results = list(tensors_in(outputs))
     proto = graph.finish(results, _named("output", output_names, len(results)), OPSET)
     if path is not None:
         with replacing(path, "onnx.export") as file:
@@ -89,8 +85,8 @@ def _named(kind: str, given: Sequence[str] | None, count: int) -> list[str]:
 
 def _emit(graph: Graph, call: Call) -> None:
     """One op, or where it has no form of its own but is made of others, those."""
-    results = tensors_of(call.result)
-    given = tensors_of(list(call.arguments.values()))
+    results = list(tensors_in(call.result))
+    given = list(tensors_in(call.arguments))
     spread = call.name in shapes.SPREADS and graph.gains_batch(given[0].shape, results[0].shape)
     if all(graph.is_constant(x) for x in given) and not spread:
         graph.note_constants(results)

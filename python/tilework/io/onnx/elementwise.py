@@ -21,16 +21,10 @@ def _given(a: Arguments) -> Tensor:
 
 
 def unary(op: str) -> Handler:
-    return lambda g, a, y: g.node(
-        op, g.cast(g(_given(a)), y[0].dtype) if _widens(a, y) else g(_given(a))
-    )
+    return lambda g, a, y: g.node(op, g.of(_given(a), y[0].dtype))
 
 
-def _widens(a: Arguments, y: Results) -> bool:
-    return bool(_given(a).dtype != y[0].dtype)
-
-
-def binary(op: str, *, reflected: bool = False, dtype: Any = None) -> Handler:
+def binary(op: str, *, reflected: bool = False, compares: bool = False) -> Handler:
     """Of operands in the result's dtype; a comparison's in the one that both have."""
 
     def emit(g: Graph, a: Arguments, y: Results) -> str | None:
@@ -39,16 +33,14 @@ def binary(op: str, *, reflected: bool = False, dtype: Any = None) -> Handler:
         if a.get("alpha", 1) != 1 or a.get("rounding_mode") is not None:
             return None
         common = y[0].dtype
-        if dtype is not None:
+        if compares:
             common = np.result_type(
                 left.dtype, right.dtype if isinstance(right, Tensor) else left.dtype
             )
-        values = []
-        for x in (left, right):
-            if isinstance(x, Tensor):
-                values.append(g(x) if x.dtype == common else g.cast(g(x), common))
-            else:
-                values.append(g.constant(np.asarray(x, common)))
+        values = [
+            g.of(x, common) if isinstance(x, Tensor) else g.constant(np.asarray(x, common))
+            for x in (left, right)
+        ]
         return g.node(op, *(values[::-1] if reflected else values))
 
     return emit
@@ -117,8 +109,7 @@ def _same(g: Graph, a: Arguments, y: Results) -> str:
 
 
 def _to(g: Graph, a: Arguments, y: Results) -> str:
-    x = _given(a)
-    return g(x) if x.dtype == y[0].dtype else g.cast(g(x), y[0].dtype)
+    return g.of(_given(a), y[0].dtype)
 
 
 def reduction(op: str) -> Handler:
@@ -128,8 +119,7 @@ def reduction(op: str) -> Handler:
             return None
         axes = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
         named = g.integers(*(i % x.ndim for i in axes))
-        value = g(x) if x.dtype == y[0].dtype else g.cast(g(x), y[0].dtype)
-        return g.node(op, value, named, keepdims=int(a.get("keepdim", False)))
+        return g.node(op, g.of(x, y[0].dtype), named, keepdims=int(a.get("keepdim", False)))
 
     return emit
 
@@ -175,8 +165,11 @@ def _square(g: Graph, a: Arguments, y: Results) -> str:
     return g.node("Mul", g(_given(a)), g(_given(a)))
 
 
-def _named(names: str, handler: Handler) -> dict[str, Handler]:
-    return dict.fromkeys(names.split(), handler)
+def _gated(g: Graph, a: Arguments, y: Results, activation: str) -> str | None:
+    if a["other"] is None:
+        return None
+    gate: Sequence[Any] = (g(a["input"]), y[0].dtype, activation)
+    return g.node("Mul", activated(g, *gate), g(a["other"]))
 
 
 _UNARY = {
@@ -208,11 +201,12 @@ HANDLERS: dict[str, Handler] = {
     **{name: unary(op) for name, op in _UNARY.items()},
     **{name: binary(op) for name, op in _BINARY.items()},
     **{name: binary(op, reflected=True) for name, op in _REFLECTED.items()},
-    **{name: binary(op, dtype=bool) for name, op in _COMPARED.items()},
+    **{name: binary(op, compares=True) for name, op in _COMPARED.items()},
     **{name: reduction(op) for name, op in _REDUCED.items()},
-    **_named("dropout dropout1d dropout2d alpha_dropout feature_alpha_dropout", _dropout),
-    **_named("contiguous detach clone requires_grad_", _same),
-    **_named("to float double long int bool type_as", _to),
+    **dict.fromkeys(["dropout", "dropout1d", "dropout2d"], _dropout),
+    **dict.fromkeys(["alpha_dropout", "feature_alpha_dropout"], _dropout),
+    **dict.fromkeys(["contiguous", "detach", "clone", "requires_grad_"], _same),
+    **dict.fromkeys(["to", "float", "double", "long", "int", "bool", "type_as"], _to),
     "gelu": lambda g, a, y: gelu(g, g(a["input"]), y[0].dtype, a["approximate"]),
     "silu": lambda g, a, y: activated(g, g(a["input"]), y[0].dtype, "silu"),
     "relu6": _clip(0.0, 6.0),
@@ -237,10 +231,3 @@ HANDLERS: dict[str, Handler] = {
         g, a, y, "gelu_tanh" if a.get("approximate") == "tanh" else "gelu"
     ),
 }
-
-
-def _gated(g: Graph, a: Arguments, y: Results, activation: str) -> str | None:
-    if a["other"] is None:
-        return None
-    gate: Sequence[Any] = (g(a["input"]), y[0].dtype, activation)
-    return g.node("Mul", activated(g, *gate), g(a["other"]))

@@ -18,19 +18,6 @@ Arguments = dict[str, Any]
 Handler = Callable[["Graph", Arguments, list[Tensor]], "str | Sequence[str] | None"]
 
 
-def tensors_of(value: Any) -> list[Tensor]:
-    """The tensors in a value, in tuples, lists and dicts too."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (tuple, list)):
-        return [x for member in value for x in tensors_of(member)]
-    if hasattr(value, "__dataclass_fields__"):
-        return [x for name in value.__dataclass_fields__ for x in tensors_of(getattr(value, name))]
-    return []
-
-
 class MissingError(Exception):
     """A value that an op without a form left; its text is the op's name."""
 
@@ -164,8 +151,9 @@ class Graph:
         self._nodes.append(made)
         return names
 
-    def cast(self, name: str, dtype: Any) -> str:
-        return self.node("Cast", name, to=self._kind(dtype))
+    def of(self, x: Tensor, dtype: Any) -> str:
+        """A tensor's value in a dtype."""
+        return self(x) if x.dtype == dtype else self.node("Cast", self(x), to=self._kind(dtype))
 
     def reshape(self, name: str, before: Sequence[int], after: Sequence[int]) -> str:
         """To a shape in which a batch of any size stays one."""

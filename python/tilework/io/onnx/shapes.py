@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tilework.io.onnx.elementwise import Results, _given
-from tilework.io.onnx.graph import Arguments, Graph, Handler, tensors_of
+from tilework.io.onnx.graph import Arguments, Graph, Handler
+from tilework.nested import tensors_in
 from tilework.tensor import Tensor
 
 _FAR = 2**63 - 1
@@ -38,12 +39,12 @@ def _expanded(g: Graph, a: Arguments, y: Results) -> str:
 
 
 def _cat(g: Graph, a: Arguments, y: Results) -> str:
-    return g.node("Concat", *(g(x) for x in tensors_of(a["tensors"])), axis=int(a["dim"]))
+    return g.node("Concat", *(g(x) for x in tensors_in(a["tensors"])), axis=int(a["dim"]))
 
 
 def _stacked(g: Graph, a: Arguments, y: Results) -> str:
     axis = int(a["dim"]) % y[0].ndim
-    parts = [g.node("Unsqueeze", g(x), g.integers(axis)) for x in tensors_of(a["tensors"])]
+    parts = [g.node("Unsqueeze", g(x), g.integers(axis)) for x in tensors_in(a["tensors"])]
     return g.node("Concat", *parts, axis=axis)
 
 
@@ -144,28 +145,15 @@ def _channels_shuffled(g: Graph, a: Arguments, y: Results) -> str:
 
 def _flipped(g: Graph, a: Arguments, y: Results) -> str:
     x = _given(a)
-    dims = [
-        int(i) % x.ndim
-        for i in (a["dims"] if isinstance(a["dims"], (tuple, list)) else [a["dims"]])
-    ]
+    given = a["dims"] if isinstance(a["dims"], (tuple, list)) else [a["dims"]]
+    dims = [int(i) % x.ndim for i in given]
     columns = ([-1] * len(dims), [-_FAR] * len(dims), dims, [-1] * len(dims))
     return g.node("Slice", g(x), *(g.integers(*c) for c in columns))
 
 
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(
-        [
-            "reshape",
-            "view",
-            "flatten",
-            "unflatten",
-            "squeeze",
-            "unsqueeze",
-            "view_as",
-            "reshape_as",
-        ],
-        _reshaped,
-    ),
+    **dict.fromkeys(["reshape", "reshape_as", "view", "view_as"], _reshaped),
+    **dict.fromkeys(["flatten", "unflatten", "squeeze", "unsqueeze"], _reshaped),
     "permute": _permuted,
     **dict.fromkeys(["transpose", "swapaxes", "t", "T", "mT"], _transposed),
     **dict.fromkeys(SPREADS, _expanded),
