@@ -23,27 +23,13 @@
 #include <stdexcept>
 #include <string>
 
+#include "base/asan.h"
 #include "base/cgroup.h"
 #include "base/wait.h"
 
 // Under AddressSanitizer a cached block is poisoned, and what a block in use has beyond its
 // request: stale pointers are caught, and memory that is too small. Its leak checker reads no
 // poisoned memory, so not the links of the lists either: it is told to leave blocks alone.
-#if defined(__SANITIZE_ADDRESS__)
-#define TW_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TW_ASAN 1
-#endif
-#endif
-#ifdef TW_ASAN
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/lsan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(address, bytes) static_cast<void>(0)
-#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) static_cast<void>(0)
-#define __lsan_ignore_object(block) static_cast<void>(0)
-#endif
 
 namespace tilework {
 namespace {

@@ -58,6 +58,9 @@ Thread& this_thread();
 bool inside_kernel();
 const Grid& this_grid();
 
+// Whether p lies in the launch's arguments, which kernels may read.
+bool is_argument(const void* p);
+
 // Stands at the head of what kernels call. The linker keeps one copy of each template that both the
 // simulator and kernels use, and it may be the one that tells the monitor of every access.
 class InSimulator {

@@ -8,17 +8,7 @@
 #include <cstring>
 #include <new>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define TW_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TW_ASAN 1
-#endif
-#endif
-#if defined(TW_ASAN)
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
+#include "base/asan.h"
 
 // Saves what a called function must keep, and the stack pointer, in *save; then takes up `load`.
 extern "C" void tilework_cudasim_switch(void** save, void* load);
@@ -110,9 +100,7 @@ Fiber::~Fiber() {
 }
 
 void Fiber::begin(Fiber* fiber) {
-#if defined(TW_ASAN)
   __sanitizer_finish_switch_fiber(nullptr, &fiber->outside_bottom_, &fiber->outside_bytes_);
-#endif
   fiber->entry_(fiber->argument_);
   std::abort();  // an entry ends by finish()
 }
@@ -120,10 +108,8 @@ void Fiber::begin(Fiber* fiber) {
 void Fiber::start(void (*entry)(void*), void* argument) {
   entry_ = entry;
   argument_ = argument;
-#if defined(TW_ASAN)
-  __asan_unpoison_memory_region(stack_, kStackBytes);
+  ASAN_UNPOISON_MEMORY_REGION(stack_, kStackBytes);
   fake_stack_ = nullptr;
-#endif
   void (*first)() = [] { begin(starting); };
   void** top = reinterpret_cast<void**>(stack_ + kStackBytes - 64);
 #if defined(__x86_64__)
@@ -140,24 +126,16 @@ void Fiber::start(void (*entry)(void*), void* argument) {
 
 void Fiber::resume() {
   starting = this;
-#if defined(TW_ASAN)
   __sanitizer_start_switch_fiber(&outside_fake_stack_, stack_, kStackBytes);
-#endif
   tilework_cudasim_switch(&outside_, stack_pointer_);
-#if defined(TW_ASAN)
   __sanitizer_finish_switch_fiber(outside_fake_stack_, nullptr, nullptr);
-#endif
 }
 
 void Fiber::leave([[maybe_unused]] bool for_good) {
-#if defined(TW_ASAN)
   __sanitizer_start_switch_fiber(for_good ? nullptr : &fake_stack_, outside_bottom_,
                                  outside_bytes_);
-#endif
   tilework_cudasim_switch(&stack_pointer_, outside_);
-#if defined(TW_ASAN)
   __sanitizer_finish_switch_fiber(fake_stack_, &outside_bottom_, &outside_bytes_);
-#endif
 }
 
 void Fiber::suspend() { leave(false); }

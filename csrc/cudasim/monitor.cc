@@ -15,8 +15,6 @@
 
 namespace tilework::cudasim {
 
-bool is_argument(const void* p);  // scheduler.cc: of the launch that runs
-
 namespace {
 
 constexpr size_t kCellBytes = 2;  // two bfloat16 beside each other are two threads' own

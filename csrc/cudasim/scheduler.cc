@@ -35,8 +35,9 @@ uint32_t blocks_begun, blocks_before, barriers;
 std::array<uint32_t, kMostThreads / kWarp> warp_barriers;
 int barrier_result;
 
-std::string text(const uint3& at) {
-  return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) +
+template <class Three>  // uint3 or dim3
+std::string text(const Three& of) {
+  return "(" + std::to_string(of.x) + ", " + std::to_string(of.y) + ", " + std::to_string(of.z) +
          ")";
 }
 
@@ -224,13 +225,11 @@ void check_shape(const char* kernel, const Shape& shape) {
   const dim3 &grid = shape.grid, &block = shape.block;
   const uint64_t count = uint64_t{block.x} * block.y * block.z;
   if (count == 0 || count > kMostThreads || block.z > kMostDeep) {
-    refuse("a block of (" + std::to_string(block.x) + ", " + std::to_string(block.y) + ", " +
-           std::to_string(block.z) + ") threads: 1 to 1024 in all, and 64 deep");
+    refuse("a block of " + text(block) + " threads: 1 to 1024 in all, and 64 deep");
   }
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > INT32_MAX || grid.y > kMostGridYZ ||
       grid.z > kMostGridYZ) {
-    refuse("a grid of (" + std::to_string(grid.x) + ", " + std::to_string(grid.y) + ", " +
-           std::to_string(grid.z) + ") blocks: 1 to 2147483647, and 65535 along y and z");
+    refuse("a grid of " + text(grid) + " blocks: 1 to 2147483647, and 65535 along y and z");
   }
   const Architecture& card = the_settings.architecture;
   if (shape.dynamic_shared > card.shared) {
