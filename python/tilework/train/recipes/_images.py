@@ -3,58 +3,53 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
-from tilework import data
 from tilework import functional as F
-from tilework.data import DataLoader, ImageSet, TensorDataset, TransformedDataset
+from tilework.data import DataLoader, Dataset, ImageSet, TensorDataset, TransformedDataset
 from tilework.data.augment import RandomHorizontalFlip, Transform
+from tilework.metrics import Accuracy
 from tilework.tensor import Tensor
-from tilework.train.recipe import Baseline, Batches
+from tilework.train.recipe import Baseline, Batches, Recipe
 
 _EVALUATION_BATCH = 1000
 
 
-def standardised(augment: Transform | None = None) -> Callable[[ImageSet, int], Batches]:
-    """Batches of images, shifted and scaled as makes the training pixels standard; those to learn
-    from shuffled, and augmented as they are drawn."""
+def standardised(
+    augment: Transform | None = None, side: int | None = None
+) -> Callable[[ImageSet, int], Batches]:
+    """Batches of images, shifted and scaled as makes the training pixels standard, and `side`
+    pixels a side by bilinear interpolation where it is given; those to learn from shuffled, and
+    augmented as they are drawn."""
 
     def batches(images: ImageSet, batch_size: int) -> Batches:
         mean, deviation = images.train_images.mean(), images.train_images.std()
-        train, test = (
-            (part - mean) / deviation for part in (images.train_images, images.test_images)
+        train: Dataset = TensorDataset(
+            (images.train_images - mean) / deviation, images.train_labels
         )
-        pairs: data.Dataset = TensorDataset(train, images.train_labels)
+        held_out: Dataset = TensorDataset(
+            (images.test_images - mean) / deviation, images.test_labels
+        )
         if augment is not None:
-            pairs = TransformedDataset(pairs, augment)
-        held_out = TensorDataset(test, images.test_labels)
-        return Batches(
-            DataLoader(pairs, batch_size, shuffle=True), DataLoader(held_out, _EVALUATION_BATCH)
-        )
-
-    return batches
-
-
-def enlarged(side: int) -> Callable[[ImageSet, int], Batches]:
-    """Standardised images, `side` pixels a side by bilinear interpolation; those to learn from
-    flipped at random."""
-    flip, standard = RandomHorizontalFlip(), standardised()
-
-    def resized(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        return F.interpolate(images, side, mode="bilinear"), labels
-
-    def flipped(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        return resized(flip(images), labels)
-
-    def batches(images: ImageSet, batch_size: int) -> Batches:
-        made = standard(images, batch_size)
-        train = TransformedDataset(made.train.dataset, flipped)
-        held_out = TransformedDataset(made.held_out.dataset, resized)
+            train = TransformedDataset(train, augment)
+        if side is not None:
+            resized = functools.partial(_resized, side)
+            train, held_out = (TransformedDataset(part, resized) for part in (train, held_out))
         return Batches(
             DataLoader(train, batch_size, shuffle=True), DataLoader(held_out, _EVALUATION_BATCH)
         )
 
     return batches
+
+
+def _resized(side: int, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    return F.interpolate(images, side, mode="bilinear"), labels
+
+
+def enlarged(side: int) -> Callable[[ImageSet, int], Batches]:
+    """Standardised images, `side` pixels a side; those to learn from flipped at random."""
+    return standardised(RandomHorizontalFlip(), side)
 
 
 def majority(images: ImageSet) -> Baseline:
@@ -71,3 +66,14 @@ def few(images: ImageSet, count: int) -> ImageSet:
         test_images=images.test_images[:count],
         test_labels=images.test_labels[:count],
     )
+
+
+# A recipe that classifies Fashion-MNIST, but for what each says of itself.
+classifier = functools.partial(
+    Recipe,
+    data="fashion-mnist",
+    few=few,
+    batch_size=128,
+    metrics=lambda: [Accuracy()],
+    baseline=majority,
+)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilework.data import DataLoader, Series, TensorDataset
+from tilework.metrics import MAE
 from tilework.train.plot import new_figure
-from tilework.train.recipe import Baseline, Batches, Outcome
+from tilework.train.recipe import Baseline, Batches, Optimisation, Outcome, Recipe
 
 Forecast = Callable[[NDArray[Any], int, int], NDArray[Any]]  # of windows, steps ahead, the season
 
@@ -99,3 +100,18 @@ def picture(past: int, ahead: int) -> Callable[[Outcome, Series, Path], None]:
         figure.savefig(path, dpi=130)
 
     return draw
+
+
+def forecaster(past: int, ahead: int, **own: Any) -> Recipe:
+    """A recipe that forecasts so many values from so many, with what it says of itself."""
+    return Recipe(
+        file="forecaster",
+        batches=forecasts(past, ahead),
+        few=few(past, ahead),
+        optimisation=Optimisation(kind="adam", lr=1e-2, one_cycle=True),
+        batch_size=32,
+        loss="mse_loss",
+        metrics=lambda: [MAE()],
+        picture=picture(past, ahead),
+        **own,
+    )

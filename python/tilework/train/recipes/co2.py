@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tilework.data import Series
-from tilework.metrics import MAE
-from tilework.train.recipe import Optimisation, Recipe
 from tilework.train.recipes import _series
 
 _PAST, _AHEAD, _HIDDEN = 96, 12, 32
@@ -17,22 +15,16 @@ def network(file: Any, series: Series) -> Any:
     return file.LSTMForecaster(_AHEAD, _HIDDEN, series.season, scale)
 
 
-RECIPE = Recipe(
+RECIPE = _series.forecaster(
+    _PAST,
+    _AHEAD,
     title="LSTM on carbon dioxide: twelve months ahead",
-    file="forecaster",
     data="co2",
     network=network,
-    batches=_series.forecasts(_PAST, _AHEAD),
-    few=_series.few(_PAST, _AHEAD),
-    optimisation=Optimisation(kind="adam", lr=1e-2, one_cycle=True),
-    batch_size=32,
     epochs=100,
-    loss="mse_loss",
-    metrics=lambda: [MAE()],
     goal=0.54,
     baseline=_series.best_of(
         _PAST, _AHEAD, naive=_series.naive, seasonal=_series.seasonal, drift=_series.drift
     ),
     parameters=4 * _HIDDEN * (12 + _HIDDEN + 2) + _AHEAD * (_HIDDEN + 1),
-    picture=_series.picture(_PAST, _AHEAD),
 )

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tilework.data import ImageSet
-from tilework.metrics import Accuracy
-from tilework.train.recipe import Optimisation, Recipe
+from tilework.train.recipe import Optimisation
 from tilework.train.recipes import _images
 
 _AUXILIARY = 0.3  # the weight of each, as in the paper
@@ -23,23 +21,14 @@ def loss(functional: Any, output: Any, target: Any) -> Any:
     return main + sum(heads) * _AUXILIARY
 
 
-def network(file: Any, images: ImageSet) -> Any:
-    return file.googlenet(len(images.classes), in_channels=1)
-
-
-RECIPE = Recipe(
+RECIPE = _images.classifier(
     title="GoogLeNet, one pass of Fashion-MNIST at 32x32",
     file="googlenet",
-    data="fashion-mnist",
-    network=network,
+    network=lambda file, images: file.googlenet(len(images.classes), in_channels=1),
     batches=_images.enlarged(32),
-    few=_images.few,
     optimisation=Optimisation(kind="adam", lr=2e-3, one_cycle=True),
-    batch_size=128,
     epochs=1,
     loss=loss,
-    metrics=lambda: [Accuracy()],
     goal=0.85,
-    baseline=_images.majority,
     parameters=13_004_888 - 3 * 990 * (1024 + 1) - 2 * 64 * 49,
 )

@@ -6,8 +6,7 @@ from typing import Any
 
 from tilework.data import ImageSet
 from tilework.data.augment import Compose, RandomCrop, RandomHorizontalFlip
-from tilework.metrics import Accuracy
-from tilework.train.recipe import Optimisation, Recipe
+from tilework.train.recipe import Optimisation
 from tilework.train.recipes import _images
 
 # Standardised images are darkest at -0.81: what a crop reads from outside is background.
@@ -19,20 +18,15 @@ def network(file: Any, images: ImageSet) -> Any:
     return file.CifarResNet(2, len(images.classes), in_channels=channels, width=16)
 
 
-RECIPE = Recipe(
+RECIPE = _images.classifier(
     title="ResNet-14 of 16 channels on Fashion-MNIST",
     file="resnet",
-    data="fashion-mnist",
     network=network,
     batches=_images.standardised(
         Compose([RandomHorizontalFlip(), RandomCrop(28, padding=2, fill=_BACKGROUND)])
     ),
-    few=_images.few,
     optimisation=Optimisation(kind="sgd", lr=0.2, weight_decay=5e-4, one_cycle=True),
-    batch_size=128,
     epochs=7,
-    metrics=lambda: [Accuracy()],
     goal=0.925,
-    baseline=_images.majority,
     parameters=172_218,
 )

@@ -7,33 +7,23 @@ Images are enlarged to 32 pixels a side, which its five poolings leave one of.
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
-from tilework.data import ImageSet
-from tilework.metrics import Accuracy
-from tilework.train.recipe import Optimisation, Recipe
+from tilework.train.recipe import Optimisation
 from tilework.train.recipes import _images
 
 _CHANNELS = (1, 16, 32, 64, 64, 128, 128, 128, 128)
 
 
-def network(file: Any, images: ImageSet) -> Any:
-    return file.vgg11_bn(len(images.classes), in_channels=1, width=0.25, pooled=1)
-
-
-RECIPE = Recipe(
+RECIPE = _images.classifier(
     title="VGG-11 with batch norm, a quarter as wide, on Fashion-MNIST",
     file="vgg",
-    data="fashion-mnist",
-    network=network,
+    network=lambda file, images: file.vgg11_bn(
+        len(images.classes), in_channels=1, width=0.25, pooled=1
+    ),
     batches=_images.enlarged(32),
-    few=_images.few,
     optimisation=Optimisation(kind="adam", lr=2e-3, one_cycle=True),
-    batch_size=128,
     epochs=5,
-    metrics=lambda: [Accuracy()],
     goal=0.915,
-    baseline=_images.majority,
     parameters=(
         sum(9 * a * b + 3 * b for a, b in itertools.pairwise(_CHANNELS))
         + (128 + 1 + 1024 + 1) * 1024

@@ -6,8 +6,7 @@ from typing import Any
 
 from tilework.data import ImageSet
 from tilework.data.augment import RandomHorizontalFlip
-from tilework.metrics import Accuracy
-from tilework.train.recipe import Optimisation, Recipe
+from tilework.train.recipe import Optimisation
 from tilework.train.recipes import _images
 
 _WIDTH, _LAYERS, _INNER, _PATCH = 96, 4, 192, 7
@@ -22,19 +21,15 @@ def network(file: Any, images: ImageSet) -> Any:
     return file.ViTForImageClassification(config)
 
 
-RECIPE = Recipe(
+RECIPE = _images.classifier(
     title="ViT of 4 layers of 96, patches of 7x7, on Fashion-MNIST",
     file="vit",
-    data="fashion-mnist",
     network=network,
     batches=_images.standardised(RandomHorizontalFlip()),
-    few=_images.few,
     optimisation=Optimisation(kind="adamw", lr=2e-3, weight_decay=0.05, one_cycle=True),
     batch_size=64,
     epochs=9,
-    metrics=lambda: [Accuracy()],
     goal=0.88,
-    baseline=_images.majority,
     parameters=(
         _WIDTH * (_PATCH**2 + 1)  # the projection of patches
         + _WIDTH * (1 + _PATCHES + 1)  # the class's token, and positions
