@@ -7,7 +7,6 @@ from typing import Any
 
 from tilework.train.recipes import _reconstruction, autoencoder
 
-_HIDDEN, _CODE = 256, 16
 _WEIGHT = 5e-4
 
 
@@ -19,10 +18,7 @@ def loss(F: Any, output: Any, target: Any) -> Any:
 RECIPE = dataclasses.replace(
     autoencoder.RECIPE,
     title="sparse autoencoder, 16 numbers whose size costs",
-    network=lambda file, images: file.SparseAutoencoder([784, _HIDDEN, _CODE]),
+    network=lambda file, images: file.SparseAutoencoder([784, 256, 16]),
     loss=loss,
     metrics=lambda: [_reconstruction.Reconstruction()],
-    goal=0.0143,  # 0.7 of the principal components'
-    baseline=_reconstruction.components(_CODE),
-    parameters=2 * 784 * _HIDDEN + 2 * _HIDDEN * _CODE + 2 * _HIDDEN + _CODE + 784,
 )

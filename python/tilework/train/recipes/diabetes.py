@@ -16,7 +16,6 @@ RECIPE = dataclasses.replace(
     data="diabetes",
     network=lambda file, table: file.MLP([len(table.columns), _HIDDEN, 1], dropout=0.2),
     optimisation=Optimisation(kind="adamw", lr=1e-2, weight_decay=0.3, one_cycle=True),
-    epochs=20,
     loss="mse_loss",
     metrics=lambda: [MSE()],
     goal=0.8,  # of the training part's variance

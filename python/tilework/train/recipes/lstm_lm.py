@@ -23,7 +23,6 @@ RECIPE = dataclasses.replace(
     network=network,
     optimisation=Optimisation(kind="adamw", lr=5e-3, weight_decay=0.01, one_cycle=True),
     batch_size=16,
-    epochs=4,
     parameters=(
         _WIDTH * _text.VOCABULARY  # the embedding, which is the head's weight too
         + 4 * _HIDDEN * (_WIDTH + _HIDDEN + 2)

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 from tilework.data import ImageSet
-from tilework.train.recipe import Optimisation
 from tilework.train.recipes import mlp
 
 
@@ -19,7 +18,6 @@ RECIPE = dataclasses.replace(
     title="multilayer perceptron on Fashion-MNIST",
     data="fashion-mnist",
     network=network,
-    optimisation=Optimisation(kind="adam", lr=1e-3),
     batch_size=128,
     epochs=10,
     goal=0.88,
