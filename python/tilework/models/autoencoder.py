@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Literal
 
 from tilework import nn
+from tilework.models.mlp import MLP
 from tilework.tensor import Tensor
 
 
 def perceptron(sizes: Sequence[int], last: nn.Module | None = None) -> nn.Sequential:
     """Linear layers of these widths, ReLU between them, and `last` behind them."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    layers.pop()
-    return nn.Sequential(*layers, *([] if last is None else [last]))
+    layers = MLP(sizes).layers
+    return layers if last is None else layers.append(last)
 
 
 class Autoencoder(nn.Module):

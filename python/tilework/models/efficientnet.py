@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from tilework import functional as F
 from tilework import nn
+from tilework.models.initial import initialise_convolution
 from tilework.models.mobilenet import ConvNorm, make_divisible, projection
 from tilework.tensor import Tensor
 
@@ -60,15 +61,18 @@ class MBConv(nn.Module):
         stride: int,
         depth_prob: float,
         squeezes: bool,
-        **how: Any,
+        *,
+        activation: Any,
+        **norm: Any,
     ) -> None:
         super().__init__()
         inner = inputs * expansion
-        parts: list[nn.Module] = [ConvNorm(inputs, inner, 1, **how)] if expansion != 1 else []
-        parts.append(ConvNorm(inner, inner, kernel, stride, inner, **how))
+        parts: list[nn.Module] = []
+        if expansion != 1:
+            parts.append(ConvNorm(inputs, inner, 1, activation=activation, **norm))
+        parts.append(ConvNorm(inner, inner, kernel, stride, inner, activation=activation, **norm))
         if squeezes:
             parts.append(SqueezeExcitation(inner, max(1, inputs // 4)))
-        norm = {name: value for name, value in how.items() if name != "activation"}
         parts.append(nn.Sequential(*projection(inner, outputs, **norm)))
         self.block = nn.Sequential(*parts)
         self.use_res_connect = stride == 1 and inputs == outputs
@@ -149,15 +153,12 @@ class EfficientNet(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
+    initialise_convolution(module)
+    if isinstance(module, nn.Linear):
         bound = 1.0 / math.sqrt(module.out_features)
         nn.init.uniform_(module.weight, -bound, bound)
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 # Width, depth and dropout; batch norms of the three largest are those of the paper's own code.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tilework import nn
+from tilework.models.initial import initialise_classifier
 from tilework.tensor import Tensor
 
 # (expansion, channels, blocks, stride) of each stage: table 2 of the paper.
@@ -95,21 +96,12 @@ class MobileNetV2(nn.Module):
         features.append(ConvNorm(inputs, last, 1))
         self.features = nn.Sequential(*features)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
-        self.apply(_initialise)
+        self.apply(initialise_classifier)
 
     def forward(self, x: Tensor) -> Tensor:
         """The class scores."""
         result: Tensor = self.classifier(self.features(x).mean((2, 3)))
         return result
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.01)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def mobilenet_v2(num_classes: int = 1000, **options: Any) -> MobileNetV2:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tilework import functional as F
 from tilework import nn
+from tilework.models.initial import initialise_convolution
 from tilework.tensor import Tensor
 
 
@@ -118,11 +119,6 @@ def _stage(
     )
 
 
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
 class ResNetTrunk(nn.Module):
     """A ResNet up to its last stage: gives the outputs of all four.
 
@@ -160,7 +156,7 @@ class ResNetTrunk(nn.Module):
             inputs = (64 << i) * block.expansion
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.channels = inputs
-        self.apply(_initialise)
+        self.apply(initialise_convolution)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """The outputs of the four stages."""
@@ -241,7 +237,7 @@ class CifarResNet(nn.Module):
         self.layer3 = stage(2 * width, 4 * width, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(4 * width, num_classes)
-        self.apply(_initialise)
+        self.apply(initialise_convolution)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, num_classes)."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import nn
+from tilework.models.initial import initialise_classifier
 from tilework.tensor import Tensor
 
 _WIDTHS = (64, 128, 256, 512, 512)
@@ -56,23 +57,12 @@ class VGG(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
         )
-        self.apply(_initialise)
+        self.apply(initialise_classifier)
 
     def forward(self, x: Tensor) -> Tensor:
         """The class scores."""
         result: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
         return result
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.01)
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
 
 
 _LAYERS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
