@@ -39,7 +39,10 @@ def read_once(name):
 
 
 def source_of(recipe, count=None):
-    """The recipe's data, or as many samples of it; skips where they are not installed."""
+    """The recipe's data, or as many samples of it (of nuclei drawn ones); skips where they
+    are not installed."""
+    if recipe.data == "nuclei" and count is not None:
+        return nuclei()
     if recipe.data == "world-english-bible":
         pytest.importorskip("tokenizers", reason="tokenizers, which makes the tokens, is missing")
     try:
@@ -49,12 +52,10 @@ def source_of(recipe, count=None):
     return source if count is None else recipe.few(source, count)
 
 
-def quick_recipe(name, request):
-    """A recipe, by default with a network that is narrow enough to be trained within seconds."""
+def narrow(name):
+    """A recipe, with a network that is narrow enough to be trained within seconds."""
     recipe = recipes.get(name)
-    if name in NARROW and not request.config.getoption("--full"):
-        return dataclasses.replace(recipe, network=NARROW[name])
-    return recipe
+    return dataclasses.replace(recipe, network=NARROW.get(name, recipe.network))
 
 
 def unlearnt(recipe, source):
@@ -89,10 +90,10 @@ def test_a_handful_of_samples_is_learnt(name, request):
     """The samples that are learnt from, again, by the recipe itself: in seconds."""
     if tw.engines.current_engine() == "numba" and not request.config.getoption("--full"):
         pytest.skip("takes minutes on the numba engine; --full runs it")
-    recipe = quick_recipe(name, request)
+    recipe = recipes.get(name) if request.config.getoption("--full") else narrow(name)
     if recipe.data == "nuclei":
         pytest.importorskip("skimage", reason="scikit-image, for Otsu's threshold, is missing")
-    source = nuclei() if recipe.data == "nuclei" else source_of(recipe, 100)
+    source = source_of(recipe, 100)
     steps = STEPS.get(recipe.data, 120)
     quick = dataclasses.replace(
         recipe, batch_size=min(recipe.batch_size, 20),
@@ -101,7 +102,7 @@ def test_a_handful_of_samples_is_learnt(name, request):
     loader = quick.batches(source, quick.batch_size).train
     outcome = running.run(quick, source, epochs=max(2, steps // len(loader)))
     losses = outcome.trainer.history["loss"]
-    again = outcome.trainer.evaluate(quick.batches(source, quick.batch_size).train)
+    again = outcome.trainer.evaluate(loader)
     if recipe.metrics()[0].higher_is_better:
         # Anomalies are told among several classes, and those learnt from are of one.
         assert again[outcome.name] > 0.7 or (name == "anomaly" and np.isnan(again[outcome.name]))
@@ -122,10 +123,8 @@ def test_it_is_the_same_over_pytorch(name, request):
     from tilework.benchmarks.side_by_side import torch_tensors
     from tilework.testing.over_torch import over_torch
 
-    recipe = recipes.get(name)
-    if name in NARROW:
-        recipe = dataclasses.replace(recipe, network=NARROW[name])
-    source = nuclei() if recipe.data == "nuclei" else source_of(recipe, 200)
+    recipe = narrow(name)
+    source = source_of(recipe, 200)
     tw.manual_seed(0)
     ours, theirs = recipe.model(source), recipe.network(over_torch(recipe.file), source)
     state = {n: torch.from_numpy(v.numpy().copy()) for n, v in ours.state_dict().items()}
