@@ -116,8 +116,8 @@ def record(paths: Sequence[Path]) -> None:
                 recipe = recipes.get(name)
             except ImportError:  # an extra that is absent: as it was
                 continue
-            store[name] |= {"title": recipe.title, "goal": recipe.goal}
-            store[name]["aim"] = goal(recipe.metrics()[0], recipe.goal)
+            aim = goal(recipe.metrics()[0], recipe.goal)
+            store[name] |= {"title": recipe.title, "goal": recipe.goal, "aim": aim}
     kept = {name: store[name] for name in sorted(store)}
     with replacing(STORE, "train.runs") as file:
         file.write((json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())

@@ -13,7 +13,7 @@ _LEAST = 0.1  # of a discount
 Keys = NDArray[np.uint64]
 
 
-def kneser_ney(train: bytes, test: bytes, order: int = 6) -> float:
+def kneser_ney(train: bytes, test: bytes, order: int) -> float:
     """Bits a byte of `test`, each foretold from the `order - 1` bytes before it by what followed
     them in `train`: interpolated Kneser-Ney with three discounts (Chen and Goodman 1999).
 

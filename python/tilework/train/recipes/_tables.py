@@ -50,14 +50,12 @@ def linear(table: Table) -> tuple[str, float]:
     by ridge regression, whose penalty it chooses by leaving each training row out in turn."""
     from sklearn.linear_model import LogisticRegression, RidgeCV
 
-    train, train_targets, test, test_targets = (
-        x.reshape(-1) if i % 2 else x for i, x in enumerate(standardised(table))
-    )
+    train, train_targets, test, test_targets = standardised(table)
     if table.classes:
         model = LogisticRegression(max_iter=1000).fit(train, train_targets)
         return "logistic regression", float(model.score(test, test_targets))
-    ridge = RidgeCV(np.logspace(-2, 3, 20)).fit(train, train_targets)
-    return "ridge regression", MSE()(ridge.predict(test), test_targets)
+    ridge = RidgeCV(np.logspace(-2, 3, 20)).fit(train, train_targets.reshape(-1))
+    return "ridge regression", MSE()(ridge.predict(test), test_targets.reshape(-1))
 
 
 def majority(table: Table) -> Baseline:

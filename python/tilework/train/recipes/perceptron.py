@@ -14,9 +14,14 @@ from tilework.train.recipe import Optimisation, Recipe
 from tilework.train.recipes import _tables
 
 
+def _sides(labels: Any) -> Any:
+    """Of the plane: 1 for class 1, -1 for class 0."""
+    return 2.0 * labels.float() - 1.0
+
+
 def loss(F: Any, scores: Any, labels: Any) -> Any:
     """How far on the wrong side points lie, summed: its gradient's step is Rosenblatt's."""
-    return F.relu(-(2.0 * labels.float() - 1.0) * scores).sum()
+    return F.relu(-_sides(labels) * scores).sum()
 
 
 class Rosenblatt(Supervised):
@@ -29,7 +34,7 @@ class Rosenblatt(Supervised):
         rate = optimizer.param_groups[0]["lr"]
         with no_grad():
             scores = self.forward(x)
-            sides = 2.0 * labels.float() - 1.0
+            sides = _sides(labels)
             missed = rate * sides * (sides * scores <= 0).float()
             for parameter, away in zip(plane.parameters(), (missed @ x, missed.sum()), strict=True):
                 parameter.add_(away)
