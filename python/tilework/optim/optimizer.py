@@ -168,7 +168,7 @@ class Optimizer:
             if state is None:
                 state = self.state[p] = {}
             made: dict[str, Tensor] = {}
-            arrays = [self._slot(name, state, p, made) for name in names]
+            arrays = [self._slot(name, state, p, made, group) for name in names]
             steps = int(state.get("step") or 0) if self._counts else int(not made)
             key = (p.dtype, steps)
             batch = batches.get(key)
@@ -216,7 +216,9 @@ class Optimizer:
         """The kinds of state that a group's parameters have: arrays of their shape."""
         raise NotImplementedError
 
-    def _slot(self, name: str, state: dict[str, Any], p: Tensor, made: dict[str, Tensor]) -> Array:
+    def _slot(
+        self, name: str, state: dict[str, Any], p: Tensor, made: dict[str, Tensor], group: Group
+    ) -> Array:
         """The array of one kind of state; zeros, noted in `made`, where there is none yet."""
         value = state.get(name)
         if value is None:

@@ -139,16 +139,13 @@ class Adagrad(_ByRule):
     def _slots(self, group: Group) -> tuple[str, ...]:
         return ("sum",)
 
-    def _slot(self, name: str, state: dict[str, Any], p: Tensor, made: dict[str, Tensor]) -> Array:
-        array = super()._slot(name, state, p, made)
+    def _slot(
+        self, name: str, state: dict[str, Any], p: Tensor, made: dict[str, Tensor], group: Group
+    ) -> Array:
+        array = super()._slot(name, state, p, made, group)
         if name in made:
-            array[...] = self._first(p)
+            array[...] = group["initial_accumulator_value"]
         return array
-
-    def _first(self, p: Tensor) -> float:
-        group = next(g for g in self.param_groups if any(q is p for q in g["params"]))
-        first: float = group["initial_accumulator_value"]
-        return first
 
     def _rule(self, p: Array, g: Array, held: list[Array], step: int, group: Group) -> None:
         held[0] += g * g
