@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import math
-import types
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from tilework.errors import error
 from tilework.optim.optimizer import Optimizer
-from tilework.optim.schedule import LRScheduler, for_each_group, holds_momentum, set_momentum
+from tilework.optim.schedule import LRScheduler, attributes, for_each_group, restore
 
 
 def _begin_momenta(
-    s: Any, op: str, optimizer: Optimizer, base: Any, most: Any, first: bool
+    op: str, optimizer: Optimizer, base: Any, most: Any, first: bool
 ) -> tuple[list[float], list[float]]:
-    """The momenta between which each group's goes, written to the groups at the very beginning."""
-    s.use_beta1 = holds_momentum(op, optimizer)
+    """The momenta between which each group's goes, written to the groups at the very beginning.
+    ValueError on an optimiser that has none."""
+    if "betas" not in optimizer.defaults and "momentum" not in optimizer.defaults:
+        raise error(
+            ValueError, op, "an optimiser with momentum or betas", type(optimizer).__name__,
+            "pass cycle_momentum=False",
+        )  # fmt: skip
     lows = for_each_group(op, "base_momentum", base, optimizer)
     highs = for_each_group(op, "max_momentum", most, optimizer)
     if first:
         for low, high, group in zip(lows, highs, optimizer.param_groups, strict=True):
-            set_momentum(group, high, s.use_beta1)
+            _set_momentum(optimizer, group, high)
             group["max_momentum"] = high
             group["base_momentum"] = low
     return lows, highs
+
+
+def _set_momentum(optimizer: Optimizer, group: dict[str, Any], value: float) -> None:
+    """Writes the momentum of a parameter group, which is the first of betas where there are any."""
+    if "betas" in optimizer.defaults:
+        group["betas"] = (value, *group["betas"][1:])
+    else:
+        group["momentum"] = value
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
@@ -141,7 +152,7 @@ class OneCycleLR(LRScheduler):
                 group["min_lr"] = group["initial_lr"] / final_div_factor
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
-            _begin_momenta(self, op, optimizer, base_momentum, max_momentum, last_epoch == -1)
+            _begin_momenta(op, optimizer, base_momentum, max_momentum, last_epoch == -1)
         super().__init__(optimizer, last_epoch)
 
     def _between(self, start: float, end: float, part: float) -> float:
@@ -170,10 +181,8 @@ class OneCycleLR(LRScheduler):
             rates.append(self._between(*ends, part))
             if self.cycle_momentum:
                 momenta = group[phase["start_momentum"]], group[phase["end_momentum"]]
-                set_momentum(group, self._between(*momenta, part), self.use_beta1)
+                _set_momentum(self.optimizer, group, self._between(*momenta, part))
         return rates
-
-    use_beta1: bool
 
 
 def _phases(up: float, total: int, three: bool) -> list[dict[str, Any]]:
@@ -207,8 +216,6 @@ class CyclicLR(LRScheduler):
     [0.5]
     """
 
-    use_beta1: bool
-
     def __init__(
         self, optimizer: Optimizer, base_lr: float | list[float], max_lr: float | list[float],
         step_size_up: int = 2000, step_size_down: int | None = None, mode: str = "triangular",
@@ -236,7 +243,7 @@ class CyclicLR(LRScheduler):
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
             self.base_momentums, self.max_momentums = _begin_momenta(
-                self, op, optimizer, base_momentum, max_momentum, last_epoch == -1
+                op, optimizer, base_momentum, max_momentum, last_epoch == -1
             )
         super().__init__(optimizer, last_epoch)
         self.base_lrs = lows
@@ -254,29 +261,23 @@ class CyclicLR(LRScheduler):
         x = 1.0 + self.last_epoch / self.total_size - cycle
         rising = x <= self.step_ratio
         part = x / self.step_ratio if rising else (x - 1) / (self.step_ratio - 1)
-        scale = partial(self.scale_fn, cycle if self.scale_mode == "cycle" else self.last_epoch)
+        scale = self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
         if self.cycle_momentum:
             momenta = zip(self.base_momentums, self.max_momentums, strict=True)
             for (low, high), group in zip(momenta, self.optimizer.param_groups, strict=True):
-                set_momentum(group, high - (high - low) * part * scale(), self.use_beta1)
+                _set_momentum(self.optimizer, group, high - (high - low) * part * scale)
         pairs = zip(self.base_lrs, self.max_lrs, strict=True)
-        return [low + (high - low) * part * scale() for low, high in pairs]
+        return [low + (high - low) * part * scale for low, high in pairs]
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands; of a function of one's own, its attributes if it is an
         object."""
-        state = super().state_dict()
-        own = state["_scale_fn_custom"]
-        plain = own is None or isinstance(own, types.FunctionType)
-        state["_scale_fn_custom"] = None if plain else dict(vars(own))
-        return state
+        return {**super().state_dict(), "_scale_fn_custom": attributes(self._scale_fn_custom)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from a state of state_dict()."""
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "_scale_fn_custom"})
-        kept = state_dict.get("_scale_fn_custom")
-        if kept is not None:
-            vars(self._scale_fn_custom).update(kept)
+        restore(self._scale_fn_custom, state_dict.get("_scale_fn_custom"))
 
 
 _HEIGHTS: dict[str, tuple[str, Callable[[float, float], float]]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from tilework.errors import error
 from tilework.optim.cycles import CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR
 from tilework.optim.optimizer import Optimizer
 from tilework.optim.plateau import ReduceLROnPlateau
-from tilework.optim.schedule import LRScheduler
+from tilework.optim.schedule import LRScheduler, attributes, restore
 from tilework.optim.sequences import ChainedScheduler, SequentialLR
 
 __all__ = [
@@ -291,19 +290,14 @@ class LambdaLR(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands; of the functions, the attributes of those that are objects."""
-        kept = [
-            None if isinstance(f, types.FunctionType) else dict(getattr(f, "__dict__", {}))
-            for f in self.lr_lambdas
-        ]
-        return {**super().state_dict(), "lr_lambdas": kept}
+        return {**super().state_dict(), "lr_lambdas": [attributes(f) for f in self.lr_lambdas]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from a state of state_dict(), which leaves the optimiser's rates as they are."""
         rest = {name: value for name, value in state_dict.items() if name != "lr_lambdas"}
         super().load_state_dict(rest)
         for function, kept in zip(self.lr_lambdas, state_dict.get("lr_lambdas", ()), strict=False):
-            if kept is not None:
-                vars(function).update(kept)
+            restore(function, kept)
 
 
 class MultiplicativeLR(LambdaLR):

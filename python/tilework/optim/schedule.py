@@ -6,13 +6,12 @@ schedules of one optimiser chain.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from typing import Any
 
 from tilework.errors import error
 from tilework.optim.optimizer import Optimizer
-
-_NOT_SAVED = ("optimizer", "lr_lambdas")
 
 
 class LRScheduler:
@@ -23,11 +22,7 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise error(
-                TypeError, type(self).__name__, "an Optimizer", type(optimizer).__name__,
-                "pass one of tilework.optim",
-            )  # fmt: skip
+        _need_optimizer(type(self).__name__, optimizer)
         self.optimizer = optimizer
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
@@ -74,7 +69,7 @@ class LRScheduler:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands; the rates themselves are the optimiser's state."""
-        return {name: value for name, value in vars(self).items() if name not in _NOT_SAVED}
+        return {name: value for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from a state of state_dict(), which leaves the optimiser's rates as they are."""
@@ -91,13 +86,31 @@ class LRScheduler:
         return [group["lr"] for group in self.optimizer.param_groups]
 
 
-def for_each_group(op: str, name: str, value: Any, optimizer: Any) -> list[float]:
-    """A setting of each parameter group: a list of them, or one for all. ValueError on a list of
-    another length, TypeError on what is no optimiser."""
+def _need_optimizer(op: str, optimizer: Any) -> None:
     if not isinstance(optimizer, Optimizer):
         raise error(
             TypeError, op, "an Optimizer", type(optimizer).__name__, "pass one of tilework.optim"
         )
+
+
+def attributes(function: Any) -> dict[str, Any] | None:
+    """What a schedule's state keeps of a function of one's own: the attributes of an object, and of
+    a plain function, or none, nothing."""
+    if function is None or isinstance(function, types.FunctionType):
+        return None
+    return dict(getattr(function, "__dict__", {}))
+
+
+def restore(function: Any, kept: dict[str, Any] | None) -> None:
+    """Gives a function what attributes() kept of its like."""
+    if kept:
+        vars(function).update(kept)
+
+
+def for_each_group(op: str, name: str, value: Any, optimizer: Any) -> list[float]:
+    """A setting of each parameter group: a list of them, or one for all. ValueError on a list of
+    another length, TypeError on what is no optimiser."""
+    _need_optimizer(op, optimizer)
     groups = len(optimizer.param_groups)
     if not isinstance(value, (list, tuple)):
         return [value] * groups
@@ -106,21 +119,3 @@ def for_each_group(op: str, name: str, value: Any, optimizer: Any) -> list[float
             ValueError, op, f"{name} of each of {groups} groups", len(value), "pass one for all"
         )
     return list(value)
-
-
-def holds_momentum(op: str, optimizer: Optimizer) -> bool:
-    """Whether the momentum is the first of Adam's betas. ValueError where there is none."""
-    if "betas" not in optimizer.defaults and "momentum" not in optimizer.defaults:
-        raise error(
-            ValueError, op, "an optimiser with momentum or betas", type(optimizer).__name__,
-            "pass cycle_momentum=False",
-        )  # fmt: skip
-    return "betas" in optimizer.defaults
-
-
-def set_momentum(group: dict[str, Any], value: float, betas: bool) -> None:
-    """Writes the momentum of a parameter group."""
-    if betas:
-        group["betas"] = (value, *group["betas"][1:])
-    else:
-        group["momentum"] = value

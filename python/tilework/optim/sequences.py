@@ -36,8 +36,7 @@ class _Several(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands, and where each schedule does."""
-        rest = {k: v for k, v in vars(self).items() if k not in ("optimizer", "_schedulers")}
-        return {**rest, "_schedulers": [s.state_dict() for s in self._schedulers]}
+        return {**super().state_dict(), "_schedulers": [s.state_dict() for s in self._schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Goes on from a state of state_dict()."""
