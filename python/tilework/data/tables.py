@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tilework.data.dataset import random_split
 from tilework.data.loader import numpy_generator
+from tilework.data.sources import majority_accuracy
 from tilework.errors import error
 
 _HELD_OUT = 0.3
@@ -37,8 +38,7 @@ class Table:
 
     def majority_accuracy(self) -> float:
         """The test accuracy of always naming the class most frequent in the training part."""
-        majority = np.bincount(self.train_targets).argmax()
-        return float(np.mean(self.test_targets == majority))
+        return majority_accuracy(self.train_targets, self.test_targets)
 
 
 def breast_cancer() -> Table:

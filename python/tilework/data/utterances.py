@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tilework.data.series import installed
+from tilework.data.sources import installed, majority_accuracy
 from tilework.errors import error
 
 
@@ -29,8 +29,7 @@ class Utterances:
 
     def majority_accuracy(self) -> float:
         """The test accuracy of always naming the speaker most frequent in the training part."""
-        majority = np.bincount(self.train_speakers).argmax()
-        return float(np.mean(self.test_speakers == majority))
+        return majority_accuracy(self.train_speakers, self.test_speakers)
 
 
 def japanese_vowels() -> Utterances:
