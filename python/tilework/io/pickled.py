@@ -24,7 +24,7 @@ from tilework.tensor import Tensor, fresh
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80\x02"  # how files begin, since torch 1.6 and before
 # The storages that a file may name. Float16 has no tensors here: it is widened.
-_STORAGES: dict[str, Any] = {
+STORAGES: dict[str, Any] = {
     "DoubleStorage": np.float64,
     "FloatStorage": np.float32,
     "HalfStorage": np.float16,
@@ -122,7 +122,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
-        if module in ("torch", "torch.storage") and name in _STORAGES:
+        if module in ("torch", "torch.storage") and name in STORAGES:
             return _Name(name)
         raise _Refused(f"{module}.{name}")
 
@@ -130,7 +130,7 @@ class _Unpickler(pickle.Unpickler):
         kind, named, key, _, length, *_ = pid
         if kind != "storage" or not isinstance(named, _Name):
             raise _Refused(f"a persistent {kind!r}")
-        return self._storage_of(np.dtype(_STORAGES[named.name]), str(key), int(length))
+        return self._storage_of(np.dtype(STORAGES[named.name]), str(key), int(length))
 
 
 def read_pickled(path: StrPath | BinaryIO) -> Any:

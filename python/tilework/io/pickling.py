@@ -13,25 +13,18 @@ import pickle
 import sys
 import zipfile
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from tilework import dtypes
 from tilework.errors import error
 from tilework.io.files import StrPath, replacing
+from tilework.io.pickled import STORAGES
 from tilework.nn.parameter import Parameter
 from tilework.tensor import Tensor
 
-_STORAGES = {
-    dtypes.float64: "DoubleStorage",
-    dtypes.float32: "FloatStorage",
-    dtypes.bfloat16: "BFloat16Storage",
-    dtypes.int64: "LongStorage",
-    dtypes.int32: "IntStorage",
-    dtypes.uint8: "ByteStorage",
-    dtypes.bool: "BoolStorage",
-}
+_STORAGES = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _HELD = (dict, list, tuple, OrderedDict, Counter)
 
@@ -73,7 +66,7 @@ class _Pickler(_InPython):  # type: ignore[misc]
 
     def __init__(self, file: Any) -> None:
         super().__init__(file, protocol=2)
-        self.records: dict[Any, np.ndarray[Any, Any]] = {}
+        self.records: dict[Any, tuple[str, np.ndarray[Any, Any]]] = {}  # key and numbers
         self._held: list[Any] = []
 
     def _write_global(self, found: _Global) -> None:
@@ -99,8 +92,7 @@ class _Pickler(_InPython):  # type: ignore[misc]
     def _reduce_tensor(self, x: Tensor) -> Any:
         array = np.asarray(x._array, order="C")
         at = (x._array.__array_interface__["data"][0], array.shape, x._array.strides, array.dtype)
-        key = str(list(self.records).index(at)) if at in self.records else str(len(self.records))
-        self.records.setdefault(at, array)
+        key, _ = self.records.setdefault(at, (str(len(self.records)), array))
         strides = tuple(s // array.itemsize for s in array.strides)
         stored = _Stored(x.dtype, key, array.size)
         none: Any = OrderedDict()  # of hooks
@@ -130,18 +122,20 @@ def save(obj: Any, f: StrPath | BinaryIO, **options: Any) -> None:
     pickler = _Pickler(program)
     pickler.dump(obj)
     if hasattr(f, "write"):
-        _write(f, "archive", program.getvalue(), list(pickler.records.values()))
+        _write(f, "archive", program.getvalue(), pickler.records.values())
         return
     name = os.path.splitext(os.path.basename(os.fspath(f)))[0] or "archive"
     with replacing(f, "save") as file:
-        _write(file, name, program.getvalue(), list(pickler.records.values()))
+        _write(file, name, program.getvalue(), pickler.records.values())
 
 
-def _write(file: Any, name: str, program: bytes, records: list[np.ndarray[Any, Any]]) -> None:
+def _write(
+    file: Any, name: str, program: bytes, records: Iterable[tuple[str, np.ndarray[Any, Any]]]
+) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         archive.writestr(f"{name}/data.pkl", program)
         archive.writestr(f"{name}/byteorder", sys.byteorder)
-        for key, array in enumerate(records):
+        for key, array in records:
             with archive.open(f"{name}/data/{key}", "w", force_zip64=array.nbytes >= 2**31) as out:
                 out.write(array.reshape(-1).view(np.uint8).data)
         archive.writestr(f"{name}/version", "3\n")
