@@ -331,7 +331,17 @@ class Softmax2d(Module):
         return F.softmax(input, -3)
 
 
-class Dropout1d(Dropout):
+class _Dropped(Dropout):
+    """With a dropout of its own."""
+
+    _function: Callable[..., Tensor]
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The input with what is dropped."""
+        return type(self)._function(input, self.p, self.training, self.inplace)
+
+
+class Dropout1d(_Dropped):
     """Zeros whole channels of (N, C, L) or (C, L) with probability `p` while training, and scales
     the rest by 1 / (1 - p); nothing in evaluation: F.dropout1d. ValueError on p outside of [0, 1].
 
@@ -339,12 +349,10 @@ class Dropout1d(Dropout):
     tensor([[[1., 1.]]])
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The input with channels dropped."""
-        return F.dropout1d(input, self.p, self.training, self.inplace)
+    _function = staticmethod(F.dropout1d)
 
 
-class Dropout2d(Dropout):
+class Dropout2d(_Dropped):
     """Zeros whole channels of (N, C, H, W) with probability `p` while training, and scales the rest
     by 1 / (1 - p); nothing in evaluation: F.dropout2d (Tompson et al. 2015). ValueError on p
     outside of [0, 1].
@@ -353,12 +361,10 @@ class Dropout2d(Dropout):
     tensor([[[[1., 1.]]]])
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The input with channels dropped."""
-        return F.dropout2d(input, self.p, self.training, self.inplace)
+    _function = staticmethod(F.dropout2d)
 
 
-class Dropout3d(Dropout):
+class Dropout3d(_Dropped):
     """Zeros whole channels of (N, C, D, H, W) with probability `p` while training, and scales the
     rest by 1 / (1 - p); nothing in evaluation: F.dropout3d. ValueError on p outside of [0, 1].
 
@@ -366,12 +372,10 @@ class Dropout3d(Dropout):
     tensor(2.)
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The input with channels dropped."""
-        return F.dropout3d(input, self.p, self.training, self.inplace)
+    _function = staticmethod(F.dropout3d)
 
 
-class AlphaDropout(Dropout):
+class AlphaDropout(_Dropped):
     """Drops elements of SELU's outputs to the value that keeps mean and variance while training,
     nothing in evaluation: F.alpha_dropout (Klambauer et al. 2017). Any shape. ValueError on p
     outside of [0, 1].
@@ -380,12 +384,10 @@ class AlphaDropout(Dropout):
     tensor([1., 1.])
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The input with elements dropped."""
-        return F.alpha_dropout(input, self.p, self.training, self.inplace)
+    _function = staticmethod(F.alpha_dropout)
 
 
-class FeatureAlphaDropout(Dropout):
+class FeatureAlphaDropout(_Dropped):
     """AlphaDropout of whole channels of (N, C, ...) while training, nothing in evaluation:
     F.feature_alpha_dropout. ValueError on p outside of [0, 1].
 
@@ -393,6 +395,4 @@ class FeatureAlphaDropout(Dropout):
     tensor([[[1., 1.]]])
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        """The input with channels dropped."""
-        return F.feature_alpha_dropout(input, self.p, self.training, self.inplace)
+    _function = staticmethod(F.feature_alpha_dropout)
