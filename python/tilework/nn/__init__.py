@@ -42,10 +42,14 @@ from tilework.nn.activations import (
     Threshold,
 )
 from tilework.nn.attention import MultiheadAttention
-from tilework.nn.bilinear import (
-    Bilinear,
+from tilework.nn.bilinear import Bilinear
+from tilework.nn.containers import (
+    ModuleDict,
+    ModuleList,
+    ParameterDict,
+    ParameterList,
+    Sequential,
 )
-from tilework.nn.containers import ModuleDict, ModuleList, Sequential
 from tilework.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from tilework.nn.convlstm import ConvLSTM, ConvLSTMCell
 from tilework.nn.crf import CRF
@@ -102,10 +106,6 @@ from tilework.nn.pad import (
     ZeroPad2d,
 )
 from tilework.nn.parameter import Parameter
-from tilework.nn.parameters import (
-    ParameterDict,
-    ParameterList,
-)
 from tilework.nn.pool import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,

@@ -1,30 +1,79 @@
-"""Modules that hold modules."""
+"""Modules that hold modules, or parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from tilework.errors import error
 from tilework.nn import module as module_state
 from tilework.nn.activation import Activation
 from tilework.nn.module import Module
+from tilework.nn.parameter import Parameter
+from tilework.tensor import Tensor
+
+Held = TypeVar("Held")
 
 
-class _Chain(Module):
-    """Children under the names "0", "1", ...: what Sequential and ModuleList share."""
+class _Numbered(Module, Generic[Held]):
+    """What is held under the names "0", "1", ...: what lists of modules and of parameters share."""
+
+    _kind = "modules"
 
     def _at(self, index: int) -> str:
         count = len(self)
         if not -count <= index < count:
             raise error(
-                IndexError,
-                type(self).__name__,
-                f"an index within {count} modules",
-                index,
+                IndexError, type(self).__name__, f"an index within {count} {self._kind}", index,
                 "lower it",
-            )
+            )  # fmt: skip
         return str(index % count)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(self.__dict__[name] for name in self._names)
+
+
+class _Named(Module, Generic[Held]):
+    """What is held under names: what dicts of modules and of parameters share."""
+
+    def __getitem__(self, name: str) -> Held:
+        if name not in self._names:
+            raise error(
+                KeyError, type(self).__name__, f"one of {list(self._names)}", name, "add it first"
+            )
+        found: Held = self.__dict__[name]
+        return found
+
+    def __delitem__(self, name: str) -> None:
+        delattr(self, name)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._names.keys()
+
+    def values(self) -> list[Held]:
+        """The values."""
+        return [self[name] for name in self]
+
+    def items(self) -> list[tuple[str, Held]]:
+        """Names and values."""
+        return [(name, self[name]) for name in self]
+
+
+class _Chain(_Numbered[Module]):
+    """Children in a row: what Sequential and ModuleList share."""
 
     def _put(self, modules: Iterable[Module]) -> None:
         """Holds exactly these."""
@@ -32,12 +81,6 @@ class _Chain(Module):
             delattr(self, name)
         for i, child in enumerate(modules):
             self.add_module(str(i), child)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self.__dict__[name] for name in self._names)
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
@@ -195,7 +238,7 @@ class ModuleList(_Chain):
         return cls(modules)
 
 
-class ModuleDict(Module):
+class ModuleDict(_Named[Module]):
     """A dict of modules, registered: their parameters are those of the module that holds it.
 
     >>> list(nn.ModuleDict({"a": nn.ReLU()}))
@@ -211,35 +254,81 @@ class ModuleDict(Module):
         for name, child in modules.items():
             self.add_module(name, child)
 
-    def __getitem__(self, name: str) -> Module:
-        if name not in self._names:
-            raise error(KeyError, "ModuleDict", f"one of {list(self._names)}", name, "add it first")
-        found: Module = self.__dict__[name]
-        return found
-
     def __setitem__(self, name: str, module: Module) -> None:
         self.add_module(name, module)
 
-    def __delitem__(self, name: str) -> None:
-        delattr(self, name)
 
-    def __len__(self) -> int:
-        return len(self._names)
+def _parameter(op: str, value: Any) -> Parameter:
+    """A value as a parameter; TypeError on what is no tensor."""
+    if isinstance(value, Parameter):
+        return value
+    if not isinstance(value, Tensor):
+        raise error(TypeError, op, "Parameters or Tensors", type(value).__name__, "wrap it")
+    return Parameter(value.detach())
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
+class ParameterList(_Numbered[Parameter]):
+    """A list of parameters, registered under "0", "1", ...; tensors become parameters.
 
-    def keys(self) -> Iterable[str]:
-        """The names."""
-        return self._names.keys()
+    >>> len(nn.ParameterList([tw.ones(2), tw.zeros(3)]))
+    2
+    """
 
-    def values(self) -> list[Module]:
-        """The modules."""
-        return [self[name] for name in self]
+    _kind = "parameters"
 
-    def items(self) -> list[tuple[str, Module]]:
-        """Names and modules."""
-        return [(name, self[name]) for name in self]
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        super().__init__()
+        self.extend(values)
+
+    def append(self, value: Any) -> ParameterList:
+        """Adds a parameter at the end; returns the list."""
+        self.register_parameter(str(len(self)), _parameter("ParameterList", value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Adds parameters at the end; returns the list."""
+        for value in values:
+            self.append(value)
+        return self
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return ParameterList(list(self)[index])
+        return self.__dict__[self._at(index)]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, self._at(index), _parameter("ParameterList", value))
+
+    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
+        return self.extend(values)
+
+
+class ParameterDict(_Named[Parameter]):
+    """A dict of parameters, registered with the module that holds it; tensors become parameters.
+
+    >>> list(nn.ParameterDict({"scale": tw.ones(2)}))
+    ['scale']
+    """
+
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__()
+        self.update(parameters or {})
+
+    def update(self, parameters: Any) -> None:
+        """Adds or replaces parameters, of a mapping or of pairs."""
+        pairs = parameters.items() if hasattr(parameters, "items") else parameters
+        for name, value in pairs:
+            self[name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.register_parameter(name, _parameter("ParameterDict", value))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The parameter of a name, or the default."""
+        return self.__dict__[name] if name in self._names else default
+
+    def pop(self, name: str) -> Parameter:
+        """Takes a parameter out."""
+        found = self[name]
+        del self[name]
+        return found
