@@ -58,7 +58,7 @@ def torch_figure(recipe: Recipe, source: Any, seed: int) -> float:
             optimizer.step()
             schedule.step()
     model.eval()
-    metric = (list(batches.metrics) or recipe.metrics())[0]
+    metric = recipe.judges(batches)[0]
     with torch.no_grad():
         for *inputs, target in map(torch_tensors, batches.held_out):
             metric.update(_arrays(model(*inputs)), target.numpy())

@@ -62,7 +62,7 @@ def unlearnt(recipe, source):
     """The figure of the samples to learn from, before anything is learnt."""
     tw.manual_seed(0)
     batches = recipe.batches(source, recipe.batch_size)
-    figures = list(batches.metrics) or recipe.metrics()
+    figures = recipe.judges(batches)
     task = Supervised(recipe.model(source), recipe.criterion(F), figures)
     return judge.evaluate(task, batches.train)[figures[0].name]
 

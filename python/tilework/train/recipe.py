@@ -145,6 +145,10 @@ class Recipe:
             return found
         return functools.partial(self.loss, library)
 
+    def judges(self, batches: Batches) -> list[Metric]:
+        """The metrics: the batches' own, where they have some."""
+        return list(batches.metrics) or self.metrics()
+
     def better(self, value: float, other: float) -> bool:
         """Whether a figure is at least as good as another."""
         return value >= other if self.metrics()[0].higher_is_better else value <= other
@@ -205,7 +209,7 @@ def run(
     optimizer: Optimizer = recipe.optimisation.optimizer(optim, model.parameters())
     rate = recipe.optimisation.rate(epochs * len(batches.train))
     schedule = Schedule(optim.lr_scheduler.LambdaLR(optimizer, rate))
-    metrics = list(batches.metrics) or recipe.metrics()
+    metrics = recipe.judges(batches)
     task = recipe.task(model, recipe.criterion(functional), metrics)
     trainer = Trainer(task, optimizer, [schedule, *watchers])
     trainer.fit(batches.train, epochs=epochs, resume=resume)

@@ -8,7 +8,6 @@ dresses' place the same recipe came out no better than distances of pixels (0.82
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,11 @@ _MARGIN = 0.4
 # What tells seven classes apart, and no more, is of little use for others: few passes, few features
 # and much augmentation keep the points from saying only that.
 _FEATURES = 8
-_BACKGROUND = -0.81
 _AUGMENTED = Compose(
     [
         RandomHorizontalFlip(),
-        RandomCrop(28, padding=2, fill=_BACKGROUND),
-        RandomErasing(value=_BACKGROUND),
+        RandomCrop(28, padding=2, fill=_images.BACKGROUND),
+        RandomErasing(value=_images.BACKGROUND),
     ]
 )
 
@@ -91,13 +89,7 @@ def _parts(images: ImageSet) -> ImageSet:
     unseen = [images.classes.index(name) for name in _HELD_OUT]
     train = ~np.isin(images.train_labels, unseen)
     test = np.isin(images.test_labels, unseen)
-    return dataclasses.replace(
-        images,
-        train_images=images.train_images[train],
-        train_labels=images.train_labels[train],
-        test_images=images.test_images[test],
-        test_labels=images.test_labels[test],
-    )
+    return _images.some(images, train, test)
 
 
 def batches(images: ImageSet, batch_size: int) -> Batches:

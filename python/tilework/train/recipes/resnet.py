@@ -9,9 +9,6 @@ from tilework.data.augment import Compose, RandomCrop, RandomHorizontalFlip
 from tilework.train.recipe import Optimisation
 from tilework.train.recipes import _images
 
-# Standardised images are darkest at -0.81: what a crop reads from outside is background.
-_BACKGROUND = -0.81
-
 
 def network(file: Any, images: ImageSet) -> Any:
     channels = images.train_images.shape[1]
@@ -23,7 +20,7 @@ RECIPE = _images.classifier(
     file="resnet",
     network=network,
     batches=_images.standardised(
-        Compose([RandomHorizontalFlip(), RandomCrop(28, padding=2, fill=_BACKGROUND)])
+        Compose([RandomHorizontalFlip(), RandomCrop(28, padding=2, fill=_images.BACKGROUND)])
     ),
     optimisation=Optimisation(kind="sgd", lr=0.2, weight_decay=5e-4, one_cycle=True),
     epochs=7,
