@@ -16,10 +16,10 @@ from tilework.train import recipes
 from tilework.train.recipes import _ngram, _series, _text
 
 
-def series(length=160, season=12):
+def series(length=160):
     times = np.arange(length)
-    values = (0.1 * times + np.sin(2 * np.pi * times / season)).astype(np.float32)
-    return data.Series("waves", "m", times / season, values, season, length - 40)
+    values = (0.1 * times + np.sin(2 * np.pi * times / 12)).astype(np.float32)
+    return data.Series("waves", "m", times / 12, values, 12, length - 40)
 
 
 def test_forecasts_are_ranked_by_their_error():
