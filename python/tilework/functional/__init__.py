@@ -31,9 +31,6 @@ from tilework.functional.arithmetic import (
     addcdiv,
     addcmul,
     atan2,
-    bitwise_and,
-    bitwise_or,
-    bitwise_xor,
     clamp_max,
     clamp_min,
     frac,
@@ -41,7 +38,6 @@ from tilework.functional.arithmetic import (
     lerp,
     logaddexp,
     nan_to_num,
-    trunc,
 )
 from tilework.functional.attention import scaled_dot_product_attention
 from tilework.functional.bilinear import (
@@ -49,6 +45,9 @@ from tilework.functional.bilinear import (
 )
 from tilework.functional.compare import (
     allclose,
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
     ceil,
     eq,
     equal,
@@ -70,6 +69,7 @@ from tilework.functional.compare import (
     remainder,
     round,
     sign,
+    trunc,
 )
 from tilework.functional.conv import (
     conv1d,

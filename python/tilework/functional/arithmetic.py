@@ -11,8 +11,8 @@ from tilework.arrays import as_array, errstate, namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast, widening
-from tilework.functional.common import broadcasts, need_float, number, operand, ordered, side, wrap
-from tilework.functional.elementary import Elementary, apply
+from tilework.functional.common import broadcasts, need_float, number, operand, ordered, wrap
+from tilework.functional.compare import trunc
 from tilework.functional.masks import clamp
 from tilework.functional.pointwise import sum_to, zero_where
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -138,26 +138,6 @@ def nan_to_num(
 # --- parts of numbers ---
 
 
-def _exact(op: Elementary, input: Any) -> Tensor:
-    """The function, which leaves integers as they are."""
-    x = operand(input, op.name)
-    if dtypes.is_float(x.dtype):
-        return apply(op, x)
-    if x.dtype is dtypes.bool:
-        raise error(TypeError, op.name, "numbers", "bools", "convert with x.long()")
-    return x.clone()
-
-
-@tensor_method()
-def trunc(input: Tensor) -> Tensor:
-    """Each number without its fraction: rounded towards 0. TypeError on bools.
-
-    >>> tw.trunc(tw.tensor([-1.5, 1.5]))
-    tensor([-1.,  1.])
-    """
-    return _exact(_TRUNC, input)
-
-
 @tensor_method()
 def frac(input: Tensor) -> Tensor:
     """Each number's fraction, with its sign. TypeError on integers.
@@ -174,20 +154,22 @@ def frac(input: Tensor) -> Tensor:
 
 
 class _Two(Op):
-    """A function of two floats: on arrays, and the gradients of both in recorded ops."""
+    """A function of two floats: its name in the array library, and the gradients of both in
+    recorded ops."""
 
     __slots__ = ("forward",)
 
-    def __init__(self, name: str, slopes: Callable[..., Sequence[Any]]) -> None:
+    def __init__(self, name: str, forward: str, slopes: Callable[..., Sequence[Any]]) -> None:
         def differentiable(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
             found = slopes(grad, *inputs)
             return tuple(sum_to(g, t) for g, t in zip(found, inputs, strict=True))
 
         super().__init__(name, differentiable=differentiable)
+        self.forward = forward
 
 
 @widening
-def _of_two(op: _Two, forward: str, input: Any, other: Any) -> Tensor:
+def _of_two(op: _Two, input: Any, other: Any) -> Tensor:
     a, b = operand(input, op.name), operand(other, op.name, "other")
     dtype = dtypes.result_type(a, b)
     dtype = dtype if dtypes.is_float(dtype) else dtypes.float32
@@ -198,7 +180,7 @@ def _of_two(op: _Two, forward: str, input: Any, other: Any) -> Tensor:
             "make trailing axes equal, or 1",
         )  # fmt: skip
     with errstate(all="ignore"):
-        y = wrap(getattr(namespace(a._array), forward)(a._array, b._array))
+        y = wrap(getattr(namespace(a._array), op.forward)(a._array, b._array))
     if mode.enabled and (a._requires_grad or b._requires_grad):
         record(y, op, (a, b), None, (a._storage, b._storage))
     return ordered(y, a, b)
@@ -211,7 +193,7 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.atan2(tw.tensor([1.0]), tw.tensor([1.0]))
     tensor([0.7854])
     """
-    return _of_two(_ATAN2, "arctan2", input, other)
+    return _of_two(_ATAN2, input, other)
 
 
 @tensor_method()
@@ -221,7 +203,7 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.hypot(tw.tensor([3.0]), tw.tensor([4.0]))
     tensor([5.])
     """
-    return _of_two(_HYPOT, "hypot", input, other)
+    return _of_two(_HYPOT, input, other)
 
 
 @tensor_method()
@@ -231,7 +213,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     >>> tw.logaddexp(tw.tensor([0.0]), tw.tensor([0.0]))
     tensor([0.6931])
     """
-    return _of_two(_LOGADDEXP, "logaddexp", input, other)
+    return _of_two(_LOGADDEXP, input, other)
 
 
 def _atan2_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
@@ -253,57 +235,6 @@ def _hypot_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
     return grad * (a / y), grad * (b / y)
 
 
-def _flat(grad: Tensor, x: Tensor) -> Tensor:
-    zero: Tensor = grad * 0.0
-    return zero
-
-
-_ATAN2 = _Two("atan2", _atan2_slopes)
-_HYPOT = _Two("hypot", _hypot_slopes)
-_LOGADDEXP = _Two("logaddexp", _logaddexp_slopes)
-_TRUNC = Elementary("trunc", lambda xp, x: xp.trunc(x), _flat)
-
-
-# --- bits ---
-
-
-def _bits(op: str, function: str, input: Any, other: Any) -> Tensor:
-    a = operand(input, op)
-    b = other if isinstance(other, int) else side(other, op)
-    dtype = dtypes.result_type(a, b)
-    if dtypes.is_float(dtype):
-        raise error(TypeError, op, "integers or bools", dtype, "convert with x.long()")
-    of = getattr(namespace(a._array), function)
-    x = a._array.astype(dtype, copy=False)
-    y = b if isinstance(b, int) else b._array.astype(dtype, copy=False)
-    return wrap(of(x, y))
-
-
-@tensor_method()
-def bitwise_and(input: Tensor, other: Any) -> Tensor:
-    """The bits that both have; of bools the logical and. TypeError on floats.
-
-    >>> tw.bitwise_and(tw.tensor([6]), 3)
-    tensor([2])
-    """
-    return _bits("bitwise_and", "bitwise_and", input, other)
-
-
-@tensor_method()
-def bitwise_or(input: Tensor, other: Any) -> Tensor:
-    """The bits that either has; of bools the logical or. TypeError on floats.
-
-    >>> tw.bitwise_or(tw.tensor([6]), 3)
-    tensor([7])
-    """
-    return _bits("bitwise_or", "bitwise_or", input, other)
-
-
-@tensor_method()
-def bitwise_xor(input: Tensor, other: Any) -> Tensor:
-    """The bits that one has and the other has not. TypeError on floats.
-
-    >>> tw.bitwise_xor(tw.tensor([6]), 3)
-    tensor([5])
-    """
-    return _bits("bitwise_xor", "bitwise_xor", input, other)
+_ATAN2 = _Two("atan2", "arctan2", _atan2_slopes)
+_HYPOT = _Two("hypot", "hypot", _hypot_slopes)
+_LOGADDEXP = _Two("logaddexp", "logaddexp", _logaddexp_slopes)

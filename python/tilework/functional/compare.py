@@ -289,18 +289,43 @@ def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     return _logical("logical_xor", input, other)
 
 
-def _bitwise(op: str) -> Callable[[Tensor, Any], Tensor]:
-    def method(self: Tensor, other: Any) -> Tensor:
-        xp, x, y, dtype = _common(op, self, other)
-        if dtypes.is_float(dtype):
-            raise error(TypeError, op, "integers or bools", dtype, "convert with x.long()")
-        return ordered(wrap(getattr(xp, op)(x, y)), self, other)
+def _bitwise(op: str, input: Any, other: Any) -> Tensor:
+    """The bits of both by the array library's function `op`."""
+    x = operand(input, op)
+    xp, a, b, dtype = _common(op, x, other)
+    if dtypes.is_float(dtype):
+        raise error(TypeError, op, "integers or bools", dtype, "convert with x.long()")
+    return ordered(wrap(getattr(xp, op)(a, b)), x, other)
 
-    return method
+
+@tensor_method("bitwise_and", "__and__", "__rand__")
+def bitwise_and(input: Tensor, other: Any) -> Tensor:
+    """The bits that both have; of bools the logical and. TypeError on floats.
+
+    >>> tw.bitwise_and(tw.tensor([6]), 3)
+    tensor([2])
+    """
+    return _bitwise("bitwise_and", input, other)
 
 
-for _name in ("and", "or", "xor"):
-    tensor_method(f"__{_name}__", f"__r{_name}__")(_bitwise(f"bitwise_{_name}"))
+@tensor_method("bitwise_or", "__or__", "__ror__")
+def bitwise_or(input: Tensor, other: Any) -> Tensor:
+    """The bits that either has; of bools the logical or. TypeError on floats.
+
+    >>> tw.bitwise_or(tw.tensor([6]), 3)
+    tensor([7])
+    """
+    return _bitwise("bitwise_or", input, other)
+
+
+@tensor_method("bitwise_xor", "__xor__", "__rxor__")
+def bitwise_xor(input: Tensor, other: Any) -> Tensor:
+    """The bits that one has and the other has not. TypeError on floats.
+
+    >>> tw.bitwise_xor(tw.tensor([6]), 3)
+    tensor([5])
+    """
+    return _bitwise("bitwise_xor", input, other)
 
 
 @tensor_method("__invert__")
@@ -375,10 +400,13 @@ def _flat_recorded(grad: Tensor, inputs: Sequence[Tensor], saved: Any) -> Sequen
     return (fresh(namespace(grad._array).zeros_like(grad._array)),)
 
 
-_STEPS = {name: Op(name, _flat, _flat_recorded) for name in ("sign", "floor", "ceil", "round")}
+_STEPS = {
+    name: Op(name, _flat, _flat_recorded) for name in ("sign", "floor", "ceil", "round", "trunc")
+}
 
 
 def _rounded(op: str, input: Any) -> Tensor:
+    """A function whose slope is 0, in the input's dtype."""
     x = operand(input, op)
     array = x._array
     if op != "sign" or array.dtype.kind != "b":
@@ -415,6 +443,19 @@ def ceil(input: Tensor) -> Tensor:
     tensor([2.])
     """
     return _rounded("ceil", input)
+
+
+@tensor_method()
+def trunc(input: Tensor) -> Tensor:
+    """Each number without its fraction: rounded towards 0. TypeError on bools.
+
+    >>> tw.trunc(tw.tensor([-1.5, 1.5]))
+    tensor([-1.,  1.])
+    """
+    x = operand(input, "trunc")
+    if x.dtype is dtypes.bool:
+        raise error(TypeError, "trunc", "numbers", "bools", "convert with x.long()")
+    return _rounded("trunc", x)
 
 
 @tensor_method()
