@@ -127,6 +127,19 @@ def test_casts_pass_gradients_in_the_source_dtype():
     assert x.grad.tolist() == [3.0, 3.0]
 
 
+@pytest.mark.parametrize("of", [tw.nansum, tw.nanmean, tw.sum, tw.mean])
+def test_a_sum_in_a_wider_dtype_keeps_its_digits(of):
+    x = tw.tensor([1.0, 2.0**-9]).bfloat16()
+    y = of(x, dtype=tw.float64)
+    assert y.dtype is tw.float64
+    assert y.item() == (1.0 + 2.0**-9) / (2 if "mean" in of.__name__ else 1)
+
+
+def test_numbers_are_bits_of_the_tensors_dtype():
+    x = tw.tensor([1, 44], dtype=tw.uint8)
+    assert tw.bitwise_and(x, 300).tolist() == (x & 300).tolist() == [0, 44]
+
+
 def test_bfloat16_ops_compute_in_float32_and_round_once():
     x = tw.tensor([1.0, 2.0**-7], dtype=tw.bfloat16)
     assert (x.sum() * 1).dtype == tw.bfloat16

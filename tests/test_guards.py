@@ -18,8 +18,9 @@ CASES = {
 
 
 def overwrite(t):
-    """Writes other values of the same kind, indices within the same range."""
-    array = t.numpy()
+    """Writes other values of the same kind, indices within the same range, where `t` lies: numpy()
+    might lay it elsewhere."""
+    array = t.clone().numpy()
     if array.dtype == bool:
         new = ~array
     elif array.dtype.kind in "iu":
@@ -37,7 +38,7 @@ def gradients(case, written=None, create_graph=False, of=None):
     of = case.differentiable if of is None else of
     tensors = to_tensors(tuple(x.copy() if hasattr(x, "copy") else x for x in inputs), of)
     out = case.bind(tw, F, tensors)()
-    seed = tw.tensor(cotangent(case, out.detach().numpy()))
+    seed = tw.tensor(cotangent(case, out.detach().clone().numpy()))
     wanted = [tensors[i] for i in of]
     if written is not None:
         target = out if written == "out" else tensors[written]

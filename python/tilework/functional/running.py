@@ -10,7 +10,7 @@ from tilework import dtypes
 from tilework.arrays import as_array, namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error, word
-from tilework.functional.cast import cast, widening
+from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import (
     Dim,
     Ranked,
@@ -22,8 +22,10 @@ from tilework.functional.common import (
     wrap,
 )
 from tilework.functional.indexing import gather
+from tilework.functional.join import stack
 from tilework.functional.moments import std, var
 from tilework.functional.order import sort
+from tilework.functional.pointwise import zero_where
 from tilework.functional.reduce import mean, sum
 from tilework.tensor import Tensor, fresh, tensor_method
 
@@ -63,6 +65,14 @@ def _product(x: Tensor) -> Tensor:
     return y
 
 
+def _factors(op: str, input: Any, dtype: Any) -> Tensor:
+    """The input in `dtype`; without one, integers and bools in int64."""
+    x = operand(input, op)
+    if dtype is not None:
+        return cast(x, dtypes.check(dtype, op))
+    return x if dtypes.is_float(x.dtype) else cast(x, dtypes.int64)
+
+
 @tensor_method()
 @numpy_names
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
@@ -72,13 +82,9 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     >>> tw.prod(tw.tensor([[1.0, 2.0], [3.0, 4.0]]), 1)
     tensor([ 2., 12.])
     """
-    x = operand(input, "prod")
-    if dtype is not None:
-        x = cast(x, dtypes.check(dtype, "prod"))
-    elif not dtypes.is_float(x.dtype):
-        x = cast(x, dtypes.int64)
+    x = _factors("prod", input, dtype)
     if x.dtype is dtypes.bfloat16:
-        return cast(prod(cast(x, dtypes.float32), dim, keepdim), dtypes.bfloat16)
+        return in_float32(prod, x, dim, keepdim)
     if dim is None:
         y = _product(x.reshape(-1))
         return y.reshape((1,) * x.ndim) if keepdim else y
@@ -105,7 +111,7 @@ def _running(x: Tensor) -> Tensor:
     value = as_array(namespace(x._array).cumprod(x._array, axis=-1), x.dtype)
     y = fresh(value)
     if mode.enabled and x._requires_grad:
-        record(y, _CUMPROD, (x,), value, (x._storage,))
+        record(y, _CUMPROD, (x,), value, (x._storage, y._storage))
     return y
 
 
@@ -117,13 +123,10 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     >>> tw.cumprod(tw.tensor([1, 2, 3]), 0)
     tensor([1, 2, 6])
     """
-    x = operand(input, "cumprod")
-    if dtype is not None:
-        x = cast(x, dtypes.check(dtype, "cumprod"))
-    elif not dtypes.is_float(x.dtype):
-        x = cast(x, dtypes.int64)
+    x = _factors("cumprod", input, dtype)
     if x.dtype is dtypes.bfloat16:
-        return cast(cumprod(cast(x, dtypes.float32), dim), dtypes.bfloat16)
+        result: Tensor = in_float32(cumprod, x, dim)
+        return result
     at = axis("cumprod", dim, x.ndim)
     if not x.ndim:
         return x.clone()
@@ -237,8 +240,6 @@ def quantile(
         parts = [p.reshape(kept) for p in parts]
     if not several:
         return parts[0]
-    from tilework.functional.join import stack
-
     return stack(parts)
 
 
@@ -307,7 +308,6 @@ def count_nonzero(input: Tensor, dim: Dim = None) -> Tensor:
 
 
 @tensor_method()
-@widening
 @numpy_names
 def nansum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over `dim` of what is not NaN; the rest as for sum.
@@ -316,11 +316,10 @@ def nansum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any 
     tensor(1.)
     """
     x = operand(input, "nansum")
-    return sum(_without_nan(x), dim, keepdim, dtype=dtype)
+    return sum(zero_where(x, namespace(x._array).isnan(x._array)), dim, keepdim, dtype=dtype)
 
 
 @tensor_method()
-@widening
 @numpy_names
 def nanmean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean over `dim` of what is not NaN; NaN where there is nothing else. TypeError on
@@ -333,12 +332,8 @@ def nanmean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any
     need_float("nanmean", x)
     if dtype is not None:
         x = cast(x, dtypes.check(dtype, "nanmean"))
-    there = fresh(as_array(~namespace(x._array).isnan(x._array)))
-    return sum(_without_nan(x), dim, keepdim) / sum(there, dim, keepdim)
-
-
-def _without_nan(x: Tensor) -> Tensor:
-    if not dtypes.is_float(x.dtype):
-        return x
+    if x.dtype is dtypes.bfloat16:
+        result: Tensor = in_float32(nanmean, x, dim, keepdim)
+        return result
     odd = namespace(x._array).isnan(x._array)
-    return x.masked_fill(fresh(as_array(odd)), 0.0)
+    return sum(zero_where(x, odd), dim, keepdim) / sum(fresh(as_array(~odd)), dim, keepdim)
