@@ -476,6 +476,19 @@ def test_dropout_in_place_writes_its_input():
         assert model.eval()(x) is x
 
 
+@pytest.mark.parametrize("dtype", [tw.float32, tw.bfloat16])
+@pytest.mark.parametrize(
+    "function", [F.dropout1d, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout, F.rrelu]
+)
+def test_what_is_drawn_in_place_writes_its_input(function, dtype):
+    before = -tw.ones(5, 4, 3, dtype=dtype)
+    x = before.clone()
+    y = function(x, training=True, inplace=True)
+    assert y is x
+    assert not tw.equal(x, before)
+    assert function(x, training=False, inplace=True) is x
+
+
 def test_dropout_in_place_keeps_gradients():
     start = tw.ones(50, requires_grad=True)
     x = start * 3

@@ -14,7 +14,7 @@ from tilework.functional.elementary import Elementary, apply
 from tilework.functional.inplace import write_over
 from tilework.functional.random import rand_like
 from tilework.functional.softmax import softmax
-from tilework.functional.unary import exp, sigmoid, softplus_of, tanh
+from tilework.functional.unary import bounded, exp, sigmoid, softplus_of, tanh
 from tilework.tensor import Tensor
 
 
@@ -33,10 +33,8 @@ def _activated(op: Elementary, input: Any, inplace: bool, *numbers: float) -> Te
 # --- slopes, in recorded ops ---
 
 
-def _through(grad: Tensor, passes: Any) -> Tensor:
-    """The gradient where it passes, 0 elsewhere."""
-    through: Tensor = grad.where(passes, 0.0)
-    return through
+def _hardtanh_chain(grad: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+    return grad.where((x > low) & (x < high), 0.0)  # type: ignore[no-any-return]
 
 
 def _leaky_chain(grad: Tensor, x: Tensor, slope: float) -> Tensor:
@@ -56,7 +54,7 @@ def _hardswish_chain(grad: Tensor, x: Tensor) -> Tensor:
 
 
 def _mish_chain(grad: Tensor, x: Tensor) -> Tensor:
-    x = x.clamp(-760.0, 760.0)  # flat there: infinity is not to be multiplied by what has vanished
+    x = bounded(x, 760.0)
     gate = tanh(softplus_of(x))
     return grad * (gate + x * sigmoid(x) * (1.0 - gate * gate))
 
@@ -75,6 +73,10 @@ def _elu_of(xp: Any, x: Any, alpha: float, scale: float, rate: float) -> Any:
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0) * rate)) * scale
 
 
+def _clamped(xp: Any, x: Any, low: float, high: float) -> Any:
+    return ops.clamp_forward(x, low, high)
+
+
 def _mish_of(xp: Any, x: Any) -> Any:
     x = xp.maximum(x, -760.0)  # where it is 0 already: of -Inf it would be NaN
     return x * xp.tanh(xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x))))
@@ -88,28 +90,19 @@ _LEAKY_RELU = Elementary(
 _ELU = Elementary("elu", _elu_of, _elu_chain)
 _SELU = Elementary("selu", _elu_of, _elu_chain)
 _CELU = Elementary("celu", _elu_of, _elu_chain)
-_HARDTANH = Elementary(
-    "hardtanh",
-    lambda xp, x, low, high: ops.clamp_forward(x, low, high),
-    lambda grad, x, low, high: _through(grad, (x > low) & (x < high)),
-)
-_RELU6 = Elementary("relu6", _HARDTANH.forward, lambda grad, x, low, high: _through(
-    grad, (x > low) & (x < high)))  # fmt: skip
+_HARDTANH = Elementary("hardtanh", _clamped, _hardtanh_chain)
+_RELU6 = Elementary("relu6", _clamped, _hardtanh_chain)
 _HARDSIGMOID = Elementary(
     "hardsigmoid",
     lambda xp, x: xp.minimum(xp.maximum(x + 3.0, 0.0), 6.0) / 6.0,
-    lambda grad, x: _through(grad / 6.0, (x > -3.0) & (x < 3.0)),
+    lambda grad, x: _hardtanh_chain(grad / 6.0, x, -3.0, 3.0),
 )
 _HARDSWISH = Elementary(
     "hardswish",
     lambda xp, x: xp.maximum(x, -3.0) * (xp.minimum(xp.maximum(x + 3.0, 0.0), 6.0) / 6.0),
     _hardswish_chain,
 )
-_MISH = Elementary(
-    "mish",
-    _mish_of,
-    _mish_chain,
-)
+_MISH = Elementary("mish", _mish_of, _mish_chain)
 _SOFTSIGN = Elementary(
     "softsign",
     lambda xp, x: xp.minimum(xp.maximum(x, -1e30), 1e30) / (xp.minimum(abs(x), 1e30) + 1.0),
@@ -203,6 +196,11 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 
 @widening
+def _randomly_leaky(x: Tensor, lower: float, upper: float) -> Tensor:
+    slopes = rand_like(x.detach()) * (upper - lower) + lower
+    return x.where(x > 0, x * slopes)  # type: ignore[no-any-return]
+
+
 def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
     inplace: bool = False,
@@ -219,10 +217,9 @@ def rrelu(
         raise error(ValueError, "rrelu", "lower up to upper", (lower, upper), "swap them")
     if not training:
         return leaky_relu(x, (lower + upper) / 2, inplace)
-    slopes = rand_like(x.detach()) * (upper - lower) + lower
     if inplace:
-        return write_over("rrelu_", x, lambda before: before.where(before > 0, before * slopes))
-    return x.where(x > 0, x * slopes)  # type: ignore[no-any-return]
+        return write_over("rrelu_", x, lambda before: _randomly_leaky(before, lower, upper))
+    return _randomly_leaky(x, lower, upper)
 
 
 @widening

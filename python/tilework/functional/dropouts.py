@@ -29,6 +29,10 @@ def _mask(x: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
 
 
 @widening
+def _masked(x: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
+    return x * _mask(x, shape, p)
+
+
 def _channels(op: str, input: Any, p: float, training: bool, inplace: bool, axes: int) -> Tensor:
     """Dropout of channels of `axes` axes: of (N, C, ...), or of (C, ...)."""
     x = _checked(op, input, p, (axes + 1, axes + 2))
@@ -36,7 +40,7 @@ def _channels(op: str, input: Any, p: float, training: bool, inplace: bool, axes
         return x
     # Three axes are (N, C, L) to dropout2d, as in PyTorch.
     lead = 2 if x.ndim == axes + 2 or op == "dropout2d" else 1
-    y = x * _mask(x, (*x.shape[:lead], *(1,) * (x.ndim - lead)), p)
+    y = _masked(x, (*x.shape[:lead], *(1,) * (x.ndim - lead)), p)
     return x.copy_(y) if inplace else y
 
 
@@ -76,23 +80,26 @@ def dropout3d(
     return _channels("dropout3d", input, p, training, inplace, 3)
 
 
+@widening
+def _alpha_masked(x: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
+    if p == 1.0:
+        return x * 0.0
+    low = -SELU_ALPHA * SELU_SCALE  # what selu gives far below 0
+    scale = ((low * low * p + 1.0) * (1.0 - p)) ** -0.5
+    kept = _mask(x, shape, p) * (1.0 - p)
+    return x * (kept * scale) + ((1.0 - kept) * (low * scale) - low * scale * p)  # type: ignore[no-any-return]
+
+
 def _alpha(
     op: str, input: Any, p: float, training: bool, inplace: bool, shape: tuple[int, ...]
 ) -> Tensor:
     x = _checked(op, input, p)
     if not training or p == 0.0:
         return x
-    if p == 1.0:
-        y = x * 0.0
-    else:
-        low = -SELU_ALPHA * SELU_SCALE  # what selu gives far below 0
-        scale = ((low * low * p + 1.0) * (1.0 - p)) ** -0.5
-        kept = _mask(x, shape, p) * (1.0 - p)
-        y = x * (kept * scale) + ((1.0 - kept) * (low * scale) - low * scale * p)
+    y = _alpha_masked(x, shape, p)
     return x.copy_(y) if inplace else y
 
 
-@widening
 def alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:
@@ -106,7 +113,6 @@ def alpha_dropout(
     return _alpha("alpha_dropout", input, p, training, inplace, shape)
 
 
-@widening
 def feature_alpha_dropout(
     input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
 ) -> Tensor:

@@ -154,27 +154,27 @@ _density: Function = _part("normal_density", _normal_density, _density_slope)
 _cdf: Function = _part("normal_cdf", _normal_cdf, _density)
 
 
-def _bounded(x: Tensor, limit: float) -> Tensor:
+def bounded(x: Tensor, limit: float) -> Tensor:
     """`x` no further out than where the function is flat to the last bit of float64: x times what
     has vanished there is then 0, at infinity too."""
-    bounded: Tensor = x.clamp(-limit, limit)
-    return bounded
+    y: Tensor = x.clamp(-limit, limit)
+    return y
 
 
 def _silu_chain(grad: Tensor, x: Tensor) -> Tensor:
-    x = _bounded(x, 760.0)
+    x = bounded(x, 760.0)
     return grad * (_gate(x) + x * _sigmoid_slope(x))
 
 
 def _gelu_chain(grad: Tensor, x: Tensor) -> Tensor:
-    x = _bounded(x, 40.0)
+    x = bounded(x, 40.0)
     return grad * (_cdf(x) + x * _density(x))
 
 
 def _gelu_tanh_chain(grad: Tensor, x: Tensor) -> Tensor:
     linear = 2.0 * math.sqrt(2.0 / math.pi)
     cubic = linear * 0.044715
-    x = _bounded(x, 40.0)
+    x = bounded(x, 40.0)
     square = x * x
     inner = x * (square * cubic + linear)
     return grad * (_gate(inner) + x * (square * (3.0 * cubic) + linear) * _sigmoid_slope(inner))
