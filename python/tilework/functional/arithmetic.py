@@ -11,10 +11,10 @@ from tilework.arrays import as_array, errstate, namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast, widening
-from tilework.functional.common import broadcasts, need_float, number, operand, ordered, wrap
+from tilework.functional.common import need_broadcast, need_float, number, operand, ordered, wrap
 from tilework.functional.compare import trunc
 from tilework.functional.masks import clamp
-from tilework.functional.pointwise import sum_to, zero_where
+from tilework.functional.pointwise import sum_to, without_zeros, zero_where
 from tilework.tensor import Tensor, fresh, tensor_method
 
 Inputs = tuple[Any, ...]
@@ -49,11 +49,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 def _three(op: str, input: Any, tensor1: Any, tensor2: Any) -> list[Tensor]:
     tensors = [operand(t, op, n) for t, n in ((input, "input"), (tensor1, "tensor1"),
                                               (tensor2, "tensor2"))]  # fmt: skip
-    if not broadcasts(*(t.shape for t in tensors)):
-        raise error(
-            ValueError, op, "shapes that broadcast", [tuple(t.shape) for t in tensors],
-            "make trailing axes equal, or 1",
-        )  # fmt: skip
+    need_broadcast(op, *(t.shape for t in tensors))
     return tensors
 
 
@@ -174,11 +170,7 @@ def _of_two(op: _Two, input: Any, other: Any) -> Tensor:
     dtype = dtypes.result_type(a, b)
     dtype = dtype if dtypes.is_float(dtype) else dtypes.float32
     a, b = cast(a, dtype), cast(b, dtype)
-    if not broadcasts(a.shape, b.shape):
-        raise error(
-            ValueError, op.name, "shapes that broadcast", f"{a.shape} and {b.shape}",
-            "make trailing axes equal, or 1",
-        )  # fmt: skip
+    need_broadcast(op.name, a.shape, b.shape)
     with errstate(all="ignore"):
         y = wrap(getattr(namespace(a._array), op.forward)(a._array, b._array))
     if mode.enabled and (a._requires_grad or b._requires_grad):
@@ -217,9 +209,8 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
 
 def _atan2_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
-    square = a * a + b * b
-    flat = square._array == 0
-    scale = zero_where(grad / square.masked_fill(fresh(as_array(flat)), 1.0), flat)
+    square, flat = without_zeros(a * a + b * b)
+    scale = zero_where(grad / square, flat)
     return scale * b, -(scale * a)
 
 

@@ -101,6 +101,16 @@ def broadcasts(*shapes: tuple[int, ...]) -> bool:
     return True
 
 
+def need_broadcast(op: str, *shapes: tuple[int, ...]) -> None:
+    """ValueError where the shapes do not broadcast."""
+    if not broadcasts(*shapes):
+        raise error(
+            ValueError, op, "shapes that broadcast",
+            f"{', '.join(map(str, shapes[:-1]))} and {shapes[-1]}",
+            "make trailing axes equal, or 1",
+        ) from None  # fmt: skip
+
+
 def whole(op: str, name: str, value: Any) -> int:
     """`value` as an int: Python's, NumPy's, or a tensor of one integer. TypeError on another."""
     try:

@@ -14,8 +14,8 @@ from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import (
-    broadcasts,
     is_plain,
+    need_broadcast,
     need_float,
     operand,
     ordered,
@@ -39,11 +39,7 @@ def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, Any, dtypes.DType]:
         else wrapped_number(op, dtype, t, xp)
         for t in (a, b)
     )
-    if not broadcasts(x.shape, y.shape):
-        raise error(
-            ValueError, op, "shapes that broadcast", f"{x.shape} and {y.shape}",
-            "make trailing axes equal, or 1",
-        )  # fmt: skip
+    need_broadcast(op, x.shape, y.shape)
     return xp, x, y, dtype
 
 

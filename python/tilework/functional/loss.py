@@ -12,7 +12,7 @@ from tilework.autograd import Op, mode, record, recorded
 from tilework.engines import ops
 from tilework.errors import error, word
 from tilework.functional.cast import cast
-from tilework.functional.common import broadcasts, need_float, operand
+from tilework.functional.common import need_broadcast, need_float, operand
 from tilework.functional.pointwise import zero_where
 from tilework.functional.softmax import log_softmax, softmax
 from tilework.functional.unary import softplus_of
@@ -112,11 +112,7 @@ def _unlike(op: DistanceOp, x: Tensor, t: Tensor, limit: float, reduction: str) 
     dtype = dtypes.result_type(x, t)
     if not dtypes.is_float(dtype):
         need_float(op.name, x)
-    if not broadcasts(x.shape, t.shape):
-        raise error(
-            ValueError, op.name, "shapes that broadcast", f"{x.shape} and {t.shape}",
-            "make trailing axes equal, or 1",
-        )  # fmt: skip
+    need_broadcast(op.name, x.shape, t.shape)
     shape = broadcast_shapes(x.shape, t.shape)
     compute = dtypes.float32 if dtype is dtypes.bfloat16 else dtype
     x, t = (cast(v if v.shape == shape else v.expand(shape), compute) for v in (x, t))

@@ -9,7 +9,7 @@ from tilework import dtypes
 from tilework.arrays import namespace
 from tilework.errors import error
 from tilework.functional.cast import widening
-from tilework.functional.common import broadcasts, need_float, operand
+from tilework.functional.common import need_broadcast, need_float, operand
 from tilework.functional.loss import check_labels, check_reduction, labels_of, reduced
 from tilework.functional.unary import softplus_of
 from tilework.functional.vectors import pairwise_distance
@@ -21,11 +21,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 def _together(op: str, *given: Any) -> list[Tensor]:
     """Tensors whose shapes broadcast; ValueError where they do not."""
     tensors = [operand(t, op, f"argument {i}") for i, t in enumerate(given)]
-    if not broadcasts(*(t.shape for t in tensors)):
-        raise error(
-            ValueError, op, "shapes that broadcast", " and ".join(str(t.shape) for t in tensors),
-            "make trailing axes equal, or 1",
-        )  # fmt: skip
+    need_broadcast(op, *(t.shape for t in tensors))
     return tensors
 
 
@@ -110,11 +106,6 @@ def multilabel_soft_margin_loss(
     return reduced(loss.mean(-1), reduction)
 
 
-def _one_hot(labels: Any, classes: int) -> Any:
-    """(N, C) of bools: whose own class each is."""
-    return labels.reshape(-1, 1) == namespace(labels).arange(classes)
-
-
 def _rows(op: str, input: Any, target: Any, wanted: Callable[[Tensor], Any]) -> Any:
     """The input as (N, C), and the target's classes."""
     x, t = operand(input, op), operand(target, op, "target")
@@ -150,8 +141,8 @@ def multi_margin_loss(
     check_labels(labels, classes, None, op)
     if weight is not None and weight.shape != (classes,):
         raise error(ValueError, op, f"weight ({classes},)", weight.shape, "give one a class")
-    own = rows.gather(1, fresh(labels.reshape(-1, 1)))
-    loss = (rows - own + margin).clamp(0).masked_fill(fresh(_one_hot(labels, classes)), 0.0)
+    places = fresh(labels.reshape(-1, 1))
+    loss = (rows - rows.gather(1, places) + margin).clamp(0).scatter(1, places, 0.0)
     loss = loss * loss if p == 2 else loss
     if weight is not None:
         loss = loss * weight.index_select(0, fresh(labels)).unsqueeze(1)

@@ -14,6 +14,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import (
     broadcasts,
+    need_broadcast,
     number_of,
     operand,
     ordered,
@@ -79,12 +80,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     try:
         y = fresh(ops.where(c._array, a._array, b._array))
     except ValueError:
-        if broadcasts(c.shape, a.shape, b.shape):
-            raise
-        raise error(
-            ValueError, "where", "shapes that broadcast", f"{c.shape}, {a.shape} and {b.shape}",
-            "make trailing axes equal, or 1",
-        ) from None  # fmt: skip
+        need_broadcast("where", c.shape, a.shape, b.shape)
+        raise
     if c._storage.layout or a._storage.layout or b._storage.layout:
         y._keep_order(c, a, b)
     if mode.enabled and (a._requires_grad or b._requires_grad):

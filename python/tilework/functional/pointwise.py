@@ -14,7 +14,7 @@ from tilework.engines import ops
 from tilework.errors import error, word
 from tilework.functional.cast import cast
 from tilework.functional.common import (
-    broadcasts,
+    need_broadcast,
     number,
     operand,
     ordered,
@@ -224,6 +224,12 @@ def zero_where(x: Tensor, drop: Any) -> Tensor:
     return x.masked_fill(fresh(namespace(drop).broadcast_to(drop, x.shape)), 0.0)
 
 
+def without_zeros(x: Tensor) -> tuple[Tensor, Any]:
+    """`x` with 1 in the place of 0, to divide by, and where that is."""
+    flat = x._array == 0
+    return (x.masked_fill(fresh(as_array(flat)), 1.0) if flat.any() else x), flat
+
+
 def _pick_recorded(loses: Callable[[Any, Any], Any]) -> Callable[..., Sequence[Any]]:
     """The backward of maximum and minimum: to the winner, by halves where the sides are equal, to
     both where one is NaN."""
@@ -262,7 +268,7 @@ def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
     try:
         out = fresh(ops.binary_forward(op.name, x, y))
     except ValueError:
-        _check_broadcast(op, x, y)
+        need_broadcast(op.name, x.shape, y.shape)
         raise
     if a._storage.layout or b._storage.layout:
         out._keep_order(a, b)
@@ -299,15 +305,6 @@ def _reads(op: BinaryOp, a: Tensor, b: Tensor) -> tuple[Any, ...]:
     if op.reads == "other" and not a._requires_grad:
         return (a._storage,)
     return (a._storage, b._storage)
-
-
-def _check_broadcast(op: Op, x: Any, y: Any) -> None:
-    """Says what a ValueError was about, where it was about the shapes."""
-    if not broadcasts(x.shape, y.shape):
-        raise error(
-            ValueError, op.name, "shapes that broadcast", f"{x.shape} and {y.shape}",
-            "make trailing axes equal, or 1",
-        ) from None  # fmt: skip
 
 
 def _with_number(op: BinaryOp, a: Any, b: Any) -> Tensor:
@@ -369,7 +366,7 @@ def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
     try:
         return ordered(fresh(as_array(getattr(xp, op.on_integers)(x, y), dtype)), a, b)
     except ValueError:
-        _check_broadcast(op, x, y)
+        need_broadcast(op.name, x.shape, y.shape)
         raise
 
 

@@ -15,7 +15,7 @@ from tilework.functional.cast import cast, widening
 from tilework.functional.common import Dim, axes, axis, need_float, number, numpy_names, operand
 from tilework.functional.gemm import matmul
 from tilework.functional.masks import raised
-from tilework.functional.pointwise import zero_where
+from tilework.functional.pointwise import without_zeros, zero_where
 from tilework.functional.reduce import with_axes
 from tilework.tensor import Tensor, fresh, tensor_method
 
@@ -54,8 +54,7 @@ def _norm_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     if p == 1.0:
         return (grad * x.detach().sign(),)
     n = _norm(x, p, over) if mode.enabled else fresh(value)
-    flat = n._array == 0
-    safe = n.masked_fill(fresh(as_array(flat)), 1.0) if flat.any() else n
+    safe, flat = without_zeros(n)
     if p == 2.0:
         return (x * zero_where(grad / safe, flat),)
     if math.isinf(p):
@@ -64,9 +63,7 @@ def _norm_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         shares = won.sum(axis=over, keepdims=True).clip(1)
         share = as_array(won * namespace(found).sign(found) / shares, x.dtype)
         return (grad * fresh(share),)
-    zeros = x._array == 0
-    size = x.abs()
-    size = size.masked_fill(fresh(as_array(zeros)), 1.0) if zeros.any() else size
+    size, zeros = without_zeros(x.abs())
     slope = x.detach().sign() * size ** (p - 1.0)
     return (zero_where(slope, zeros) * zero_where(grad / safe ** (p - 1.0), flat),)
 
@@ -194,8 +191,7 @@ def _cdist_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     """Of Euclid's: each pair pulls along the difference over its length, by two products."""
     a, b = inputs
     d = _euclid(a, b) if mode.enabled else fresh(saved)
-    flat = d._array == 0
-    safe = d.masked_fill(fresh(as_array(flat)), 1.0) if flat.any() else d
+    safe, flat = without_zeros(d)
     pull = zero_where(grad / safe, flat)
     da = db = None
     if a._requires_grad:
