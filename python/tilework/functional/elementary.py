@@ -12,7 +12,7 @@ from typing import Any
 from tilework import dtypes
 from tilework.arrays import as_array, errstate, namespace
 from tilework.autograd import Op, mode, record
-from tilework.functional.cast import cast, widening
+from tilework.functional.cast import cast, in_float32, widening
 from tilework.functional.common import operand, ordered, side
 from tilework.functional.unary import exp, rsqrt, square
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -40,7 +40,8 @@ def apply(op: Elementary, input: Any, *numbers: Any) -> Tensor:
     """The function of a float tensor, or of integers in float32."""
     x = operand(input, op.name)
     if x.dtype is dtypes.bfloat16:
-        return cast(apply(op, cast(x, dtypes.float32), *numbers), dtypes.bfloat16)
+        result: Tensor = in_float32(apply, op, x, *numbers)
+        return result
     if not dtypes.is_float(x.dtype):
         x = cast(x, dtypes.float32)
     with errstate(all="ignore"):  # NaN where there is no answer, infinity at a pole

@@ -31,6 +31,11 @@ def _tensors(op: str, tensors: Any) -> list[Tensor]:
     return [operand(t, op, f"tensor {i}") for i, t in enumerate(given)]
 
 
+def _matrices(op: str, tensors: Any) -> list[Tensor]:
+    """The tensors, vectors as rows."""
+    return [t.reshape(1, -1) if t.ndim < 2 else t for t in _tensors(op, tensors)]
+
+
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """A grid of each vector's values over the axes of all: (n,) and (m,) to two of (n, m) by
     "ij", or (m, n) by "xy". "ij" where none is named, as in PyTorch. ValueError on what is no
@@ -124,8 +129,7 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
     >>> tw.vstack([tw.tensor([1, 2]), tw.tensor([3, 4])]).shape
     (2, 2)
     """
-    given = _tensors("vstack", (tensors,))
-    return cat([t.reshape(1, -1) if t.ndim < 2 else t for t in given], 0)
+    return cat(_matrices("vstack", (tensors,)), 0)
 
 
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
@@ -134,7 +138,7 @@ def dstack(tensors: Sequence[Tensor]) -> Tensor:
     >>> tw.dstack([tw.tensor([1, 2]), tw.tensor([3, 4])]).shape
     (1, 2, 2)
     """
-    given = [t.reshape(1, -1) if t.ndim < 2 else t for t in _tensors("dstack", (tensors,))]
+    given = _matrices("dstack", (tensors,))
     return cat([t.unsqueeze(2) if t.ndim == 2 else t for t in given], 2)
 
 
@@ -156,7 +160,7 @@ def block_diag(*tensors: Any) -> Tensor:
     tensor([[1, 0, 0],
             [0, 2, 3]])
     """
-    blocks = [t.reshape(1, -1) if t.ndim < 2 else t for t in _tensors("block_diag", tensors)]
+    blocks = _matrices("block_diag", tensors)
     if not blocks or any(t.ndim > 2 for t in blocks):
         raise error(ValueError, "block_diag", "matrices", [t.shape for t in blocks], "reshape them")
     wide = builtins.sum(t.shape[1] for t in blocks)
@@ -372,10 +376,10 @@ def diff(
     tensor([3, 5])
     """
     x = operand(input, "diff")
-    if not x.ndim or whole("diff", "n", n) < 0:
+    n = whole("diff", "n", n)
+    if not x.ndim or n < 0:
         raise error(ValueError, "diff", "an axis or more, and n from 0", (x.shape, n), "reshape it")
     at = axis("diff", dim, x.ndim)
-    n = whole("diff", "n", n)
     if n == 0:
         return x.clone()
     parts = [t for t in (prepend, x, append) if t is not None]
@@ -402,8 +406,7 @@ def trapezoid(
     n = values.shape[at]
     pairs = narrow(values, at, min(1, n), max(n - 1, 0)) + narrow(values, at, 0, max(n - 1, 0))
     if x is None:
-        total = sum(pairs, at) * ((1 if dx is None else dx) / 2.0)
-        return total
+        return sum(pairs, at) * ((1 if dx is None else dx) / 2.0)
     places = operand(x, "trapezoid", "x")
     if places.ndim == 1:
         places = places.reshape([-1 if i == at else 1 for i in range(values.ndim)])

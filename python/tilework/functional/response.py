@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tilework import dtypes
 from tilework.errors import error
-from tilework.functional.cast import in_float32
+from tilework.functional.cast import widening
 from tilework.functional.common import need_float, operand
 from tilework.functional.pool import avg_pool2d
 from tilework.tensor import Tensor
 
 
+@widening
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
@@ -33,9 +33,6 @@ def local_response_norm(
         )  # fmt: skip
     if size < 1:
         raise error(ValueError, "local_response_norm", "size of at least 1", size, "raise it")
-    if x.dtype is dtypes.bfloat16:
-        result: Tensor = in_float32(local_response_norm, x, size, alpha, beta, k)
-        return result
     if not x.numel():
         return x * 1.0
     # Channels as the height of a plane: a window's mean along them is a pooling's.
