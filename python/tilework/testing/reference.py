@@ -28,6 +28,10 @@ def sigmoid(x: Array) -> Array:
     return np.where(x >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
 
 
+def softplus(x: Array) -> Array:
+    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
 def _gated(x: Array, gate: Array) -> Array:
     """x * gate, and its limit at -inf, where the gate vanishes faster than x grows."""
     return np.where(x == -np.inf, 0.0, x * gate)

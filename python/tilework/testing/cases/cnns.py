@@ -11,17 +11,13 @@ import numpy as np
 from tilework.testing.case import Array
 from tilework.testing.cases.networks import Weights, linear, max_pool, relu
 from tilework.testing.convolution import conv
-from tilework.testing.reference import sigmoid
+from tilework.testing.reference import sigmoid, silu
 
 Activation = Callable[[Array], Array]
 
 
 def _relu6(x: Array) -> Array:
     return np.clip(x, 0.0, 6.0)
-
-
-def _silu(x: Array) -> Array:
-    return np.asarray(x * sigmoid(x))
 
 
 def _normed(w: Weights, at: str, x: Array, eps: float) -> Array:
@@ -99,7 +95,7 @@ def mobilenet(w: Weights, x: Array) -> Array:
 
 
 def efficientnet(eps: float, lite: bool) -> Callable[[Weights, Array], Array]:
-    activate: Activation = _relu6 if lite else _silu
+    activate: Activation = _relu6 if lite else silu
 
     def block(w: Weights, at: str, x: Array, stride: int) -> Array:
         y, part = x, 0
@@ -110,7 +106,7 @@ def efficientnet(eps: float, lite: bool) -> Callable[[Weights, Array], Array]:
             part += 1
         if f"{at}.{part}.fc1.weight" in w:
             scale = y.mean((2, 3), keepdims=True)
-            scale = _silu(conv(scale, w[f"{at}.{part}.fc1.weight"], w[f"{at}.{part}.fc1.bias"]))
+            scale = silu(conv(scale, w[f"{at}.{part}.fc1.weight"], w[f"{at}.{part}.fc1.bias"]))
             scale = conv(scale, w[f"{at}.{part}.fc2.weight"], w[f"{at}.{part}.fc2.bias"])
             y, part = y * sigmoid(scale), part + 1
         y = _conv(w, f"{at}.{part}.0", f"{at}.{part}.1", y, eps)

@@ -13,6 +13,7 @@ import numpy as np
 
 from tilework.testing.case import Array, Case, Generator
 from tilework.testing.inputs import LAYOUTS, away_from_zero, distinct, positive
+from tilework.testing.reference import softplus
 from tilework.testing.rows import Row, floats, given, integers, rows
 from tilework.testing.tolerance import eps, growth
 
@@ -34,10 +35,6 @@ def signs(*shape: int) -> Callable[[Generator, str], Array]:
 def chances(*shape: int) -> Callable[[Generator, str], Array]:
     """Probabilities away from 0 and 1."""
     return lambda rng, dtype: rng.uniform(0.05, 0.95, shape).astype(dtype)
-
-
-def _softplus(x: Array) -> Array:
-    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
 def _bce(x: Array, t: Array) -> Array:
@@ -130,9 +127,9 @@ LOSSES: tuple[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[int, ...], 
     ("hinge_embedding_loss", {"margin": 0.8}, "HingeEmbeddingLoss", (X, signs(*SHAPE)), (0,),
      lambda x, t: np.where(t == 1, x, np.maximum(0.8 - x, 0))),
     ("soft_margin_loss", {}, "SoftMarginLoss", (X, signs(*SHAPE)), (0,),
-     lambda x, t: _softplus(-t * x)),
+     lambda x, t: softplus(-t * x)),
     ("multilabel_soft_margin_loss", {}, "MultiLabelSoftMarginLoss", (X, chances(*SHAPE)), (0, 1),
-     lambda x, t: (t * _softplus(-x) + (1 - t) * _softplus(x)).mean(1)),
+     lambda x, t: (t * softplus(-x) + (1 - t) * softplus(x)).mean(1)),
     ("multi_margin_loss", {}, "MultiMarginLoss", (X, CLASSES), (0,),
      lambda x, y: _hinge(x, y, 1, 1.0)),
     ("multi_margin_loss", {"p": 2, "margin": 0.5}, "MultiMarginLoss", (X, CLASSES), (0,),
@@ -201,7 +198,7 @@ def _weighted() -> Iterator[Row]:
     yield (
         "multilabel_soft_margin_loss weighted", given(X, chances(*SHAPE), WEIGHTS),
         lambda tw, F, x, t, w: F.multilabel_soft_margin_loss(x, t, w),
-        lambda x, t, w: (w * (t * _softplus(-x) + (1 - t) * _softplus(x))).mean(), own,
+        lambda x, t, w: (w * (t * softplus(-x) + (1 - t) * softplus(x))).mean(), own,
     )  # fmt: skip
     yield (
         "multi_margin_loss weighted", given(X, CLASSES, WEIGHTS),

@@ -20,6 +20,7 @@ from tilework.testing.cases.networks import (
     relu,
 )
 from tilework.testing.convolution import conv, conv_transpose
+from tilework.testing.reference import sigmoid
 from tilework.testing.tolerance import eps
 
 Make = Callable[[Any], Any]  # from `tilework.models` to a model
@@ -38,21 +39,17 @@ def _mlp(w: Weights, x: Array) -> Array:
     return linear(w, layers[-1], x)
 
 
-def _sigmoid(x: Array) -> Array:
-    return 1.0 / (1.0 + np.exp(-x))
-
-
 def _part(w: Weights, at: str) -> Weights:
     return {name: x for name, x in w.items() if name.startswith(at)}
 
 
 def _autoencoder(w: Weights, x: Array) -> Array:
-    return _sigmoid(_mlp(_part(w, "decoder"), _mlp(_part(w, "encoder"), x))).reshape(x.shape)
+    return sigmoid(_mlp(_part(w, "decoder"), _mlp(_part(w, "encoder"), x))).reshape(x.shape)
 
 
 def _sparse(w: Weights, x: Array) -> Array:
     code = relu(_mlp(_part(w, "encoder"), x))
-    return np.concatenate([_sigmoid(_mlp(_part(w, "decoder"), code)), code], 1)
+    return np.concatenate([sigmoid(_mlp(_part(w, "decoder"), code)), code], 1)
 
 
 def _conv_autoencoder(w: Weights, x: Array) -> Array:
@@ -60,7 +57,7 @@ def _conv_autoencoder(w: Weights, x: Array) -> Array:
         x = relu(conv(x, w[f"{at}.weight"], w[f"{at}.bias"], stride=2, padding=1))
     x = relu(linear(w, "decoder.0", linear(w, "encoder.5", x.reshape(len(x), -1))))
     x = x.reshape(len(x), w["decoder.3.weight"].shape[0], 2, 2)
-    for at, last in (("decoder.3", relu), ("decoder.5", _sigmoid)):
+    for at, last in (("decoder.3", relu), ("decoder.5", sigmoid)):
         x = last(conv_transpose(x, w[f"{at}.weight"], w[f"{at}.bias"], stride=2, padding=1))
     return x
 
@@ -74,7 +71,7 @@ def _vae(w: Weights, x: Array) -> Array:
     """With noise of 1/2: images, means and log variances, side by side."""
     mean, log_variance = np.split(_mlp(_part(w, "encoder"), x), 2, 1)
     code = mean + np.exp(log_variance / 2) / 2
-    return np.concatenate([_sigmoid(_mlp(_part(w, "decoder"), code)), mean, log_variance], 1)
+    return np.concatenate([sigmoid(_mlp(_part(w, "decoder"), code)), mean, log_variance], 1)
 
 
 def _perceptron(w: Weights, x: Array) -> Array:
