@@ -124,12 +124,23 @@ SMALL |= {
 NOT_FIRST = ("rnn", "lstm")  # whose batch axis is the second
 
 
-def judged(proto, inputs):
+# What onnx's own evaluator, the judge where there is no onnxruntime, does not know.
+BEYOND_REFERENCE = {
+    "rnn": "it has no Relu in an RNN",
+    "googlenet": "it rounds the size of a MaxPool with ceil_mode otherwise than the standard",
+}
+
+
+def judged(proto, inputs, name=None):
     arrays = {x.name: a.numpy() for x, a in zip(proto.graph.input, inputs, strict=True)}
     try:
         import onnxruntime
     except ImportError:
-        return onnx.reference.ReferenceEvaluator(proto).run(None, arrays)
+        from onnx.reference import ReferenceEvaluator
+
+        if name in BEYOND_REFERENCE:
+            pytest.skip(f"onnxruntime is missing, and onnx's evaluator: {BEYOND_REFERENCE[name]}")
+        return ReferenceEvaluator(proto).run(None, arrays)
     providers = ["CPUExecutionProvider"]
     return onnxruntime.InferenceSession(proto.SerializeToString(), providers=providers).run(
         None, arrays
@@ -157,9 +168,9 @@ def test_the_same_answers(name):
     training = model.training
     proto = ours.export(model, inputs)
     assert model.training == training
-    assert_alike(judged(proto, inputs), model, inputs)
+    assert_alike(judged(proto, inputs, name), model, inputs)
     again = draw()  # nothing of the example itself is in it
-    assert_alike(judged(proto, again), model, again)
+    assert_alike(judged(proto, again, name), model, again)
 
 
 @pytest.mark.parametrize("name", [n for n in SMALL if n not in NOT_FIRST])
@@ -171,7 +182,7 @@ def test_a_batch_of_any_size(name):
     proto = ours.export(model, inputs, dynamic_axes={n: {0: "batch"} for n in names})
     assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     more = tuple(tw.cat([a, b, a[:1]]) for a, b in zip(inputs, draw(), strict=True))
-    assert_alike(judged(proto, more), model, more)
+    assert_alike(judged(proto, more, name), model, more)
 
 
 def test_names(tmp_path):
