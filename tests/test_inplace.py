@@ -182,6 +182,17 @@ def test_layers_in_place(layer):
     assert x.grad.shape == X.shape
 
 
+def test_values_are_added_at_indices_within():
+    x = tw.zeros(3, 4)
+    x.index_put_((tw.tensor([0, -3]), tw.tensor([1, -3])), tw.ones(2), accumulate=True)
+    assert x.tolist() == [[0, 2, 0, 0], [0] * 4, [0] * 4]
+    for i, j in ((0, 4), (1, -5), (3, 0)):  # a place of another row, were they counted on
+        with pytest.raises(IndexError, match=r"^\[index_put_\]"):
+            x.index_put_((tw.tensor([i]), tw.tensor([j])), tw.ones(1), accumulate=True)
+    with pytest.raises(ValueError, match="or more than 2"):
+        x.index_put_((tw.tensor([0]),) * 3, tw.ones(1), accumulate=True)
+
+
 def test_relu_in_place_is_differentiated_twice():
     x = tw.tensor(X, requires_grad=True)
     y = F.relu_(x * x - 0.5)

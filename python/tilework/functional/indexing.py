@@ -136,7 +136,7 @@ def _one_list(key: Any, shape: tuple[int, ...]) -> tuple[int, Array] | None:
     return at, parts[-1]
 
 
-def _places(key: Any, shape: tuple[int, ...]) -> tuple[Array, int] | None:
+def places_of(key: Any, shape: tuple[int, ...]) -> tuple[Array, int] | None:
     """Of a key of arrays of integers alone, the flat positions along as many leading axes, and the
     number of these; else None."""
     if not isinstance(key, tuple) or len(key) > len(shape):
@@ -170,7 +170,7 @@ def _scattered(array: Array, key: Any, like: Array) -> Array:
         at, index = one
         slices = array.reshape(*shape[:at], index.size, *shape[at + 1 :])
         return ops.index_add(slices, at, _flat_index(index), shape[at], None, True)
-    several = _places(key, shape)
+    several = places_of(key, shape)
     if several is not None:
         places, axes = several
         rows = math.prod(shape[:axes])

@@ -17,7 +17,15 @@ from tilework.errors import error
 from tilework.functional import compare, order, pointwise, unary
 from tilework.functional.cast import cast
 from tilework.functional.common import number_of, operand, values_of
-from tilework.functional.indexing import is_basic, is_whole_mask, kept, numbers_first, plain_key
+from tilework.functional.indexing import (
+    is_basic,
+    is_whole_mask,
+    kept,
+    numbers_first,
+    outside,
+    places_of,
+    plain_key,
+)
 from tilework.functional.pointwise import ADD, add, div, mul, sub
 from tilework.functional.random import randn, uniform_between
 from tilework.states import Write, barred, rewrite, root_of
@@ -353,24 +361,28 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
 @tensor_method()
 def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """self[indices] = values, in place, of a tuple of index tensors; with `accumulate` values are
-    added, those of one place all of them. ValueError where that is asked of what are no whole
-    numbers."""
+    added, those of one place all of them. IndexError outside of the tensor, ValueError where adding
+    is asked of what are no whole numbers."""
     key = tuple(indices)
     source = operand(values, "index_put_", "values")
     if not accumulate:
         _setitem(self, key, source)
         return self
-    if any(not isinstance(k, Tensor) or k.dtype.kind not in "iu" for k in key):
+    arrays = tuple(k._array if isinstance(k, Tensor) else k for k in key)
+    found = places_of(arrays, self.shape)
+    if found is None or not key:
         raise error(
-            ValueError, "index_put_", "tensors of whole numbers, to accumulate", "others",
+            ValueError, "index_put_", "tensors of whole numbers, to accumulate",
+            f"others, or more than {self.ndim}",
             "take mask.nonzero(as_tuple=True)",
         )  # fmt: skip
-    shape, rest = self.shape[: len(key)], self.shape[len(key) :]
-    places = key[0] * 0
-    for k, n in zip(key, shape, strict=True):
-        places = places * n + k.where(k >= 0, k + n)
+    for array, n in zip(arrays, self.shape, strict=False):
+        if array.size and not (-n <= array.min() and array.max() < n):
+            raise outside("index_put_", "indices", array, n, wraps=True)
+    places, axes = found
+    rest = self.shape[axes:]
     wide = source.expand(*places.shape, *rest).reshape(-1, *rest)
-    at = places.reshape(-1)
+    at = fresh(places.reshape(-1))
 
     def added(x: Tensor) -> Tensor:
         total: Tensor = x.reshape(-1, *rest).index_add(0, at, wide).reshape(x.shape)
