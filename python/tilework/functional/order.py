@@ -86,7 +86,7 @@ def _cumsum_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 def _cumsum_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     at, reverse = saved
-    return (_cumsum(grad, at, not reverse),)
+    return (sums_along(grad, at, not reverse),)
 
 
 _CUMSUM = Op("cumsum", _cumsum_backward, _cumsum_recorded)
@@ -98,7 +98,8 @@ def _running_sum(array: Array, at: int, reverse: bool) -> Array:
     return namespace(array).cumsum(array, axis=at, dtype=dtypes.int64)
 
 
-def _cumsum(x: Tensor, at: int, reverse: bool) -> Tensor:
+def sums_along(x: Tensor, at: int, reverse: bool) -> Tensor:
+    """The running sum, or that from the end."""
     y = fresh(_running_sum(x._array, at, reverse))
     if mode.enabled and x._requires_grad:
         record(y, _CUMSUM, (x,), (at, reverse))
@@ -119,4 +120,4 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     at = axis("cumsum", dim, x.ndim)
     if not x.ndim:
         return x.clone() if dtypes.is_float(x.dtype) else cast(x.clone(), dtypes.int64)
-    return _cumsum(x, at, reverse=False)
+    return sums_along(x, at, reverse=False)

@@ -24,7 +24,7 @@ from tilework.functional.common import (
 from tilework.functional.indexing import gather
 from tilework.functional.join import stack
 from tilework.functional.moments import std, var
-from tilework.functional.order import sort
+from tilework.functional.order import sort, sums_along
 from tilework.functional.pointwise import zero_where
 from tilework.functional.reduce import mean, sum
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -98,7 +98,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
 def _cumprod_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]
     if not mode.enabled and (x._array != 0).all():
-        return ((grad * fresh(saved)).flip(-1).cumsum(-1).flip(-1) / x,)
+        return (sums_along(grad * fresh(saved), x.ndim - 1, True) / x,)
     # What an element adds to each product from its own place on.
     return ((_running(_others(x)).triu() * grad.unsqueeze(-2)).sum(-1),)
 
