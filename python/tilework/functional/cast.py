@@ -139,13 +139,16 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return cast(self, operand(other, "type_as", "other").dtype)
 
 
+def _wide(value: Any) -> Any:
+    """A bfloat16 tensor in float32; any other thing as it is."""
+    narrow = isinstance(value, Tensor) and value.dtype is dtypes.bfloat16
+    return cast(value, dtypes.float32) if narrow else value
+
+
 def in_float32(function: Any, *args: Any, **kwargs: Any) -> Any:
     """Runs a float32 function on bfloat16 tensors: widened before, rounded once after."""
-    wide = [
-        cast(a, dtypes.float32) if isinstance(a, Tensor) and a.dtype == dtypes.bfloat16 else a
-        for a in args
-    ]
-    return cast(function(*wide, **kwargs), dtypes.bfloat16)
+    named = {name: _wide(value) for name, value in kwargs.items()}
+    return cast(function(*map(_wide, args), **named), dtypes.bfloat16)
 
 
 def widening(function: F) -> F:
@@ -153,14 +156,10 @@ def widening(function: F) -> F:
 
     @wraps(function)
     def called(*args: Any, **options: Any) -> Any:
-        given = [t for t in (*args, *options.values()) if isinstance(t, Tensor)]
-        floats = [t for t in given if dtypes.is_float(t.dtype)]
-        if not floats or any(t.dtype is not dtypes.bfloat16 for t in floats):
-            return function(*args, **options)
-        named = {
-            k: cast(v, dtypes.float32) if any(v is t for t in floats) else v
-            for k, v in options.items()
-        }
-        return in_float32(function, *args, **named)
+        given = [t.dtype for t in (*args, *options.values()) if isinstance(t, Tensor)]
+        floats = {dtype for dtype in given if dtypes.is_float(dtype)}
+        if floats == {dtypes.bfloat16}:
+            return in_float32(function, *args, **options)
+        return function(*args, **options)
 
     return called  # type: ignore[return-value]
