@@ -1,6 +1,7 @@
 // Runs a launch: block after block, and in each the threads in the order of the settings, until
 // all have ended or none can go on.
 #include <algorithm>
+#include <cstdio>
 #include <exception>
 #include <numeric>
 #include <random>
@@ -37,8 +38,9 @@ int barrier_result;
 
 template <class Three>  // uint3 or dim3
 std::string text(const Three& of) {
-  return "(" + std::to_string(of.x) + ", " + std::to_string(of.y) + ", " + std::to_string(of.z) +
-         ")";
+  char written[40];
+  std::snprintf(written, sizeof written, "(%u, %u, %u)", of.x, of.y, of.z);
+  return written;
 }
 
 void thread_main(void*) {
