@@ -572,3 +572,13 @@ def test_groups_added_and_taken_away_between_steps():
     before = p.item()
     optimiser.step()
     assert p.item() == before
+
+
+def test_a_centered_rmsprop_takes_a_constant_gradient():
+    """Its variance rounds below zero, where the root would be NaN."""
+    w = tw.zeros(50, requires_grad=True)
+    optimizer = optim.RMSprop([w], lr=0.01, alpha=0.9, centered=True)
+    w.grad = tw.tensor(np.random.default_rng(250).uniform(1e4, 2e4, 50).astype(np.float32))
+    for _ in range(300):
+        optimizer.step()
+    assert np.isfinite(w.detach().numpy()).all()

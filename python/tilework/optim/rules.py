@@ -73,7 +73,8 @@ class RMSprop(_ByRule):
     """Each step over the root of a running mean of the squared gradients (Hinton 2012), with
     momentum, and less the square of their mean where `centered` (Graves 2013).
 
-    PyTorch's arguments, defaults and arithmetic. ValueError on values out of range.
+    PyTorch's arguments, defaults and arithmetic, but that a variance is never below 0, where it has
+    NaN. ValueError on values out of range.
 
     >>> w = tw.ones(1, requires_grad=True)
     >>> (w * 2).sum().backward()
@@ -104,7 +105,8 @@ class RMSprop(_ByRule):
         spread = held[0]
         if group["centered"]:
             _toward(held[-1], g, 1.0 - group["alpha"])
-            spread = spread - held[-1] * held[-1]
+            # A variance, which rounding would leave below zero where the gradient hardly changes.
+            spread = xp.maximum(spread - held[-1] * held[-1], 0)
         g = g / (xp.sqrt(spread) + group["eps"])
         if group["momentum"] > 0:
             held[1] *= group["momentum"]
