@@ -7,6 +7,10 @@
 //     TW_SHARED(float, tile, [32][33]);        a shared array
 //     TW_DYNAMIC_SHARED(float, buffer);        the launch's shared memory, as a pointer
 //     TW_LAUNCH(kernel, grid, block, dynamic_shared, stream, arguments...)
+//     TW_KERNEL(threads, name, parameters...) { ... }   a kernel that engines call by its name
+//
+// The parameters of a TW_KERNEL are pointers, int64_t and double: what Python's numbers are, so that
+// every way to launch passes eight bytes each. `threads` is the most that a block of it has.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -39,4 +43,15 @@
 #define TW_LAUNCH(kernel, grid, block, dynamic_shared, stream, ...) \
   ::tilework::cudasim::launch(#kernel, kernel, {grid, block, dynamic_shared}, __VA_ARGS__)
 
+#endif
+
+#if defined(TILEWORK_KERNEL_TABLE)
+#include "base/kernel_table.h"
+#define TW_KERNEL(threads, name, ...)                                                      \
+  extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__);                 \
+  static const ::tilework::KernelEntry name##_entry(#name, __FILE__, threads, name);       \
+  extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+#else
+#define TW_KERNEL(threads, name, ...) \
+  extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
 #endif

@@ -14,7 +14,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tilework.engines import extension
+from tilework.engines import device, extension
 from tilework.errors import error
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "engine_module",
     "generation",
     "ops",
+    "serve",
     "use_engine",
 ]
 
@@ -58,7 +59,10 @@ CONTRACT: tuple[str, ...] = (
 _MODULES: dict[str, str] = {
     "native": "tilework.engines.native",
     "numba": "tilework.engines.numba",
+    "cuda": "tilework.engines.cuda",
+    "cupy": "tilework.engines.cupy",
 }
+_OF_DEVICES = ("cuda", "cupy")  # serve a device's arrays, beside one that serves the CPU's
 _FIX = (
     "reinstall tilework with a C++ compiler at hand, or `pip install 'tilework[numba]'` for the "
     "pure-Python engine"
@@ -92,7 +96,7 @@ def _load(name: str) -> ModuleType:
     if name == "native":
         extension.check_version(sys.modules[extension.NAME])
     missing = [function for function in CONTRACT if not hasattr(module, function)]
-    if missing:
+    if missing and name not in _OF_DEVICES:  # INTERIM
         raise error(
             ImportError, "use_engine", f"the {name} engine whole",
             f"one without {', '.join(missing)}", "rebuild the extension of this very version",
@@ -101,8 +105,15 @@ def _load(name: str) -> ModuleType:
 
 
 def _fill(module: ModuleType) -> None:
+    served = device.provider
+    beside = None if served is None else _load(_current_of_devices)
     for function in CONTRACT:
-        setattr(ops, function, getattr(module, function))
+        found = getattr(module, function)
+        if beside is not None and served is not None and callable(found):
+            found = device.dispatching(
+                function, found, getattr(beside, function, found), served.kind  # INTERIM
+            )
+        setattr(ops, function, found)
     object.__setattr__(ops, "__class__", _Table)  # without __getattr__, attributes cost half
 
 
@@ -124,6 +135,7 @@ if TYPE_CHECKING:
 else:
     ops = _WaitingTable()
 _current = "native"
+_current_of_devices = "cuda"
 generation = 0  # counts the changes of engine, ISA and precision: packed weights are made for one
 
 
@@ -149,18 +161,30 @@ def changed() -> None:
 
 
 def use_engine(name: str) -> None:
-    """Puts the engine `name` to work ("native" or "numba") for all threads.
+    """Puts the engine `name` to work for all threads: "native" or "numba" for the CPU's tensors,
+    "cuda" (tilework's kernels) or "cupy" (CuPy's functions alone) for those of a CUDA device.
 
     Raises ValueError on an unknown name, ImportError (with the fix) where the engine is not
     installed. The environment variable TILEWORK_ENGINE does the same at import.
     """
-    global _current
+    global _current, _current_of_devices
     if name not in _MODULES:
         known = " or ".join(repr(n) for n in _MODULES)
         raise error(ValueError, "use_engine", known, repr(name), "name one of them")
-    _fill(_load(name))
-    _current = name
+    module = _load(name)
+    if name in _OF_DEVICES:
+        _current_of_devices = name
+        module = _load(_current)
+    else:
+        _current = name
+    _fill(module)
     changed()
+
+
+def serve(provider: device.Provider | None) -> None:
+    """Lets the functions of `ops` serve a device's arrays beside the CPU's; None: no longer."""
+    device.provider = provider
+    _fill(_load(_current))
 
 
 def engine_module(name: str | None = None) -> ModuleType:

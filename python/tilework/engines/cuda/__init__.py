@@ -1,0 +1,8 @@
+"""The cuda engine: tilework's own kernels on a device's arrays, and array functions where there is
+none (the cupy engine).
+
+Each file plans the launches of one family: shapes and layouts here, the work in
+csrc/kernels/<family>/<family>.cuh.
+"""
+
+from tilework.engines.cuda.softmax import *  # noqa: F403

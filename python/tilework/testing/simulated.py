@@ -1,0 +1,100 @@
+"""A CUDA device that is simulated: tilework's kernels, run by the CPU, for tests.
+
+Its arrays are stand-ins (stand_in.py), which no function of NumPy's accepts: a forgotten copy to
+the host fails. Their memory is the simulator's, which knows its bounds, and is poison until it is
+written to. The kernels are those of the extension module _cudasim, which no wheel has:
+docs/gpu.md tells how to build it.
+
+    with simulated.device(order="reverse"):
+        x = tw.ones(3).to("cuda")
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tilework import engines
+from tilework.testing import stand_in
+
+ORDERS = ("forward", "reverse", "random")
+
+
+def refusal() -> str:
+    """Why there is no simulated device here; empty where there is one."""
+    if importlib.util.find_spec("tilework._cudasim") is None:
+        return "the simulator (_cudasim) is not built here"
+    return ""
+
+
+class Simulated:
+    """The provider (engines/device.py) of the simulated device."""
+
+    kind = stand_in.StandIn
+    namespace = stand_in.namespace
+
+    def __init__(self) -> None:
+        from tilework import _cudasim
+
+        self.module = _cudasim
+        self.launched: dict[str, int] = {}  # how often, by the kernel's name
+
+    def home(self, array: Any) -> Any:
+        """`array` where it lies in the device's memory, else a copy that does."""
+        if self._is_here(array):
+            return array
+        order = sorted(range(array.ndim), key=lambda i: -array.strides[i])
+        moved = self._fresh(tuple(array.shape[i] for i in order), array.dtype)
+        moved = moved.transpose(np.argsort(order)) if array.ndim else moved
+        moved[...] = array
+        return moved
+
+    def _is_here(self, array: Any) -> bool:
+        base = array
+        while isinstance(base, np.ndarray) and base.base is not None:
+            base = base.base
+        return isinstance(base, memoryview) and isinstance(base.obj, self.module.DeviceMemory)
+
+    def _fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        memory = memoryview(self.module.DeviceMemory(max(count, 1)))
+        return np.frombuffer(memory, np.uint8, count).view(dtype).reshape(shape)
+
+    def to_device(self, array: Any) -> Any:
+        """A copy in the device's memory, its layout kept."""
+        return stand_in.StandIn(array.copy("K"))
+
+    def to_host(self, array: Any) -> Any:
+        """A copy in the CPU's memory, its layout kept."""
+        return array._held.copy("K")
+
+    def launch(self, kernel: str, grid: Any, block: Any, shared: int, slots: list[Any]) -> None:
+        """Runs a kernel. RuntimeError (Fault) on what a card must not do."""
+        self.launched[kernel] = self.launched.get(kernel, 0) + 1
+        self.module.launch(kernel, grid, block, shared, tuple(slots))
+
+    def synchronize(self) -> None:
+        """Nothing: a launch has ended when it returns."""
+
+    def name(self) -> str:
+        """What the device is called."""
+        return "simulated"
+
+
+@contextmanager
+def device(order: str = "random", seed: int = 1, races: bool = True) -> Iterator[Simulated]:
+    """Serves device "cuda" by the simulator, its threads in one of ORDERS."""
+    made = Simulated()
+    made.module.set_order(order, seed)
+    made.module.set_races(races)
+    stand_in.set_home(made.home)
+    engines.serve(made)
+    try:
+        yield made
+    finally:
+        engines.serve(None)
+        stand_in.set_home(lambda array: array)
