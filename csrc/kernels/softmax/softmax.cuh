@@ -3,9 +3,10 @@
 // A row of up to 1024 elements stays in the registers of one warp, which reads it once: memory is
 // the roof, at two passes. A longer row has a block, which reads it three times, mostly from L2.
 //
-//              registers  shared  threads  blocks an SM, at most: sm_80, sm_90, sm_100
-// by warps     48         0       128      10 (1280 threads of 2048)
-// by blocks    32         256 B   256      8 (2048)
+// on sm_80, 90a, 100  registers     shared  dynamic  threads  blocks an SM
+// *_by_warps_float    72, 72, 48    0       0        128      7, 7, 10
+// *_by_warps_double   112, 112, 88  0       0        128      4, 4, 5
+// *                   32, 52, 56    256     0        256      8, 4, 4
 #pragma once
 
 #include "base/warp.cuh"

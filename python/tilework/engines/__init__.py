@@ -111,7 +111,10 @@ def _fill(module: ModuleType) -> None:
         found = getattr(module, function)
         if beside is not None and served is not None and callable(found):
             found = device.dispatching(
-                function, found, getattr(beside, function, found), served.kind  # INTERIM
+                function,
+                found,
+                getattr(beside, function, found),
+                served.kind,  # INTERIM
             )
         setattr(ops, function, found)
     object.__setattr__(ops, "__class__", _Table)  # without __getattr__, attributes cost half

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""What can be shown of the CUDA kernels without a card, by NVIDIA's compiler.
+
+    python tools/cuda_check.py                     all of it
+    python tools/cuda_check.py --family softmax    of one family
+    python tools/cuda_check.py kernels --write     and rewrite the tables at the heads of the files
+
+kernels   nvcc for each architecture with warnings as errors; no kernel spills a register; the table
+          at the head of each file (cuda_tables.py) is what ptxas says; the machine code has the
+          instructions that the table names
+
+`pip install --group cuda-build` has what it needs; --cuda names another toolkit's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cuda_tables
+import cuda_toolkit
+from cuda_toolkit import ARCHITECTURES, ROOT, Compiled, Refused, Toolkit
+
+# What a file's source means to have in the machine code of some kernel.
+MEANT = {"ptx::mma_": "HMMA", "ptx::copy_async": "LDGSTS.128"}
+
+
+def sources(families: list[str]) -> list[Path]:
+    found = sorted((ROOT / "csrc/kernels").glob("*/*.cuh"))
+    chosen = [f for f in found if not families or f.parent.name in families]
+    if not chosen:
+        raise Refused(f"no .cuh of {', '.join(families)}")
+    return chosen
+
+
+def kernels(options: argparse.Namespace, toolkit: Toolkit) -> list[str]:
+    files = sources(options.family)
+    pairs = [(file, a) for file in files for a in ARCHITECTURES]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        compiled = list(pool.map(lambda pair: _compiled(toolkit, *pair), pairs))
+    faults = [fault for _, fault in compiled if fault]
+    for file in files:
+        found = [
+            k for (f, _), (made, _) in zip(pairs, compiled, strict=True) if f == file for k in made
+        ]
+        faults += [f"{k.name} spills {k.spilled} bytes on sm_{k.architecture}"
+                   for k in found if k.spilled]  # fmt: skip
+        if found:
+            faults += _table(file, found, options.write)
+        print(f"{file.relative_to(ROOT)}: {len({k.name for k in found})} kernels", flush=True)
+    return faults
+
+
+def _compiled(toolkit: Toolkit, file: Path, architecture: str) -> tuple[list[Compiled], str]:
+    try:
+        return toolkit.compiled(file, architecture), ""
+    except Refused as reason:
+        return [], str(reason)
+
+
+def _table(file: Path, found: list[Compiled], write: bool) -> list[str]:
+    """What is wrong with the table of a file whose kernels are these; rewritten where asked."""
+    text, where = file.read_text(), str(file.relative_to(ROOT))
+    rows, begin, end = cuda_tables.read(text)
+    rows, unnamed = cuda_tables.filled(rows, found)
+    if unnamed:
+        offered, _ = cuda_tables.filled(map(cuda_tables.Row, _patterns(unnamed)), found)
+        lines = "\n".join(cuda_tables.written(row.measured() for row in offered))
+        return [
+            f"{where}: no row of its table speaks of {', '.join(unnamed)}. As compiled:\n{lines}"
+        ]
+    if idle := [row.pattern for row in rows if not row.kernels]:
+        return [f"{where}: no kernel is named {', '.join(idle)}, or an earlier row has it"]
+    faults = [f"{where}: {lack}" for row in rows for lack in row.lacking()]
+    named = {instruction for row in rows for instruction in row.holds}
+    faults += [
+        f"{where}: it calls {call}, and no row of its table holds {instruction}"
+        for call, instruction in MEANT.items()
+        if call in text and instruction not in named
+    ]
+    right = cuda_tables.written(row.measured() for row in rows)
+    lines = text.splitlines()
+    if write:
+        file.write_text("\n".join([*lines[:begin], *right, *lines[end:], ""]))
+    elif lines[begin:end] != right:
+        faults.append(f"{where}: its table (--write) would be\n" + "\n".join(right))
+    return faults
+
+
+def _patterns(names: list[str]) -> list[str]:
+    """Names alike but for the C type at their end, as one pattern each."""
+    return list(dict.fromkeys(re.sub(r"_[a-z0-9]+$", "_*", name) for name in names))
+
+
+CHECKS: dict[str, Callable[[argparse.Namespace, Toolkit], list[str]]] = {"kernels": kernels}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; or all"
+    )
+    parser.add_argument("--family", action="append", default=[], help="this one's kernels alone")
+    parser.add_argument("--cuda", type=Path, help="the folder of a CUDA toolkit")
+    parser.add_argument("--write", action="store_true", help="rewrite the files' tables")
+    options = parser.parse_args(argv)
+    if unknown := [name for name in options.checks if name not in CHECKS]:
+        parser.error(f"no such check: {', '.join(unknown)}")
+    faults: list[str] = []
+    for name in options.checks or CHECKS:
+        try:
+            faults += CHECKS[name](options, cuda_toolkit.find(options.cuda))
+        except Refused as reason:
+            faults.append(f"{name}: {reason}")
+    print(*faults, f"{len(faults)} faults" if faults else "no fault", sep="\n", flush=True)
+    return int(bool(faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
