@@ -98,7 +98,8 @@ def said(*arguments, cwd):
     pytest's to leave out: a part of the tests, in the gate.)"""
     clean = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=100, cwd=cwd, env=clean
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=100, cwd=cwd,
+        env=clean,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

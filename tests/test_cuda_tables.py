@@ -1,4 +1,4 @@
-"""The tables at the heads of the .cuh files: how tools/cuda_check.py reads, fills and writes them."""
+"""The tables at the heads of the .cuh files: how tools/cuda_check.py reads, fills, writes them."""
 
 import sys
 from pathlib import Path

@@ -17,7 +17,7 @@ import numpy as np
 
 from tilework import engines
 
-_home: Callable[[Any], Any] = lambda array: array
+_home: Callable[[Any], Any] = np.asarray
 
 
 def set_home(home: Callable[[Any], Any]) -> None:

@@ -74,7 +74,7 @@ def memory_order(x: Array) -> list[int] | None:
 
 
 def empty_as(x: Array, dtype: Any = None) -> Array:
-    """A fresh array of x's shape whose memory lies as x's does, where x is dense; else in C order."""
+    """A fresh array of x's shape, its memory as x's lies, where x is dense; else in C order."""
     order = memory_order(x)
     if order is None or order == sorted(order):
         return empty(x, x.shape, dtype)
