@@ -7,6 +7,7 @@ beside tensors, and what concerns shapes and floating-point flags alone.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,14 @@ def namespace(array: Array) -> Any:
     if array.__class__ is ndarray:
         return np
     own = getattr(array, "__array_namespace__", None)  # NumPy 1.26 has none, nor have numbers
-    return np if own is None else own()
+    if own is not None:
+        return own()
+    return sys.modules["cupy"] if _is_cupys(array) else np  # nor have CuPy's
+
+
+def _is_cupys(value: Any) -> bool:
+    """Whether `value` is a CuPy array, which has no __array_namespace__."""
+    return bool(value.__class__.__module__ == "cupy")
 
 
 def is_array(value: Any) -> bool:
@@ -38,7 +46,8 @@ def is_array(value: Any) -> bool:
     if value.__class__ is ndarray:
         return True
     return isinstance(value, ndarray) or (
-        hasattr(value, "__array_namespace__") and not isinstance(value, scalar)
+        (hasattr(value, "__array_namespace__") or _is_cupys(value))
+        and not isinstance(value, scalar)
     )
 
 

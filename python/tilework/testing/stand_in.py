@@ -34,16 +34,16 @@ STANDARD = frozenset((
     "bitwise_and", "bitwise_or", "bitwise_xor", "ceil", "clip", "cos", "empty", "empty_like",
     "equal", "exp", "floor", "floor_divide", "full", "full_like", "greater", "greater_equal",
     "isfinite", "isinf", "isnan", "less", "less_equal", "log", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "matmul", "maximum", "minimum", "moveaxis", "not_equal", "ones",
-    "ones_like", "remainder", "round", "sign", "sin", "sqrt", "square", "trunc", "where", "zeros",
-    "zeros_like",
+    "logical_or", "logical_xor", "matmul", "max", "maximum", "min", "minimum", "moveaxis",
+    "not_equal", "ones", "ones_like", "remainder", "round", "sign", "sin", "sqrt", "square",
+    "stack", "sum", "take", "take_along_axis", "trunc", "where", "zeros", "zeros_like",
 ))
 CUPY = frozenset((
     "add", "arccos", "arcsin", "arctan", "arctan2", "argwhere", "atleast_1d", "bincount",
     "concatenate", "cosh", "cumprod", "cumsum", "exp2", "expm1", "hypot", "isclose", "isin",
     "log10", "log1p", "log2", "logaddexp", "may_share_memory", "multiply", "pad", "power",
-    "prod", "put_along_axis", "reciprocal", "searchsorted", "sinh", "subtract", "tan", "tanh",
-    "true_divide", "unique",
+    "prod", "put_along_axis", "reciprocal", "rint", "searchsorted", "sinh", "subtract", "tan",
+    "tanh", "true_divide", "unique",
 ))
 METHODS = frozenset((
     "all", "any", "argmax", "argmin", "astype", "clip", "copy", "cumsum", "diagonal", "item",

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tilework.arrays import address, namespace, ndarray
+from tilework.arrays import address, ndarray
 from tilework.engines import device
+from tilework.engines.layout import contiguous, empty, empty_as, memory_order
+
+__all__ = [
+    "blocks_for",
+    "contiguous",
+    "empty",
+    "empty_as",
+    "launch",
+    "memory_order",
+]
 
 Array = Any
 MOST_BLOCKS = 2**31 - 1  # of a grid, along x; along y and z 65535
@@ -44,41 +54,3 @@ def _slot(value: Any) -> Any:
 def blocks_for(count: int, threads: int) -> int:
     """How many blocks of `threads` have a thread for each of `count`."""
     return -(-count // threads)
-
-
-def empty(like: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
-    """A fresh array in C order on the device of `like`, of its dtype where none is given."""
-    return namespace(like).empty(shape, like.dtype if dtype is None else dtype)
-
-
-def contiguous(x: Array) -> Array:
-    """`x` where it lies in C order, else a copy that does."""
-    if x.flags.c_contiguous:
-        return x
-    made = namespace(x).empty(x.shape, x.dtype)
-    made[...] = x
-    return made
-
-
-def memory_order(x: Array) -> list[int] | None:
-    """The axes of `x`, outermost first, in which its memory is one dense run; None where there is
-    none such."""
-    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
-    step = x.itemsize
-    for i in reversed(order):
-        if x.shape[i] != 1:
-            if x.strides[i] != step:
-                return None
-            step *= x.shape[i]
-    return order
-
-
-def empty_as(x: Array, dtype: Any = None) -> Array:
-    """A fresh array of x's shape, its memory as x's lies, where x is dense; else in C order."""
-    order = memory_order(x)
-    if order is None or order == sorted(order):
-        return empty(x, x.shape, dtype)
-    back = [0] * x.ndim
-    for at, i in enumerate(order):
-        back[i] = at
-    return empty(x, tuple(x.shape[i] for i in order), dtype).transpose(back)
