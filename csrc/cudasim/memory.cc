@@ -29,6 +29,9 @@ std::vector<Shared> shared_arrays;
 size_t shared_bytes, static_bytes;
 Region* dynamic_region;
 
+// As far as its alignment goes an access counts as this array's overrun.
+size_t reach(size_t bytes) { return (bytes + kAlignment) / kAlignment * kAlignment; }
+
 bool same(Site a, Site b) {
   return a.line == b.line && std::strcmp(a.file, b.file) == 0 &&
          std::strcmp(a.function, b.function) == 0;
@@ -36,8 +39,12 @@ bool same(Site a, Site b) {
 
 Region* add_region(size_t bytes, Region::Kind kind, size_t window) {
   void* memory = nullptr;
-  // No rounding up: under AddressSanitizer what lies behind is poisoned to the byte.
-  if (posix_memalign(&memory, kAlignment, std::max<size_t>(bytes, 1)) != 0) throw std::bad_alloc();
+#if defined(__SANITIZE_ADDRESS__)
+  const size_t room = std::max<size_t>(bytes, 1);  // what lies behind is poisoned to the byte
+#else
+  const size_t room = reach(bytes);  // nothing of the host's lies where an overrun is looked for
+#endif
+  if (posix_memalign(&memory, kAlignment, room) != 0) throw std::bad_alloc();
   std::memset(memory, kPoison, bytes);
   auto region =
       std::make_unique<Region>(Region{static_cast<char*>(memory), bytes, kind, window, {}});
@@ -102,9 +109,7 @@ Region* region_of(const void* p) {
   auto after = regions.upper_bound(static_cast<const char*>(p));
   if (after == regions.begin()) return nullptr;
   Region* region = std::prev(after)->second.get();
-  // As far as its alignment goes it is this array that was overrun.
-  const size_t reach = (region->bytes + kAlignment) / kAlignment * kAlignment;
-  if (static_cast<const char*>(p) >= region->begin + reach) return nullptr;
+  if (static_cast<const char*>(p) >= region->begin + reach(region->bytes)) return nullptr;
   if (region->holds(p, 1)) last_found = region;
   return region;
 }
