@@ -5,4 +5,5 @@ Each file plans the launches of one family: shapes and layouts here, the work in
 csrc/kernels/<family>/<family>.cuh.
 """
 
+from tilework.engines.cuda.attention import *  # noqa: F403
 from tilework.engines.cuda.softmax import *  # noqa: F403

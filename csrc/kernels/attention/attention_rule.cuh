@@ -1,0 +1,289 @@
+// What attention's kernels share: a call, the rule between products and weights, and the copies of
+// rows to shared memory. Kernels that stand on it: attention.cuh, attention_bf16.cuh.
+//
+// A kernel meets tiles of queries with tiles of keys. Inside a tile places are 32-bit; what a call
+// knows of its whole, 64-bit, goes into the tile's Rule once.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include "base/philox.h"
+#include "base/ptx.cuh"
+#include "base/random_words.h"
+#include "base/warp.cuh"
+
+namespace tilework::attention_cuda {
+
+template <class T>
+struct WideOf {
+  using type = T;
+};
+template <>
+struct WideOf<__nv_bfloat16> {
+  using type = float;
+};
+template <class T>
+using Wide = typename WideOf<T>::type;
+
+__device__ inline float wide(float x) { return x; }
+__device__ inline double wide(double x) { return x; }
+__device__ inline float wide(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ inline void narrow(float x, float& to) { to = x; }
+__device__ inline void narrow(double x, double& to) { to = x; }
+__device__ inline void narrow(float x, __nv_bfloat16& to) { to = __float2bfloat16_rn(x); }
+
+__device__ inline float exponential(float x) { return expf(x); }
+__device__ inline double exponential(double x) { return exp(x); }
+__device__ inline float logarithm(float x) { return logf(x); }
+__device__ inline double logarithm(double x) { return log(x); }
+__device__ inline float tangent(float x) { return tanhf(x); }
+__device__ inline double tangent(double x) { return tanh(x); }
+template <class W>
+__device__ W infinity() {
+  return static_cast<W>(INFINITY);
+}
+// Where a row's largest score begins: finite, that a row whose scores are all -Inf takes e^-Inf.
+__device__ inline float lowest(float) { return -3.402823466e38f; }
+__device__ inline double lowest(double) { return -1.7976931348623157e308; }
+template <class W>
+__device__ bool finite(W x) {
+  return x - x == W(0);
+}
+
+// Rows of each head, (batch, heads, rows, width), the last axis adjacent.
+template <class T>
+struct HeadRows {
+  T* data;
+  int64_t batch, head, row;
+
+  __device__ T* at(int64_t b, int64_t h, int64_t i) const {
+    return data + b * batch + h * head + i * row;
+  }
+};
+
+// A call of attention, as attention.h has it. `group` queries' heads share one head of keys.
+// `threshold` is negative without dropout. With `vectors`, rows of all inputs are whole pieces of
+// 16 bytes, aligned.
+template <class T>
+struct Call {
+  using W = Wide<T>;
+  HeadRows<const T> q, k, v;
+  int64_t heads, group, queries, keys, width, value_width, vectors;
+  double scale, softcap;
+  const W* slopes;
+  const W* bias;
+  int64_t bias_batch, bias_head, bias_row, bias_col;
+  int64_t diagonal, left, right;
+  int64_t threshold;
+  double kept;
+  int64_t seed, call;
+
+  __device__ bool hides() const {
+    constexpr int64_t far = int64_t{1} << 60;
+    return bias != nullptr || left < far || right < far;
+  }
+};
+
+#define TW_ATTENTION_PARAMETERS(type, wide)                                                        \
+  const type *q, int64_t q_batch, int64_t q_head, int64_t q_row, const type *k, int64_t k_batch,   \
+      int64_t k_head, int64_t k_row, const type *v, int64_t v_batch, int64_t v_head,               \
+      int64_t v_row, int64_t heads, int64_t group, int64_t queries, int64_t keys, int64_t width,   \
+      int64_t value_width, int64_t vectors, double scale, double softcap, const wide *slopes,      \
+      const wide *bias, int64_t bias_batch, int64_t bias_head, int64_t bias_row, int64_t bias_col, \
+      int64_t diagonal, int64_t left, int64_t right, int64_t threshold, double kept, int64_t seed, \
+      int64_t call_number
+#define TW_ATTENTION_CALL       \
+  {{q, q_batch, q_head, q_row}, \
+   {k, k_batch, k_head, k_row}, \
+   {v, v_batch, v_head, v_row}, \
+   heads,                       \
+   group,                       \
+   queries,                     \
+   keys,                        \
+   width,                       \
+   value_width,                 \
+   vectors,                     \
+   scale,                       \
+   softcap,                     \
+   slopes,                      \
+   bias,                        \
+   bias_batch,                  \
+   bias_head,                   \
+   bias_row,                    \
+   bias_col,                    \
+   diagonal,                    \
+   left,                        \
+   right,                       \
+   threshold,                   \
+   kept,                        \
+   seed,                        \
+   call_number}
+// What a backward pass has beside it.
+#define TW_ATTENTION_GRADIENTS(type, wide)                                                         \
+  const type *grad, int64_t grad_batch, int64_t grad_head, int64_t grad_row, const wide *log_sums, \
+      const wide *dots
+
+// The places that a tile of queries, or of keys, has to meet: [begin, end).
+struct Span {
+  int64_t begin, end;
+};
+__device__ inline int64_t within(int64_t x, int64_t low, int64_t high) {
+  return x < low ? low : x > high ? high : x;
+}
+// Of `size` keys those that some of queries [i, i + rows) may see.
+template <class T>
+__device__ Span keys_seen(const Call<T>& c, int64_t i, int64_t rows) {
+  const int64_t last = i + rows < c.queries ? i + rows : c.queries;
+  return {within(i + c.diagonal - c.left, 0, c.keys),
+          within(last + c.diagonal + c.right, 0, c.keys)};
+}
+// The queries that may see some of keys [j, j + rows).
+template <class T>
+__device__ Span queries_seeing(const Call<T>& c, int64_t j, int64_t rows) {
+  const int64_t last = j + rows < c.keys ? j + rows : c.keys;
+  return {within(j - c.diagonal - c.right, 0, c.queries),
+          within(last - c.diagonal + c.left, 0, c.queries)};
+}
+
+// The rule for a tile: query i0 + i and key j0 + j by their small places i and j.
+template <class W>
+struct Rule {
+  W scale, softcap, slope;
+  W away;  // of key 0 from query 0's diagonal
+  const W* bias;
+  int64_t bias_row, bias_col;
+  int low, high;  // seen where low <= j - i <= high
+  int queries, keys;
+  bool whole;  // all of the tile is there and seen
+  bool plain;  // nothing but the scale
+  int64_t threshold;
+  W kept;
+  uint64_t seed, call, place, places;  // of weight (0, 0) in dense order; from a row to the next
+
+  template <class T>
+  __device__ Rule(const Call<T>& c, int64_t b, int64_t h, int64_t i0, int rows, int64_t j0,
+                  int cols)
+      : scale(static_cast<W>(c.scale)),
+        softcap(static_cast<W>(c.softcap)),
+        slope(c.slopes != nullptr ? c.slopes[h] : W(0)),
+        away(static_cast<W>(j0 - i0 - c.diagonal)),
+        bias(c.bias != nullptr
+                 ? c.bias + b * c.bias_batch + h * c.bias_head + i0 * c.bias_row + j0 * c.bias_col
+                 : nullptr),
+        bias_row(c.bias_row),
+        bias_col(c.bias_col),
+        threshold(c.threshold),
+        kept(static_cast<W>(c.kept)),
+        seed(static_cast<uint64_t>(c.seed)),
+        call(static_cast<uint64_t>(c.call)),
+        place(static_cast<uint64_t>(((b * c.heads + h) * c.queries + i0) * c.keys + j0)),
+        places(static_cast<uint64_t>(c.keys)) {
+    constexpr int64_t far = 1 << 20;  // further than places of a tile lie apart
+    const int64_t beside = i0 + c.diagonal - j0;
+    low = static_cast<int>(within(beside - c.left, -far, far));
+    high = static_cast<int>(within(beside + c.right, -far, far));
+    queries = static_cast<int>(within(c.queries - i0, 0, rows));
+    keys = static_cast<int>(within(c.keys - j0, 0, cols));
+    whole = queries == rows && keys == cols && low <= 1 - rows && high >= cols - 1;
+    plain = softcap == W(0) && slope == W(0) && bias == nullptr;
+  }
+
+  __device__ bool drops() const { return threshold >= 0; }
+  __device__ bool seen(int i, int j) const {
+    return whole || (j - i >= low && j - i <= high && i < queries && j < keys);
+  }
+
+  // What the exponential takes, -Inf where it is hidden. `slope_of_cap` gets the derivative by the
+  // scaled product.
+  __device__ W score(W product, int i, int j, W& slope_of_cap) const {
+    slope_of_cap = W(1);
+    if (!seen(i, j)) return -infinity<W>();
+    W s = product * scale;
+    if (plain) return s;
+    if (softcap != W(0)) {
+      const W t = tangent(s / softcap);
+      s = t * softcap;
+      slope_of_cap = W(1) - t * t;
+    }
+    if (slope != W(0)) s += slope * (away + static_cast<W>(j - i));
+    if (bias != nullptr) {
+      const W more = bias[i * bias_row + j * bias_col];
+      s = more == -infinity<W>() ? more : s + more;
+    }
+    return s;
+  }
+
+  // What dropout multiplies a weight by.
+  __device__ W factor(int i, int j) const {
+    const uint64_t at = place + static_cast<uint64_t>(i) * places + static_cast<uint64_t>(j);
+    const uint32_t word = philox_word(seed, call, at);
+    return dropout_keeps(word, static_cast<uint32_t>(threshold)) ? kept : W(0);
+  }
+  __device__ W dropped(W weight, int i, int j) const {
+    const W by = factor(i, j);
+    return by == W(0) ? by : weight * by;
+  }
+
+  // A weight out of its score and the logarithm of the row's sum.
+  __device__ static W weight(W score, W log_sum) {
+    if (score == -infinity<W>() || log_sum == -infinity<W>()) return W(0);
+    return exponential(score - log_sum);
+  }
+
+  // A weight and the gradient of its product, out of that product and of the weight's gradient.
+  // The weight is dropped, where it is.
+  struct Gradient {
+    W weight, product;
+  };
+  __device__ Gradient gradient(W product, W grad, W log_sum, W dot, int i, int j) const {
+    W chain;
+    const W w = weight(score(product, i, j, chain), log_sum);
+    if (w == W(0)) return {W(0), W(0)};
+    chain *= w * scale;
+    if (!drops()) return {w, chain * (grad - dot)};
+    const W by = factor(i, j);
+    return by == W(0) ? Gradient{by, chain * -dot} : Gradient{w * by, chain * (grad * by - dot)};
+  }
+};
+
+// --- Rows into shared memory ---
+
+// Elements that lie together, read and written at once.
+template <class T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T at[N];
+};
+// Elements of 16 bytes.
+template <class T>
+inline constexpr int kPiece = 16 / static_cast<int>(sizeof(T));
+
+// `Rows` rows of D elements into shared memory, one each Row elements, by all Threads of a block:
+// of the `rows` that there are the first `width` elements, zero elsewhere. With `vectors` they come
+// when the copies have been waited for, else at once; a barrier stands between this and reading.
+template <int Rows, int D, int Row, int Threads, class T>
+__device__ void fetch(T* to, const T* from, int64_t from_row, int rows, int width, bool vectors) {
+  constexpr int N = kPiece<T>, kPieces = D / N;
+#pragma unroll 4
+  for (int at = static_cast<int>(threadIdx.x); at < Rows * kPieces; at += Threads) {
+    const int row = at / kPieces, col = at % kPieces * N;
+    T* const here = to + row * Row + col;
+    const T* const source = from + row * from_row + col;
+    const int there = row < rows ? width - col : 0;
+    if (vectors) {
+      ptx::copy_async(here, there > 0 ? source : from, there > 0 ? 16 : 0);
+      continue;
+    }
+    Pack<T, N> piece;
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+      if (n < there) {
+        piece.at[n] = source[n];
+      } else {
+        narrow(0, piece.at[n]);
+      }
+    }
+    *reinterpret_cast<Pack<T, N>*>(here) = piece;
+  }
+}
+
+}  // namespace tilework::attention_cuda
