@@ -97,9 +97,9 @@ def said(*arguments, cwd):
     """What Python prints, which ends well. (What PYTEST_ADDOPTS leaves out here is the outer
     pytest's to leave out: a part of the tests, in the gate.)"""
     clean = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
+    command = [sys.executable, *arguments]
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=100, cwd=cwd,
-        env=clean,
+        command, capture_output=True, text=True, timeout=100, cwd=cwd, env=clean
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

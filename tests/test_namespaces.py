@@ -53,7 +53,7 @@ LEFT_OUT = {
         "sequence/ctc_beam_search_decode", "sequence/ctc_greedy_decode",
         *(f"tensor/{name}" for name in (
             "numpy", "__array__", "__dlpack__", "__dlpack_device__", "__init__", "__reduce__",
-            "__repr__",
+            "__repr__", "cpu", "device", "get_device", "is_cpu", "is_cuda",
         )),
     },
     ON_THE_CPU: {

@@ -127,5 +127,5 @@ def test_devices():
     stream = io.BytesIO()
     tw.save(1, stream)
     stream.seek(0)
-    with pytest.raises(ValueError, match=r"^\[load\] expected device"):
-        tw.load(stream, "cuda")
+    with pytest.raises(RuntimeError, match=r"^\[load\] expected 'cpu' or 'cuda'"):
+        tw.load(stream, "gpu")

@@ -92,6 +92,14 @@ void release(void* memory) {
   drop_region(found->second.get());
 }
 
+size_t allocated_bytes() {
+  size_t sum = 0;
+  for (const auto& [begin, region] : regions) {
+    if (region->kind == Region::Kind::global) sum += region->bytes;
+  }
+  return sum;
+}
+
 void copy_in(void* device, const void* host, size_t bytes) {
   if (bytes == 0) return;
   checked(device, bytes, "copy_in");

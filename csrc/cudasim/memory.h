@@ -16,6 +16,7 @@ namespace tilework::cudasim {
 // kernels, copy_in and copy_out may touch it. release(nullptr) does nothing.
 void* allocate(size_t bytes);
 void release(void* memory);
+size_t allocated_bytes();  // of all such arrays
 // Errors as for kernels: what is not allocated, or shorter, is a Fault.
 void copy_in(void* device, const void* host, size_t bytes);
 void copy_out(void* host, const void* device, size_t bytes);

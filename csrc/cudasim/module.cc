@@ -83,6 +83,7 @@ PYBIND11_MODULE(_cudasim, m) {
       .def_buffer(&DeviceMemory::buffer);
   m.def("launch", &launch_named);
   m.def("kernels", &kernel_list);
+  m.def("allocated_bytes", &allocated_bytes);
   m.def("set_order", &set_order);
   m.def("set_architecture", &set_architecture);
   m.def("set_races", [](bool on) { settings().races = on; });

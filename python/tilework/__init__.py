@@ -35,7 +35,7 @@ from tilework.config import (
     set_num_threads,
     show_config,
 )
-from tilework.devices import device
+from tilework.devices import device, get_default_device, set_default_device
 from tilework.dtypes import (
     bfloat16,
     bool,
@@ -126,6 +126,7 @@ __all__ = [
     "float64",
     "functional",
     "get_conv_routine",
+    "get_default_device",
     "get_float32_matmul_precision",
     "get_isa",
     "get_num_threads",
@@ -142,6 +143,7 @@ __all__ = [
     "preserve_format",
     "result_type",
     "set_conv_routine",
+    "set_default_device",
     "set_float32_matmul_precision",
     "set_grad_enabled",
     "set_isa",

@@ -1,20 +1,24 @@
-"""Where tensors live: PyTorch's `device`, of which this build has the CPU alone."""
+"""Where tensors live: PyTorch's `device`, which ones are here, and the way from one to another."""
 
 from __future__ import annotations
 
+from contextvars import ContextVar, Token
 from typing import Any
 
+from tilework.arrays import ndarray
+from tilework.engines import device as beside
 from tilework.errors import error, word
 
 _TYPES = ("cpu", "cuda")
-_HERE = "this build computes on the CPU alone: leave device out, or pass 'cpu'"
+_NAMES = "leave device out, or pass 'cpu' or 'cuda'"
 
 
 class device:
     """A kind of device and, where one of several is meant, its number: `tilework.device("cpu")`.
 
     Naming a device does not say that it is here; making a tensor on it does. As in PyTorch a device
-    equals no string: compare `x.device.type == "cpu"`. RuntimeError on a name that is none.
+    equals no string: compare `x.device.type == "cpu"`. RuntimeError on a name that is none. `with`
+    a device what is made without one is made there.
 
     >>> tw.ones(2).device
     device(type='cpu')
@@ -41,12 +45,12 @@ class device:
         wrong = kind not in _TYPES or (colon and not (number.isdecimal() and index is None))
         if wrong:
             raise error(
-                RuntimeError, "device", "'cpu' or 'cuda', and a number once", word(type), _HERE
+                RuntimeError, "device", "'cpu' or 'cuda', and a number once", word(type), _NAMES
             )
         if colon:
             index = int(number)
         if index is not None and (not isinstance(index, int) or index < 0):
-            raise error(RuntimeError, "device", "a number of at least 0", index, _HERE)
+            raise error(RuntimeError, "device", "a number of at least 0", index, _NAMES)
         made = object.__new__(cls)
         object.__setattr__(made, "_type", kind)
         object.__setattr__(made, "_index", index)
@@ -67,6 +71,15 @@ class device:
             AttributeError, "device", "a device as it is", f"{name} = {value!r}", "make another"
         )
 
+    def __enter__(self) -> device:
+        _entered.set((*_entered.get(), _default.set(self)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        *before, token = _entered.get()
+        _default.reset(token)
+        _entered.set(tuple(before))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, device):
             return NotImplemented
@@ -86,8 +99,34 @@ class device:
         return f"device(type={self._type!r}{number})"
 
 
-CPU = device("cpu")  # every tensor's: as in PyTorch without a number
-Device = device | str | int | None  # what an argument `device` may be; None: the CPU
+CPU = device("cpu")  # the device of what NumPy holds: as in PyTorch without a number
+CUDA = device("cuda", 0)  # of what the device's arrays hold
+Device = device | str | int | None  # what an argument `device` may be; None: the default
+
+_default: ContextVar[device] = ContextVar("default_device", default=CPU)
+_entered: ContextVar[tuple[Token[device], ...]] = ContextVar("entered_devices", default=())
+
+
+def set_default_device(device: Device) -> None:
+    """What tensors are made on where no device is named: the CPU, until this is called. None: the
+    CPU again. For this thread, as in PyTorch; from_numpy shares the CPU's memory all the same.
+
+    RuntimeError on a name that is none, or a device that is not here.
+
+    >>> tw.set_default_device("cpu")
+    >>> tw.zeros(2).device
+    device(type='cpu')
+    """
+    _default.set(CPU if device is None else resolved("set_default_device", device))
+
+
+def get_default_device() -> device:
+    """What tensors are made on where no device is named.
+
+    >>> tw.get_default_device()
+    device(type='cpu')
+    """
+    return _default.get()
 
 
 def names_device(value: Any) -> bool:
@@ -97,19 +136,46 @@ def names_device(value: Any) -> bool:
     return isinstance(value, device) or (isinstance(value, int) and not isinstance(value, bool))
 
 
-def no_cuda(wanted: Any) -> ValueError:
-    """For `raise`: what x.cuda() and module.cuda() come to."""
-    got = "cuda" if wanted is None else wanted
-    return error(ValueError, "cuda", 'device "cpu"', word(got), _HERE)
+def device_of(array: Any) -> device:
+    """Where an array lives."""
+    return CPU if array.__class__ is ndarray else CUDA
 
 
-def check_device(op: str, wanted: Any) -> None:
-    """ValueError where `wanted`, an argument `device`, is none that this build has."""
-    if wanted is None or wanted is CPU or (isinstance(wanted, str) and wanted == "cpu"):
-        return
+def resolved(op: str, wanted: Any) -> device:
+    """CPU or CUDA, by an argument `device`: None is the default. RuntimeError where it names none,
+    or one that is not here, with what is missing."""
+    if wanted is None:
+        wanted = _default.get()
+    if wanted is CPU or wanted == "cpu":
+        return CPU
     try:
-        kind = device(wanted).type
+        named = device(wanted)
     except (RuntimeError, TypeError):
-        kind = ""
-    if kind != "cpu":
-        raise error(ValueError, op, 'device "cpu"', word(wanted), _HERE)
+        raise error(RuntimeError, op, "'cpu' or 'cuda' for device", word(wanted), _NAMES) from None
+    if named.type == "cpu" or wanted is CUDA:  # that of a tensor, which is there
+        return CPU if named.type == "cpu" else CUDA
+    here = beside.needed(op, f"'{named}'")
+    if named.index is not None and named.index >= here.count():
+        raise error(
+            RuntimeError, op, f"a device below cuda:{here.count()}", f"'{named}'", "take cuda:0"
+        )
+    return CUDA
+
+
+def placed(op: str, array: Any, wanted: Any) -> Any:
+    """An array on the device that an argument `device` names: itself where it is there."""
+    return moved(array, resolved(op, wanted))
+
+
+def moved(array: Any, to: device) -> Any:
+    """An array on a device, CPU or CUDA: itself where it is there."""
+    here = array.__class__ is ndarray
+    if here == (to.type == "cpu"):
+        return array
+    served = beside.needed("to", to)
+    return served.to_device(array) if here else served.to_host(array)
+
+
+def moved_beside(array: Any, other: Any) -> Any:
+    """An array on the device of another array."""
+    return array if array.__class__ is other.__class__ else moved(array, device_of(other))

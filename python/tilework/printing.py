@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
+from tilework.devices import CPU, moved
 
 
 def describe(x: Any, word: str) -> str:
     """The repr of a tensor: its numbers as PyTorch prints them, and what is not the default."""
-    array = x._array
+    array = moved(x._array, CPU)
     if array.dtype == dtypes.bfloat16:
         array = array.astype(np.float32)
     numbers = np.array2string(
@@ -21,6 +22,8 @@ def describe(x: Any, word: str) -> str:
     parts = [numbers]
     if array.size == 0 and array.ndim != 1:
         parts.append(f"size={x.shape}")
+    if x.is_cuda:
+        parts.append(f"device='{x.device}'")
     if x.dtype not in (dtypes.float32, dtypes.int64, dtypes.bool):
         parts.append(f"dtype={x.dtype}")
     if x._node is not None:

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tilework import dtypes
-from tilework.arrays import writeable
-from tilework.devices import CPU, device
+from tilework.arrays import ndarray, writeable
+from tilework.devices import CPU, CUDA, device, moved
 from tilework.errors import error
 from tilework.layout import (
     MOVING,
@@ -99,22 +99,22 @@ class Tensor:
 
     @property
     def device(self) -> device:
-        """Where the array lives: `device(type='cpu')`, the only one here."""
-        return CPU
+        """Where the array lives: `device(type='cpu')`, or `device(type='cuda', index=0)`."""
+        return CPU if self._array.__class__ is ndarray else CUDA
 
     @property
     def is_cuda(self) -> bool:
-        """Whether the array lives on a CUDA device: False."""
-        return False
+        """Whether the array lives on a CUDA device."""
+        return self._array.__class__ is not ndarray
 
     @property
     def is_cpu(self) -> bool:
-        """Whether the array lives in the CPU's memory: True."""
-        return True
+        """Whether the array lives in the CPU's memory."""
+        return self._array.__class__ is ndarray
 
     def get_device(self) -> int:
-        """The number of the CUDA device that the array lives on: -1, for none."""
-        return -1
+        """The number of the CUDA device that the array lives on; -1 on the CPU."""
+        return 0 if self.is_cuda else -1
 
     @property
     def itemsize(self) -> int:
@@ -227,7 +227,15 @@ class Tensor:
                 RuntimeError, "numpy", "a tensor without grad", "one that requires grad",
                 "use x.detach().numpy()",
             )  # fmt: skip
+        self._need_cpu("numpy")
         return self._exposed()
+
+    def _need_cpu(self, op: str) -> None:
+        """TypeError where the array is a device's: a copy to the host is asked for by name."""
+        if self._array.__class__ is not ndarray:
+            raise error(
+                TypeError, op, "a tensor on the CPU", f"one on {self.device}", "use x.cpu() first"
+            )
 
     def _exposed(self) -> Any:
         self._lay_naturally()
@@ -237,6 +245,7 @@ class Tensor:
         return self._array.view()  # a shape set there must not be this tensor's
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        self._need_cpu("__array__")
         if copy or (dtype is not None and np.dtype(dtype) != self._array.dtype):
             if copy is False:
                 raise error(
@@ -247,7 +256,8 @@ class Tensor:
         return self.numpy()
 
     def __dlpack__(self, **options: Any) -> Any:
-        return self.numpy().__dlpack__(**options)
+        shared = self.numpy() if self.is_cpu else self._array
+        return shared.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()
@@ -464,9 +474,9 @@ class Tensor:
                 RuntimeError, "pickle", "a leaf", "a result of an op", "pickle x.detach() instead"
             )
         # NumPy pickles in C order: so the axes go in the order of memory, and come back.
-        steps = self._array.strides
-        order = sorted(range(self._array.ndim), key=lambda i: -abs(steps[i]))
-        ordered = self._array.transpose(order)
+        array = moved(self._array, CPU)
+        order = sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
+        ordered = array.transpose(order)
         shown = preserved_order(self.shape, [(self.shape, self._strides())])
         back = inverse(order)
         made_of = (_kind(self), ordered, self._requires_grad, back, shown)

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tilework import functional
+from tilework import cuda, functional
 from tilework.data.collate import default_collate
 from tilework.data.dataset import fetch, is_stream, length_of
 from tilework.errors import error
+from tilework.nested import mapped
 
 Order = NDArray[np.int64]
 Source = np.random.Generator | int | None
@@ -58,7 +59,8 @@ class DataLoader:
     `batch_sampler` gives each batch's indices. `generator` is a NumPy generator or a seed; by
     default the order follows from tilework.manual_seed(). Batches of a TensorDataset are gathered
     in one indexing call, which is why there are no worker processes: what PyTorch's arguments say
-    of them (`num_workers`, `pin_memory`, `worker_init_fn` and so on) is taken and changes nothing.
+    of them (`num_workers`, `worker_init_fn` and so on) is taken and changes nothing. `pin_memory`
+    puts batches where a device reads them by itself (Tensor.pin_memory), where there is one.
 
     Raises ValueError for a batch size below 1, for shuffling a stream, and for a batch_sampler
     beside what it decides; TypeError for what is no dataset.
@@ -136,6 +138,11 @@ class DataLoader:
         return batch_count(samples, self.batch_size, self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
+        if self.pin_memory and cuda.is_available():
+            return map(_pinned, self._batches())
+        return self._batches()
+
+    def _batches(self) -> Iterator[Any]:
         if self._streams:
             return self._stream(iter(self.dataset))
         if self.batch_sampler is not None:
@@ -173,3 +180,8 @@ class DataLoader:
             return
         for batch in batches(samples, self.batch_size, self.drop_last):
             yield (self.collate_fn or default_collate)(batch)
+
+
+def _pinned(batch: Any) -> Any:
+    """A batch with its tensors in pinned memory."""
+    return mapped(lambda x: x.pin_memory() if x.is_cpu else x, batch)

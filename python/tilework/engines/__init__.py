@@ -25,6 +25,7 @@ __all__ = [
     "engine_module",
     "generation",
     "ops",
+    "ops_on",
     "serve",
     "use_engine",
 ]
@@ -188,6 +189,11 @@ def serve(provider: device.Provider | None) -> None:
     """Lets the functions of `ops` serve a device's arrays beside the CPU's; None: no longer."""
     device.provider = provider
     _fill(_load(_current))
+
+
+def ops_on(device: Any) -> Any:
+    """The functions that make arrays on a device (devices.CPU or CUDA), with the names of `ops`."""
+    return ops if device.type == "cpu" else _load(_current_of_devices)
 
 
 def engine_module(name: str | None = None) -> ModuleType:

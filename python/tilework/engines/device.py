@@ -18,18 +18,43 @@ Array = Any
 Three = tuple[int, int, int]
 
 
+class Event(Protocol):
+    """A mark in the device's work."""
+
+    def record(self) -> None:
+        """Marks what was launched until now."""
+        ...
+
+    def query(self) -> bool:
+        """Whether the device has come to the mark."""
+        ...
+
+    def synchronize(self) -> None:
+        """Waits until it has."""
+        ...
+
+    def elapsed_time(self, end: Any) -> float:
+        """Milliseconds from this mark to another."""
+        ...
+
+
 class Provider(Protocol):
     """A kind of device that holds arrays and runs kernels."""
 
-    kind: type  # the class of its arrays
+    kind: Any  # the class of its arrays
     namespace: Any  # whose functions make and compute them
 
     def to_device(self, array: Array) -> Array:
-        """A copy of a NumPy array in the device's memory, its layout kept."""
+        """A copy of a NumPy array in the device's memory, its layout kept. Where the array lies in
+        pinned memory this may return before it is made; the device's work waits for it."""
         ...
 
     def to_host(self, array: Array) -> Array:
         """A copy in the CPU's memory, its layout kept, done when this returns."""
+        ...
+
+    def pinned(self, array: Array) -> Array:
+        """A copy in memory of the CPU that the device reads by itself, its layout kept."""
         ...
 
     def launch(self, kernel: str, grid: Three, block: Three, shared: int, slots: list[Any]) -> None:
@@ -37,11 +62,32 @@ class Provider(Protocol):
         ...
 
     def synchronize(self) -> None:
-        """Waits until all that was launched has ended."""
+        """Waits until all that was launched has ended. RuntimeError, by the kernel's name, where
+        some of it failed."""
+        ...
+
+    def event(self, timed: bool) -> Event:
+        """A mark that is not recorded yet; `timed` if elapsed_time is to be asked."""
+        ...
+
+    def count(self) -> int:
+        """How many devices there are."""
         ...
 
     def name(self) -> str:
         """What the card is called."""
+        ...
+
+    def capability(self) -> tuple[int, int]:
+        """The compute capability: (9, 0) of an H200."""
+        ...
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes in use by arrays, and bytes taken from the device."""
+        ...
+
+    def empty_cache(self) -> None:
+        """Gives back what no array uses."""
         ...
 
 
@@ -91,6 +137,25 @@ def _beside(name: str, value: Any) -> Any:
 
 def _apart(name: str) -> RuntimeError:
     return error(
-        RuntimeError, name, "all tensors on one device", "some on the CPU and some on cuda",
+        RuntimeError, name.removesuffix("_forward"), "all tensors on one device",
+        "some on the CPU and some on cuda",
         'move them: x.to("cuda"), or x.cpu()',
     )  # fmt: skip
+
+
+def needed(op: str, wanted: Any) -> Provider:
+    """The provider; CuPy's where none serves yet. RuntimeError, which says what is missing, where
+    there is no device."""
+    if provider is None:
+        from tilework import engines
+        from tilework.engines import found
+
+        reason = found.missing()
+        if reason:
+            what, _, fix = reason.partition(": ")
+            raise error(RuntimeError, op, f"a device for {wanted}", what, fix)
+        from tilework.engines.cuda.on_cupy import OnCupy
+
+        engines.serve(OnCupy())
+    assert provider is not None
+    return provider

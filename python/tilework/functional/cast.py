@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 from tilework import dtypes
 from tilework.arrays import as_array, errstate
 from tilework.autograd import Op, mode, record
-from tilework.devices import Device, check_device, names_device, no_cuda
+from tilework.devices import Device, device, device_of, moved, names_device, resolved
 from tilework.engines import ops
+from tilework.engines.device import needed
+from tilework.errors import error
 from tilework.functional.common import operand
 from tilework.layout import MemoryFormat, preserve_format
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -63,11 +65,12 @@ def to(
     copy: bool = False,
     memory_format: MemoryFormat = preserve_format,
 ) -> Tensor:
-    """The tensor in another dtype: `x.to(tw.float64)`, `x.to("cpu")`, `x.to(other)`; or in a memory
-    format.
+    """The tensor in another dtype or on another device: `x.to(tw.float64)`, `x.to("cuda")`,
+    `x.to(other)`; or in a memory format.
 
-    Returns `input` itself where nothing changes, unless `copy`; `non_blocking` has no meaning in
-    one memory. TypeError on a dtype that is none of ours, ValueError on a device other than "cpu".
+    Returns `input` itself where nothing changes, unless `copy`. What comes from a device is there
+    when this returns; `non_blocking` changes nothing: a copy to the device never waits. TypeError
+    on a dtype that is none of ours, RuntimeError on a device that is not here.
 
     >>> tw.tensor([1, 2]).to(tw.float32)
     tensor([1., 2.])
@@ -78,24 +81,56 @@ def to(
     flags = [arg for arg in args if isinstance(arg, bool)]  # non_blocking, copy
     for arg in args:
         if isinstance(arg, Tensor):
-            dtype = arg.dtype
+            dtype, device = arg.dtype, arg.device
         elif names_device(arg):
             device = arg
         elif not isinstance(arg, bool):
             dtype = arg
-    check_device("to", device)
     x = operand(input, "to")
+    if device is not None:
+        x = on_device(x, resolved("to", device))
     y = x if dtype is None else cast(x, dtypes.check(dtype, "to"))
     if memory_format is not preserve_format:
         y = y.contiguous(memory_format)
     copied = copy or (len(flags) > 1 and flags[1])
-    return y.clone() if copied and y is x else y
+    return y.clone() if copied and y is input else y
+
+
+def on_device(x: Tensor, to: device) -> Tensor:
+    """`x` on a device, CPU or CUDA, with its gradient; `x` itself where it is there."""
+    if x.device.type == to.type:
+        return x
+    y = fresh(moved(x._array, to))._keep_order(x)
+    if mode.enabled and x._requires_grad:
+        record(y, _MOVE, (x,))
+    return y
+
+
+def _moved_back(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    return (moved(grad, device_of(inputs[0]._array)),)
+
+
+def _moved_back_recorded(grad: Tensor, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
+    return (on_device(grad, inputs[0].device),)
+
+
+_MOVE = Op("to", _moved_back, _moved_back_recorded)
 
 
 @tensor_method("cpu")
 def cpu(self: Tensor, memory_format: MemoryFormat = preserve_format) -> Tensor:
-    """The tensor in the CPU's memory, where it is: itself."""
-    return self.to(memory_format=memory_format)
+    """The tensor in the CPU's memory: itself where it is there."""
+    return self.to("cpu", memory_format=memory_format)
+
+
+@tensor_method()
+def pin_memory(self: Tensor) -> Tensor:
+    """A copy in memory of the CPU that a device reads by itself: from there a copy to it goes on
+    beside other work. RuntimeError on a tensor of a device's, or where there is no device."""
+    if self.is_cuda:
+        raise error(RuntimeError, "pin_memory", "a tensor on the CPU", "one on cuda", "x.cpu()")
+    made = needed("pin_memory", "'cuda'").pinned(self._array)
+    return fresh(made)._keep_order(self)
 
 
 @tensor_method("cuda")
@@ -105,8 +140,9 @@ def cuda(
     non_blocking: bool = False,
     memory_format: MemoryFormat = preserve_format,
 ) -> Tensor:
-    """The tensor on a CUDA device: ValueError, for there is none in this build."""
-    raise no_cuda(device)
+    """The tensor on a CUDA device: itself where it is there. RuntimeError, which says what is
+    missing, where there is no device."""
+    return self.to("cuda" if device is None else device, memory_format=memory_format)
 
 
 def _method(name: str, dtype: dtypes.DType) -> Any:

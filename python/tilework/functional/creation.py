@@ -10,7 +10,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.arrays import namespace
-from tilework.devices import Device, check_device
+from tilework.devices import CPU, Device, moved, placed, resolved
 from tilework.errors import error
 from tilework.functional.common import number, number_of, operand, sizes, whole
 from tilework.layout import MemoryFormat, check_format, entering, preserve_format
@@ -19,9 +19,7 @@ from tilework.tensor import Tensor, fresh, tensor_method
 
 def finish(array: Any, requires_grad: bool, device: Device, op: str) -> Tensor:
     """A fresh array as a tensor, with the arguments that every creation function has."""
-    if device is not None:
-        check_device(op, device)
-    made = fresh(array)
+    made = fresh(placed(op, array, device))
     return made.requires_grad_() if requires_grad else made
 
 
@@ -68,7 +66,8 @@ def tensor(
     (dtype('int64'), dtype('float32'))
     """
     if isinstance(data, Tensor):
-        data = data._array
+        device = data.device if device is None else device
+        data = moved(data._array, CPU)
     if isinstance(data, np.ndarray) and not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
     found = _FLAT.get(frozenset(map(type, data))) if data.__class__ is list else None
@@ -103,7 +102,7 @@ def _numbers(data: Any) -> Any:
     """Nested lists with their tensors as arrays."""
     if isinstance(data, (list, tuple)):
         return [_numbers(part) for part in data]
-    return data._array if isinstance(data, Tensor) else data
+    return moved(data._array, CPU) if isinstance(data, Tensor) else data
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Device = None) -> Tensor:
@@ -113,13 +112,12 @@ def as_tensor(data: Any, dtype: Any = None, device: Device = None) -> Tensor:
     >>> tw.as_tensor(x) is x
     True
     """
-    check_device("as_tensor", device)
-    if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtypes.check(dtype, "as_tensor"))
-    if isinstance(data, np.ndarray):
-        shared = from_numpy(data)
-        return shared if dtype is None else shared.to(dtypes.check(dtype, "as_tensor"))
-    return tensor(data, dtype=dtype)
+    if isinstance(data, (Tensor, np.ndarray)):
+        found = data if isinstance(data, Tensor) else from_numpy(data)
+        if device is not None or found is not data:
+            found = found.to(resolved("as_tensor", device))
+        return found if dtype is None else found.to(dtypes.check(dtype, "as_tensor"))
+    return tensor(data, dtype=dtype, device=device)
 
 
 def from_numpy(array: Any) -> Tensor:
@@ -253,7 +251,8 @@ def _like(
     array = xp.empty_like(x._array, dtype=wanted)
     if value is not None:
         array[...] = number_of(op, wanted, value, "fill_value", xp)
-    return finish(array, requires_grad, device, op)._show_format(memory_format, x)
+    at = x.device if device is None else device
+    return finish(array, requires_grad, at, op)._show_format(memory_format, x)
 
 
 def zeros_like(
@@ -386,23 +385,28 @@ def eye(
     return finish(array, requires_grad, device, "eye")
 
 
+def _here(x: Tensor, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a new_ function: the tensor's own device where none is named."""
+    return options if options.get("device") is not None else {**options, "device": x.device}
+
+
 @tensor_method()
 def new_zeros(self: Tensor, *lengths: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Zeros of a shape in this tensor's dtype; `size`, `dtype`, `device` and `requires_grad` as
     tilework.zeros takes them."""
-    return zeros(*lengths, dtype=self.dtype if dtype is None else dtype, **options)
+    return zeros(*lengths, dtype=self.dtype if dtype is None else dtype, **_here(self, options))
 
 
 @tensor_method()
 def new_ones(self: Tensor, *lengths: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Ones of a shape in this tensor's dtype; the rest as tilework.ones takes it."""
-    return ones(*lengths, dtype=self.dtype if dtype is None else dtype, **options)
+    return ones(*lengths, dtype=self.dtype if dtype is None else dtype, **_here(self, options))
 
 
 @tensor_method()
 def new_empty(self: Tensor, *lengths: Any, dtype: Any = None, **options: Any) -> Tensor:
     """Whatever the memory holds, in this tensor's dtype; the rest as tilework.empty takes it."""
-    return empty(*lengths, dtype=self.dtype if dtype is None else dtype, **options)
+    return empty(*lengths, dtype=self.dtype if dtype is None else dtype, **_here(self, options))
 
 
 @tensor_method()
@@ -410,10 +414,11 @@ def new_full(
     self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any
 ) -> Tensor:
     """One number in a shape, in this tensor's dtype; the rest as tilework.full takes it."""
-    return full(size, fill_value, dtype=self.dtype if dtype is None else dtype, **options)
+    wanted = self.dtype if dtype is None else dtype
+    return full(size, fill_value, dtype=wanted, **_here(self, options))
 
 
 @tensor_method()
 def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, **options: Any) -> Tensor:
     """A tensor of `data` in this tensor's dtype; the rest as tilework.tensor takes it."""
-    return tensor(data, dtype=self.dtype if dtype is None else dtype, **options)
+    return tensor(data, dtype=self.dtype if dtype is None else dtype, **_here(self, options))

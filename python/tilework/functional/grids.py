@@ -10,7 +10,7 @@ from typing import Any
 
 from tilework import dtypes
 from tilework.arrays import broadcast_shapes
-from tilework.devices import Device, check_device
+from tilework.devices import Device
 from tilework.errors import error, word
 from tilework.functional.common import axis, operand, room_for, sizes, whole
 from tilework.functional.creation import arange
@@ -324,11 +324,13 @@ def argwhere(input: Tensor) -> Tensor:
     return nonzero(operand(input, "argwhere"))  # type: ignore[no-any-return]
 
 
-def _triangle(op: str, row: Any, col: Any, offset: Any, upper: bool, dtype: Any) -> Tensor:
+def _triangle(
+    op: str, row: Any, col: Any, offset: Any, upper: bool, dtype: Any, device: Device
+) -> Tensor:  # fmt: skip
     rows, columns = whole(op, "row", row), whole(op, "col", col)
     if rows < 0 or columns < 0:
         raise error(ValueError, op, "lengths from 0", (rows, columns), "raise them")
-    i, j = arange(rows).unsqueeze(1), arange(columns)
+    i, j = arange(rows, device=device).unsqueeze(1), arange(columns, device=device)
     past = j - whole(op, "offset", offset)
     kept = past >= i if upper else past <= i
     found = kept.expand(rows, columns).contiguous()
@@ -344,8 +346,7 @@ def tril_indices(
     tensor([[0, 1, 1],
             [0, 0, 1]])
     """
-    check_device("tril_indices", device)
-    return _triangle("tril_indices", row, col, offset, False, dtype)
+    return _triangle("tril_indices", row, col, offset, False, dtype, device)
 
 
 def triu_indices(
@@ -357,8 +358,7 @@ def triu_indices(
     tensor([[0, 0, 1],
             [0, 1, 1]])
     """
-    check_device("triu_indices", device)
-    return _triangle("triu_indices", row, col, offset, True, dtype)
+    return _triangle("triu_indices", row, col, offset, True, dtype, device)
 
 
 # --- along an axis ---

@@ -15,7 +15,7 @@ from tilework.autograd import mode, no_grad
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional import compare, order, pointwise, unary
-from tilework.functional.cast import cast
+from tilework.functional.cast import cast, on_device
 from tilework.functional.common import number_of, operand, values_of
 from tilework.functional.indexing import (
     is_basic,
@@ -217,12 +217,14 @@ def fill_(self: Tensor, value: Any) -> Tensor:
 
 @tensor_method()
 def copy_(self: Tensor, src: Any) -> Tensor:
-    """The values of `src`, broadcast and converted, in place.
+    """The values of `src`, broadcast and converted, in place; from another device too.
 
     >>> tw.zeros(2).copy_(tw.tensor([1, 2]))
     tensor([1., 2.])
     """
     source = operand(src, "copy_", "src")
+    if isinstance(self, Tensor):
+        source = on_device(source, self.device)
     return write_over("copy_", self, lambda x: cast(source, x.dtype), source, keeps=False)
 
 
@@ -230,7 +232,7 @@ def copy_(self: Tensor, src: Any) -> Tensor:
 def uniform_(self: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Uniform random numbers in [low, high), in place. ValueError where low is above high."""
     return write_over(
-        "uniform_", self, lambda x: fresh(uniform_between(x.shape, x.dtype, low, high)),
+        "uniform_", self, lambda x: fresh(uniform_between(x.shape, x.dtype, low, high, x.device)),
         keeps=False,
     )  # fmt: skip
 
@@ -239,7 +241,10 @@ def uniform_(self: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal random numbers, in place."""
     return write_over(
-        "normal_", self, lambda x: randn(x.shape, dtype=x.dtype) * std + mean, keeps=False
+        "normal_",
+        self,
+        lambda x: randn(x.shape, dtype=x.dtype, device=x.device) * std + mean,
+        keeps=False,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tilework import dtypes
+from tilework.devices import CPU, moved
 from tilework.errors import error
 from tilework.functional.common import need_float, operand, whole
 from tilework.functional.random import rand
@@ -27,7 +28,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False) -> T
     need_float(op, x)
     if x.ndim not in (1, 2) or not x.shape[-1]:
         raise error(ValueError, op, "weights (N, C) or (C,), C from 1", x.shape, "reshape them")
-    weights = np.atleast_2d(x._array).astype(np.float64)
+    weights = np.atleast_2d(moved(x._array, CPU)).astype(np.float64)
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise error(ValueError, op, "finite weights from 0", "others", "clamp or scale them")
     above = (weights > 0).sum(1).min(initial=weights.shape[1])
@@ -50,4 +51,5 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False) -> T
         waits[weights == 0] = np.inf
         drawn = np.argsort(waits, 1, kind="stable")[:, :count]
     drawn = drawn.reshape(len(weights), count)
-    return fresh(np.ascontiguousarray(drawn if x.ndim == 2 else drawn[0]))
+    found = np.ascontiguousarray(drawn if x.ndim == 2 else drawn[0])
+    return fresh(moved(found, x.device))

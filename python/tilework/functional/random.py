@@ -16,8 +16,8 @@ import numpy as np
 from tilework import dtypes
 from tilework.arrays import as_array, broadcast_shapes, errstate, namespace
 from tilework.autograd import Op, mode, record
-from tilework.devices import Device
-from tilework.engines import ops
+from tilework.devices import CPU, Device, resolved
+from tilework.engines import ops, ops_on
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import need_float, number, operand, whole
@@ -119,7 +119,7 @@ def set_rng_state(new_state: Tensor) -> None:
         raise error(
             ValueError, "set_rng_state", "a state of get_rng_state", state.shape, "pass one on"
         )
-    seed, calls = state._array.view(np.uint64).tolist()
+    seed, calls = state.cpu()._array.view(np.uint64).tolist()
     _generator.restart(seed, calls)
 
 
@@ -130,13 +130,14 @@ def _drawn(
     if wanted is not dtypes.float32 and not dtypes.is_float(wanted):
         raise error(TypeError, op, "a float dtype", wanted, "use randint for integers")
     compute = "float64" if wanted is dtypes.float64 else "float32"
-    engine = ops.uniform if op == "rand" else ops.normal
+    at = resolved(op, device)
+    draw = ops_on(at).uniform if op == "rand" else ops_on(at).normal
     seed, call = _generator.next()
-    array = engine(shape, compute, seed, call)
+    array = draw(shape, compute, seed, call)
     if wanted is dtypes.bfloat16:
         # To the nearest, one uniform number in 512 would become the 1 that is excluded.
         array = _rounded_down(array) if op == "rand" else ops.narrow(array)
-    return finish(array, requires_grad, device, op)
+    return finish(array, requires_grad, at, op)
 
 
 def _rounded_down(array: Any) -> Any:
@@ -145,8 +146,9 @@ def _rounded_down(array: Any) -> Any:
     return upper_half.astype("uint16").view(dtypes.bfloat16)
 
 
-def uniform_between(shape: Any, dtype: Any, low: float, high: float) -> Any:
-    """An array of uniform numbers in [low, high), both as `dtype` holds them, rounding included.
+def uniform_between(shape: Any, dtype: Any, low: float, high: float, at: Any = CPU) -> Any:
+    """An array on a device, of uniform numbers in [low, high), both as `dtype` holds them, rounding
+    included.
 
     TypeError on integers, ValueError where low is above high, or too far below it for the dtype.
     """
@@ -161,7 +163,7 @@ def uniform_between(shape: Any, dtype: Any, low: float, high: float) -> Any:
                 (low, high), "move the bounds",
             )  # fmt: skip
     wide = np.float64 if dtype is dtypes.float64 else np.float32
-    array = ops.uniform(shape, np.dtype(wide).name, *_generator.next())
+    array = ops_on(at).uniform(shape, np.dtype(wide).name, *_generator.next())
     array *= wide(high - low)
     array += wide(low)
     if dtype is dtypes.bfloat16:
@@ -204,8 +206,8 @@ def rand_like(
     (2,)
     """
     x = operand(input, "rand_like")
-    wanted = x.dtype if dtype is None else dtype
-    return _drawn("rand", x.shape, wanted, device, requires_grad)._keep_order(x)
+    wanted, at = x.dtype if dtype is None else dtype, x.device if device is None else device
+    return _drawn("rand", x.shape, wanted, at, requires_grad)._keep_order(x)
 
 
 def randn_like(
@@ -217,8 +219,8 @@ def randn_like(
     (2,)
     """
     x = operand(input, "randn_like")
-    wanted = x.dtype if dtype is None else dtype
-    return _drawn("randn", x.shape, wanted, device, requires_grad)._keep_order(x)
+    wanted, at = x.dtype if dtype is None else dtype, x.device if device is None else device
+    return _drawn("randn", x.shape, wanted, at, requires_grad)._keep_order(x)
 
 
 def randint(
@@ -298,7 +300,8 @@ def normal(
         raise error(TypeError, "normal", "size beside numbers", "none", "give size=(...)")
     shape = broadcast_shapes(*(t.shape for t in given)) if size is None else size
     wanted = dtypes.result_type(*given) if given and dtype is None else dtype
-    drawn = _drawn("normal", shape_of("normal", (), shape), wanted, device, False)
+    at = given[0].device if given and device is None else device
+    drawn = _drawn("normal", shape_of("normal", (), shape), wanted, at, False)
     made: Tensor = (drawn * std + mean).detach()
     return made.requires_grad_() if requires_grad else made
 

@@ -10,6 +10,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record
+from tilework.devices import moved
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import axes, axis, operand, room_for, sizes, whole
@@ -204,7 +205,7 @@ def repeat_interleave(
         raise error(ValueError, op, f"repeats of {output_size} in all", sum(counts), "count them")
     room_for(op, (*x.shape[:at], sum(counts), *x.shape[at + 1 :]))  # NumPy's repeat does not look
     order = np.repeat(np.arange(x.shape[at]), counts)
-    return index_select(x, at, fresh(order))
+    return index_select(x, at, fresh(moved(order, x.device)))
 
 
 @tensor_method()

@@ -90,6 +90,7 @@ class _Pickler(_InPython):  # type: ignore[misc]
         )  # fmt: skip
 
     def _reduce_tensor(self, x: Tensor) -> Any:
+        x = x.cpu()
         array = np.asarray(x._array, order="C")
         at = (x._array.__array_interface__["data"][0], array.shape, x._array.strides, array.dtype)
         key, _ = self.records.setdefault(at, (str(len(self.records)), array))

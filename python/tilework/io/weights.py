@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from tilework.devices import CPU, moved
 from tilework.errors import error
 from tilework.io.files import StrPath, replacing
 from tilework.io.pickled import PICKLE, ZIP, read_pickled
@@ -211,7 +212,7 @@ def _chunks(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
 
 
 def _array(name: Any, value: Any) -> np.ndarray[Any, Any]:
-    array = value._array if isinstance(value, Tensor) else value
+    array = moved(value._array, CPU) if isinstance(value, Tensor) else value
     if not isinstance(array, np.ndarray) or array.dtype not in _NAMES:
         raise error(
             TypeError, "io.save", "tensors of a dtype that tilework has",

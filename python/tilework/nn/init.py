@@ -150,7 +150,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     if drawing.skipped or not tensor.numel():
         return tensor
     rows = tensor.shape[0]
-    wide = F.randn(rows, tensor.numel() // rows, dtype=float64).numpy()
+    wide = F.randn(rows, tensor.numel() // rows, dtype=float64, device="cpu").numpy()
     q, r = np.linalg.qr(wide if wide.shape[0] >= wide.shape[1] else wide.T)
     q = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # so that all rotations are as likely
     q = q if wide.shape[0] >= wide.shape[1] else q.T

@@ -17,7 +17,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.arrays import namespace
 from tilework.autograd import no_grad
-from tilework.devices import Device, check_device, names_device, no_cuda
+from tilework.devices import Device, moved, names_device, resolved
 from tilework.errors import error
 from tilework.functional.border import bordered, restated
 from tilework.functional.inplace import check_writable, written
@@ -68,8 +68,11 @@ def _placed(op: str, init: Any) -> Any:
 
     @functools.wraps(init)
     def placed(self: Module, *args: Any, device: Device = None, **options: Any) -> None:
-        check_device(op, device)
-        init(self, *args, **options)
+        if device is None:
+            init(self, *args, **options)
+            return
+        with resolved(op, device):
+            init(self, *args, **options)
 
     return placed
 
@@ -386,7 +389,7 @@ class Module:
             for name in arrays:
                 check_writable("load_state_dict", own[name])
             for name, array in arrays.items():
-                own[name]._array[...] = array
+                own[name]._array[...] = moved(array, own[name].device)
                 written(own[name])
         return IncompatibleKeys(missing, unexpected)
 
@@ -430,17 +433,22 @@ class Module:
         device: Device = None,
         memory_format: MemoryFormat = preserve_format,
     ) -> M:
-        """Converts float parameters and buffers to a float dtype, in place; returns the module.
-        Those of four axes go over to a memory format where one is given.
+        """Moves parameters and buffers to a device, and converts those of floats to a float dtype,
+        in place; returns the module. Those of four axes go over to a memory format where one is
+        given. An optimiser is made after the move, as in PyTorch.
 
-        TypeError on another dtype, ValueError on a device other than "cpu".
+        TypeError on another dtype, RuntimeError on a device that is not here.
         """
         for arg in args:
             if names_device(arg):
                 device = arg
             else:
                 dtype = arg.dtype if isinstance(arg, Tensor) else arg
-        check_device("to", device)
+                device = arg.device if isinstance(arg, Tensor) else device
+        if device is not None:
+            to = resolved("to", device)
+            for t in itertools.chain(self.parameters(), self.buffers()):
+                _move(t, to)
         if dtype is not None:
             wanted = dtypes.check(dtype, "to")
             if not dtypes.is_float(wanted):
@@ -454,12 +462,13 @@ class Module:
         return self
 
     def cpu(self: M) -> M:
-        """The module in the CPU's memory, where it is: itself."""
-        return self
+        """Moves parameters and buffers to the CPU's memory, in place; returns the module."""
+        return self.to("cpu")
 
     def cuda(self: M, device: Device = None) -> M:
-        """The module on a CUDA device: ValueError, for there is none in this build."""
-        raise no_cuda(device)
+        """Moves parameters and buffers to a CUDA device, in place; returns the module.
+        RuntimeError, which says what is missing, where there is no device."""
+        return self.to("cuda" if device is None else device)
 
     def float(self: M) -> M:
         """All float parameters and buffers as float32."""
@@ -514,13 +523,30 @@ def _as_array(name: str, value: Any) -> Any:
     return array
 
 
+def _move(t: Tensor, to: Any) -> None:
+    """Another device for a tensor that modules hold by identity, and for its gradient."""
+    if t.device.type == to.type:
+        return
+    frozen = t._storage.frozen
+    t.data = t.detach().to(to)
+    _freeze(t, frozen)
+    if t._grad is not None:
+        t.grad = t.grad.to(to)  # type: ignore[union-attr]
+
+
+def _freeze(t: Tensor, frozen: bool) -> None:
+    """Keeps a tensor read-only, where it was (a device's arrays have no such flag)."""
+    if t.is_cpu:
+        t._array.flags.writeable = not frozen
+    t._storage.frozen = frozen
+
+
 def _convert(t: Tensor, dtype: dtypes.DType) -> None:
     """Another float dtype for a tensor that modules and optimisers hold by identity."""
     if not dtypes.is_float(t.dtype) or t.dtype == dtype:
         return
     frozen = t._storage.frozen
     t.data = t.detach().to(dtype)
-    t._array.flags.writeable = not frozen
-    t._storage.frozen = frozen
+    _freeze(t, frozen)
     if t._grad is not None:
         t.grad = fresh(t.grad._array.astype(dtype))  # type: ignore[union-attr]

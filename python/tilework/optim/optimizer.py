@@ -11,6 +11,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.arrays import namespace, ndarray, writeable
 from tilework.autograd import enable_grad
+from tilework.devices import CPU, moved
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.storage import next_time
@@ -287,13 +288,13 @@ class Optimizer:
             return None
         if name == "step":
             return int(value)
-        array = value._array if isinstance(value, Tensor) else np.asarray(value)
+        array = moved(value._array, CPU) if isinstance(value, Tensor) else np.asarray(value)
         if array.shape != p.shape:
             raise error(
                 ValueError, f"{type(self).__name__}.{op}", f"{name} {p.shape}", array.shape,
                 "build the optimiser over the same parameters",
             )  # fmt: skip
-        return fresh(np.array(array, _wide(p)))
+        return fresh(moved(np.array(array, _wide(p)), p.device))
 
 
 def _fits(array: Array, p: Tensor) -> bool:

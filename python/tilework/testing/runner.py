@@ -18,6 +18,7 @@ import tilework as tw
 from tilework import engines
 from tilework import functional as F
 from tilework.dtypes import is_float
+from tilework.testing import simulated
 from tilework.testing.case import Array, Case, as_float64
 from tilework.testing.isas import runnable
 from tilework.testing.tolerance import assert_close, eps, growth
@@ -45,12 +46,15 @@ class Target:
 
     engine: str
     isa: str = ""
+    order: str = ""  # of the simulated device's threads: simulated.ORDERS
 
     def __str__(self) -> str:
-        return f"{self.engine}-{self.isa}" if self.isa else self.engine
+        return "-".join(part for part in (self.engine, self.isa, self.order) if part)
 
     def refusal(self) -> str:
         """Why this target cannot run here; empty where it can."""
+        if self.order:
+            return simulated.refusal()
         if self.engine not in engines.available_engines():
             return f"the {self.engine} engine is not installed here"
         if not self.isa:
@@ -70,18 +74,25 @@ class Target:
 
 
 TARGETS: tuple[Target, ...] = (*(Target("native", isa) for isa in ISAS), Target("numba"))
+DEVICES: tuple[Target, ...] = tuple(Target("cuda", order=order) for order in simulated.ORDERS)
 
 
 @contextmanager
 def running_on(target: Target) -> Iterator[None]:
-    """Puts a target to work, and what was at work before back afterwards."""
+    """Puts a target to work, and what was at work before back afterwards. On a device's all that
+    names no device is made there."""
+    if target.order:
+        with simulated.device(target.order), tw.device("cuda"):
+            yield
+        return
     engine = engines.current_engine()
     tw.use_engine(target.engine)
     isa = tw.get_isa()  # perhaps what TILEWORK_ISA holds the whole run to
     try:
         if target.isa:
             tw.set_isa(target.isa)
-        yield
+        with tw.device("cpu"):
+            yield
     finally:
         if target.isa:
             tw.set_isa(isa)
@@ -92,8 +103,12 @@ def running_on(target: Target) -> Iterator[None]:
 
 
 def to_tensors(inputs: tuple[Any, ...], requires_grad: tuple[int, ...] = ()) -> tuple[Any, ...]:
-    """Arrays as tensors that share their memory, layout and all; plain values as they are."""
-    tensors = tuple(tw.from_numpy(x) if isinstance(x, np.ndarray) else x for x in inputs)
+    """Arrays as tensors that share their memory, layout and all, or are copies on the device at
+    work; plain values as they are."""
+    tensors = tuple(
+        tw.from_numpy(x).to(tw.get_default_device()) if isinstance(x, np.ndarray) else x
+        for x in inputs
+    )
     for i in requires_grad:
         tensors[i].requires_grad_(True)
     return tensors
@@ -101,7 +116,7 @@ def to_tensors(inputs: tuple[Any, ...], requires_grad: tuple[int, ...] = ()) -> 
 
 def forward(case: Case, inputs: tuple[Any, ...]) -> Array:
     """The answer of the engine at work."""
-    out: Array = case.bind(tw, F, to_tensors(inputs))().detach().numpy()
+    out: Array = case.bind(tw, F, to_tensors(inputs))().detach().cpu().numpy()
     return out
 
 
@@ -115,8 +130,9 @@ def gradients(case: Case, inputs: tuple[Any, ...]) -> tuple[Array, ...]:
     """The gradients of the differentiable inputs, on the engine at work."""
     tensors = to_tensors(inputs, case.differentiable)
     out = case.bind(tw, F, tensors)()
-    out.backward(tw.from_numpy(cotangent(case, out.detach().numpy())))
-    return tuple(tensors[i].grad.numpy() for i in case.differentiable)
+    flowing = tw.from_numpy(cotangent(case, out.detach().cpu().numpy()))
+    out.backward(flowing.to(out.device))
+    return tuple(tensors[i].grad.cpu().numpy() for i in case.differentiable)
 
 
 # --- judging one ---

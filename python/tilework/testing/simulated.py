@@ -12,6 +12,7 @@ docs/gpu.md tells how to build it.
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -77,12 +78,55 @@ class Simulated:
         self.launched[kernel] = self.launched.get(kernel, 0) + 1
         self.module.launch(kernel, grid, block, shared, tuple(slots))
 
+    def pinned(self, array: Any) -> Any:
+        """A copy: all of the host's memory can be reached."""
+        return array.copy("K")
+
     def synchronize(self) -> None:
         """Nothing: a launch has ended when it returns."""
+
+    def event(self, timed: bool) -> Mark:
+        """A mark, whose time is the host's."""
+        return Mark()
+
+    def count(self) -> int:
+        """One."""
+        return 1
 
     def name(self) -> str:
         """What the device is called."""
         return "simulated"
+
+    def capability(self) -> tuple[int, int]:
+        """That of the architecture whose limits hold launches."""
+        return (8, 0)
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes in use, and taken: the same."""
+        used = self.module.allocated_bytes()
+        return used, used
+
+    def empty_cache(self) -> None:
+        """Nothing: no memory waits."""
+
+
+class Mark:
+    """An event of a device that has done everything at once."""
+
+    def record(self) -> None:
+        """Marks what was launched until now."""
+        self.time = time.perf_counter()
+
+    def query(self) -> bool:
+        """Whether the device has come to the mark."""
+        return True
+
+    def synchronize(self) -> None:
+        """Nothing is awaited."""
+
+    def elapsed_time(self, end: Mark) -> float:
+        """Milliseconds of the host's clock."""
+        return 1000.0 * (end.time - self.time)
 
 
 @contextmanager
@@ -97,4 +141,4 @@ def device(order: str = "random", seed: int = 1, races: bool = True) -> Iterator
         yield made
     finally:
         engines.serve(None)
-        stand_in.set_home(lambda array: array)
+        stand_in.set_home(None)

@@ -17,11 +17,12 @@ import numpy as np
 
 from tilework import engines
 
-_home: Callable[[Any], Any] = np.asarray
+_home: Callable[[Any], Any] | None = None
 
 
-def set_home(home: Callable[[Any], Any]) -> None:
-    """Where a stand-in's elements live: `home` gives a NumPy array as one there."""
+def set_home(home: Callable[[Any], Any] | None) -> None:
+    """Where stand-ins' elements live from now on: `home` gives a NumPy array as one there. None:
+    where they are."""
     global _home
     _home = home
 
@@ -99,7 +100,7 @@ class StandIn:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, held: Any) -> None:
-        object.__setattr__(self, "_held", _home(held))
+        object.__setattr__(self, "_held", held if _home is None else _home(held))
 
     def __array_namespace__(self, *, api_version: Any = None) -> Any:
         return namespace

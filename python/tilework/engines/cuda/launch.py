@@ -38,7 +38,8 @@ def launch(
 
 
 def _three(given: int | tuple[int, ...]) -> tuple[int, int, int]:
-    return (given, 1, 1) if isinstance(given, int) else (*given, 1, 1)[:3]
+    x, y, z = (given, 1, 1) if isinstance(given, int) else (*given, 1, 1)[:3]
+    return x, y, z
 
 
 def _slot(value: Any) -> Any:

@@ -1,0 +1,162 @@
+"""Tensors on a CUDA device, by the simulated one: PyTorch's names, no copies unasked."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import data, nn, optim
+from tilework import functional as F
+from tilework.testing import simulated
+
+pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
+
+
+@pytest.fixture(autouse=True)
+def cuda():
+    with simulated.device() as served:
+        yield served
+
+
+def test_there_and_back_the_layout_is_kept():
+    for x in (
+        tw.randn(3, 4), tw.randn(4, 3).t(), tw.randn(2, 3, 4, 5).to(memory_format=tw.channels_last),
+        tw.tensor(1.5), tw.zeros(0, 3), tw.arange(5), tw.ones(3, dtype=tw.bfloat16),
+    ):  # fmt: skip
+        y = x.to("cuda")
+        assert (y.device, y.shape, y.dtype, y.stride()) == (
+            tw.device("cuda", 0), x.shape, x.dtype, x.stride()
+        )  # fmt: skip
+        assert y.cuda() is y.to("cuda:0") is y
+        assert tw.equal(y.cpu(), x)
+        assert y.cpu().stride() == x.stride()
+        assert (y.is_cuda, y.is_cpu, y.get_device()) == (True, False, 0)
+        assert x.to(y).device == y.device
+
+
+def test_gradients_go_back_where_leaves_live():
+    a = tw.randn(3, requires_grad=True)
+    b = a.to("cuda")
+    assert b.requires_grad
+    assert not b.is_leaf
+    b.backward(tw.tensor([1.0, 2.0, 3.0], device="cuda"))
+    assert a.grad.device.type == "cpu"
+    assert a.grad.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_device_is_made_on_by_name_and_by_default():
+    assert tw.zeros(2, device="cuda").is_cuda
+    assert tw.tensor([1.0], device=0).tolist() == [1.0]
+    assert tw.as_tensor(np.ones(2), device="cuda").is_cuda
+    x = tw.ones(2, device="cuda")
+    for like in (tw.zeros_like, tw.ones_like, tw.empty_like):
+        assert like(x).is_cuda
+        assert like(x, device="cpu").is_cpu
+    for made in (x.new_zeros(2), x.new_full((2,), 1.0), x.new_tensor([1.0]), tw.tensor(x)):
+        assert made.is_cuda
+    with tw.device("cuda"):
+        assert tw.zeros(2).is_cuda
+        assert nn.Linear(2, 2, device="cpu").weight.is_cpu
+        with tw.device("cpu"):
+            assert tw.arange(2).is_cpu
+        assert tw.arange(2).is_cuda
+        assert tw.from_numpy(np.ones(2)).is_cpu
+    assert tw.zeros(2).is_cpu
+    with pytest.raises(RuntimeError, match="a device below cuda:1; got 'cuda:1'"):
+        tw.zeros(2, device="cuda:1")
+
+
+def test_nothing_goes_to_the_host_unasked():
+    x = tw.ones(2, device="cuda")
+    for go in (x.numpy, lambda: np.asarray(x), lambda: np.add(x._array, 1.0)):
+        with pytest.raises(TypeError):
+            go()
+    assert x.tolist() == [1.0, 1.0]
+    assert "device='cuda:0'" in repr(x)
+
+
+def test_devices_do_not_mix():
+    x, y = tw.ones(3, device="cuda"), tw.ones(3)
+    for mix in (lambda: x + y, lambda: y * x, lambda: F.softmax(x, 0) - y):
+        with pytest.raises(RuntimeError, match="all tensors on one device; got some on the CPU"):
+            mix()
+    x.copy_(y * 2)  # which is what copies
+    assert x.is_cuda
+    assert x.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_modules_move_in_place():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    before, weight = model.state_dict(), model[0].weight
+    model[0].weight.grad = tw.ones(4, 3)
+    assert model.to("cuda") is model
+    assert model[0].weight is weight
+    assert weight.is_leaf
+    assert all(t.is_cuda for t in (*model.parameters(), *model.buffers(), weight.grad))
+    for name, value in model.state_dict().items():
+        assert tw.equal(value.cpu(), before[name].cpu())
+    other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    other.load_state_dict(model.state_dict())
+    assert tw.equal(other[0].weight, weight.cpu())
+    assert other[0].weight.is_cpu
+    assert model.cpu()[0].weight.is_cpu
+
+
+def test_files_and_copies(tmp_path):
+    x = tw.randn(2, 3, device="cuda")
+    tw.save({"x": x}, tmp_path / "x.pt")
+    assert tw.load(tmp_path / "x.pt")["x"].is_cpu
+    again = tw.load(tmp_path / "x.pt", map_location="cuda")["x"]
+    assert again.is_cuda
+    assert again.tolist() == x.tolist() == pickle.loads(pickle.dumps(x)).tolist()
+    twin = copy.deepcopy(x)
+    assert twin.is_cuda
+    twin.zero_()
+    assert x.tolist() == again.tolist()
+
+
+def test_an_optimisers_state_lives_beside_its_parameters():
+    w = tw.ones(3, device="cuda", requires_grad=True)
+    adam = optim.Adam([w], lr=0.5)
+    (w * w).sum().backward()
+    adam.step()
+    assert adam.state[w]["exp_avg"].is_cuda
+    other = optim.Adam([tw.ones(3, requires_grad=True)], lr=0.5)
+    other.load_state_dict(adam.state_dict())
+    assert all(state["exp_avg"].is_cpu for state in other.state.values())
+
+
+def test_marks_and_memory():
+    start, end = (tw.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    before = tw.cuda.memory_allocated()
+    x = tw.zeros(1000, device="cuda")
+    assert tw.cuda.memory_allocated() >= before + x.nbytes
+    end.record()
+    end.synchronize()
+    assert end.query()
+    assert start.elapsed_time(end) >= 0.0
+    with pytest.raises(ValueError, match="enable_timing"):
+        start.elapsed_time(tw.cuda.Event())
+    assert tw.cuda.get_device_name() == "simulated"
+    assert tw.cuda.is_available()
+    assert tw.cuda.device_count() == 1
+    assert tw.cuda.why_not() == ""
+    tw.cuda.synchronize()
+
+
+def test_a_loader_pins_what_it_gives():
+    loader = data.DataLoader(data.TensorDataset(np.arange(4.0)), batch_size=2, pin_memory=True)
+    batches = [batch.to("cuda", non_blocking=True).tolist() for (batch,) in loader]
+    assert batches == [[0.0, 1.0], [2.0, 3.0]]
+
+
+def test_a_seed_gives_the_same_numbers_on_both():
+    found = []
+    for device in ("cpu", "cuda"):
+        tw.manual_seed(5)
+        found.append([tw.rand(7, device=device), F.dropout(tw.ones(9, device=device), 0.5)])
+    for a, b in zip(*found, strict=True):
+        assert tw.equal(a, b.cpu())
