@@ -28,7 +28,7 @@ void* dynamic_shared(Site at = Site::current());
 
 // --- For the simulator itself ---
 
-// Who touched two bytes last: see races.h.
+// Who touched a cell of memory last: see monitor.cc.
 struct Stamp {
   uint32_t block = 0;  // among all blocks that ever ran, from 1
   uint32_t barrier = 0, warp_barrier = 0;
@@ -45,8 +45,9 @@ struct Region {
   char* begin;
   size_t bytes;
   Kind kind;
-  size_t window;            // shared: where in the block's shared memory it lies, for banks
-  std::vector<Cell> cells;  // of two bytes each; empty until touched
+  size_t window;              // shared: where in the block's shared memory it lies, for banks
+  std::vector<Cell> cells{};  // empty until touched
+  size_t cell_bytes = 2;
 
   bool holds(const void* p, size_t n) const {
     const size_t offset = static_cast<size_t>(static_cast<const char*>(p) - begin);

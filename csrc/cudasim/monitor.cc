@@ -6,6 +6,7 @@
 #include <exception>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cudasim/block.h"
 #include "cudasim/launch.h"
@@ -16,8 +17,6 @@
 namespace tilework::cudasim {
 
 namespace {
-
-constexpr size_t kCellBytes = 2;  // two bfloat16 beside each other are two threads' own
 
 // Tables that the program holds: constants of a kernel. Nothing is loaded while kernels run.
 bool is_constant(const void* p) {
@@ -90,8 +89,21 @@ class RaceCheck {
   const Access& access_;
 };
 
+// Two elements beside each other are two threads' own: cells of two bytes, and of one in an array
+// that is touched by single bytes.
+void make_cells(Region& region, size_t bytes_of_access) {
+  if (region.cells.empty()) region.cells.resize((region.bytes + 1) / 2);
+  if (bytes_of_access != 1 || region.cell_bytes == 1) return;
+  region.cell_bytes = 1;
+  std::vector<Cell> halves;
+  halves.reserve(2 * region.cells.size());
+  for (const Cell& cell : region.cells) halves.insert(halves.end(), 2, cell);
+  region.cells = std::move(halves);
+}
+
 void look_for_races(Region& region, size_t offset, const Access& access, uint32_t line) {
-  if (region.cells.empty()) region.cells.resize((region.bytes + kCellBytes - 1) / kCellBytes);
+  make_cells(region, access.bytes);
+  const size_t cell_bytes = region.cell_bytes;
   const Thread& thread = this_thread();
   const Stamp now{block_number(),
                   barriers_passed(),
@@ -100,7 +112,7 @@ void look_for_races(Region& region, size_t offset, const Access& access, uint32_
                   access.atomic,
                   line};
   const RaceCheck check(region, now, access);
-  for (size_t i = offset / kCellBytes; i <= (offset + access.bytes - 1) / kCellBytes; ++i) {
+  for (size_t i = offset / cell_bytes; i <= (offset + access.bytes - 1) / cell_bytes; ++i) {
     check.touch(region.cells[i]);
   }
 }

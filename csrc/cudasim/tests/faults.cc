@@ -112,6 +112,9 @@ void races() {
   expect_fault("a race", [&] { TW_LAUNCH(f::count<false>, 1, 32, 0, nullptr, n.data()); });
   expect_fault("of another block", [&] { TW_LAUNCH(f::count<false>, 4, 1, 0, nullptr, n.data()); });
   expect_fault("a race", [&] { TW_LAUNCH(f::half_atomic, 1, 32, 0, nullptr, n.data()); });
+  const DeviceArray<uint8_t> bytes(32);
+  expect_none([&] { TW_LAUNCH(f::mark_bytes<true>, 1, 32, 0, nullptr, bytes.data()); });
+  expect_fault("a race", [&] { TW_LAUNCH(f::mark_bytes<false>, 1, 32, 0, nullptr, bytes.data()); });
 }
 
 void poison() {

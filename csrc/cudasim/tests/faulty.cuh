@@ -54,6 +54,12 @@ __global__ void count(int* y) {
   }
 }
 
+// Bytes beside each other, of a thread each, or of two.
+template <bool kOwn>
+__global__ void mark_bytes(uint8_t* y) {
+  y[kOwn ? threadIdx.x : threadIdx.x / 2] = 1;
+}
+
 // A histogram of which one bin is set by a plain store beside atomic additions.
 __global__ void half_atomic(int* y) {
   if (threadIdx.x == 5) {

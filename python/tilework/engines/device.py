@@ -57,6 +57,11 @@ class Provider(Protocol):
         """A copy in memory of the CPU that the device reads by itself, its layout kept."""
         ...
 
+    def mapped(self, count: int) -> Array:
+        """`count` zeros of int64 in the host's memory, a NumPy array, that kernels can write to
+        (pinned): they tell there what went wrong (cuda/errors.py)."""
+        ...
+
     def launch(self, kernel: str, grid: Three, block: Three, shared: int, slots: list[Any]) -> None:
         """Runs a kernel by its name: addresses and whole numbers as int, the rest as float."""
         ...

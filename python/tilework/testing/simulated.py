@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tilework import engines
+from tilework.engines.cuda import errors
 from tilework.testing import stand_in
 
 ORDERS = ("forward", "reverse", "random")
@@ -71,7 +72,14 @@ class Simulated:
 
     def to_host(self, array: Any) -> Any:
         """A copy in the CPU's memory, its layout kept."""
+        self.synchronize()
         return array._held.copy("K")
+
+    def mapped(self, count: int) -> Any:
+        """Zeros that both the host and kernels write to."""
+        words = self._fresh((count,), np.dtype(np.int64))
+        words[:] = 0
+        return words
 
     def launch(self, kernel: str, grid: Any, block: Any, shared: int, slots: list[Any]) -> None:
         """Runs a kernel. RuntimeError (Fault) on what a card must not do."""
@@ -83,7 +91,8 @@ class Simulated:
         return array.copy("K")
 
     def synchronize(self) -> None:
-        """Nothing: a launch has ended when it returns."""
+        """A launch has ended when it returns: indices that lay outside are told."""
+        errors.check()
 
     def event(self, timed: bool) -> Mark:
         """A mark, whose time is the host's."""
