@@ -6,6 +6,6 @@ csrc/kernels/<family>/<family>.cuh.
 """
 
 from tilework.engines.cuda.attention import *  # noqa: F403
-from tilework.engines.cuda.index import *  # noqa: F403
 from tilework.engines.cuda.gemm import *  # noqa: F403
+from tilework.engines.cuda.index import *  # noqa: F403
 from tilework.engines.cuda.softmax import *  # noqa: F403
