@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 PEERS_ALLOWANCE = 64.0
 
 # What "high" (16 bits of each number) and "medium" (8) give up beside float32's 24.
-_PRECISIONS = {"highest": 1.0, "high": 2.0**8, "medium": 2.0**16}
+PRECISIONS = {"highest": 1.0, "high": 2.0**8, "medium": 2.0**16}
 
 
 class Judge:
@@ -38,7 +38,7 @@ class Judge:
         if self._case.family == "random" and not ours:  # the peers' generators give other numbers
             assert output.shape == self._expected.shape, f"{self._case}: shape {output.shape}"
             return
-        loosened = _PRECISIONS[tw.get_float32_matmul_precision()] if ours else PEERS_ALLOWANCE
+        loosened = PRECISIONS[tw.get_float32_matmul_precision()] if ours else PEERS_ALLOWANCE
         assert_close(output, self._expected, self._bound * loosened, str(self._case))
         for position, gradient in zip(self._case.differentiable, gradients, strict=False):
             self._check_gradient(position, gradient, loosened)

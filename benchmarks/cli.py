@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from tilework.benchmarks.session import Session
 
 # A minute and three, less what ends the last case and prints.
-_QUICK_SECONDS, _USUAL_SECONDS = 50.0, 165.0
-_CASE_SECONDS = 3.0  # where the cases were asked for
+QUICK_SECONDS, USUAL_SECONDS = 50.0, 165.0
+CASE_SECONDS = 3.0  # where the cases were asked for
+
+DEVICES = ("cpu", "cuda")
 
 _EPILOG = """exit status: 1 where an answer of ours is wrong or no case fits, 2 for wrong options,
 3 where --compare finds a case slower beyond noise (of two quiet runs on one machine), else 0"""
@@ -86,7 +88,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar=("OLD", "NEW"),
-        help="hold this run against that of a file of --json; or one file against another",
+        help="hold this run against that of a file of --json; or one file against another; a file "
+        "of gpu-report stands beside this machine's CPU",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="DEVICES",
+        help="cpu,cuda: both in one table; without a GPU the bound of --model-gpu in its place",
+    )
+    parser.add_argument(
+        "--model-gpu",
+        choices=("h200", "a100", "rtx4090"),
+        help="the card whose published peaks bound the times (default: the one here, else h200)",
+    )
+    parser.add_argument(
+        "--roofline", type=Path, metavar="FILE", help="draw each kernel's (with --device)"
+    )
+    parser.add_argument(
+        "--crossing",
+        type=Path,
+        metavar="FILE",
+        help="draw from which size the GPU pays, transfers included (with --device)",
     )
     parser.add_argument("--list", action="store_true", help="name the cases and end")
     parser.add_argument(
@@ -121,6 +143,10 @@ def run(args: argparse.Namespace) -> int:
         from tilework.benchmarks import overhead
 
         return overhead.run(console, args.json, args.peers)
+    if _beside_a_gpu(args) and not args.list:
+        from tilework.benchmarks.gpu import flow
+
+        return flow.run(args, console)
     files = [results.read(path) for path in args.compare or ()]
     old = files[0] if files else None
     if len(files) == 2:
@@ -140,6 +166,15 @@ def run(args: argparse.Namespace) -> int:
     return _told(measured, left_out, old, args, console)
 
 
+def _beside_a_gpu(args: argparse.Namespace) -> bool:
+    """Whether a device's columns are asked for, or come from a file."""
+    from tilework.benchmarks import results
+
+    if args.model_gpu or "cuda" in (args.device or "").split(","):
+        return True
+    return len(args.compare or ()) == 1 and results.has_device(args.compare[0])
+
+
 def _check(args: argparse.Namespace) -> None:
     """ValueError on what would fail only once the measuring has begun."""
     from tilework.benchmarks.contestants import PEERS
@@ -149,6 +184,11 @@ def _check(args: argparse.Namespace) -> None:
         for name in getattr(args, option[2:]) or ():
             if name not in names:
                 raise error(ValueError, "bench", f"{option} of {', '.join(names)}", name, "drop it")
+    for name in (args.device or "cpu").split(","):
+        if name not in DEVICES:
+            raise error(
+                ValueError, "bench", "--device of cpu, cuda, with a comma between", name, "drop it"
+            )
     if args.threads < 1:
         raise error(ValueError, "bench", "--threads from 1", args.threads, "raise it")
     if args.seconds is not None and args.seconds <= 0:
@@ -195,9 +235,9 @@ def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> 
             console.print(f"{kind} takes no part: {why}", markup=False)
         budget = None
         if args.seconds is None and not (args.all or args.filter):
-            whole = _QUICK_SECONDS if args.quick else _USUAL_SECONDS
+            whole = QUICK_SECONDS if args.quick else USUAL_SECONDS
             budget = Budget(whole - (time.perf_counter() - began), len(chosen))
-        rows = _rows(session, chosen, budget, args.seconds or _CASE_SECONDS, console)
+        rows = rows_of(session, chosen, budget, args.seconds or CASE_SECONDS, console)
     cpus = len(os.sched_getaffinity(0))
     found = noise.verdict(before, noise.read(), rows, args.threads, cpus)
     when = datetime.datetime.now().astimezone().isoformat(" ", "minutes")
@@ -205,7 +245,7 @@ def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> 
     return Run(rows, about, found, command, when), len(chosen) - len(rows)
 
 
-def _rows(
+def rows_of(
     session: Session, chosen: list[Case], budget: Budget | None, seconds: float, console: Console
 ) -> list[Row]:
     """The cases' rows: the main ones are measured first, in case that the time is up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -45,8 +46,19 @@ class Contestant:
         """Held around the timed calls."""
         return contextlib.nullcontext()
 
+    def timed(self, calls: Sequence[Callable[[], Any]]) -> float:
+        """Makes the calls, and gives the seconds that they took."""
+        start = time.perf_counter()
+        for call in calls:
+            call()
+        return time.perf_counter() - start
 
-class _TensorLibrary(Contestant):
+    def transfers(self, given: Arrays, answer: Arrays) -> tuple[float, float]:
+        """Seconds to bring arrays to where this one computes, and others back."""
+        return 0.0, 0.0
+
+
+class TensorLibrary(Contestant):
     """What tilework and PyTorch share: tensors, a tape, and the names."""
 
     def __init__(self, library: Any) -> None:
@@ -58,6 +70,10 @@ class _TensorLibrary(Contestant):
     def share(self, x: np.ndarray[Any, Any]) -> Any:
         """A tensor on x's memory: nothing may be cached of what somebody else can write."""
         return self.library.from_numpy(x)
+
+    def fetched(self, x: Any) -> np.ndarray[Any, Any]:
+        """A tensor's array."""
+        return to_numpy(x)
 
     def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
         share = self.share
@@ -74,7 +90,7 @@ class _TensorLibrary(Contestant):
         def answer() -> Arrays:
             with self.running(case):
                 output = call()
-            return [to_numpy(x) for x in (output, *(leaf.grad for leaf in leaves))]
+            return [self.fetched(x) for x in (output, *(leaf.grad for leaf in leaves))]
 
         return Prepared(call, answer)
 
@@ -87,7 +103,7 @@ class _TensorLibrary(Contestant):
                 yield
 
 
-class Tilework(_TensorLibrary):
+class Tilework(TensorLibrary):
     """One of our engines."""
 
     ours = True
@@ -121,7 +137,7 @@ class Tilework(_TensorLibrary):
             self.library.use_engine(before)
 
 
-class PyTorch(_TensorLibrary):
+class PyTorch(TensorLibrary):
     """PyTorch, eager."""
 
     def __init__(self, threads: int, name: str) -> None:
@@ -140,7 +156,7 @@ class PyTorch(_TensorLibrary):
         return None if case.peer is None else case.bind_peer(self.library, tensors)
 
 
-class _ChannelsLast(_TensorLibrary):
+class _ChannelsLast(TensorLibrary):
     """A library whose images lie as inside of a network: in the order that its kernels want."""
 
     def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
@@ -215,6 +231,12 @@ _OTHERS = {
     "jax": ("tilework.benchmarks.jax_peer", "Jax"),
     "onnxruntime": ("tilework.benchmarks.onnx_peer", "OnnxRuntime"),
 }
+# What needs a CUDA device, and is imported where one is asked for.
+ON_CUDA = {
+    "tilework-cuda": ("tilework.benchmarks.gpu.contestants", "TileworkOnCuda"),
+    "cublas": ("tilework.benchmarks.gpu.contestants", "CuBlas"),
+    "torch-cuda": ("tilework.benchmarks.gpu.contestants", "PyTorchOnCuda"),
+}
 TILEWORK = ("tilework", "tilework-channels-last")  # each with an engine's name behind it
 _PYTORCH: dict[str, tuple[type[PyTorch], str]] = {
     "torch": (PyTorch, "PyTorch"),
@@ -232,7 +254,7 @@ def installed(peers: Sequence[str]) -> list[str]:
 
 
 def make(kind: str, threads: int) -> Contestant:
-    """A contestant by name: one of ours, "torch-keeping-memory", or a peer's."""
+    """A contestant by name: one of ours, "torch-keeping-memory", a peer's, or one of ON_CUDA."""
     ours, _, engine = kind.partition(":")
     if engine:
         return (TileworkChannelsLast if ours == "tilework-channels-last" else Tilework)(engine)
@@ -241,6 +263,6 @@ def make(kind: str, threads: int) -> Contestant:
     if kind in _PYTORCH:
         variant, name = _PYTORCH[kind]
         return variant(threads, name)
-    module, name = _OTHERS[kind]
+    module, name = {**_OTHERS, **ON_CUDA}[kind]
     contestant: Contestant = getattr(importlib.import_module(module), name)(threads)
     return contestant

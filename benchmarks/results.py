@@ -102,6 +102,14 @@ def read(path: Path) -> Run:
         ) from reason
 
 
+def has_device(path: Path) -> bool:
+    """Whether a file was written with a device's columns; False where it cannot be read."""
+    try:
+        return "device" in json.loads(path.read_text())
+    except (OSError, TypeError, ValueError):
+        return False
+
+
 def geometric_mean(ratios: Iterable[float]) -> float:
     """1 where there are none."""
     logs = [math.log(ratio) for ratio in ratios]

@@ -4,6 +4,8 @@
 
     {"do": "prepare", "case": LABEL, "sets": 3}   ->  one {"contestant", "state", "why"} for each
     {"do": "sample", "contestant": i, "calls": n} ->  {"seconds": of one call}
+    {"do": "moved"}                               ->  {"to_device", "to_host"}: a call's bytes
+    {"do": "transfers", "contestant": i}          ->  {"to_device", "to_host"}: their seconds
     {"do": "forget"}                              ->  {}
 """
 
@@ -13,14 +15,13 @@ import itertools
 import json
 import os
 import sys
-import time
 import traceback
 from typing import Any
 
 import numpy as np
 
 from tilework.benchmarks.check import Judge
-from tilework.benchmarks.contestants import Contestant, Prepared, make
+from tilework.benchmarks.contestants import Arrays, Contestant, Prepared, make
 from tilework.testing import cases
 from tilework.testing.case import Case
 from tilework.testing.inputs import placed
@@ -40,6 +41,7 @@ class Worker:
         self.cases = {c.bench.label: c for c in cases.benchmarks() if c.bench is not None}
         self.case: Case | None = None
         self.ready: dict[int, list[Prepared]] = {}
+        self.inputs: tuple[Any, ...] = ()
 
     def introduce(self) -> dict[str, Any]:
         """Who is here."""
@@ -48,7 +50,7 @@ class Worker:
 
     def prepare(self, case: str, sets: int) -> list[dict[str, Any]]:
         """Binds each contestant to `sets` inputs, and checks its first answer."""
-        self.case = self.cases[case]
+        self.case = self.cases.get(case) or _of_sweep(case)
         assert self.case.bench is not None
         made = [self.case.make_inputs(self.case.bench.dtype, seed) for seed in range(sets)]
         # Where every library's own tensors begin. NumPy's large arrays begin 16 bytes past it, and
@@ -57,7 +59,7 @@ class Worker:
             tuple(placed(x, 0) if isinstance(x, np.ndarray) else x for x in one) for one in made
         ]
         judge = Judge(self.case, inputs[0])
-        self.ready = {}
+        self.inputs, self.ready = inputs[0], {}
         outcome = []
         for i, contestant in enumerate(self.contestants):
             state, why = "ready", ""
@@ -81,18 +83,41 @@ class Worker:
         assert self.case is not None
         prepared = self.ready[contestant]
         turns = list(itertools.islice(itertools.cycle(p.call for p in prepared), calls))
-        with self.contestants[contestant].running(self.case):
+        player = self.contestants[contestant]
+        with player.running(self.case):
             prepared[-1].call()
-            start = time.perf_counter()
-            for call in turns:
-                call()
-            seconds = time.perf_counter() - start
+            seconds = player.timed(turns)
         return {"seconds": seconds / calls}
+
+    def moved(self) -> dict[str, int]:
+        """Bytes of the arrays of one call: what goes in, and what comes out. Zero where nobody
+        answered."""
+        ways = {"to_device": self._given(), "to_host": self._answer()}
+        return {way: sum(x.nbytes for x in arrays) for way, arrays in ways.items()}
+
+    def transfers(self, contestant: int) -> dict[str, float]:
+        """Seconds that a contestant takes to bring those arrays over, and back."""
+        given, answer = self._given(), self._answer()
+        to_device, to_host = self.contestants[contestant].transfers(given, answer)
+        return {"to_device": to_device, "to_host": to_host}
+
+    def _given(self) -> Arrays:
+        return [x for x in self.inputs if isinstance(x, np.ndarray)]
+
+    def _answer(self) -> Arrays:
+        return next(iter(self.ready.values()))[0].answer() if self.ready else []
 
     def forget(self) -> dict[str, Any]:
         """Lets go of the inputs."""
-        self.case, self.ready = None, {}
+        self.case, self.ready, self.inputs = None, {}, ()
         return {}
+
+
+def _of_sweep(label: str) -> Case:
+    """A case of the sweep over sizes (gpu/sweep.py)."""
+    from tilework.benchmarks.gpu import sweep
+
+    return sweep.by_label(label)
 
 
 def main() -> None:

@@ -13,6 +13,10 @@ from tilework._version import __version__
 _COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("tilework.info", "this machine, and which kernel serves each op on it"),
     "bench": ("tilework.benchmarks.cli", "time our kernels against the installed peers"),
+    "gpu-report": (
+        "tilework.benchmarks.gpu.report",
+        "test and time this machine's GPU, into one file to keep or send",
+    ),
     "generate": ("tilework.models.cli", "continue a text by a language model's weights"),
     "summary": ("tilework.summary_command", "the layers of a network, its parameters and products"),
     "train": ("tilework.train.cli", "fit a network and judge it on held-out data"),

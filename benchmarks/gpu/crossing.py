@@ -1,0 +1,167 @@
+"""From which size the GPU pays, its transfers included: a sweep, and its picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tilework.benchmarks.gpu import cards, sweep
+from tilework.benchmarks.gpu.results import NOT_MEASURED, Device, DeviceRun, on_cpu
+from tilework.benchmarks.gpu.sweep import Series
+from tilework.benchmarks.gpu.timing import DeviceSession
+from tilework.benchmarks.gpu.work import Moved, work
+from tilework.benchmarks.results import Row, duration
+
+_SECONDS = 0.3  # a size
+
+
+def sweep_all(
+    session: DeviceSession, run: DeviceRun, series: tuple[Series, ...] = sweep.SERIES
+) -> list[dict[str, Any]]:
+    """Each op's sizes, and the seconds on the CPU and on the device, alone and with transfers.
+
+    A device that is not here gets its bound and the launches that every call must make.
+    """
+    found = []
+    for one in series:
+        rows = [session.measure(sweep.sized(one, size), _SECONDS) for size in one.sizes]
+        device = Device(**{**vars(run.device), "moved": session.moved})
+        device.transfers = session.transfers
+        found.append(_of_series(one, rows, device, run.machine["precision"]))
+    return found
+
+
+def _of_series(one: Series, rows: list[Row], device: Device, precision: str) -> dict[str, Any]:
+    kept = []
+    for size, row in zip(one.sizes, rows, strict=True):
+        cpu, alone = on_cpu(row), _alone(one, row, device, precision)
+        moved = _transfers(one, size, row.label, device)
+        if cpu is not None and alone is not None and moved is not None:
+            kept.append((size, cpu.seconds, alone, alone + sum(moved)))
+    sizes, on_this, on_device, with_transfers = (
+        ([x[i] for x in kept] for i in range(4)) if kept else ([], [], [], [])
+    )
+    return {
+        "name": one.name,
+        "unit": one.unit,
+        "axis": one.axis,
+        "sizes": sizes,
+        "cpu": on_this,
+        "device": on_device,
+        "with_transfers": with_transfers,
+        "measured": device.measured,
+        "pays_from": sweep.crossing(sizes, on_this, with_transfers) if kept else None,
+        "pays_from_without_transfers": sweep.crossing(sizes, on_this, on_device) if kept else None,
+    }
+
+
+def _alone(one: Series, row: Row, device: Device, precision: str) -> float | None:
+    """Seconds on the device without transfers."""
+    if device.measured:
+        ready = [t.seconds for t in row.ready(ours=True) if t.device != "CPU"]
+        return min(ready, default=None)
+    assert device.peaks is not None
+    return cards.bound(work(row, precision), device.peaks) + one.launches * cards.LAUNCH_SECONDS
+
+
+def _transfers(one: Series, size: int, label: str, device: Device) -> Moved | None:
+    """Seconds of what a call moves: its share of what was measured, which has weights in it."""
+    needed = sweep.bytes_of(one, size)
+    if not device.measured:
+        assert device.peaks is not None
+        return Moved(*(cards.transfer(each, device.peaks) for each in needed))
+    taken, all_of_it = device.transfers.get(label), device.moved.get(label)
+    if taken is None or all_of_it is None:
+        return None
+    pairs = zip(taken, needed, all_of_it, strict=True)
+    return Moved(*(seconds * part / max(whole, 1) for seconds, part, whole in pairs))
+
+
+def show(run: DeviceRun, console: Console) -> None:
+    """A line an op."""
+    for one in run.crossing:
+        how = "" if one["measured"] else f" ({NOT_MEASURED})"
+        console.print(
+            f"{one['name']}: the GPU pays {pays(one['pays_from'], one)}, transfers included; "
+            f"{pays(one['pays_from_without_transfers'], one)} where the data stay there{how}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def pays(size: float | None, one: dict[str, Any]) -> str:
+    """The crossing point in words."""
+    if not one["sizes"]:
+        return "nobody knows from where"
+    if size is None:
+        return f"at no size up to {one['sizes'][-1]}"
+    if size <= one["sizes"][0]:
+        return f"from {one['sizes'][0]} {one['unit']} or fewer"
+    return f"from some {float(f'{size:.2g}'):,.0f} {one['unit']}"
+
+
+def write_plot(path: Path, run: DeviceRun) -> None:
+    """Draws a panel an op; needs matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(2, 3, figsize=(15, 8.5))
+    flat = list(panels.flat)
+    for axes, one in zip(flat, run.crossing, strict=False):
+        _panel(axes, one, run)
+    for axes in flat[len(run.crossing) :]:
+        axes.set_axis_off()
+    handles, labels = flat[0].get_legend_handles_labels()
+    rest = flat[len(run.crossing)] if len(run.crossing) < len(flat) else flat[-1]
+    rest.legend(handles, labels, loc="upper left", frameon=False, fontsize=10)
+    rest.text(0.02, 0.45, note(run), fontsize=9, va="top", transform=rest.transAxes, wrap=True)
+    figure.suptitle("From which size the GPU pays", fontsize=13)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def note(run: DeviceRun) -> str:
+    """What the picture's device is."""
+    device = run.device
+    if device.measured:
+        return f"{device.card}, measured: events, and transfers from ordinary memory."
+    assert device.peaks is not None
+    launch = duration(cards.LAUNCH_SECONDS)
+    return "\n".join((
+        f"{device.card}: {NOT_MEASURED}:", f"{device.why}.", "",
+        f"Published peaks: {device.peaks.bandwidth / 1e9:.4g} GB/s of memory,",
+        f"{device.peaks.pcie / 1e9:.3g} GB/s to and from the host. A launch is taken",
+        f"to cost {launch}, which no datasheet says.",
+    ))  # fmt: skip
+
+
+def _panel(axes: Any, one: dict[str, Any], run: DeviceRun) -> None:
+    how = "" if one["measured"] else f", {NOT_MEASURED}"
+    axes.plot(one["sizes"], one["cpu"], "o-", color="C0", label="CPU, measured")
+    style = "s-" if one["measured"] else "s--"
+    axes.plot(
+        one["sizes"], one["with_transfers"], style, color="C1", label=f"GPU with transfers{how}"
+    )
+    axes.plot(
+        one["sizes"], one["device"], style, color="C2", alpha=0.7, label=f"GPU, data there{how}"
+    )
+    if one["pays_from"] is not None:
+        axes.axvline(one["pays_from"], color="C1", linewidth=1, linestyle=":")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda y, _: duration(y))
+    axes.grid(which="major", linewidth=0.4)
+    axes.set_xlabel(one["axis"])
+    axes.set_title(f"{one['name']}: pays {pays(one['pays_from'], one)}", fontsize=9.5)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def measured_anew(args: argparse.Namespace, kinds: list[str], run: DeviceRun) -> None:
+    """Runs the sweep in a session of its own, and keeps it in the run."""
+    with DeviceSession(kinds, args.threads, args.isa, args.precision) as session:
+        run.crossing = sweep_all(session, run)
