@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: runs only with --full")
+    config.addinivalue_line("markers", "gpu: runs on a CUDA device, and is skipped without one")
     config.addinivalue_line("markers", "alone: wants the machine for itself")
 
 

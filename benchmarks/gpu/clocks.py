@@ -5,9 +5,6 @@ from __future__ import annotations
 import subprocess
 from typing import Any
 
-import tilework as tw
-from tilework import hardware
-
 _FIELDS = (
     "name", "driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "clocks.max.mem",
     "power.limit", "temperature.gpu", "pcie.link.gen.current", "pcie.link.width.current",
@@ -46,9 +43,3 @@ def line(before: dict[str, str], after: dict[str, str]) -> str:
 def card(device_name: str) -> dict[str, Any]:
     """The card as a report keeps it: its name, and what the driver says now."""
     return {"name": device_name, "driver": read()}
-
-
-def why_not() -> str:
-    """Why there is no GPU to measure."""
-    told = getattr(tw.cuda, "why_not", None)  # INTERIM
-    return str(told() if told else hardware.gpu()["reason"])

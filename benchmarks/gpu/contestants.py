@@ -22,7 +22,6 @@ from tilework.benchmarks.contestants import (
     TensorLibrary,
     Tilework,
 )
-from tilework.benchmarks.gpu.clocks import why_not
 from tilework.dtypes import bfloat16
 from tilework.testing.case import Case, as_float64
 from tilework.testing.tolerance import assert_close, eps, growth
@@ -49,7 +48,7 @@ class _OnCuda(TensorLibrary):
         device: AbstractContextManager[Any] = self.library.device("cuda")
         return device
 
-    def bind(self, case: Case, tensors: Inputs) -> Callable[[], Any] | None:
+    def bind(self, case: Case, tensors: Inputs) -> Any:
         with self.there():
             return super().bind(case, tensors)
 
@@ -102,7 +101,7 @@ class TileworkOnCuda(_OnCuda, Tilework):
 
     def __init__(self, threads: int) -> None:
         if not tw.cuda.is_available():
-            raise ImportError(why_not())
+            raise ImportError(tw.cuda.why_not())
         super().__init__(tw.engines.current_engine())
         self.name = "tilework, CUDA"
 
@@ -167,15 +166,18 @@ class CuBlas(Contestant):
 
     def __init__(self, threads: int) -> None:
         if not tw.cuda.is_available():
-            raise ImportError(why_not())
-        self._cupy = importlib.import_module("cupy")
+            raise ImportError(tw.cuda.why_not())
+        self._cupy: Any = importlib.import_module("cupy")
 
     def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
         arrays = [x for x in inputs if isinstance(x, np.ndarray)]
         if case.op != "matmul" or len(arrays) != 2 or any(x.dtype == bfloat16 for x in arrays):
             return None  # CuPy's matmul has no bfloat16
         a, b = map(self._cupy.asarray, arrays)
-        call = lambda: self._cupy.matmul(a, b)  # noqa: E731
+
+        def call() -> Any:
+            return self._cupy.matmul(a, b)
+
         return Prepared(call, lambda: [self._cupy.asnumpy(call())])
 
     def timed(self, calls: Sequence[Callable[[], Any]]) -> float:

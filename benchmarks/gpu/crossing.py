@@ -18,15 +18,13 @@ from tilework.benchmarks.results import Row, duration
 _SECONDS = 0.3  # a size
 
 
-def sweep_all(
-    session: DeviceSession, run: DeviceRun, series: tuple[Series, ...] = sweep.SERIES
-) -> list[dict[str, Any]]:
+def sweep_all(session: DeviceSession, run: DeviceRun) -> list[dict[str, Any]]:
     """Each op's sizes, and the seconds on the CPU and on the device, alone and with transfers.
 
     A device that is not here gets its bound and the launches that every call must make.
     """
     found = []
-    for one in series:
+    for one in sweep.SERIES:
         rows = [session.measure(sweep.sized(one, size), _SECONDS) for size in one.sizes]
         device = Device(**{**vars(run.device), "moved": session.moved})
         device.transfers = session.transfers

@@ -18,7 +18,6 @@ from tilework.benchmarks import noise
 from tilework.benchmarks.cli import CASE_SECONDS, QUICK_SECONDS, USUAL_SECONDS, rows_of
 from tilework.benchmarks.contestants import ON_CUDA, TILEWORK, installed
 from tilework.benchmarks.gpu import cards, clocks, crossing, roofline, table
-from tilework.benchmarks.gpu.clocks import why_not
 from tilework.benchmarks.gpu.results import Device, DeviceRun, read_device
 from tilework.benchmarks.gpu.timing import DeviceSession
 from tilework.benchmarks.machine import machine
@@ -123,7 +122,7 @@ def described(model: str | None) -> Device:
     """The device that is here, or the card that stands in for it."""
     if not tw.cuda.is_available():
         key = model or "h200"
-        return Device(cards.CARDS[key].name, False, why_not(), key)
+        return Device(cards.CARDS[key].name, False, tw.cuda.why_not(), key)
     name = tw.cuda.get_device_name()
     known = cards.named(name)
     key = model or next((k for k, card in cards.CARDS.items() if card is known), "")

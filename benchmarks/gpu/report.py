@@ -20,7 +20,6 @@ from rich.console import Console
 
 import tilework as tw
 from tilework.benchmarks import cli
-from tilework.benchmarks.gpu.clocks import why_not
 from tilework.benchmarks.selection import chosen
 from tilework.testing import cases
 
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tests, measures and writes; the exit status is _EPILOG's."""
     if not tw.cuda.is_available():
-        print(f"tilework gpu-report needs a GPU: {why_not()}", file=sys.stderr)
+        print(f"tilework gpu-report needs a GPU: {tw.cuda.why_not()}", file=sys.stderr)
         return 1
     from tilework.benchmarks.gpu import flow
 

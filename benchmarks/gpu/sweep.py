@@ -64,7 +64,8 @@ def _batch(size: int) -> Inputs:
 
 SERIES: tuple[Series, ...] = (
     Series(
-        "matmul", "rows of square matrices", "n, of two n x n matrices", "gemm 64x64x64", (32, 64, 128, 256, 512, 1024, 2048),
+        "matmul", "rows of square matrices", "n, of two n x n matrices", "gemm 64x64x64",
+        (32, 64, 128, 256, 512, 1024, 2048),
         lambda n: arrays((n, n), (n, n)), lambda n: (2.0 * n**3, 12.0 * n * n),
         lambda n: (8.0 * n * n, 4.0 * n * n),
     ),
@@ -73,7 +74,8 @@ SERIES: tuple[Series, ...] = (
         lambda n: arrays((n // 32, 32)), lambda n: (0.0, 8.0 * n), lambda n: (4.0 * n, 4.0 * n),
     ),
     Series(
-        "softmax", "rows of 1024", "rows of 1024", "softmax 4096x1024", tuple(4**i for i in range(1, 7)),
+        "softmax", "rows of 1024", "rows of 1024", "softmax 4096x1024",
+        tuple(4**i for i in range(1, 7)),
         lambda n: arrays((n, 1024)), lambda n: (0.0, 8192.0 * n),
         lambda n: (4096.0 * n, 4096.0 * n),
     ),

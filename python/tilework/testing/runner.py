@@ -7,7 +7,7 @@ which need no derivative to be written down.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -53,8 +53,8 @@ class Target:
 
     def refusal(self) -> str:
         """Why this target cannot run here; empty where it can."""
-        if self.order:
-            return simulated.refusal()
+        if self.engine == "cuda":
+            return simulated.refusal() if self.order else tw.cuda.why_not()
         if self.engine not in engines.available_engines():
             return f"the {self.engine} engine is not installed here"
         if not self.isa:
@@ -75,14 +75,16 @@ class Target:
 
 TARGETS: tuple[Target, ...] = (*(Target("native", isa) for isa in ISAS), Target("numba"))
 DEVICES: tuple[Target, ...] = tuple(Target("cuda", order=order) for order in simulated.ORDERS)
+CARD = Target("cuda")  # a real one
 
 
 @contextmanager
 def running_on(target: Target) -> Iterator[None]:
     """Puts a target to work, and what was at work before back afterwards. On a device's all that
     names no device is made there."""
-    if target.order:
-        with simulated.device(target.order), tw.device("cuda"):
+    if target.engine == "cuda":
+        place = simulated.device(target.order) if target.order else nullcontext()
+        with place, tw.device("cuda"):
             yield
         return
     engine = engines.current_engine()

@@ -1,0 +1,388 @@
+"""`tilework bench --device cpu,cuda` and `tilework gpu-report`: with a simulated device, whose
+times mean nothing, and without any."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tilework as tw
+from tilework import cli
+from tilework.benchmarks import results, session
+from tilework.benchmarks.gpu import (
+    cards,
+    clocks,
+    contestants,
+    crossing,
+    flow,
+    report,
+    roofline,
+    sweep,
+    table,
+    work,
+)
+from tilework.benchmarks.gpu.results import Device, DeviceRun, read_device
+from tilework.benchmarks.worker import Worker
+from tilework.testing import cases, simulated
+
+CASES = {c.bench.label: c for c in cases.benchmarks()}
+LABEL = "gemm 64x64x64"
+SOFTMAX = next(s for s in sweep.SERIES if s.name == "softmax")
+SMALL = sweep.sized(SOFTMAX, 2)
+FORWARD, BACKWARD = (
+    dataclasses.replace(
+        SMALL, bench=dataclasses.replace(SMALL.bench, label=f"small {mode}", mode=mode)
+    )
+    for mode in ("forward", "backward")
+)
+MACHINE = {
+    "cpu": {"model": "A <CPU>"}, "isa": "avx2", "threads": 1, "precision": "highest",
+    "roof": {"float32": 1e11, "float64": 5e10, "bandwidth": 2e10}, "python": "3.11",
+    "gpu": {"name": "", "reason": "none is here"}, "libraries": {"tilework": "1"},
+}  # fmt: skip
+NONE_HERE = "no NVIDIA driver: install one"
+
+needs_simulator = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
+
+
+class Here:
+    """A worker of this very process, so that it has the device that the test has."""
+
+    def __init__(self, kinds, threads, env):
+        self._worker = Worker(threads, list(kinds))
+        introduction = self._worker.introduce()
+        self.contestants, self.absent = introduction["contestants"], introduction["absent"]
+
+    def ask(self, do, **arguments):
+        return json.loads(json.dumps(getattr(self._worker, do)(**arguments)))
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One process, a known machine, and few rounds."""
+    monkeypatch.setattr(session, "WorkerProcess", Here)
+    monkeypatch.setattr(session, "MAX_ROUNDS", 3)
+    monkeypatch.setattr(session, "MIN_ROUNDS", 2)
+    monkeypatch.setattr(session, "SAMPLE_SECONDS", 1e-5)
+    monkeypatch.setattr(contestants, "WARM_SECONDS", 0.0)
+    monkeypatch.setattr(contestants, "_TRANSFERS", 1)
+    monkeypatch.setattr(flow, "machine", lambda *_: MACHINE)
+    monkeypatch.setattr(flow, "ON_CUDA", {"tilework-cuda": flow.ON_CUDA["tilework-cuda"]})
+
+
+@pytest.fixture
+def none_here(monkeypatch):
+    monkeypatch.setattr(tw.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(tw.cuda, "why_not", lambda: NONE_HERE)
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """A simulated one, and small cases."""
+    monkeypatch.setattr(cases, "benchmarks", lambda: (FORWARD, BACKWARD))
+    with simulated.device() as made:
+        yield made
+
+
+def bench(*more, label=LABEL):
+    return cli.main(["bench", "--filter", label, "--seconds", "0.01", "--peers", *more])
+
+
+# --- the work of a case, and what a card leaves of it ---
+
+
+def test_every_timed_case_has_its_work():
+    unknown = {c.op for c in CASES.values() if not work.modelled(c.op, c.bench.flops)}
+    assert not unknown
+
+
+@pytest.mark.parametrize("key", cards.CARDS)
+def test_a_card_has_all_its_peaks_and_their_source(key):
+    card = cards.CARDS[key]
+    assert set(card.flops) == {"float64", "float32", "tf32", "bfloat16", "float16"}
+    assert card.flops["float64"] < card.flops["float32"] <= card.flops["tf32"]
+    assert card.flops["tf32"] < card.flops["bfloat16"] == card.flops["float16"]
+    assert 1e11 < card.bandwidth < 1e13
+    assert card.pcie in (32e9, 64e9)
+    assert "NVIDIA" in card.source
+    assert cards.named(f"NVIDIA {key[:-4]} {key[-4:]}") is card
+
+
+def test_a_driver_names_its_card():
+    assert cards.named("NVIDIA GeForce RTX 4090") is cards.CARDS["rtx4090"]
+    assert cards.named("NVIDIA A100-SXM4-80GB") is cards.CARDS["a100"]
+    assert cards.named("NVIDIA GeForce GTX 1080") is None
+
+
+def a_row(op="matmul", dtype="float32", flops=0.0, bytes_=1.0, label="a", **seconds):
+    times = [
+        results.Times(name, True, "CUDA" if name == "cuda" else "CPU", "ready", "", t, t, t, 3)
+        for name, t in seconds.items()
+    ]
+    return results.Row(label, "gemm", op, "forward", dtype, flops, bytes_, times)
+
+
+def test_a_bound_is_what_takes_longest():
+    card = cards.CARDS["h200"]
+    products = work.work(a_row(flops=67e12, bytes_=1.0))
+    assert cards.bound(products, card) == pytest.approx(1.0)
+    assert cards.bound(work.work(a_row(bytes_=9.6e12)), card) == pytest.approx(2.0)
+    faster = work.work(a_row(flops=67e12, bytes_=1.0), "high")
+    assert cards.bound(faster, card) == pytest.approx(67 / 494.5)
+    narrow = work.work(a_row(dtype="bfloat16", flops=989.5e12))
+    assert cards.bound(narrow, card) == pytest.approx(1.0)
+    assert cards.roof(products, card) == pytest.approx(67e12)
+    # Arithmetic that a card of a hundredth of the CUDA cores' speed would be bound by.
+    slow = dataclasses.replace(card, flops={**card.flops, "float32": 1e11})
+    gelu = work.work(a_row("gelu", bytes_=8e9))
+    assert gelu.intensity == pytest.approx(2.5)
+    assert cards.bound(gelu, slow) == pytest.approx(0.2)
+    assert cards.bound(gelu, card) == pytest.approx(8e9 / 4.8e12)
+
+
+# --- without a GPU ---
+
+
+@pytest.mark.usefixtures("none_here")
+def test_without_a_gpu_its_column_is_a_bound_and_says_so(tmp_path, capsys):
+    path = tmp_path / "b.json"
+    assert bench("--device", "cpu,cuda", "--model-gpu", "a100", "--json", str(path)) == 0
+    text = capsys.readouterr().out
+    assert "A100 SXM 80 GB: bound, not measured" in text
+    assert f"bound, not measured: {NONE_HERE}" in text
+    assert "NVIDIA A100 Tensor Core GPU datasheet" in text
+    run = read_device(path)
+    assert not run.device.measured
+    (row,) = run.rows
+    assert run.device_times(row) == []
+    least = max(2 * 64**3 / 19.5e12, 3 * 4 * 64**2 / 2.039e12)
+    assert run.device_seconds(row) == pytest.approx(least)
+    assert f">= {results.duration(least)}" in text
+    assert run.device.moved[LABEL] == (2 * 4 * 64**2, 4 * 64**2)
+    assert run.device.transfer(LABEL) == pytest.approx((8 * 64**2 / 32e9, 4 * 64**2 / 32e9))
+    points = json.loads(path.read_text())["roofline"]
+    assert [(p["device"], p["measured"]) for p in points] == [
+        ("CPU", True), ("A100 SXM 80 GB", False),
+    ]  # fmt: skip
+    assert points[1]["rate"] == pytest.approx(points[1]["roof"])
+
+
+@pytest.mark.usefixtures("none_here")
+def test_the_report_without_a_gpu_says_what_is_missing(tmp_path, capsys):
+    path = tmp_path / "r.json"
+    assert cli.main(["gpu-report", "--output", str(path)]) == 1
+    assert capsys.readouterr().err == f"tilework gpu-report needs a GPU: {NONE_HERE}\n"
+    assert not path.exists()
+
+
+def test_wrong_options_are_told(capsys):
+    for words in (["--device", "cpu,tpu"], ["--device", "cpu,cuda", "--html", "x.html"]):
+        assert bench(*words) == 2
+        assert "[bench] expected" in capsys.readouterr().err
+
+
+# --- with one ---
+
+
+@needs_simulator
+@pytest.mark.usefixtures("device")
+def test_with_a_device_its_times_and_transfers_have_columns(tmp_path, capsys):
+    path = tmp_path / "b.json"
+    words = ["--device", "cpu,cuda", "--model-gpu", "h200", "--json", str(path)]
+    assert bench(*words, label="small forward") == 0
+    text = capsys.readouterr().out
+    for words in ("tilework, CUDA", "to device", "to host", "with transfers", "GPU: simulated"):
+        assert words in text
+    assert "not measured" not in text
+    assert "clocks" in text
+    run = read_device(path)
+    assert run.device.measured
+    (row,) = run.rows
+    assert [(t.name, t.device, t.state) for t in row.times if t.state != "absent"] == [
+        ("tilework", "CPU", "ready"), ("tilework, CUDA", "CUDA", "ready"),
+    ]  # fmt: skip
+    assert all(seconds > 0 for seconds in run.device.transfers["small forward"])
+    assert run.device.about["versions"] == flow.versions()
+    assert {p.device for p in roofline.points(run)} == {"CPU", "simulated"}
+
+
+@needs_simulator
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize(("spoil", "state"), [(0, "ready"), (1, "wrong"), (2, "wrong")])
+def test_a_wrong_answer_of_the_device_is_not_timed(spoil, state, monkeypatch):
+    plain = contestants.TileworkOnCuda.fetched
+    fetches = []
+
+    def spoilt(self, x):
+        fetches.append(x)
+        found = plain(self, x)
+        return found * np.float32(1.01) if len(fetches) == spoil else found
+
+    monkeypatch.setattr(contestants.TileworkOnCuda, "fetched", spoilt)
+    worker = Worker(1, ["tilework-cuda"])
+    (outcome,) = worker.prepare("small backward", sets=1)
+    assert len(fetches) == 2  # the output, its gradient
+    assert outcome["state"] == state, outcome["why"]
+
+
+@needs_simulator
+@pytest.mark.usefixtures("device")
+def test_gradients_are_held_against_the_cpu_engine():
+    case = BACKWARD
+    inputs = case.make_inputs("float32")
+    grad = np.ones_like(inputs[0])
+    cpu = contestants.Tilework(tw.engines.current_engine())
+    answer = cpu.prepare(case, inputs, grad).answer()
+    contestants.beside_cpu(case, inputs, grad, answer, answer)
+    off = [answer[0], answer[1] + np.float32(1e-3)]
+    with pytest.raises(AssertionError, match="gradient 0, beside the CPU engine's"):
+        contestants.beside_cpu(case, inputs, grad, off, answer)
+
+
+@needs_simulator
+@pytest.mark.usefixtures("device")
+def test_a_report_is_one_file_that_another_machine_compares(tmp_path, capsys, monkeypatch):
+    tests = {"ran": True, "why": "", "passed": 3, "failed": 0, "skipped": 0, "failures": []}
+    monkeypatch.setattr(report, "run_tests", lambda: tests)
+    monkeypatch.setattr(report, "chosen", lambda *_: [FORWARD])
+    monkeypatch.setattr(flow, "installed", lambda _: [])
+    monkeypatch.setattr(sweep, "SERIES", (dataclasses.replace(SOFTMAX, sizes=(1, 4)),))
+    path = tmp_path / "r.json"
+    assert cli.main(["gpu-report", "--quick", "--output", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "tests: 3 passed, 0 failed" in text
+    assert "softmax: the GPU pays" in text
+    run = read_device(path)
+    assert run.tests == tests
+    assert [one["name"] for one in run.crossing] == ["softmax"]
+    assert len(run.crossing[0]["with_transfers"]) == 2
+
+    monkeypatch.setattr(tw.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(flow, "machine", lambda *_: {**MACHINE, "cpu": {"model": "Another"}})
+    both = tmp_path / "both.json"
+    words = ["bench", "--compare", str(path), "--seconds", "0.01", "--peers", "--json", str(both)]
+    assert cli.main(words) == 0
+    text = capsys.readouterr().out
+    assert "Another, avx2, 1 thread(s), beside simulated (measured 20" in text
+    assert "tilework, CUDA" in text
+    assert "not measured" not in text
+    content = json.loads(both.read_text())
+    assert {t["device"] for t in content["rows"][0]["times"]} == {"CPU"}
+    assert content["other"]["device"]["card"] == "simulated"
+
+
+def test_a_failed_test_is_in_the_report(tmp_path):
+    file = tmp_path / "tests.xml"
+    file.write_text(
+        '<testsuites><testsuite><testcase classname="a" name="b"><failure message="m">why'
+        '</failure></testcase><testcase classname="a" name="c"><skipped/></testcase>'
+        '<testcase classname="a" name="d"/></testsuite></testsuites>'
+    )
+    found = report.counted(file)
+    assert (found["passed"], found["failed"], found["skipped"]) == (1, 1, 1)
+    assert found["failures"] == [{"test": "a::b", "text": "why"}]
+    assert "1 passed, 1 failed\n  failed: a::b" in report.verdict(found)
+
+
+def test_clocks_come_from_nvidia_smi_or_are_unknown(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert clocks.read() == {}
+    assert clocks.line({}, {}) == "clocks unknown: nvidia-smi is not here"
+    values = "A card, 580.1, 1980 MHz, 1981 MHz, 3201 MHz, 3202 MHz, 700.00 W, 30, 5, 16"
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\necho '{values}'\n")
+    smi.chmod(0o755)
+    found = clocks.read()
+    assert found["driver_version"] == "580.1"
+    assert clocks.line(found, found) == (
+        "clocks: SM 1980 MHz before, 1980 MHz after, of 1981 MHz; memory 3201 MHz before, "
+        "3201 MHz after, of 3202 MHz"
+    )
+
+
+# --- from which size the GPU pays ---
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "found"),
+    [
+        ([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], None),
+        ([2.0, 2.0, 2.0], [1.0, 1.0, 1.0], 1.0),
+        ([1.0, 10.0, 100.0], [10.0, 10.0, 10.0], 10.0),
+        ([1.0, 4.0, 100.0], [2.0, 2.0, 10.0], 10**0.5),
+        ([9.0, 1.0, 100.0], [2.0, 10.0, 10.0], 10**1.5),  # ahead again, and then it stays so
+        ([1.0, 9.0, 1.0], [2.0, 2.0, 2.0], None),
+    ],
+)
+def test_the_crossing_point_is_where_the_gpu_stays_ahead(cpu, gpu, found):
+    assert sweep.crossing([1, 10, 100], cpu, gpu) == (
+        None if found is None else pytest.approx(found)
+    )
+
+
+def test_each_size_of_the_sweep_is_a_case_with_its_bytes():
+    for series in sweep.SERIES:
+        case = sweep.by_label(series.label(series.sizes[0]))
+        inputs = case.make_inputs("float32")
+        arrays = [x for x in inputs if isinstance(x, np.ndarray)]
+        given, back = sweep.bytes_of(series, series.sizes[0])
+        weights = sum(x.nbytes for x in arrays[2:]) if series.name == "MLP step" else 0
+        assert given == sum(x.nbytes for x in arrays) - weights
+        assert back == 4 * max(case.expected(inputs).size, 1)
+    with pytest.raises(KeyError):
+        sweep.by_label("matmul, 3")
+
+
+@pytest.mark.usefixtures("none_here")
+def test_pictures_are_drawn(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    small = tuple(dataclasses.replace(s, sizes=s.sizes[:2]) for s in sweep.SERIES)
+    monkeypatch.setattr(sweep, "SERIES", small)
+    pictures = [tmp_path / "roof.png", tmp_path / "cross.png"]
+    words = [
+        f"--{what}={path}" for what, path in zip(("roofline", "crossing"), pictures, strict=True)
+    ]
+    assert bench("--device", "cpu,cuda", *words) == 0
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in pictures)
+    assert "transfers included" in capsys.readouterr().out
+
+
+def test_gains_count_the_transfers():
+    device = Device("A card", True, "", "", {}, {}, {"a": work.Moved(2.0, 1.0)})
+    row = a_row(cpu=12.0, cuda=1.0)
+    run = DeviceRun([row], MACHINE, {"reasons": [], "text": ""}, device=device)
+    assert table.gains(run, row) == pytest.approx((12.0, 3.0))
+    assert "12x our CPU, the geometric mean of 1; 3x with the transfers of 1" in table.headline(run)
+    assert crossing.note(run).startswith("A card, measured")
+
+
+# --- the CPU's own run stays as it was ---
+
+
+def test_without_devices_nothing_of_this_is_imported(tmp_path):
+    code = (
+        "import sys; from tilework import cli; cli.main(['bench', '--list', '--filter', 'gemm']); "
+        "import tilework.benchmarks.worker, tilework.benchmarks.session; "
+        "assert not [m for m in sys.modules if m.startswith(('tilework.benchmarks.gpu', 'cupy'))]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_of_the_cpu_alone_is_as_it_was(tmp_path):
+    run = results.Run([a_row(cpu=1.0)], MACHINE, {"reasons": [], "text": ""})
+    run.write(tmp_path / "b.json")
+    assert list(json.loads((tmp_path / "b.json").read_text())) == [
+        "rows", "machine", "noise", "command", "when",
+    ]  # fmt: skip
+    assert not results.has_device(tmp_path / "b.json")
+    assert not results.has_device(tmp_path / "none.json")
