@@ -8,5 +8,6 @@ csrc/kernels/<family>/<family>.cuh.
 from tilework.engines.cuda.attention import *  # noqa: F403
 from tilework.engines.cuda.copy import *  # noqa: F403
 from tilework.engines.cuda.index import *  # noqa: F403
+from tilework.engines.cuda.optim import *  # noqa: F403
 from tilework.engines.cuda.pointwise import *  # noqa: F403
 from tilework.engines.cuda.softmax import *  # noqa: F403

@@ -7,7 +7,8 @@ from typing import Any
 
 from tilework.arrays import address, namespace
 from tilework.engines.cuda.errors import outside
-from tilework.engines.cuda.launch import blocks_for, contiguous, empty, launch
+from tilework.engines.cuda.launch import blocks_for, launch
+from tilework.engines.layout import contiguous, empty
 
 __all__ = ["gather", "index_copy", "index_select", "scatter"]
 
