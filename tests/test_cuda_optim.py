@@ -4,7 +4,6 @@ bit, but for sums of squares."""
 import numpy as np
 import pytest
 
-from tilework import config
 from tilework.engines import native, ops
 from tilework.engines.cuda import optim as plan
 from tilework.testing import simulated
@@ -169,7 +168,7 @@ def test_arrays_that_do_not_fit_reach_no_kernel(served, grad, kind):
 
 def test_scale(order):
     agree("scale_", [lists(1)[0] + lists(1, "float64")[0]], 0.3)
-    agree("scale_", [[x for x in laid_out()]], 0.3)
+    agree("scale_", [laid_out()], 0.3)
 
 
 def test_squares(order):

@@ -34,6 +34,20 @@ __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
+// 16 bytes of global memory, for addresses that come out of memory: the compiler cannot know of
+// what kind these are, and would take the slower instructions that ask.
+__device__ __forceinline__ void load_global(uint4& to, const void* from) {
+  asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to.x), "=r"(to.y), "=r"(to.z), "=r"(to.w)
+               : "l"(from)
+               : "memory");
+}
+__device__ __forceinline__ void store_global(void* to, const uint4& from) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(from.x), "r"(from.y),
+               "r"(from.z), "r"(from.w)
+               : "memory");
+}
+
 // Four matrices of 8 x 8 elements of 16 bits; lane 8i + r gives the address of row r of the i-th.
 __device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -74,6 +88,8 @@ template <int Pending>
 void wait_for_copies() {
   cudasim::this_thread().copies.wait(Pending);
 }
+inline void load_global(uint4& to, const void* from) { to = *static_cast<const uint4*>(from); }
+inline void store_global(void* to, const uint4& from) { *static_cast<uint4*>(to) = from; }
 inline void load_matrices(uint32_t (&to)[4], const void* row, Site at = Site::current()) {
   cudasim::ldmatrix(4, false, row, to, at);
 }

@@ -12,10 +12,12 @@
 //
 // on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
 // squares_total       28, 30, 30  256     0        256      8, 8, 8
-// squares_*           34, 34, 34  256     0        256      6, 6, 6       LDG.128
-// *                   62, 62, 64  0       0        256      4, 4, 4       LDG.128 STG.128
+// squares_*           28, 26, 24  256     0        256      8, 8, 8       LDG.128
+// adam*               54, 54, 58  0       0        256      4, 4, 4       LDG.128 STG.128
+// *                   36, 38, 36  0       0        256      6, 6, 6       LDG.128 STG.128
 #pragma once
 
+#include "base/ptx.cuh"
 #include "base/warp.cuh"
 
 namespace tilework::optim_cuda {
@@ -57,8 +59,9 @@ __device__ inline const Row& row_of_block(const Row* table, int64_t rows) {
 
 // 16 bytes of elements.
 template <class T>
-struct alignas(16) Pack {
+union Pack {
   static constexpr int kSize = 16 / sizeof(T);
+  uint4 words;
   T of[kSize];
 };
 
@@ -78,10 +81,11 @@ __device__ void for_each_element(const Row* table, int64_t rows, unsigned writte
   }
   constexpr int kSize = Pack<T>::kSize;
   const int whole = bits % 16 == 0 ? count / kSize * kSize : 0;
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x) * kSize; i < whole; i += kThreads * kSize) {
     Pack<T> held[Arrays];
 #pragma unroll
-    for (int a = 0; a < Arrays; ++a) held[a] = *reinterpret_cast<const Pack<T>*>(arrays[a] + i);
+    for (int a = 0; a < Arrays; ++a) ptx::load_global(held[a].words, arrays[a] + i);
 #pragma unroll
     for (int k = 0; k < kSize; ++k) {
       T element[Arrays];
@@ -93,9 +97,10 @@ __device__ void for_each_element(const Row* table, int64_t rows, unsigned writte
     }
 #pragma unroll
     for (int a = 0; a < Arrays; ++a) {
-      if (written >> a & 1) *reinterpret_cast<Pack<T>*>(arrays[a] + i) = held[a];
+      if (written >> a & 1) ptx::store_global(arrays[a] + i, held[a].words);
     }
   }
+#pragma unroll 1
   for (int i = whole + static_cast<int>(threadIdx.x); i < count; i += kThreads) {
     T element[Arrays];
 #pragma unroll

@@ -94,8 +94,8 @@ class _Table(NamedTuple):
     chunks: int
 
 
-# Tables by what stands in them: addresses and sizes mean the same whoever owns the memory. Gradients
-# that a step makes anew come to the same places again, for the most part.
+# Tables by what stands in them: addresses and sizes mean the same whoever owns the memory.
+# Gradients that a step makes anew come to the same places again, for the most part.
 _tables: OrderedDict[Any, _Table] = OrderedDict()
 _MOST_TABLES = 64
 
