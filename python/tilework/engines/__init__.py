@@ -97,7 +97,7 @@ def _load(name: str) -> ModuleType:
     if name == "native":
         extension.check_version(sys.modules[extension.NAME])
     missing = [function for function in CONTRACT if not hasattr(module, function)]
-    if missing and name not in _OF_DEVICES:  # INTERIM
+    if missing:
         raise error(
             ImportError, "use_engine", f"the {name} engine whole",
             f"one without {', '.join(missing)}", "rebuild the extension of this very version",
@@ -111,12 +111,7 @@ def _fill(module: ModuleType) -> None:
     for function in CONTRACT:
         found = getattr(module, function)
         if beside is not None and served is not None and callable(found):
-            found = device.dispatching(
-                function,
-                found,
-                getattr(beside, function, found),
-                served.kind,  # INTERIM
-            )
+            found = device.dispatching(function, found, getattr(beside, function), served.kind)
         setattr(ops, function, found)
     object.__setattr__(ops, "__class__", _Table)  # without __getattr__, attributes cost half
 

@@ -5,9 +5,19 @@ Each file plans the launches of one family: shapes and layouts here, the work in
 csrc/kernels/<family>/<family>.cuh.
 """
 
+from typing import Any
+
+from tilework.engines import cupy
 from tilework.engines.cuda.attention import *  # noqa: F403
 from tilework.engines.cuda.copy import *  # noqa: F403
 from tilework.engines.cuda.index import *  # noqa: F403
 from tilework.engines.cuda.optim import *  # noqa: F403
 from tilework.engines.cuda.pointwise import *  # noqa: F403
 from tilework.engines.cuda.softmax import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """What has no kernel is the cupy engine's."""
+    if name in cupy.__all__:
+        return getattr(cupy, name)
+    raise AttributeError(name)
