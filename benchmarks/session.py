@@ -68,12 +68,17 @@ class Session:
         keep: bool = False,
     ) -> None:
         env = environment.worker_environment(threads, isa, precision)
-        groups = [list(kinds)] if threads == 1 else [[kind] for kind in kinds]
-        self.workers = [WorkerProcess(group, threads, env) for group in groups]
+        self.workers = [
+            WorkerProcess(group, threads, env) for group in self._groups(kinds, threads)
+        ]
         if keep:
             keeping = env | environment.KEEP_MEMORY
             self.workers.append(WorkerProcess(["torch-keeping-memory"], threads, keeping))
         self._random = random.Random(0)
+
+    def _groups(self, kinds: Sequence[str], threads: int) -> list[list[str]]:
+        """Who shares a process."""
+        return [list(kinds)] if threads == 1 else [[kind] for kind in kinds]
 
     @property
     def absent(self) -> dict[str, str]:

@@ -23,6 +23,7 @@ from tilework.benchmarks.gpu import (
     roofline,
     sweep,
     table,
+    timing,
     work,
 )
 from tilework.benchmarks.gpu.results import Device, DeviceRun, read_device
@@ -277,6 +278,66 @@ def test_a_report_is_one_file_that_another_machine_compares(tmp_path, capsys, mo
     assert {t["device"] for t in content["rows"][0]["times"]} == {"CPU"}
     assert content["other"]["device"]["card"] == "simulated"
 
+    words += ["--crossing", str(tmp_path / "c.png")]
+    assert cli.main(words) == 0
+    theirs, ours = run.crossing[0], json.loads(both.read_text())["crossing"][0]
+    assert ours["device"] == theirs["device"]  # as it was measured there, beside this CPU
+    assert ours["with_transfers"] == theirs["with_transfers"]
+    assert ours["cpu"] != theirs["cpu"]
+
+
+@needs_simulator
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("it ended with status -11"), BrokenPipeError("gone")]
+)
+def test_a_fault_of_the_device_ends_its_process_and_not_the_run(fault):
+    engine = tw.engines.current_engine()
+    with timing.DeviceSession([f"tilework:{engine}", "tilework-cuda"]) as one:
+        cpu, card = one.workers
+        assert [w.contestants[0]["device"] for w in one.workers] == ["CPU", "CUDA"]
+
+        def ask(do, **arguments):
+            raise fault
+
+        card.ask = ask
+        (times,) = one.measure(FORWARD, 0.01).times
+        assert (times.name, times.state, times.why) == ("tilework, CUDA", "failed", str(fault))
+        assert one.workers[0] is cpu
+        assert one.workers[1] is not card
+        assert [t.state for t in one.measure(FORWARD, 0.01).times] == ["ready", "ready"]
+
+
+@needs_simulator
+@pytest.mark.usefixtures("device")
+def test_what_ends_a_report_leaves_its_tests(tmp_path, monkeypatch):
+    tests = {"ran": True, "why": "", "passed": 3, "failed": 0, "skipped": 0, "failures": []}
+    monkeypatch.setattr(report, "run_tests", lambda: tests)
+    monkeypatch.setattr(flow, "measure", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["gpu-report", "--output", str(tmp_path / "r.json")])
+    run = read_device(tmp_path / "r.json")
+    assert (run.rows, run.tests, run.device.card) == ([], tests, "simulated")
+    assert table.headline(run) == "no case has both a CPU's time and a GPU's"
+
+
+def test_marked_tests_run_in_a_process_of_their_own(tmp_path, monkeypatch):
+    package = tmp_path / "marked"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "test_it.py").write_text(
+        "import pytest\n"
+        "def test_other(): assert 0\n"
+        "@pytest.mark.gpu\ndef test_good(): pass\n"
+        "@pytest.mark.gpu\ndef test_bad(): assert 0, 'as it should'\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), *sys.path)))
+    monkeypatch.chdir(tmp_path)
+    found = report.run_tests("marked")
+    assert (found["ran"], found["passed"], found["failed"]) == (True, 1, 1)
+    assert "as it should" in found["failures"][0]["text"]
+    assert report.run_tests("no_such_package")["failed"] == 1
+
 
 def test_a_failed_test_is_in_the_report(tmp_path):
     file = tmp_path / "tests.xml"
@@ -352,6 +413,12 @@ def test_pictures_are_drawn(tmp_path, capsys, monkeypatch):
     assert bench("--device", "cpu,cuda", *words) == 0
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in pictures)
     assert "transfers included" in capsys.readouterr().out
+
+
+def test_ratios_have_three_digits():
+    assert [table.times(x) for x in (7.942, 26.72, 958.3, 1643.0)] == [
+        "7.94x", "26.7x", "958x", "1,640x",
+    ]  # fmt: skip
 
 
 def test_gains_count_the_transfers():

@@ -39,21 +39,41 @@ def _of_series(one: Series, rows: list[Row], device: Device, precision: str) -> 
         moved = _transfers(one, size, row.label, device)
         if cpu is not None and alone is not None and moved is not None:
             kept.append((size, cpu.seconds, alone, alone + sum(moved)))
-    sizes, on_this, on_device, with_transfers = (
-        ([x[i] for x in kept] for i in range(4)) if kept else ([], [], [], [])
-    )
+    sizes = [size for size, *_ in kept]
+    names = ("cpu", "device", "with_transfers")
+    columns = {name: [x[i] for x in kept] for i, name in enumerate(names, 1)}
     return {
         "name": one.name,
         "unit": one.unit,
         "axis": one.axis,
         "sizes": sizes,
-        "cpu": on_this,
-        "device": on_device,
-        "with_transfers": with_transfers,
+        **columns,
         "measured": device.measured,
-        "pays_from": sweep.crossing(sizes, on_this, with_transfers) if kept else None,
-        "pays_from_without_transfers": sweep.crossing(sizes, on_this, on_device) if kept else None,
+        "pays_from": _from(sizes, columns, "with_transfers"),
+        "pays_from_without_transfers": _from(sizes, columns, "device"),
     }
+
+
+def _beside(one: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """A series with this CPU's seconds, and another run's on its device."""
+    shared = [n for n in one["sizes"] if n in theirs["sizes"]]
+    columns = {
+        name: [found[name][found["sizes"].index(n)] for n in shared]
+        for name, found in (("cpu", one), ("device", theirs), ("with_transfers", theirs))
+    }
+    return {
+        **one,
+        **columns,
+        "sizes": shared,
+        "measured": theirs["measured"],
+        "pays_from": _from(shared, columns, "with_transfers"),
+        "pays_from_without_transfers": _from(shared, columns, "device"),
+    }
+
+
+def _from(sizes: list[int], columns: dict[str, list[float]], what: str) -> float | None:
+    """The crossing point of a column with the CPU's."""
+    return sweep.crossing(sizes, columns["cpu"], columns[what]) if sizes else None
 
 
 def _alone(one: Series, row: Row, device: Device, precision: str) -> float | None:
@@ -110,7 +130,7 @@ def write_plot(path: Path, run: DeviceRun) -> None:
     figure, panels = plt.subplots(2, 3, figsize=(15, 8.5))
     flat = list(panels.flat)
     for axes, one in zip(flat, run.crossing, strict=False):
-        _panel(axes, one, run)
+        _panel(axes, one)
     for axes in flat[len(run.crossing) :]:
         axes.set_axis_off()
     handles, labels = flat[0].get_legend_handles_labels()
@@ -125,7 +145,7 @@ def write_plot(path: Path, run: DeviceRun) -> None:
 
 def note(run: DeviceRun) -> str:
     """What the picture's device is."""
-    device = run.device
+    device = run.beside.device
     if device.measured:
         return f"{device.card}, measured: events, and transfers from ordinary memory."
     assert device.peaks is not None
@@ -138,7 +158,7 @@ def note(run: DeviceRun) -> str:
     ))  # fmt: skip
 
 
-def _panel(axes: Any, one: dict[str, Any], run: DeviceRun) -> None:
+def _panel(axes: Any, one: dict[str, Any]) -> None:
     how = "" if one["measured"] else f", {NOT_MEASURED}"
     axes.plot(one["sizes"], one["cpu"], "o-", color="C0", label="CPU, measured")
     style = "s-" if one["measured"] else "s--"
@@ -160,6 +180,12 @@ def _panel(axes: Any, one: dict[str, Any], run: DeviceRun) -> None:
 
 
 def measured_anew(args: argparse.Namespace, kinds: list[str], run: DeviceRun) -> None:
-    """Runs the sweep in a session of its own, and keeps it in the run."""
+    """Runs the sweep in a session of its own, and keeps it in the run: with the device's seconds of
+    another run where that has some."""
     with DeviceSession(kinds, args.threads, args.isa, args.precision) as session:
         run.crossing = sweep_all(session, run)
+    if run.other is not None and run.other.crossing:
+        theirs = {one["name"]: one for one in run.other.crossing}
+        run.crossing = [
+            _beside(one, theirs[one["name"]]) for one in run.crossing if one["name"] in theirs
+        ]

@@ -89,13 +89,26 @@ def measure(
     device.moved, device.transfers = session.moved, session.transfers
     if device.measured:
         device.about["clocks"] = clocks.line(clocks_before, clocks.read())
-    when = datetime.datetime.now().astimezone().isoformat(" ", "minutes")
     command = shlex.join(["tilework", *sys.argv[1:]])
-    measured = DeviceRun(rows, about, found, command, when, device, other=other)
+    measured = DeviceRun(rows, about, found, command, _now(), device, other=other)
     if crossed:
         ours = [k for k in kinds if k == "tilework-cuda" or k.startswith("tilework:")]
         crossing.measured_anew(args, ours, measured)
     return measured, len(selected) - len(rows)
+
+
+def without_rows(tests: dict[str, Any]) -> DeviceRun:
+    """A run of this machine and its device, of which only the tests have ended."""
+    text = "The table was not measured: the report ended before"
+    about = machine(1, None, None)
+    return DeviceRun(
+        [], about, {"reasons": [text], "text": text}, when=_now(), device=described(None),
+        tests=tests,
+    )  # fmt: skip
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(" ", "minutes")
 
 
 def _players(args: argparse.Namespace, other: DeviceRun | None) -> list[str]:

@@ -24,6 +24,7 @@ from tilework.benchmarks.selection import chosen
 from tilework.testing import cases
 
 _TEXT = 2000  # of a failure's text, so that the file stays one to send
+_SECONDS = 3600.0  # a card that hangs is a finding too
 
 _EPILOG = """exit status: 1 where there is no GPU, a test fails or an answer is wrong, else 0"""
 
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     console.print(verdict(tests), markup=False)
     options = _options(args)
     selected = chosen(cases.benchmarks(), "quick" if args.quick else "usual")
+    flow.without_rows(tests).write(args.output)  # so that a crash leaves what was found before it
     measured, left_out = flow.measure(selected, options, console, crossed=True)
     measured.tests = tests
     status = flow.told(measured, left_out, options, console)
@@ -68,20 +70,25 @@ def _options(args: argparse.Namespace) -> argparse.Namespace:
 def run_tests(package: str = "tilework.tests") -> dict[str, Any]:
     """How the marked tests ended, in a process of their own."""
     if importlib.util.find_spec("pytest") is None:
-        why = "pytest is not installed: pip install 'tilework[test]'"
-        return {"ran": False, "why": why, "passed": 0, "failed": 0, "skipped": 0, "failures": []}
+        return _not_run("pytest is not installed: pip install 'tilework[test]'")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tests.xml"
         command = [
             sys.executable, "-m", "pytest", "--pyargs", package, "-m", "gpu", "-q",
             "-p", "no:cacheprovider", f"--junit-xml={file}",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True)
-        if not file.exists():
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            return _not_run(f"the tests had not ended after {_SECONDS:.0f} s", failed=1)
+        if done.returncode not in (0, 1):  # pytest's own for tests that ran
             lines = (done.stdout + done.stderr).strip()[-_TEXT:]
-            return {"ran": False, "why": lines, "passed": 0, "failed": 1, "skipped": 0,
-                    "failures": []}  # fmt: skip
+            return _not_run(lines, failed=1)
         return counted(file)
+
+
+def _not_run(why: str, failed: int = 0) -> dict[str, Any]:
+    return {"ran": False, "why": why, "passed": 0, "failed": failed, "skipped": 0, "failures": []}
 
 
 def counted(file: Path) -> dict[str, Any]:

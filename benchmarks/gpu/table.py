@@ -6,11 +6,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tilework.benchmarks.gpu import cards
 from tilework.benchmarks.gpu.results import NOT_MEASURED, DeviceRun, on_cpu
 from tilework.benchmarks.machine import heading
 from tilework.benchmarks.report import cell
-from tilework.benchmarks.results import Row, Times, duration, geometric_mean
+from tilework.benchmarks.results import Row, duration, geometric_mean
 
 
 def show_table(run: DeviceRun, console: Console) -> None:
@@ -53,10 +52,10 @@ def _device_cells(run: DeviceRun, row: Row, names: list[str]) -> list[str]:
     least = beside.device.bound(row, beside.machine["precision"])
     if not beside.device.measured:
         return ["" if least is None else f">= {duration(least)}"]
-    times = {t.name: t for t in run.device_times(row) if t.state != "absent"}
+    played = {t.name: t for t in run.device_times(row) if t.state != "absent"}
     mine = run.fastest_on_device(row)
     share = "" if least is None or mine is None else f"{least / mine.seconds:.0%}"
-    return [*(cell(times.get(name)) for name in names), share]
+    return [*(cell(played.get(name)) for name in names), share]
 
 
 def transfer_cells(run: DeviceRun, row: Row) -> list[str]:
@@ -65,7 +64,7 @@ def transfer_cells(run: DeviceRun, row: Row) -> list[str]:
     if moved is None:
         return ["", ""]
     sign = "" if run.beside.device.measured else ">= "
-    return [f"{sign}{duration(seconds)}" for seconds in moved]
+    return [f"{sign}{duration(seconds) if seconds >= 1e-9 else '0 us'}" for seconds in moved]
 
 
 def gains(run: DeviceRun, row: Row) -> tuple[float | None, float | None]:
@@ -80,7 +79,13 @@ def gains(run: DeviceRun, row: Row) -> tuple[float | None, float | None]:
 
 def gain_cells(run: DeviceRun, row: Row) -> list[str]:
     sign = "" if run.beside.device.measured else "<= "
-    return ["" if gain is None else f"{sign}{gain:.3g}x" for gain in gains(run, row)]
+    return ["" if gain is None else f"{sign}{times(gain)}" for gain in gains(run, row)]
+
+
+def times(ratio: float) -> str:
+    """A ratio in three digits: 7.94x, 1,640x."""
+    short = f"{ratio:.3g}"
+    return f"{float(short):,.0f}x" if ratio >= 100.0 else f"{short}x"
 
 
 def title(run: DeviceRun) -> str:
@@ -112,9 +117,9 @@ def show_summary(run: DeviceRun, left_out: int, console: Console) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     for row in run.rows:
-        for times in [*row.times, *(run.device_times(row) if run.other else ())]:
-            if times.why:
-                say(f"{row.label}, {times.name}, {times.state}: {times.why}")
+        for one in [*row.times, *(run.device_times(row) if run.other else ())]:
+            if one.why:
+                say(f"{row.label}, {one.name}, {one.state}: {one.why}")
     if left_out:
         say(f"{left_out} case(s) were left out: the time was up")
     for line in about(run):
@@ -133,24 +138,13 @@ def about(run: DeviceRun) -> list[str]:
 
 def headline(run: DeviceRun) -> str:
     """The geometric means."""
-    alone, with_them = (
-        [g for g in column if g is not None]
-        for column in zip(*(gains(run, row) for row in run.rows), strict=True)
-    )
+    found = [gains(run, row) for row in run.rows]
+    alone = [gain for gain, _ in found if gain is not None]
+    with_them = [gain for _, gain in found if gain is not None]
     if not alone:
         return "no case has both a CPU's time and a GPU's"
     how = "" if run.beside.device.measured else f"at most ({NOT_MEASURED}) "
-    text = f"GPU: {how}{geometric_mean(alone):.3g}x our CPU, the geometric mean of {len(alone)}"
+    text = f"GPU: {how}{times(geometric_mean(alone))} our CPU, the geometric mean of {len(alone)}"
     if with_them:
-        text += f"; {geometric_mean(with_them):.3g}x with the transfers of {len(with_them)}"
+        text += f"; {times(geometric_mean(with_them))} with the transfers of {len(with_them)}"
     return text
-
-
-def launch_note() -> str:
-    """What the crossing point takes a call to cost beside its kernel."""
-    return f"{duration(cards.LAUNCH_SECONDS)} a call for the launch are assumed"
-
-
-def best(times: list[Times]) -> Times | None:
-    """The fastest of those that are ready."""
-    return min((t for t in times if t.state == "ready"), key=lambda t: t.seconds, default=None)
