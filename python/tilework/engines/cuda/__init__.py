@@ -10,6 +10,7 @@ from typing import Any
 from tilework.engines import cupy
 from tilework.engines.cuda.attention import *  # noqa: F403
 from tilework.engines.cuda.copy import *  # noqa: F403
+from tilework.engines.cuda.gemm import *  # noqa: F403
 from tilework.engines.cuda.index import *  # noqa: F403
 from tilework.engines.cuda.optim import *  # noqa: F403
 from tilework.engines.cuda.pointwise import *  # noqa: F403
@@ -18,6 +19,4 @@ from tilework.engines.cuda.softmax import *  # noqa: F403
 
 def __getattr__(name: str) -> Any:
     """What has no kernel is the cupy engine's."""
-    if name in cupy.__all__:
-        return getattr(cupy, name)
-    raise AttributeError(name)
+    return getattr(cupy, name)
