@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import tilework as tw
-from tilework import nn, optim
 from tilework import functional as F
+from tilework import nn, optim
 from tilework.models import GPT2Config, GPT2LMHeadModel
 from tilework.testing import simulated
 
@@ -24,9 +24,14 @@ def mlp():
 def gpt():
     rng = np.random.default_rng(1)
     tokens = rng.integers(0, 37, (2, 10))
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=37, n_positions=16, n_embd=24, n_layer=2, n_head=3))
-    return model, tokens[:, :-1], tokens[:, 1:], lambda y, t: F.cross_entropy(
-        y.reshape(-1, 37), t.reshape(-1)
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=37, n_positions=16, n_embd=24, n_layer=2, n_head=3)
+    )
+    return (
+        model,
+        tokens[:, :-1],
+        tokens[:, 1:],
+        lambda y, t: F.cross_entropy(y.reshape(-1, 37), t.reshape(-1)),
     )
 
 

@@ -76,6 +76,13 @@ TW_MMA(mma_f16, "m16n8k16", "f16")
 TW_MMA(mma_tf32, "m16n8k8", "tf32")
 #undef TW_MMA
 
+// The nearest of tf32's numbers, halves away from zero: mma_tf32 by itself would drop the bits.
+__device__ __forceinline__ uint32_t round_to_tf32(uint32_t bits) {
+  uint32_t rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "r"(bits));
+  return rounded;
+}
+
 #else
 
 using Site = cudasim::Site;
@@ -106,6 +113,10 @@ TW_MMA(mma_bf16, bf16)
 TW_MMA(mma_f16, f16)
 TW_MMA(mma_tf32, tf32)
 #undef TW_MMA
+inline uint32_t round_to_tf32(uint32_t bits) {
+  const bool finite = (bits & 0x7F800000u) != 0x7F800000u;
+  return finite ? (bits + 0x1000u) & 0xFFFFE000u : bits;
+}
 
 #endif
 

@@ -31,7 +31,7 @@ def _sequences(
     ends = [steps] * batch
     if lengths is not None:
         ends = lengths_of(op, "lengths", lengths, batch, steps, np).tolist()
-    wide = x.detach().numpy().astype(dtypes.float64)
+    wide = x.detach().cpu().numpy().astype(dtypes.float64)
     return [wide[:end, n] for n, end in enumerate(ends)], blank
 
 

@@ -40,12 +40,12 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False) -> T
         )  # fmt: skip
     if replacement:
         ends = np.cumsum(weights, 1)
-        at = rand(len(weights), count, dtype=dtypes.float64)._array * ends[:, -1:]
+        at = rand(len(weights), count, dtype=dtypes.float64, device="cpu")._array * ends[:, -1:]
         rows = zip(ends, at, strict=True)
         drawn = np.array([np.searchsorted(row, a, "right") for row, a in rows], np.int64)
     else:
         # The first of exponential clocks, each as fast as its weight, are such a draw.
-        bits = rand(*weights.shape, dtype=dtypes.float64)._array
+        bits = rand(*weights.shape, dtype=dtypes.float64, device="cpu")._array
         with np.errstate(divide="ignore"):
             waits = -np.log1p(-bits) / weights
         waits[weights == 0] = np.inf

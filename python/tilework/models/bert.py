@@ -52,7 +52,8 @@ class _Embeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, ids: Tensor, types: Tensor | None) -> Tensor:
-        x = self.word_embeddings(ids) + self.position_embeddings(F.arange(ids.shape[1]))
+        places = F.arange(ids.shape[1], device=ids.device)
+        x = self.word_embeddings(ids) + self.position_embeddings(places)
         if types is None:
             x = x + self.token_type_embeddings.weight[0]
         else:

@@ -187,7 +187,7 @@ def _room(
 
     def empty(room: int) -> Tensor:
         room = room if most is None else min(room, most)
-        return F.empty(batch, heads, room, width, dtype=new.dtype)
+        return F.empty(batch, heads, room, width, dtype=new.dtype, device=new.device)
 
     if buffer is None:
         return empty(max(_FIRST, need))
@@ -208,6 +208,7 @@ def _scaled(
     options: dict[str, Any],
 ) -> Tensor:  # fmt: skip
     """Queries of the last tokens, those of a window or all before them seen."""
+    mask = mask if mask is None or mask.device is q.device else mask.to(q.device)
     if window is not None:
         return F.scaled_dot_product_attention(
             q, k, v, mask, causal_alignment="bottom_right", window=(window - 1, 0), **options
@@ -269,7 +270,7 @@ class KeyValueCache:
         if not isinstance(first, RingKeyValues):
             return mask
         first.check(window)
-        return None if mask is None else F.index_select(mask, 3, first.places(new))
+        return None if mask is None else F.index_select(mask, 3, first.places(new).to(mask.device))
 
     def reorder(self, rows: Tensor) -> None:
         """Makes row i of the batch what row `rows[i]` (N,) was, as beam search asks."""
@@ -291,7 +292,8 @@ def visible(
         return None
     mask = None
     if window is None:
-        mask = F.arange(total).reshape(1, total) <= F.arange(before, total).reshape(new, 1)
+        at = F.arange(total, device=None if padding is None else padding.device)
+        mask = at.reshape(1, total) <= at[before:].reshape(new, 1)
     if padding is None:
         return mask
     if tuple(padding.shape)[1:] != (total,):

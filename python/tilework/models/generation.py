@@ -25,13 +25,14 @@ class _Steps:
     asked to `decode` an answer to the prompt, any other is called with all tokens each time.
     """
 
-    def __init__(self, model: Any, prompt: Array, use_cache: bool) -> None:
+    def __init__(self, model: Any, prompt: Array, use_cache: bool, device: Any) -> None:
         self._model = model
         self._memory: Tensor | None = None
+        self._device = device
         self.start = prompt
         if hasattr(model, "encode"):
             with no_grad():
-                self._memory = model.encode(F.from_numpy(prompt))
+                self._memory = model.encode(F.from_numpy(prompt).to(self._device))
             first = model.config.decoder_start_token_id
             self.start = np.full((len(prompt), 1), first, np.int64)
         self._cache = model.new_cache() if use_cache and hasattr(model, "new_cache") else None
@@ -44,18 +45,18 @@ class _Steps:
             options["cache"] = self._cache
         if hasattr(self._model, "new_cache"):
             options["logits_to_keep"] = 1
-        given = F.from_numpy(np.ascontiguousarray(ids))
+        given = F.from_numpy(np.ascontiguousarray(ids)).to(self._device)
         with no_grad():
             if self._memory is not None:
                 found = self._model.decode(given, self._memory, **options)
             else:
                 found = self._model(given, **options)
-        return found[:, -1].detach().numpy().astype(np.float64)
+        return found[:, -1].detach().cpu().numpy().astype(np.float64)
 
     def reorder(self, rows: Array) -> None:
         """Goes on with row `rows[i]` as row i; all rows have one prompt."""
         if self._cache is not None:
-            self._cache.reorder(F.from_numpy(rows))
+            self._cache.reorder(F.from_numpy(rows).to(self._device))
 
 
 def _prompt(op: str, input_ids: Any) -> Array:
@@ -68,7 +69,7 @@ def _prompt(op: str, input_ids: Any) -> Array:
         )  # fmt: skip
     if ids.is_floating_point() or ids.dtype == bool:
         raise error(TypeError, op, "input_ids of integers", ids.dtype, "convert with .long()")
-    return ids.numpy().astype(np.int64)
+    return ids.cpu().numpy().astype(np.int64)
 
 
 def _stops(given: Stop) -> Array:
@@ -121,7 +122,7 @@ def stream(
         raise error(ValueError, "stream", "one prompt (1, S)", prompt.shape, "generate takes more")
     how = Sampling(do_sample, temperature, top_k, top_p, repetition_penalty)
     count, stops = _count(max_new_tokens), _stops(eos_token_id)
-    steps = _Steps(model, prompt, use_cache)
+    steps = _Steps(model, prompt, use_cache, input_ids.device)
     return (int(chosen[0]) for chosen in _tokens(steps, count, how, stops))
 
 
@@ -171,7 +172,7 @@ def generate(
     if num_beams > 1:
         rows = [
             _beam_search(
-                _Steps(model, np.repeat(row[None], num_beams, 0), use_cache),
+                _Steps(model, np.repeat(row[None], num_beams, 0), use_cache, input_ids.device),
                 num_beams, count, how.repetition_penalty, length_penalty, stops,
             )
             for row in prompt
@@ -180,10 +181,10 @@ def generate(
         ids = np.full((len(rows), longest), pad_token_id, np.int64)
         for filled, row in zip(ids, rows, strict=True):
             filled[: len(row)] = row
-        return F.from_numpy(ids)
-    steps = _Steps(model, prompt, use_cache)
+        return F.from_numpy(ids).to(input_ids.device)
+    steps = _Steps(model, prompt, use_cache, input_ids.device)
     new = (row[:, None] for row in _tokens(steps, count, how, stops, pad_token_id))
-    return F.from_numpy(np.concatenate([steps.start, *new], 1))
+    return F.from_numpy(np.concatenate([steps.start, *new], 1)).to(input_ids.device)
 
 
 def _beam_search(

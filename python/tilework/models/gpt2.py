@@ -148,6 +148,7 @@ class GPT2Model(nn.Module):
         check_length("GPT2Model", before + new, self.config.n_positions)
         if position_ids is None:
             position_ids = F.arange(new) if cache is None else cache.positions(new)
+            position_ids = position_ids.to(input_ids.device)
         x = self.drop(self.wte(input_ids) + self.wpe(position_ids))
         if cache is None:
             mask = visible(0, new, attention_mask)

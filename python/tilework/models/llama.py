@@ -190,10 +190,10 @@ class LlamaModel(nn.Module):
         if isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, 0.0, self.config.initializer_range)
 
-    def _turns(self, positions: Any, dtype: Any) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of the angles at positions (S,), or (N, 1, S)."""
+    def _turns(self, positions: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of the angles at positions (S,), or (N, 1, S), beside `x`."""
         angles = positions[..., None] * self.config.frequencies()
-        cos, sin = (F.from_numpy(f(angles)).to(dtype) for f in (np.cos, np.sin))
+        cos, sin = (F.from_numpy(f(angles)).to(x) for f in (np.cos, np.sin))
         return cos, sin
 
     def forward(
@@ -217,9 +217,9 @@ class LlamaModel(nn.Module):
         else:
             mask = cache.visible(new, attention_mask, window)
         if position_ids is None:
-            position_ids = F.arange(new) if cache is None else cache.positions(new)
-        places = position_ids.numpy()
-        turns = self._turns(places if places.ndim == 1 else places[:, None], x.dtype)
+            position_ids = F.arange(new, device="cpu") if cache is None else cache.positions(new)
+        places = position_ids.cpu().numpy()
+        turns = self._turns(places if places.ndim == 1 else places[:, None], x)
         for i, layer in enumerate(self.layers):
             x = layer(x, turns, mask, None if cache is None else cache.layers[i])
         result: Tensor = self.norm(x)

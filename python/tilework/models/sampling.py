@@ -64,7 +64,7 @@ def probabilities(scores: Array) -> Array:
 def drawn(scores: Array) -> Array:
     """One token a row (N,), each with its probability, by tilework's random numbers."""
     ends = np.cumsum(probabilities(scores), 1)
-    at = F.rand(len(scores), dtype=float64).numpy() * ends[:, -1]
+    at = F.rand(len(scores), dtype=float64, device="cpu").numpy() * ends[:, -1]
     return np.array([np.searchsorted(row, a, "right") for row, a in zip(ends, at, strict=True)])
 
 

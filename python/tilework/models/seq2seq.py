@@ -228,7 +228,7 @@ class Seq2Seq(nn.Module):
         if mask is None:
             return memory[:, -1]
         last = (mask != 0).sum(1) - 1
-        return memory[F.arange(memory.shape[0]), last]
+        return memory[F.arange(memory.shape[0], device=memory.device), last]
 
     def _with_bahdanau(
         self, x: Tensor, state: Tensor, memory: Tensor, mask: Mask, projected: Tensor

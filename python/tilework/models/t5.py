@@ -101,6 +101,7 @@ class _Attention(nn.Module):
         before + new)."""
         offset = np.arange(before + new) - np.arange(before, before + new)[:, None]
         index = F.from_numpy(_buckets(offset, self.both_sides, self.buckets, self.furthest))
+        index = index.to(self.relative_attention_bias.weight.device)
         result: Tensor = self.relative_attention_bias(index).permute(2, 0, 1).unsqueeze(0)
         return result
 
@@ -238,7 +239,8 @@ class _Stack(nn.Module):
         first: Any = self.block[0]
         mask = first.layer[0].SelfAttention.bias(before, new)
         if self.decoder:
-            later = F.arange(before + new) > F.arange(before, before + new).reshape(new, 1)
+            at = F.arange(before + new, device=ids.device)
+            later = at > at[before:].reshape(new, 1)
             mask = mask.masked_fill(later, -math.inf)
         if padding is not None:
             mask = mask.masked_fill((padding == 0).unsqueeze(1).unsqueeze(1), -math.inf)

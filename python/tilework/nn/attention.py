@@ -205,8 +205,12 @@ class MultiheadAttention(Module):
             return F.logical_not(either)
         total = None
         for m in given:
-            added = F.where(m, -float("inf"), F.zeros(dtype=q.dtype)) if m.dtype is bool_ else m
-            total = added if total is None else total + added
+            m = (
+                F.where(m, -float("inf"), F.zeros(dtype=q.dtype, device=q.device))
+                if m.dtype is bool_
+                else m
+            )
+            total = m if total is None else total + m
         return total
 
     def _with_more_keys(
@@ -220,13 +224,13 @@ class MultiheadAttention(Module):
                     for x in (self.bias_k, self.bias_v)]  # fmt: skip
             more.append((rows[0], rows[1]))
         if self.add_zero_attn:
-            zero = F.zeros(batch, heads, 1, width, dtype=k.dtype)
+            zero = k.new_zeros(batch, heads, 1, width)
             more.append((zero, zero))
         if not more:
             return k, v, mask
         k = F.cat([k, *(a for a, _ in more)], 2)
         v = F.cat([v, *(b for _, b in more)], 2)
         if mask is not None:
-            seen = F.full((*mask.shape[:-1], len(more)), mask.dtype is bool_, dtype=mask.dtype)
+            seen = mask.new_full((*mask.shape[:-1], len(more)), mask.dtype is bool_)
             mask = F.cat([mask, seen], -1)
         return k, v, mask

@@ -184,7 +184,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
     if drawing.skipped:
         return tensor
     rows, columns = tensor.shape
-    values = F.randn(rows, columns).numpy() * std
+    values = F.randn(rows, columns, device="cpu").numpy() * std
     for j in range(columns):
-        values[F.randperm(rows).numpy()[: math.ceil(sparsity * rows)], j] = 0.0
+        values[F.randperm(rows, device="cpu").numpy()[: math.ceil(sparsity * rows)], j] = 0.0
     return tensor.copy_(fresh(values))

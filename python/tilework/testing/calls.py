@@ -430,8 +430,9 @@ METHODS: dict[str, Call] = {
     "where": Call(_method("where"), (X, b(3, 4), X)),
     "backward": Call(_backward, (X, X, False)),
 }  # fmt: skip
-# `retain_grad` needs a result of the tape, and takes nothing that could be bent; `cuda` refuses.
-UNBENT = frozenset({"retain_grad", "cuda"})
+# `retain_grad` needs a result of the tape, and takes nothing that could be bent; the others refuse
+# where there is no device.
+UNBENT = frozenset({"retain_grad", "cuda", "pin_memory"})
 
 _AT: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "getitem": ((X, (0, slice(1, 3))), {}),

@@ -57,9 +57,9 @@ class Simulated:
 
     def _is_here(self, array: Any) -> bool:
         base = array
-        while isinstance(base, np.ndarray) and base.base is not None:
-            base = base.base
-        return isinstance(base, memoryview) and isinstance(base.obj, self.module.DeviceMemory)
+        while not isinstance(base, memoryview) and base is not None:
+            base = getattr(base, "base", None)  # as_strided's views have an object between
+        return base is not None and isinstance(base.obj, self.module.DeviceMemory)
 
     def _fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
         count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

@@ -1,0 +1,35 @@
+// Matrix products on tensor cores: of bfloat16, of float as tf32 ("high") or rounded to bfloat16
+// ("medium"), and of half.
+#pragma once
+
+#include "kernels/gemm/gemm_product.cuh"
+
+namespace tilework::gemm_cuda {
+
+template <class Kind, bool AInner, bool BInner>
+using LargeTensor = OnTensorCores<Kind, 128, 128, 2, 4, AInner, BInner>;
+template <class Kind, bool AInner, bool BInner>
+using SmallTensor = OnTensorCores<Kind, 64, 64, 2, 2, AInner, BInner>;
+
+#define TW_GEMM(threads, name, type, ...)                     \
+  TW_KERNEL(threads, name, TW_GEMM_PARAMETERS(type, float)) { \
+    product<__VA_ARGS__>(TW_GEMM_ARGUMENTS);                  \
+  }
+#define TW_GEMM_SIZES(name, type, Kind, a, b, a_inner, b_inner)                       \
+  TW_GEMM(256, gemm_large_##a##b##_##name, type, LargeTensor<Kind, a_inner, b_inner>) \
+  TW_GEMM(128, gemm_small_##a##b##_##name, type, SmallTensor<Kind, a_inner, b_inner>)
+#define TW_GEMM_ORDERS(name, type, Kind)             \
+  TW_GEMM_SIZES(name, type, Kind, k, k, true, true)  \
+  TW_GEMM_SIZES(name, type, Kind, k, n, true, false) \
+  TW_GEMM_SIZES(name, type, Kind, m, k, false, true) \
+  TW_GEMM_SIZES(name, type, Kind, m, n, false, false)
+TW_GEMM_ORDERS(bf16, __nv_bfloat16, Bf16)
+TW_GEMM_ORDERS(tf32_float, float, Tf32)
+TW_GEMM_ORDERS(bf16_float, float, Bf16OfFloat)
+// No array of tilework's is of half: this is for whoever launches it by its name.
+TW_GEMM_SIZES(half, __half, F16, k, n, true, false)
+#undef TW_GEMM_ORDERS
+#undef TW_GEMM_SIZES
+#undef TW_GEMM
+
+}  // namespace tilework::gemm_cuda
