@@ -205,11 +205,8 @@ class MultiheadAttention(Module):
             return F.logical_not(either)
         total = None
         for m in given:
-            m = (
-                F.where(m, -float("inf"), F.zeros(dtype=q.dtype, device=q.device))
-                if m.dtype is bool_
-                else m
-            )
+            if m.dtype is bool_:
+                m = F.where(m, -float("inf"), q.new_zeros(()))
             total = m if total is None else total + m
         return total
 
