@@ -24,6 +24,7 @@
 #define TW_DYNAMIC_SHARED(type, name)                               \
   extern __shared__ __align__(128) unsigned char name##_as_bytes[]; \
   type* const name = reinterpret_cast<type*>(name##_as_bytes)
+#define TW_NOINLINE __noinline__
 #define TW_LAUNCH(kernel, grid, block, dynamic_shared, stream, ...) \
   kernel<<<grid, block, dynamic_shared, stream>>>(__VA_ARGS__)
 
@@ -40,6 +41,7 @@
       *static_cast<name##_array*>(::tilework::cudasim::shared_array(sizeof(name##_array)))
 #define TW_DYNAMIC_SHARED(type, name) \
   type* const name = static_cast<type*>(::tilework::cudasim::dynamic_shared())
+#define TW_NOINLINE __attribute__((noinline))
 #define TW_LAUNCH(kernel, grid, block, dynamic_shared, stream, ...) \
   ::tilework::cudasim::launch(#kernel, kernel, {grid, block, dynamic_shared}, __VA_ARGS__)
 

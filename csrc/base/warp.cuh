@@ -14,15 +14,22 @@ struct Plus {
     return a + b;
   }
 };
-// NaN where either is.
+// These two: NaN where either is.
 struct Larger {
   template <class T>
   __device__ T operator()(T a, T b) const {
     return a > b || a != a ? a : b;
   }
 };
+struct Smaller {
+  template <class T>
+  __device__ T operator()(T a, T b) const {
+    return a < b || a != a ? a : b;
+  }
+};
 
-// Over the 32 lanes, the same in each: pairs at a distance of 16, then 8: all lanes add in one order.
+// Over the 32 lanes, the same in each: pairs at a distance of 16, then 8: all lanes add in one
+// order.
 template <class Join, class T>
 __device__ T over_warp(T value, Join join = {}) {
   for (int distance = kWarpLanes / 2; distance > 0; distance /= 2) {

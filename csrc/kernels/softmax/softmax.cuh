@@ -1,115 +1,274 @@
-// Softmax and its logarithm over the rows of a dense matrix, forward and backward.
+// Softmax and its logarithm along one axis of a dense array, forward and backward.
 //
-// A row of up to 1024 elements stays in the registers of one warp, which reads it once: memory is
-// the roof, at two passes. A longer row has a block, which reads it three times, mostly from L2.
+// The last axis has rows. One of up to 1024 floats (256 doubles) stays in the registers of a warp,
+// one of up to 8192 (2048) in a block's, half of that where two are read: memory is the roof. A
+// longer row is read twice by a block: one pass finds maximum and sum together, a thread's sum
+// rescaled whenever its maximum rises. Another axis is (outer, length, inner): neighbouring threads
+// have neighbouring columns, and some share one where a column is long; these too take two passes,
+// and nothing is copied.
 //
-// on sm_80, 90a, 100  registers     shared  dynamic  threads  blocks an SM
-// *_by_warps_float    72, 72, 48    0       0        128      7, 7, 10
-// *_by_warps_double   112, 112, 88  0       0        128      4, 4, 5
-// *                   32, 52, 56    256     0        256      8, 4, 4
+// A maximum is never below the lowest finite number, so that x - maximum is -Inf and not NaN where
+// all are -Inf so far. It may lose a NaN, which comes back through the sum.
+//
+// on sm_80, 90a, 100  registers     shared  dynamic  threads  blocks an SM  holds
+// *_by_warps_*        116, 106, 96  0       0        128      4, 4, 5       LDG.128 STG.128
+// *_by_blocks_*       116, 107, 99  128     0        256      2, 2, 2       LDG.128 STG.128
+// *_by_passes_*       34, 34, 36    128     0        256      6, 6, 6       LDG.128 STG.128
+// *_wide_columns_*    40, 40, 40    8192    0        256      6, 6, 6       LDG.128 STG.128
+// *                   32, 32, 32    4096    0        256      8, 8, 8
 #pragma once
 
-#include "base/warp.cuh"
+#include "base/real.cuh"
+#include "base/row.cuh"
 
 namespace tilework::softmax_cuda {
 
-inline constexpr int kWarps = 4;        // of a block whose warps have rows of their own
-inline constexpr int kInRegisters = 32; // elements of a lane
 inline constexpr int kThreads = 256;
 
-__device__ inline float lowest(float) { return -INFINITY; }
-__device__ inline double lowest(double) { return -static_cast<double>(INFINITY); }
-__device__ inline float exponential(float x) { return expf(x); }
-__device__ inline double exponential(double x) { return exp(x); }
-__device__ inline float logarithm(float x) { return logf(x); }
-__device__ inline double logarithm(double x) { return log(x); }
+// Of numbers: the largest, and the sum of e^(x - largest).
+template <class T>
+struct Stats {
+  T most = kLowest<T>, sum = 0;
 
-// The row of this warp; beyond the last row, none.
-__device__ inline int64_t warp_row() {
-  return static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarpLanes;
-}
+  __device__ void add(T x) {
+    const T e = real::exp(-real::abs(x - most));
+    if (x > most) {
+      sum = sum * e + (T{1} + (x - x));  // NaN of infinity
+      most = x;
+    } else {
+      sum += e;
+    }
+  }
+  __device__ void add(Stats other) {
+    if (other.most > most) {
+      sum = sum * real::exp(most - other.most) + other.sum;
+      most = other.most;
+    } else {
+      sum += other.sum * real::exp(other.most - most);
+    }
+  }
+  __device__ T normal(T x) const { return real::exp(x - most) * (T{1} / sum); }
+  // Apart: beside a large maximum the logarithm would be rounded away.
+  __device__ T log_normal(T x) const { return (x - most) - real::log(sum); }
+};
 
-template <class T, bool Log>
-__device__ void forward_by_warps(T* y, const T* x, int64_t rows, int64_t length) {
-  const int64_t row = warp_row();
-  if (row >= rows) return;
-  const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
-  // How many of this lane's places lie in the row: with 64-bit places each would take two registers.
-  const int count = (static_cast<int>(length) - lane + kWarpLanes - 1) / kWarpLanes;
-  const T* from = x + row * length + lane;
-  T held[kInRegisters];
-  T most = lowest(T{});
+// Of a row, the same in all threads of its team. Where it is held it is left as e^(x - largest),
+// unless Keeps.
+template <bool Keeps, class T, int Threads, int Width, int Held>
+__device__ Stats<T> stats_of(Row<T, Threads, Width, Held>& row) {
+  T most[1] = {kLowest<T>};
+  row.each([&](const auto& pack, int64_t) {
 #pragma unroll
-  for (int i = 0; i < kInRegisters; ++i) {
-    held[i] = i < count ? from[i * kWarpLanes] : lowest(T{});
-    most = Larger{}(most, held[i]);
-  }
-  most = over_warp<Larger>(most);
-  T sum = 0;
+    for (int i = 0; i < Width; ++i) most[0] = LargerNumber{}(most[0], pack.at[i]);
+  });
+  Team<Threads>::template join<LargerNumber>(most, kLowest<T>);
+  T strand[Width] = {};
+  row.each([&](auto& pack, int64_t) {
 #pragma unroll
-  for (int i = 0; i < kInRegisters; ++i) {
-    const T e = i < count ? exponential(held[i] - most) : T{0};
-    sum += e;
-    if (!Log) held[i] = e;
-  }
-  sum = over_warp<Plus>(sum);
-  const T scale = T{1} / sum, shift = most + logarithm(sum);
-  T* to = y + row * length + lane;
+    for (int i = 0; i < Width; ++i) {
+      const T e = real::exp(pack.at[i] - most[0]);
+      strand[i] += e;
+      if (!Keeps) pack.at[i] = e;
+    }
+  });
+  return {most[0], Team<Threads>::sum(sum_of(strand))};
+}
+template <bool Keeps, class T, int Threads, int Width>
+__device__ Stats<T> stats_of(Row<T, Threads, Width, 0>& row) {
+  Stats<T> own;
+  row.each([&](const auto& pack, int64_t) {
+    T most = own.most, e[Width];
 #pragma unroll
-  for (int i = 0; i < kInRegisters; ++i) {
-    if (i < count) to[i * kWarpLanes] = Log ? held[i] - shift : held[i] * scale;
-  }
+    for (int i = 0; i < Width; ++i) most = LargerNumber{}(most, pack.at[i]);
+    if (most > own.most) own = {most, own.sum * real::exp(own.most - most)};
+#pragma unroll
+    for (int i = 0; i < Width; ++i) e[i] = real::exp(pack.at[i] - own.most);
+    own.sum += sum_of(e);
+  });
+  T most[1] = {own.most};
+  Team<Threads>::template join<LargerNumber>(most, kLowest<T>);
+  return {most[0], Team<Threads>::sum(own.sum * real::exp(own.most - most[0]))};
 }
 
-template <class T, bool Log>
-__device__ void forward_by_blocks(T* y, const T* x, int64_t length) {
-  TW_SHARED(T, partial, [kWarpLanes]);
-  const T* from = x + static_cast<int64_t>(blockIdx.x) * length;
-  T* to = y + static_cast<int64_t>(blockIdx.x) * length;
-  T most = lowest(T{});
-  for (int64_t at = threadIdx.x; at < length; at += kThreads) most = Larger{}(most, from[at]);
-  most = over_block<Larger>(most, lowest(T{}), partial);
-  T sum = 0;
-  for (int64_t at = threadIdx.x; at < length; at += kThreads) sum += exponential(from[at] - most);
-  sum = over_block<Plus>(sum, T{0}, partial);
-  const T scale = T{1} / sum, shift = most + logarithm(sum);
-  for (int64_t at = threadIdx.x; at < length; at += kThreads) {
-    to[at] = Log ? from[at] - shift : exponential(from[at] - most) * scale;
-  }
+template <class T, bool Log, int Threads, int Held>
+__device__ void forward(T* y, const T* x, int64_t rows, int64_t length) {
+  with_row<T, Threads>(rows, length, at_packs(x, y), [&](int64_t at_row, auto width) {
+    constexpr int W = decltype(width)::value;
+    Row<T, Threads, W, Held> row(x + at_row * length, length);
+    const Stats<T> stats = stats_of<Log>(row);
+    T* const to = y + at_row * length;
+    const T scale = T{1} / stats.sum, log_sum = real::log(stats.sum);
+    row.each([&](auto& pack, int64_t at) {
+#pragma unroll
+      for (int i = 0; i < W; ++i) {
+        const T v = pack.at[i];
+        pack.at[i] = Log        ? (v - stats.most) - log_sum
+                     : Held > 0 ? v * scale
+                                : real::exp(v - stats.most) * scale;
+      }
+      store_pack(to + at, pack);
+    });
+  });
 }
 
-// The gradient of an element: of softmax y (grad - sum(grad y)), of its logarithm grad - exp(y)
-// sum(grad).
-template <class T, bool Log>
-__device__ void backward(T* dx, const T* grad, const T* y, int64_t length) {
-  TW_SHARED(T, partial, [kWarpLanes]);
-  const int64_t begin = static_cast<int64_t>(blockIdx.x) * length;
-  T sum = 0;
-  for (int64_t at = begin + threadIdx.x; at < begin + length; at += kThreads) {
-    sum += Log ? grad[at] : grad[at] * y[at];
-  }
-  sum = over_block<Plus>(sum, T{0}, partial);
-  for (int64_t at = begin + threadIdx.x; at < begin + length; at += kThreads) {
-    dx[at] = Log ? grad[at] - exponential(y[at]) * sum : y[at] * (grad[at] - sum);
-  }
+// The gradient of an element: of softmax y (g - sum(g y)), of its logarithm g - exp(y) sum(g).
+template <bool Log, class T>
+__device__ T term(T g, T y) {
+  return Log ? g : g * y;
+}
+template <bool Log, class T>
+__device__ T gradient(T g, T y, T sum) {
+  return Log ? g - real::exp(y) * sum : y * (g - sum);
 }
 
-#define TW_SOFTMAX(type, name, log)                                                              \
-  TW_KERNEL(kWarps* kWarpLanes, name##_by_warps_##type, type* y, const type* x, int64_t rows,    \
-            int64_t length) {                                                                    \
-    forward_by_warps<type, log>(y, x, rows, length);                                             \
-  }                                                                                              \
-  TW_KERNEL(kThreads, name##_by_blocks_##type, type* y, const type* x, int64_t length) {         \
-    forward_by_blocks<type, log>(y, x, length);                                                  \
-  }                                                                                              \
-  TW_KERNEL(kThreads, name##_backward_##type, type* dx, const type* grad, const type* y,         \
-            int64_t length) {                                                                    \
-    backward<type, log>(dx, grad, y, length);                                                    \
+template <class T, bool Log, int Threads, int Held>
+__device__ void backward(T* dx, const T* grad, const T* y, int64_t rows, int64_t length) {
+  with_row<T, Threads>(rows, length, at_packs(dx, grad, y), [&](int64_t at_row, auto width) {
+    constexpr int W = decltype(width)::value;
+    Row<T, Threads, W, Held> g_row(grad + at_row * length, length);
+    Row<T, Threads, W, Held> y_row(y + at_row * length, length);
+    T strand[W] = {};
+    g_row.each_with(y_row, [&](const auto& g, const auto& v, int64_t) {
+#pragma unroll
+      for (int i = 0; i < W; ++i) strand[i] += term<Log>(g.at[i], v.at[i]);
+    });
+    const T sum = Team<Threads>::sum(sum_of(strand));
+    T* const to = dx + at_row * length;
+    g_row.each_with(y_row, [&](const auto& g, const auto& v, int64_t at) {
+      Pack<T, W> made;
+#pragma unroll
+      for (int i = 0; i < W; ++i) made.at[i] = gradient<Log>(g.at[i], v.at[i], sum);
+      store_pack(to + at, made);
+    });
+  });
+}
+
+// The threads of a block along (outer, length, inner): 2^bits packs of columns beside each other,
+// and kThreads >> bits threads for each, which take every so-manieth of its elements.
+template <class T, int W>
+struct Columns {
+  int wide, deep, thread, row;
+  int64_t length, inner, first;  // first: where the column's first element lies
+  bool within;
+
+  __device__ Columns(int64_t length_, int64_t inner_, int64_t bits)
+      : wide(1 << static_cast<int>(bits)),
+        deep(kThreads >> static_cast<int>(bits)),
+        thread(static_cast<int>(threadIdx.x)),
+        row(thread >> static_cast<int>(bits)),
+        length(length_),
+        inner(inner_) {
+    const int64_t tiles = (inner + wide * W - 1) / (wide * W);
+    const int64_t column = (static_cast<int64_t>(blockIdx.x % static_cast<uint32_t>(tiles)) * wide +
+                            (thread & (wide - 1))) *
+                           W;
+    first = blockIdx.x / static_cast<uint32_t>(tiles) * length * inner + column;
+    within = column < inner;
   }
+  // f(at)
+  template <class F>
+  __device__ void each(F f) const {
+    if (!within) return;
+#pragma unroll kHeld < T> / 8
+    for (int64_t r = row; r < length; r += deep) f(first + r * inner);
+  }
+  // Every thread's value joined, by add(value, other), to its column's.
+  template <class Value, class Add>
+  __device__ Value joined(Value value, Value (&partial)[kThreads], Add add) const {
+    for (int half = deep / 2; half > 0; half /= 2) {
+      partial[thread] = value;
+      __syncthreads();
+      if (row < half) add(value, partial[thread + half * wide]);
+      __syncthreads();
+    }
+    if (row == 0) partial[thread] = value;
+    __syncthreads();
+    return partial[thread & (wide - 1)];
+  }
+};
+
+template <class T, bool Log, int W>
+__device__ void forward_by_columns(T* y, const T* x, int64_t length, int64_t inner, int64_t bits) {
+  struct Value {
+    Stats<T> of[W];
+  };
+  TW_SHARED(Value, partial, [kThreads]);
+  const Columns<T, W> columns(length, inner, bits);
+  Value own;
+  columns.each([&](int64_t at) {
+    const Pack<T, W> pack = load_pack<W>(x + at);
+#pragma unroll
+    for (int i = 0; i < W; ++i) own.of[i].add(pack.at[i]);
+  });
+  const Value all = columns.joined(own, partial, [](Value& value, const Value& other) {
+#pragma unroll
+    for (int i = 0; i < W; ++i) value.of[i].add(other.of[i]);
+  });
+  columns.each([&](int64_t at) {
+    Pack<T, W> pack = load_pack<W>(x + at);
+#pragma unroll
+    for (int i = 0; i < W; ++i) {
+      pack.at[i] = Log ? all.of[i].log_normal(pack.at[i]) : all.of[i].normal(pack.at[i]);
+    }
+    store_pack(y + at, pack);
+  });
+}
+
+template <class T, bool Log, int W>
+__device__ void backward_by_columns(T* dx, const T* grad, const T* y, int64_t length, int64_t inner,
+                                    int64_t bits) {
+  using Value = Pack<T, W>;
+  TW_SHARED(Value, partial, [kThreads]);
+  const Columns<T, W> columns(length, inner, bits);
+  Value own = {};
+  columns.each([&](int64_t at) {
+    const Value g = load_pack<W>(grad + at), v = load_pack<W>(y + at);
+#pragma unroll
+    for (int i = 0; i < W; ++i) own.at[i] += term<Log>(g.at[i], v.at[i]);
+  });
+  const Value sum = columns.joined(own, partial, [](Value& value, const Value& other) {
+#pragma unroll
+    for (int i = 0; i < W; ++i) value.at[i] += other.at[i];
+  });
+  columns.each([&](int64_t at) {
+    Value g = load_pack<W>(grad + at);
+    const Value v = load_pack<W>(y + at);
+#pragma unroll
+    for (int i = 0; i < W; ++i) g.at[i] = gradient<Log>(g.at[i], v.at[i], sum.at[i]);
+    store_pack(dx + at, g);
+  });
+}
+
+#define TW_SOFTMAX_ROWS(type, name, log, form, threads, launched, held)                           \
+  TW_KERNEL(launched, name##_##form##_##type, type* y, const type* x, int64_t rows,               \
+            int64_t length) {                                                                     \
+    forward<type, log, threads, held>(y, x, rows, length);                                        \
+  }                                                                                               \
+  TW_KERNEL(launched, name##_backward_##form##_##type, type* dx, const type* grad, const type* y, \
+            int64_t rows, int64_t length) {                                                       \
+    backward<type, log, threads, (held) / 2>(dx, grad, y, rows, length);                          \
+  }
+#define TW_SOFTMAX_COLUMNS(type, name, log, form, width)                                          \
+  TW_KERNEL(kThreads, name##_##form##_##type, type* y, const type* x, int64_t length,             \
+            int64_t inner, int64_t bits) {                                                        \
+    forward_by_columns<type, log, width>(y, x, length, inner, bits);                              \
+  }                                                                                               \
+  TW_KERNEL(kThreads, name##_backward_##form##_##type, type* dx, const type* grad, const type* y, \
+            int64_t length, int64_t inner, int64_t bits) {                                        \
+    backward_by_columns<type, log, width>(dx, grad, y, length, inner, bits);                      \
+  }
+#define TW_SOFTMAX(type, name, log)                                                          \
+  TW_SOFTMAX_ROWS(type, name, log, by_warps, kWarpLanes, kRowWarps* kWarpLanes, kHeld<type>) \
+  TW_SOFTMAX_ROWS(type, name, log, by_blocks, kThreads, kThreads, kHeld<type>)               \
+  TW_SOFTMAX_ROWS(type, name, log, by_passes, kThreads, kThreads, 0)                         \
+  TW_SOFTMAX_COLUMNS(type, name, log, by_columns, 1)                                         \
+  TW_SOFTMAX_COLUMNS(type, name, log, by_wide_columns, kPackOf<type>)
 TW_SOFTMAX(float, softmax, false)
 TW_SOFTMAX(float, log_softmax, true)
 TW_SOFTMAX(double, softmax, false)
 TW_SOFTMAX(double, log_softmax, true)
 #undef TW_SOFTMAX
+#undef TW_SOFTMAX_COLUMNS
+#undef TW_SOFTMAX_ROWS
 
 }  // namespace tilework::softmax_cuda

@@ -14,6 +14,7 @@ from tilework.engines.cuda.gemm import *  # noqa: F403
 from tilework.engines.cuda.index import *  # noqa: F403
 from tilework.engines.cuda.optim import *  # noqa: F403
 from tilework.engines.cuda.pointwise import *  # noqa: F403
+from tilework.engines.cuda.reduce import *  # noqa: F403
 from tilework.engines.cuda.softmax import *  # noqa: F403
 
 

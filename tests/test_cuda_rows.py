@@ -1,0 +1,189 @@
+"""The cuda engine's reductions, softmax, norms and losses on the simulated device, beside the
+native engine's and float64."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tilework.engines import ops
+from tilework.testing import simulated, stand_in
+from tilework.testing.tolerance import eps, growth, tiny
+
+native = pytest.importorskip("tilework._native", reason="the compiled engine is not built here")
+pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
+
+DTYPES = ["float32", "float64"]
+
+
+@pytest.fixture(scope="module", params=simulated.ORDERS)
+def device(request):
+    with simulated.device(order=request.param, seed=7) as served:
+        yield served
+
+
+def there(value):
+    """NumPy's arrays as the device's."""
+    return stand_in.StandIn(value) if isinstance(value, np.ndarray) else value
+
+
+def here(value):
+    if isinstance(value, (tuple, list)):
+        return tuple(map(here, value))
+    return value._held.copy() if isinstance(value, stand_in.StandIn) else value
+
+
+def run(name, *args):
+    """The op on the simulated device, of NumPy's arrays and to them."""
+    return here(getattr(ops, name)(*map(there, args)))
+
+
+def numbers(shape, dtype, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+# --- reduce ---
+
+
+def check_sum(got, x, axes, keepdims=False):
+    exact = np.sum(x.astype(np.longdouble), axis=axes, keepdims=keepdims)
+    magnitude = np.sum(np.abs(x.astype(np.longdouble)), axis=axes, keepdims=keepdims)
+    depth = 16 + np.log2(max(x.size, 2))  # short chains, joined in pairs
+    assert got.dtype == x.dtype
+    assert got.shape == exact.shape
+    assert np.all(np.abs(got - exact) <= depth / 2 * eps(x.dtype.name) * magnitude)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((5, 1), 1), ((3, 2), 1), ((9, 7), 1), ((6, 33), 1), ((5, 64), 1), ((3, 1024), 1),
+        ((2, 1025), 1), ((1, 20001), 1), ((33, 5), 0), ((70, 8), 0), ((300, 3), 0), ((2100, 36), 0),
+        ((40, 9, 5), 1), ((3, 40, 5), 1), ((2, 37, 132), 1), ((0, 3), 0), ((3, 0), 1), ((0, 4), 1),
+    ],
+)  # fmt: skip
+def test_one_axis(device, dtype, shape, axis):
+    x = numbers(shape, dtype)
+    check_sum(run("sum", x, (axis,), False), x, (axis,))
+    if x.size:
+        for name in ("max", "min"):
+            got = run(name, x, (axis,), True)
+            np.testing.assert_array_equal(got, getattr(np, name)(x, axis=axis, keepdims=True))
+            assert got.dtype == dtype
+
+
+@pytest.mark.parametrize("axes", [a for k in range(4) for a in itertools.combinations(range(3), k)])
+def test_every_set_of_axes_and_layout(device, axes):
+    x = numbers((3, 5, 12), "float32")
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        turned = np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
+        for source in (turned, np.repeat(turned, 2, axis=2)[..., ::2], turned[::-1]):
+            check_sum(run("sum", source, axes, order[0] == 0), source, axes, order[0] == 0)
+            np.testing.assert_array_equal(run("max", source, axes, False), np.max(source, axes))
+        count = np.prod([x.shape[i] for i in axes], dtype=np.float32)
+        total = run("sum", turned, axes, False)
+        np.testing.assert_array_equal(run("mean", turned, axes, False), total / count)
+
+
+def test_nan_infinity_and_nothing(device):
+    for n, axis in ((7, 1), (40, 0), (1300, 1)):
+        x = numbers((2, n) if axis else (n, 2), "float32")
+        rows = x if axis else x.T
+        rows[1, n // 2] = np.nan
+        for name in ("sum", "mean", "max", "min"):
+            assert np.isnan(run(name, x, (axis,), False)).tolist() == [False, True]
+        rows[1, n // 2] = -np.inf
+        assert run("min", x, (axis,), False)[1] == run("sum", x, (axis,), False)[1] == -np.inf
+    nothing = np.zeros((3, 0), np.float32)
+    assert run("sum", nothing, (1,), False).tolist() == [0.0, 0.0, 0.0]
+    assert np.isnan(run("mean", nothing, (1,), False)).all()
+    assert run("sum", nothing, (0,), True).shape == (1, 0)
+    with pytest.raises(ValueError, match=r"^\[max\] expected at least one element"):
+        run("max", nothing, (1,), False)
+
+
+def test_sum_to_shape(device):
+    x = numbers((4, 3, 1, 5), "float32")
+    for shape in [(5,), (1, 5), (3, 1, 1), (1, 1, 1), (), (4, 3, 1, 5), (4, 1, 1, 5), (1,)]:
+        model = np.broadcast_to(np.zeros(shape), x.shape)
+        axes = tuple(i for i in range(4) if model.strides[i] == 0)
+        got = run("sum_to_shape", x, shape)
+        assert got.shape == shape
+        check_sum(got.reshape(np.sum(x, axis=axes).shape), x, axes)
+
+
+# --- softmax ---
+
+
+def check_close(got, expected, magnitude, length):
+    """Within `growth` of a sum of `length` in eps of the magnitude."""
+    assert got.shape == expected.shape
+    assert np.array_equal(np.isnan(got), np.isnan(expected))
+    bound = growth(length) * eps(got.dtype.name) * magnitude + tiny(got.dtype.name)
+    assert np.all((np.abs(got - expected) <= bound) | np.isnan(expected))
+
+
+def softmax(x, axis):
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((3, 1), 1), ((5, 7), 1), ((6, 32), 1), ((2, 129), 1), ((2, 1024), 1), ((2, 1028), 1),
+        ((1, 8193), 1), ((1, 9000), 1), ((3, 1), 0), ((7, 5), 0), ((40, 36), 0), ((600, 3), 0),
+        ((3, 9, 8), 1), ((2, 70, 131), 1), ((0, 3), 1), ((3, 0), 1), ((0, 3), 0),
+    ],
+)  # fmt: skip
+def test_softmax(device, dtype, shape, axis):
+    x, grad = 4 * numbers(shape, dtype), numbers(shape, dtype, 1)
+    if x.size == 0:
+        assert run("softmax_forward", x, axis, False).shape == shape
+        assert run("softmax_backward", grad, x, axis, True).shape == shape
+        return
+    n = shape[axis]
+    y = softmax(x.astype(np.float64), axis)
+    # An exponent is off by half an eps of its size, the logarithm by its own too.
+    check_close(run("softmax_forward", x, axis, False), y, 50 * y, n)
+    check_close(run("softmax_forward", x, axis, True), np.log(y), 4 - np.log(y), n)
+    total = np.sum(grad * y, axis, keepdims=True)
+    size = y * (np.abs(grad) + np.sum(np.abs(grad) * y, axis, keepdims=True))
+    check_close(
+        run("softmax_backward", grad, y.astype(dtype), axis, False), y * (grad - total), size, n
+    )
+    total = np.sum(grad.astype(np.float64), axis, keepdims=True)
+    size = 50 * (np.abs(grad) + y * np.abs(grad).sum(axis, keepdims=True))
+    logs = np.log(y).astype(dtype)
+    check_close(run("softmax_backward", grad, logs, axis, True), grad - y * total, size, n)
+
+
+@pytest.mark.parametrize(("n", "axis"), [(5, 1), (33, 0), (1100, 1), (9001, 1)])
+def test_softmax_of_nan_and_infinity(device, n, axis):
+    x = numbers((6, n) if axis else (n, 6), "float32")
+    rows = x if axis else x.T
+    rows[1, n // 2] = np.nan
+    rows[2, n // 2] = np.inf
+    rows[3] = -np.inf
+    rows[4, : n // 2] = -np.inf
+    rows[5] = np.finfo(np.float32).min
+    for log in (False, True):
+        got = run("softmax_forward", x, axis, log)
+        expected = native.softmax_forward(x, axis, log)
+        np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-7)
+
+
+def test_softmax_of_strided_arrays_and_other_layouts(device):
+    x = numbers((4, 6, 10), "float32")
+    for source in (x[:, ::2], x.transpose(2, 0, 1), x[::-1], np.broadcast_to(x[:1], (3, 6, 10))):
+        for axis in range(3):
+            got = run("softmax_forward", source, axis, False)
+            y = softmax(source.astype(np.float64), axis)
+            check_close(got, y, 10 * y, source.shape[axis])
+            grad = numbers(source.shape, "float32", 2)
+            np.testing.assert_allclose(
+                run("softmax_backward", grad, got, axis, False),
+                native.softmax_backward(grad, got, axis, False), atol=4e-7,
+            )  # fmt: skip
