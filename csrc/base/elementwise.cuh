@@ -47,6 +47,13 @@ __device__ void store_pack(T* p, const Pack<T, N>& given) {
     Pack<T, kPart> part;
 #pragma unroll
     for (int j = 0; j < kPart; ++j) part.at[j] = given.at[i + j];
+#if defined(__CUDACC__)
+    // As one value: the compiler may store a struct's elements apart.
+    if constexpr (sizeof(part) == sizeof(uint4)) {
+      *reinterpret_cast<uint4*>(p + i) = reinterpret_cast<const uint4&>(part);
+      continue;
+    }
+#endif
     *reinterpret_cast<Pack<T, kPart>*>(p + i) = part;
   }
 }

@@ -2,38 +2,12 @@
 // at once where the row's place and length allow it.
 #pragma once
 
+#include "base/elementwise.cuh"
 #include "base/warp.cuh"
 
 namespace tilework {
 
-// Elements of 16 bytes, the widest access.
-template <class T>
-inline constexpr int kPackOf = 16 / static_cast<int>(sizeof(T));
-
-// `Width` neighbours, which move as one.
-template <class T, int Width>
-struct alignas(sizeof(T) * Width) Pack {
-  T at[Width];
-};
-template <int Width, class T>
-__device__ Pack<T, Width> load_pack(const T* p) {
-  return *reinterpret_cast<const Pack<T, Width>*>(p);
-}
-template <class T, int Width>
-__device__ void store_pack(T* p, const Pack<T, Width>& value) {
-  *reinterpret_cast<Pack<T, Width>*>(p) = value;
-}
-// Of null too, which nobody reads.
-template <class... Ts>
-__device__ bool at_packs(const Ts*... p) {
-  return ((reinterpret_cast<uint64_t>(p) % 16 == 0) && ...);
-}
-
-// f(Width<16 bytes' elements>) where packs of them fit, else f(Width<1>).
-template <int N>
-struct Width {
-  static constexpr int value = N;
-};
+// f(Width<as many as 16 bytes have>) where packs of them fit, else f(Width<1>).
 template <class T, class F>
 __device__ void by_width(bool wide, F f) {
   if (wide) {
