@@ -56,25 +56,150 @@ def on_cpu(x, rule):
     return [out, log_sums, *grads]
 
 
+def _largest(x):
+    return max(np.abs(x[np.isfinite(x)]).max(initial=0), 1)
+
+
 def check(x, rule, **how):
+    """The device's, held against the CPU's. Sums of `terms` products are off by eps each, and a
+    weight by its score's eps: its exponential's relative error."""
     got, want = on_device(x, rule, **how), on_cpu(x, rule)
-    long = max(x.q.shape[2], x.k.shape[2], 1) + x.q.shape[3] + x.v.shape[3]
+    terms = max(x.q.shape[2], x.k.shape[2], 1) + x.q.shape[3] + x.v.shape[3]
+    score = rule.scale * _largest(x.q) * _largest(x.k) * x.q.shape[3]
     for a, b in zip(got, want, strict=True):
         assert a.dtype == b.dtype
         assert a.shape == b.shape
-        assert np.array_equal(np.isfinite(a), np.isfinite(b))
         seen = np.isfinite(b)
-        scale = max(np.abs(b[seen]).max(initial=0), 1)
-        assert np.abs(a[seen] - b[seen]).max(initial=0) <= np.finfo(b.dtype).eps * long * scale
+        assert np.array_equal(np.isfinite(a), seen)
+        limit = np.finfo(b.dtype).eps * (terms + score) * _largest(b)
+        assert np.abs(a[seen] - b[seen]).max(initial=0) <= limit
     return got
 
 
+def bias(shape, dtype="float32"):
+    """A third of it hides."""
+    rng = np.random.default_rng(2)
+    made = rng.standard_normal(shape).astype(dtype)
+    made[rng.random(shape) < 1 / 3] = -np.inf
+    return made
+
+
+SLOPES = np.array([0.5, -0.25, 0.125, 0.0], np.float32)
+
+
 @pytest.mark.parametrize("order", simulated.ORDERS)
-@pytest.mark.parametrize("rule", [PLAIN, CAUSAL])
+@pytest.mark.parametrize("rule", [
+    PLAIN, CAUSAL, PLAIN._replace(softcap=2.0, slopes=SLOPES[:2], p=0.3, seed=5, call=9),
+])  # fmt: skip
 def test_three_orders(order, rule):
     check(heads((1, 2, 1, 37, 70), 20, 12), rule, order=order, seed=4)
 
 
-@pytest.mark.parametrize("width", [40, 65, 250])
-def test_widths(width):
-    check(heads((1, 1, 1, 18, 34), width, width - 8), CAUSAL._replace(diagonal=16))
+@pytest.mark.parametrize(("width", "value"), [(1, 33), (40, 36), (65, 3), (250, 256)])
+def test_widths(width, value):
+    check(heads((1, 1, 1, 18, 34), width, value), CAUSAL._replace(diagonal=16))
+
+
+@pytest.mark.parametrize(("width", "rows", "cols"), [(32, 64, 64), (64, 32, 32), (128, 16, 32)])
+def test_lengths_around_tiles(width, rows, cols):
+    for queries, keys in ((rows - 1, cols + 1), (rows, cols), (rows + 1, cols - 1), (1, cols)):
+        check(heads((1, 1, 1, queries, keys), width, 8), PLAIN)
+
+
+@pytest.mark.parametrize("rule", [
+    CAUSAL, CAUSAL._replace(diagonal=31), PLAIN._replace(left=3, right=2),
+    PLAIN._replace(left=5, diagonal=-40), PLAIN._replace(right=-30), CAUSAL._replace(diagonal=-500),
+])  # fmt: skip
+def test_windows(rule):
+    """Also those that leave rows, or all of them, with nothing to see."""
+    out, log_sums, *_ = check(heads((1, 1, 1, 70, 101), 8, 8), rule)
+    hidden = np.isneginf(log_sums)
+    assert not out[hidden].any()
+
+
+def test_tiles_outside_of_the_window_are_not_read():
+    """Queries of NaN behind the last key that sees any."""
+    x = heads((1, 1, 1, 256, 256), 8, 8)
+    x.k[:, :, 128:] = np.nan
+    x.v[:, :, 128:] = np.nan
+    got = on_device(x, CAUSAL._replace(diagonal=-128))
+    assert all(np.isfinite(a).all() for a in (got[0], *got[2:]))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 21, 37), (1, 4, 1, 37), (2, 1, 21, 1), (1, 1, 21, 37)])
+def test_masks_broadcast(shape):
+    check(heads((2, 4, 2, 21, 37), 16, 16), PLAIN._replace(bias=bias(shape)))
+
+
+def test_a_row_that_is_masked_whole_gives_zeros():
+    mask = bias((1, 1, 5, 40))
+    mask[0, 0, 2] = -np.inf
+    out, log_sums, dq, _, _ = check(heads((1, 1, 1, 5, 40), 8, 8), PLAIN._replace(bias=mask))
+    assert not out[0, 0, 2].any()
+    assert not dq[0, 0, 2].any()
+    assert np.isneginf(log_sums[0, 0, 2])
+
+
+def test_what_is_hidden_has_no_part():
+    """Not even where it is not finite; and where it is seen it is told."""
+    x = heads((1, 2, 1, 9, 37), 16, 16)
+    x.k[:, :, 30:], x.v[:, :, 30:], x.q[:, 1, 4] = np.nan, np.inf, np.nan
+    mask = np.zeros((1, 2, 9, 37), np.float32)
+    mask[..., 30:] = mask[:, 1, 4] = -np.inf
+    got = check(x, PLAIN._replace(bias=mask))
+    assert all(np.isfinite(a).all() for a in (got[0], *got[2:]))
+    x.v[0, 0, 3, 1] = np.nan
+    got = check(x, CAUSAL._replace(bias=mask))
+    assert np.isnan(got[0][0, 0, 5, 1])
+    assert np.isfinite(got[0][0, 0, 2]).all()
+
+
+def test_scores_without_bound():
+    x = heads((1, 1, 1, 9, 37), 8, 8)
+    x.q[...] *= 1e4
+    check(x, PLAIN)
+
+
+@pytest.mark.parametrize(("p", "keys"), [(0.25, 37), (0.5, 64), (1.0, 16)])
+def test_dropout_is_the_cpu_s(p, keys):
+    """To the bit: with a value of ones and equal scores the result counts what is kept."""
+    rule = PLAIN._replace(p=p, seed=2**63 + 7, call=3)
+    check(heads((2, 4, 2, 21, keys), 16, 16), rule)
+    x = heads((1, 2, 2, 40, keys), 4, keys)
+    x.q[...] = 0
+    x.v[...] = np.eye(keys)
+    kept = [on(x, rule)[0] != 0 for on in (on_device, on_cpu)]
+    assert np.array_equal(*kept)
+    assert abs(kept[0].mean() - (1 - p)) <= 4 * (p * (1 - p) / kept[0].size) ** 0.5
+
+
+def test_float64():
+    rule = CAUSAL._replace(bias=bias((1, 1, 40, 70), "float64"), diagonal=20, softcap=3.0)
+    for width in (16, 100):
+        check(heads((1, 2, 1, 40, 70), width, width, "float64"), rule)
+
+
+def test_heads_are_read_where_they_lie():
+    """Aligned or not, and of an axis that is not adjacent a copy."""
+    x = heads((2, 3, 1, 20, 40), 16, 16, layout="bhle")
+    want = check(x, CAUSAL)
+    wide = [np.zeros((*a.shape[:3], a.shape[3] + 1), a.dtype)[..., 1:] for a in x]
+    turned = [np.zeros((*a.shape[:2], *a.shape[:1:-1]), a.dtype).swapaxes(2, 3) for a in x]
+    for made in (wide, turned):
+        for a, b in zip(made, x, strict=True):
+            a[...] = b
+        got = on_device(Heads(*made), CAUSAL)
+        assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+    assert got[0].swapaxes(1, 2).flags.c_contiguous
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 1, 3, 3), (1, 1, 1, 0, 3), (1, 1, 1, 3, 0)])
+def test_empty(shape):
+    check(heads(shape, 8, 8), CAUSAL)
+
+
+def test_the_device_s_bits_do_not_depend_on_its_order():
+    x = heads((1, 2, 1, 70, 70), 16, 16)
+    runs = [on_device(x, CAUSAL, order=order, races=False) for order in simulated.ORDERS]
+    for run in runs[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(run, runs[0], strict=True))

@@ -17,6 +17,33 @@
 // Each result is summed by one block, in the order of its columns: nothing is atomic, and bits do
 // not depend on the schedule. The price is that backward finds its weights twice.
 //
+// on sm_80, 90a, 100                    registers      shared  dynamic  threads  blocks an SM holds
+// attention_dots_*                      30, 32, 40     0       0        128      16, 16, 12
+// attention_forward_32_float            108, 112, 112  0       45056    256      2, 2, 2 LDGSTS.128
+// LDS.128 attention_forward_64_float            111, 113, 108  0       44032    256      2, 2, 2
+// LDGSTS.128 LDS.128 attention_forward_128_float           117, 127, 128  0       76800    256 2,
+// 2, 2       LDGSTS.128 LDS.128 attention_forward_256_float           160, 166, 243  0       69120
+// 128      2, 3, 2       LDGSTS.128 LDS.128 attention_query_gradients_32_float    139, 148, 140  0
+// 36352    128      3, 3, 3       LDGSTS.128 LDS.128 attention_query_gradients_64_float    139,
+// 148, 133  0       39424    128      3, 3, 3       LDGSTS.128 LDS.128
+// attention_query_gradients_128_float   146, 156, 145  0       72192    128      2, 3, 3 LDGSTS.128
+// LDS.128 attention_query_gradients_256_float   151, 164, 151  0       67840    128      2, 3, 3
+// LDGSTS.128 LDS.128 attention_key_gradients_32_float      156, 162, 194  0       36352    128 3,
+// 3, 2       LDGSTS.128 LDS.128 attention_key_gradients_64_float      162, 168, 196  0       39424
+// 128      3, 3, 2       LDGSTS.128 LDS.128 attention_key_gradients_128_float     186, 195, 194  0
+// 72192    128      2, 2, 2       LDGSTS.128 LDS.128 attention_key_gradients_256_float     202,
+// 210, 202  0       67840    128      2, 2, 2       LDGSTS.128 LDS.128 attention_forward_32_double
+// 149, 153, 166  0       52224    256      1, 1, 1       LDGSTS.128 LDS.128
+// attention_forward_64_double           152, 156, 178  0       84992    256      1, 1, 1 LDGSTS.128
+// LDS.128 attention_forward_128_double          179, 190, 200  0       71168    128      2, 2, 2
+// LDGSTS.128 LDS.128 attention_query_gradients_32_double   167, 180, 166  0       43520    128 3,
+// 2, 3       LDGSTS.128 LDS.128 attention_query_gradients_64_double   172, 183, 181  0       76288
+// 128      2, 2, 2       LDGSTS.128 LDS.128 attention_query_gradients_128_double  181, 192, 178  0
+// 68864    128      2, 2, 2       LDGSTS.128 LDS.128 attention_key_gradients_32_double     202,
+// 213, 208  0       43520    128      2, 2, 2       LDGSTS.128 LDS.128
+// attention_key_gradients_64_double     212, 226, 212  0       76288    128      2, 2, 2 LDGSTS.128
+// LDS.128 attention_key_gradients_128_double    225, 236, 218  0       68864    128      2, 2, 2
+// LDGSTS.128 LDS.128
 #pragma once
 
 #include "kernels/attention/attention_careful.cuh"
@@ -30,11 +57,11 @@ template <class T, int D, int Rows, int Cols, int Each>
 struct Tile {
   static constexpr int kRows = Rows, kCols = Cols, kEach = Each;
   static constexpr int kThreads = Rows / Each * kLanes;
-  static constexpr int kRow = D + kPiece<T>, kWeightRow = Cols + kPiece<T>;
+  static constexpr int kRow = D + kPackOf<T>, kWeightRow = Cols + kPackOf<T>;
   static constexpr int kOwn = Cols / kLanes;  // columns of products of a thread
   // A thread's columns of a result: kChunks runs of kTogether.
   static constexpr int kSums = D / kLanes;
-  static constexpr int kTogether = kSums < kPiece<T> ? kSums : kPiece<T>;
+  static constexpr int kTogether = kSums < kPackOf<T> ? kSums : kPackOf<T>;
   static constexpr int kChunks = kSums / kTogether;
 };
 template <int Bytes>  // of a row
@@ -44,11 +71,7 @@ inline constexpr int kColumns = Bytes <= 128   ? 64
 template <class T, int D, int Bytes = D * static_cast<int>(sizeof(T))>
 using ForwardTile = Tile<T, D, (Bytes <= 512 ? 64 : 32), kColumns<Bytes>, 4>;
 template <class T, int D, int Bytes = D * static_cast<int>(sizeof(T))>
-using BackwardTile = Tile<T, D,
-                          (Bytes <= 256   ? 64
-                           : Bytes <= 512 ? 32
-                                          : 16),
-                          kColumns<Bytes>, (Bytes <= 512 ? 4 : 2)>;
+using BackwardTile = Tile<T, D, (Bytes <= 512 ? 32 : 16), kColumns<Bytes>, (Bytes <= 512 ? 4 : 2)>;
 
 __device__ inline int lane_of_row() { return static_cast<int>(threadIdx.x) % kLanes; }
 __device__ inline int row_group() { return static_cast<int>(threadIdx.x) / kLanes; }
@@ -70,16 +93,28 @@ struct Greater {
   }
 };
 
-// products[r][c] = row r of a . row 16 c of b, over `depth` elements.
+// A thread's part of a tile of products: row r and column lane + 16 c.
 template <class S, class T>
-__device__ void multiply(T (&products)[S::kEach][S::kOwn], const T* a, const T* b, int depth) {
-  constexpr int N = kPiece<T>;
+using Products = T[S::kEach * S::kOwn];
+template <class S>
+__device__ int row_of(int e) {
+  return row_group() * S::kEach + e / S::kOwn;
+}
+template <class S>
+__device__ int col_of(int e) {
+  return lane_of_row() + e % S::kOwn * kLanes;
+}
+
+// products(r, c) = row r of a . row 16 c of b, over `depth` elements.
+template <class S, class T>
+__device__ void multiply(Products<S, T>& products, const T* a, const T* b, int depth) {
+  constexpr int N = kPackOf<T>;
 #pragma unroll
   for (int r = 0; r < S::kEach; ++r) {
 #pragma unroll
-    for (int c = 0; c < S::kOwn; ++c) products[r][c] = 0;
+    for (int c = 0; c < S::kOwn; ++c) products[r * S::kOwn + c] = 0;
   }
-#pragma unroll 2
+#pragma unroll 1  // two at once take a block of a multiprocessor its registers
   for (int k = 0; k < depth; k += N) {
     Pack<T, N> x[S::kEach], y[S::kOwn];
 #pragma unroll
@@ -95,7 +130,7 @@ __device__ void multiply(T (&products)[S::kEach][S::kOwn], const T* a, const T* 
 #pragma unroll
       for (int c = 0; c < S::kOwn; ++c) {
 #pragma unroll
-        for (int n = 0; n < N; ++n) products[r][c] += x[r].at[n] * y[c].at[n];
+        for (int n = 0; n < N; ++n) products[r * S::kOwn + c] += x[r].at[n] * y[c].at[n];
       }
     }
   }
@@ -107,8 +142,8 @@ using Sums = T[S::kEach][S::kSums];
 // sums[r] += the sum over columns of weights[r][column] * row `column` of x.
 template <class S, class T>
 __device__ void accumulate(Sums<S, T>& sums, const T* weights, const T* x) {
-  constexpr int N = kPiece<T>;
-#pragma unroll 2
+  constexpr int N = kPackOf<T>;
+#pragma unroll 1  // two at once take a block of a multiprocessor its registers
   for (int j = 0; j < S::kCols; j += N) {
     Pack<T, N> w[S::kEach];
 #pragma unroll
@@ -135,12 +170,13 @@ __device__ void accumulate(Sums<S, T>& sums, const T* weights, const T* x) {
 
 // A thread's rows of weights into shared memory, for the lanes that share them.
 template <class S, class T>
-__device__ void share(T* weights, const T (&own)[S::kEach][S::kOwn]) {
+__device__ void share(T* weights, const Products<S, T>& own) {
   __syncwarp();
 #pragma unroll
   for (int r = 0; r < S::kEach; ++r) {
 #pragma unroll
-    for (int c = 0; c < S::kOwn; ++c) weights[r * S::kWeightRow + c * kLanes] = own[r][c];
+    for (int c = 0; c < S::kOwn; ++c)
+      weights[r * S::kWeightRow + c * kLanes] = own[r * S::kOwn + c];
   }
   __syncwarp();
 }
@@ -196,31 +232,39 @@ __device__ inline int present(int64_t count, int64_t first, int rows) {
 // The online softmax of a thread's rows: products become weights, those dropped zero, and what was
 // summed so far is brought to the new largest scores.
 template <class S, class T>
-__device__ void weigh(const Rule<T>& rule, T (&products)[S::kEach][S::kOwn], T (&top)[S::kEach],
+__device__ void weigh(const Rule<T>& rule, Products<S, T>& products, T (&top)[S::kEach],
                       T (&total)[S::kEach], Sums<S, T>& sums) {
+  if (rule.plain) {
+#pragma unroll
+    for (int e = 0; e < S::kEach * S::kOwn; ++e) {
+      products[e] = rule.plain_score(products[e], row_of<S>(e), col_of<S>(e));
+    }
+  } else {
+    in_turn(products, [&](int e, T& s) {
+      T chain;
+      s = rule.score(s, row_of<S>(e), col_of<S>(e), chain);
+    });
+  }
 #pragma unroll
   for (int r = 0; r < S::kEach; ++r) {
-    const int i = row_group() * S::kEach + r;
-    T most = top[r], more = 0, chain;
+    T most = top[r], more = 0;
 #pragma unroll
-    for (int c = 0; c < S::kOwn; ++c) {
-      T& s = products[r][c];
-      s = rule.score(s, i, lane_of_row() + c * kLanes, chain);
-      most = Greater{}(most, s);
-    }
+    for (int c = 0; c < S::kOwn; ++c) most = Greater{}(most, products[r * S::kOwn + c]);
     most = over_lanes<Greater>(most);
 #pragma unroll
     for (int c = 0; c < S::kOwn; ++c) {
-      T& s = products[r][c];
-      s = exponential(s - most);
+      T& s = products[r * S::kOwn + c];
+      s = maths::exp(s - most);
       more += s;
-      if (rule.drops()) s = rule.dropped(s, i, lane_of_row() + c * kLanes);
     }
-    const T factor = most == top[r] ? T(1) : exponential(top[r] - most);
+    const T factor = most == top[r] ? T(1) : maths::exp(top[r] - most);
     total[r] = total[r] * factor + more;
     top[r] = most;
 #pragma unroll
     for (int e = 0; e < S::kSums; ++e) sums[r][e] *= factor;
+  }
+  if (rule.drops()) {
+    in_turn(products, [&](int e, T& w) { w = rule.dropped(w, row_of<S>(e), col_of<S>(e)); });
   }
 }
 
@@ -258,7 +302,7 @@ __device__ void forward(const Call<T>& c, const HeadRows<T>& out, T* log_sums) {
     ptx::wait_for_copies<0>();
     __syncthreads();
     fetch_cols(v_tile, c.v, j, value_width);
-    T products[S::kEach][S::kOwn];
+    Products<S, T> products;
     multiply<S>(products, q_tile + row_group() * S::kEach * S::kRow,
                 k_tile + lane_of_row() * S::kRow, width);
     const Rule<T> rule(c, at.b, at.h, at.first, S::kRows, j, S::kCols);
@@ -277,13 +321,21 @@ __device__ void forward(const Call<T>& c, const HeadRows<T>& out, T* log_sums) {
     const T scale = sum == T(0) ? T(0) : T(1) / sum;
 #pragma unroll
     for (int e = 0; e < S::kSums; ++e) sums[r][e] *= scale;
-    if (lane_of_row() == 0 && i < rows) logs[i] = top[r] + logarithm(sum);
+    if (lane_of_row() == 0 && i < rows) logs[i] = top[r] + maths::log(sum);
   }
   const bool sound =
       write<S>(out, at.b, at.h, at.first + row_group() * S::kEach, c.queries, value_width, sums);
   if (c.hides() && __syncthreads_or(!sound)) {
     by_warps(rows, [&](int i) { careful_result<D>(c, out, at.b, at.h, at.first + i, logs[i]); });
   }
+}
+
+// Under any rule, the query's row of the tile being `row` + i among all rows.
+template <class T>
+__device__ typename Rule<T>::Gradient found_gradient(const Rule<T>& rule, const Gradients<T>& g,
+                                                     int64_t row, T product, T grad, int i, int j) {
+  if (!rule.seen(i, j)) return {T(0), T(0)};
+  return rule.gradient(product, grad, g.log_sums[row + i], g.dots[row + i], i, j);
 }
 
 template <class T, int D>
@@ -304,6 +356,7 @@ __device__ void query_gradients(const Call<T>& c, const Gradients<T>& g, const H
                                            width, vectors);
   fetch<S::kRows, D, S::kRow, S::kThreads>(grad_tile, g.grad.at(at.b, at.h, at.first), g.grad.row,
                                            rows, value_width, vectors);
+  ptx::commit_copies();
   const int64_t row = (at.b * c.heads + at.h) * c.queries + at.first;
   T log_sums[S::kEach], dots[S::kEach];
 #pragma unroll
@@ -323,18 +376,22 @@ __device__ void query_gradients(const Call<T>& c, const Gradients<T>& g, const H
     ptx::commit_copies();
     ptx::wait_for_copies<0>();
     __syncthreads();
-    T products[S::kEach][S::kOwn], grads[S::kEach][S::kOwn];
+    Products<S, T> products, grads;
     multiply<S>(products, q_tile + own * S::kRow, k_tile + lane_of_row() * S::kRow, width);
     multiply<S>(grads, grad_tile + own * S::kRow, v_tile + lane_of_row() * S::kRow, value_width);
     const Rule<T> rule(c, at.b, at.h, at.first, S::kRows, j, S::kCols);
+    if (rule.plain && !rule.drops()) {
 #pragma unroll
-    for (int r = 0; r < S::kEach; ++r) {
-#pragma unroll
-      for (int e = 0; e < S::kOwn; ++e) {
-        products[r][e] = rule.gradient(products[r][e], grads[r][e], log_sums[r], dots[r], own + r,
-                                       lane_of_row() + e * kLanes)
-                             .product;
+      for (int e = 0; e < S::kEach * S::kOwn; ++e) {
+        const int r = e / S::kOwn;
+        products[e] =
+            rule.plain_gradient(products[e], grads[e], log_sums[r], dots[r], own + r, col_of<S>(e))
+                .product;
       }
+    } else {
+      in_turn(products, grads, [&](int e, T& product, T& grad) {
+        product = found_gradient(rule, g, row, product, grad, row_of<S>(e), col_of<S>(e)).product;
+      });
     }
     share<S>(weights + lane_of_row(), products);
     accumulate<S>(sums, weights, k_tile + lane_of_row() * S::kTogether);
@@ -366,6 +423,7 @@ __device__ void key_gradients(const Call<T>& c, const Gradients<T>& g, const Hea
                                            width, vectors);
   fetch<S::kRows, D, S::kRow, S::kThreads>(v_tile, c.v.at(at.b, at.h, at.first), c.v.row, rows,
                                            value_width, vectors);
+  ptx::commit_copies();
   Sums<S, T> of_keys = {}, of_values = {};
   const Span seeing = queries_seeing(c, at.first, S::kRows);
   const int64_t begin = seeing.begin / S::kCols * S::kCols;
@@ -380,23 +438,33 @@ __device__ void key_gradients(const Call<T>& c, const Gradients<T>& g, const Hea
       ptx::commit_copies();
       ptx::wait_for_copies<0>();
       __syncthreads();
-      T products[S::kEach][S::kOwn], grads[S::kEach][S::kOwn];
+      Products<S, T> products, grads;
       multiply<S>(products, k_tile + own * S::kRow, q_tile + lane_of_row() * S::kRow, width);
       multiply<S>(grads, v_tile + own * S::kRow, grad_tile + lane_of_row() * S::kRow, value_width);
       const Rule<T> rule(c, at.b, h, i, S::kCols, at.first, S::kRows);
       const int64_t row = (at.b * c.heads + h) * c.queries + i;
+      if (rule.plain && !rule.drops()) {
 #pragma unroll
-      for (int e = 0; e < S::kOwn; ++e) {
-        const int query = lane_of_row() + e * kLanes;
-        const T log_sum = query < cols ? g.log_sums[row + query] : T(0);
-        const T dot = query < cols ? g.dots[row + query] : T(0);
+        for (int c = 0; c < S::kOwn; ++c) {
+          const int query = lane_of_row() + c * kLanes;
+          const T log_sum = query < cols ? g.log_sums[row + query] : T(0);
+          const T dot = query < cols ? g.dots[row + query] : T(0);
 #pragma unroll
-        for (int r = 0; r < S::kEach; ++r) {
-          const auto found =
-              rule.gradient(products[r][e], grads[r][e], log_sum, dot, query, own + r);
-          products[r][e] = found.weight;
-          grads[r][e] = found.product;
+          for (int r = 0; r < S::kEach; ++r) {
+            const int e = r * S::kOwn + c;
+            const auto found =
+                rule.plain_gradient(products[e], grads[e], log_sum, dot, query, own + r);
+            products[e] = found.weight;
+            grads[e] = found.product;
+          }
         }
+      } else {
+        in_turn(products, grads, [&](int e, T& product, T& grad) {
+          const auto found =
+              found_gradient(rule, g, row, product, grad, col_of<S>(e), row_of<S>(e));
+          product = found.weight;
+          grad = found.product;
+        });
       }
       share<S>(weights + lane_of_row(), products);
       accumulate<S>(of_values, weights, grad_tile + lane_of_row() * S::kTogether);
@@ -425,23 +493,33 @@ __device__ void row_dots(Wide<T>* dots, const HeadRows<const T>& out, const Head
   if (threadIdx.x % kWarpLanes == 0) dots[row] = sum;
 }
 
+// Of a multiprocessor: for float32 what registers allow without a spill.
+template <class T>
+inline constexpr int kForwardBlocks = sizeof(T) == 4 ? 2 : 1;
+template <class T>
+inline constexpr int kQueryBlocks = sizeof(T) == 4 ? 3 : 1;
+template <class T>
+inline constexpr int kKeyBlocks = sizeof(T) == 4 ? 2 : 1;
+
 #define TW_ATTENTION(type, width_, name)                                                           \
-  TW_KERNEL((ForwardTile<type, width_>::kThreads), attention_forward_##name,                       \
-            TW_ATTENTION_PARAMETERS(type, type), type* out, int64_t out_batch, int64_t out_head,   \
-            int64_t out_row, type* log_sums) {                                                     \
+  TW_KERNEL_TOGETHER((ForwardTile<type, width_>::kThreads), kForwardBlocks<type>,                  \
+                     attention_forward_##name, TW_ATTENTION_PARAMETERS(type, type), type* out,     \
+                     int64_t out_batch, int64_t out_head, int64_t out_row, type* log_sums) {       \
     forward<type, width_>(TW_ATTENTION_CALL, {out, out_batch, out_head, out_row}, log_sums);       \
   }                                                                                                \
-  TW_KERNEL((BackwardTile<type, width_>::kThreads), attention_query_gradients_##name,              \
-            TW_ATTENTION_PARAMETERS(type, type), TW_ATTENTION_GRADIENTS(type, type), type* dq,     \
-            int64_t dq_batch, int64_t dq_head, int64_t dq_row) {                                   \
+  TW_KERNEL_TOGETHER((BackwardTile<type, width_>::kThreads), kQueryBlocks<type>,                   \
+                     attention_query_gradients_##name, TW_ATTENTION_PARAMETERS(type, type),        \
+                     TW_ATTENTION_GRADIENTS(type, type), type* dq, int64_t dq_batch,               \
+                     int64_t dq_head, int64_t dq_row) {                                            \
     query_gradients<type, width_>(TW_ATTENTION_CALL,                                               \
                                   {{grad, grad_batch, grad_head, grad_row}, log_sums, dots},       \
                                   {dq, dq_batch, dq_head, dq_row});                                \
   }                                                                                                \
-  TW_KERNEL((BackwardTile<type, width_>::kThreads), attention_key_gradients_##name,                \
-            TW_ATTENTION_PARAMETERS(type, type), TW_ATTENTION_GRADIENTS(type, type), type* dk,     \
-            int64_t dk_batch, int64_t dk_head, int64_t dk_row, type* dv, int64_t dv_batch,         \
-            int64_t dv_head, int64_t dv_row) {                                                     \
+  TW_KERNEL_TOGETHER((BackwardTile<type, width_>::kThreads), kKeyBlocks<type>,                     \
+                     attention_key_gradients_##name, TW_ATTENTION_PARAMETERS(type, type),          \
+                     TW_ATTENTION_GRADIENTS(type, type), type* dk, int64_t dk_batch,               \
+                     int64_t dk_head, int64_t dk_row, type* dv, int64_t dv_batch, int64_t dv_head, \
+                     int64_t dv_row) {                                                             \
     key_gradients<type, width_>(TW_ATTENTION_CALL,                                                 \
                                 {{grad, grad_batch, grad_head, grad_row}, log_sums, dots},         \
                                 {dk, dk_batch, dk_head, dk_row}, {dv, dv_batch, dv_head, dv_row}); \

@@ -64,13 +64,6 @@ __device__ void careful_result(const Call<T>& c, const HeadRows<T>& out, int64_t
   sum.write(out.at(b, h, i), static_cast<int>(c.value_width));
 }
 
-// What a backward pass has beside the call.
-template <class T>
-struct Gradients {
-  HeadRows<const T> grad;
-  const Wide<T>*log_sums, *dots;
-};
-
 template <class T>
 __device__ typename Rule<Wide<T>>::Gradient careful_gradient(const Call<T>& c,
                                                              const Gradients<T>& g, int64_t b,

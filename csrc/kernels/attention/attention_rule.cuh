@@ -7,6 +7,8 @@
 
 #include <cuda_bf16.h>
 
+#include "base/elementwise.cuh"
+#include "base/maths.cuh"
 #include "base/philox.h"
 #include "base/ptx.cuh"
 #include "base/random_words.h"
@@ -32,12 +34,6 @@ __device__ inline void narrow(float x, float& to) { to = x; }
 __device__ inline void narrow(double x, double& to) { to = x; }
 __device__ inline void narrow(float x, __nv_bfloat16& to) { to = __float2bfloat16_rn(x); }
 
-__device__ inline float exponential(float x) { return expf(x); }
-__device__ inline double exponential(double x) { return exp(x); }
-__device__ inline float logarithm(float x) { return logf(x); }
-__device__ inline double logarithm(double x) { return log(x); }
-__device__ inline float tangent(float x) { return tanhf(x); }
-__device__ inline double tangent(double x) { return tanh(x); }
 template <class W>
 __device__ W infinity() {
   return static_cast<W>(INFINITY);
@@ -119,6 +115,11 @@ struct Call {
    seed,                        \
    call_number}
 // What a backward pass has beside it.
+template <class T>
+struct Gradients {
+  HeadRows<const T> grad;
+  const Wide<T>*log_sums, *dots;
+};
 #define TW_ATTENTION_GRADIENTS(type, wide)                                                         \
   const type *grad, int64_t grad_batch, int64_t grad_head, int64_t grad_row, const wide *log_sums, \
       const wide *dots
@@ -155,7 +156,7 @@ struct Rule {
   int low, high;  // seen where low <= j - i <= high
   int queries, keys;
   bool whole;  // all of the tile is there and seen
-  bool plain;  // nothing but the scale
+  bool plain;  // nothing but the scale, dropout aside
   int64_t threshold;
   W kept;
   uint64_t seed, call, place, places;  // of weight (0, 0) in dense order; from a row to the next
@@ -193,15 +194,17 @@ struct Rule {
     return whole || (j - i >= low && j - i <= high && i < queries && j < keys);
   }
 
-  // What the exponential takes, -Inf where it is hidden. `slope_of_cap` gets the derivative by the
-  // scaled product.
+  // What the exponential takes, -Inf where it is hidden, under a plain rule.
+  __device__ W plain_score(W product, int i, int j) const {
+    return seen(i, j) ? product * scale : -infinity<W>();
+  }
+  // Under any. `slope_of_cap` gets the derivative by the scaled product.
   __device__ W score(W product, int i, int j, W& slope_of_cap) const {
     slope_of_cap = W(1);
     if (!seen(i, j)) return -infinity<W>();
     W s = product * scale;
-    if (plain) return s;
     if (softcap != W(0)) {
-      const W t = tangent(s / softcap);
+      const W t = maths::tanh(s / softcap);
       s = t * softcap;
       slope_of_cap = W(1) - t * t;
     }
@@ -216,7 +219,11 @@ struct Rule {
   // What dropout multiplies a weight by.
   __device__ W factor(int i, int j) const {
     const uint64_t at = place + static_cast<uint64_t>(i) * places + static_cast<uint64_t>(j);
-    const uint32_t word = philox_word(seed, call, at);
+    const Philox4 four = philox4x32(philox_key(seed), philox_counter(call, at));
+    // By selections: an index would send the words through memory.
+    const uint32_t even = at % 4 < 2 ? four.word[0] : four.word[2];
+    const uint32_t odd = at % 4 < 2 ? four.word[1] : four.word[3];
+    const uint32_t word = at % 2 == 0 ? even : odd;
     return dropout_keeps(word, static_cast<uint32_t>(threshold)) ? kept : W(0);
   }
   __device__ W dropped(W weight, int i, int j) const {
@@ -227,7 +234,7 @@ struct Rule {
   // A weight out of its score and the logarithm of the row's sum.
   __device__ static W weight(W score, W log_sum) {
     if (score == -infinity<W>() || log_sum == -infinity<W>()) return W(0);
-    return exponential(score - log_sum);
+    return maths::exp(score - log_sum);
   }
 
   // A weight and the gradient of its product, out of that product and of the weight's gradient.
@@ -235,10 +242,14 @@ struct Rule {
   struct Gradient {
     W weight, product;
   };
+  __device__ Gradient plain_gradient(W product, W grad, W log_sum, W dot, int i, int j) const {
+    const W w = weight(plain_score(product, i, j), log_sum);
+    return {w, w == W(0) ? w : w * scale * (grad - dot)};
+  }
   __device__ Gradient gradient(W product, W grad, W log_sum, W dot, int i, int j) const {
     W chain;
     const W w = weight(score(product, i, j, chain), log_sum);
-    if (w == W(0)) return {W(0), W(0)};
+    if (w == W(0)) return {w, w};
     chain *= w * scale;
     if (!drops()) return {w, chain * (grad - dot)};
     const W by = factor(i, j);
@@ -246,43 +257,69 @@ struct Rule {
   }
 };
 
-// --- Rows into shared memory ---
+// f(e, x[e]) for each, one after another: what is long, and not always there, would take the
+// registers of all of them at once. A local array keeps them for that while.
+template <int N, class W, class F>
+__device__ void in_turn(W (&x)[N], F f) {
+  W held[N];
+#pragma unroll
+  for (int e = 0; e < N; ++e) held[e] = x[e];
+#pragma unroll 1
+  for (int e = 0; e < N; ++e) f(e, held[e]);
+#pragma unroll
+  for (int e = 0; e < N; ++e) x[e] = held[e];
+}
+// f(e, x[e], y[e])
+template <int N, class W, class F>
+__device__ void in_turn(W (&x)[N], W (&y)[N], F f) {
+  W held[2 * N];
+#pragma unroll
+  for (int e = 0; e < N; ++e) {
+    held[2 * e] = x[e];
+    held[2 * e + 1] = y[e];
+  }
+#pragma unroll 1
+  for (int e = 0; e < N; ++e) f(e, held[2 * e], held[2 * e + 1]);
+#pragma unroll
+  for (int e = 0; e < N; ++e) {
+    x[e] = held[2 * e];
+    y[e] = held[2 * e + 1];
+  }
+}
 
-// Elements that lie together, read and written at once.
-template <class T, int N>
-struct alignas(sizeof(T) * N) Pack {
-  T at[N];
-};
-// Elements of 16 bytes.
-template <class T>
-inline constexpr int kPiece = 16 / static_cast<int>(sizeof(T));
+// --- Rows into shared memory ---
 
 // `Rows` rows of D elements into shared memory, one each Row elements, by all Threads of a block:
 // of the `rows` that there are the first `width` elements, zero elsewhere. With `vectors` they come
 // when the copies have been waited for, else at once; a barrier stands between this and reading.
 template <int Rows, int D, int Row, int Threads, class T>
 __device__ void fetch(T* to, const T* from, int64_t from_row, int rows, int width, bool vectors) {
-  constexpr int N = kPiece<T>, kPieces = D / N;
-#pragma unroll 4
-  for (int at = static_cast<int>(threadIdx.x); at < Rows * kPieces; at += Threads) {
-    const int row = at / kPieces, col = at % kPieces * N;
-    T* const here = to + row * Row + col;
-    const T* const source = from + row * from_row + col;
-    const int there = row < rows ? width - col : 0;
-    if (vectors) {
-      ptx::copy_async(here, there > 0 ? source : from, there > 0 ? 16 : 0);
-      continue;
+  constexpr int N = kPackOf<T>, kPieces = D / N;
+  const int first = static_cast<int>(threadIdx.x);
+  if (vectors) {
+#pragma unroll 1
+    for (int at = first; at < Rows * kPieces; at += Threads) {
+      const int row = at / kPieces, col = at % kPieces * N;
+      const bool there = row < rows && col < width;
+      ptx::copy_async(to + row * Row + col, there ? from + row * from_row + col : from,
+                      there ? 16 : 0);
     }
+    return;
+  }
+#pragma unroll 1
+  for (int at = first; at < Rows * kPieces; at += Threads) {
+    const int row = at / kPieces, col = at % kPieces * N;
+    const int there = row < rows ? width - col : 0;
     Pack<T, N> piece;
 #pragma unroll
     for (int n = 0; n < N; ++n) {
       if (n < there) {
-        piece.at[n] = source[n];
+        piece.at[n] = from[row * from_row + col + n];
       } else {
         narrow(0, piece.at[n]);
       }
     }
-    *reinterpret_cast<Pack<T, N>*>(here) = piece;
+    *reinterpret_cast<Pack<T, N>*>(to + row * Row + col) = piece;
   }
 }
 

@@ -45,7 +45,7 @@ def _tile(q: Array, v: Array, kept: int, backward: bool) -> _Tile:
     wide = width * size
     rows, each = 64 if wide <= 512 else 32, 4
     if backward:
-        rows, each = (64, 4) if wide <= 256 else (32, 4) if wide <= 512 else (16, 2)
+        rows, each = (32, 4) if wide <= 512 else (16, 2)
     cols = 64 if wide <= 128 else 32 if wide <= 512 else 16
     shared = (kept * rows + 2 * cols) * (wide + 16) + rows * (cols * size + 16)
     threads = rows // each * _LANES
