@@ -20,6 +20,9 @@
 #include "base/device.h"
 #if !defined(__CUDACC_RTC__)
 #include <cuda_runtime.h>
+#else  // which has mathematical functions and no <math.h>
+#define INFINITY __int_as_float(0x7F800000)
+#define NAN __int_as_float(0x7FC00000)
 #endif
 
 #define TW_SHARED(type, name, dimensions) __shared__ __align__(16) type name dimensions

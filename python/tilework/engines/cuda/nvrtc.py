@@ -1,0 +1,123 @@
+"""NVIDIA's run-time compiler: a .cuh becomes machine code, without nvcc, a host compiler or a card."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tilework.engines.cuda import sources
+from tilework.errors import error
+
+_VERSIONS = (13, 12)  # of libnvrtc that build for the cards of sm_80 and later
+_FIX = "pip install 'tilework[cuda]'"
+
+
+class Refusal(RuntimeError):
+    """What the compiler says of a source."""
+
+
+def compiled(file: str, capability: int) -> bytes:
+    """The kernels of a file (sources.files()) for a card of a compute capability (90 is 9.0).
+
+    A cubin; PTX, of which the driver makes one, where this compiler is older than the card. Refusal,
+    with the compiler's messages, where it does not compile; ImportError where there is no compiler.
+    """
+    known = [c for c in architectures() if c <= capability]
+    own = bool(known) and known[-1] == capability
+    kind = f"sm_{capability}" if own else f"compute_{known[-1] if known else capability}"
+    options = ["-std=c++20", f"-arch={kind}", *(f"-I{place}" for place in include_folders())]
+    program = ctypes.c_void_p()
+    text = f'#include "{file}"\n'.encode()
+    _call("nvrtcCreateProgram", ctypes.byref(program), text, b"kernels.cu", 0, None, None)
+    try:
+        words = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
+        if _library().nvrtcCompileProgram(program, len(options), words):
+            log = _taken("nvrtcGetProgramLog", program).rstrip(b"\0").decode(errors="replace")
+            raise Refusal(f"[{file}] for {kind}:\n{log}")
+        return _taken("nvrtcGetCUBIN" if own else "nvrtcGetPTX", program)
+    finally:
+        _library().nvrtcDestroyProgram(ctypes.byref(program))
+
+
+@cache
+def version() -> tuple[int, int]:
+    """The compiler's version: (13, 5)."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
+    return major.value, minor.value
+
+
+@cache
+def architectures() -> tuple[int, ...]:
+    """The compute capabilities that it builds for, ascending."""
+    count = ctypes.c_int()
+    _call("nvrtcGetNumSupportedArchs", ctypes.byref(count))
+    found = (ctypes.c_int * count.value)()
+    _call("nvrtcGetSupportedArchs", found)
+    return tuple(found)
+
+
+@cache
+def include_folders() -> tuple[str, ...]:
+    """Ours, and that of cuda_bf16.h."""
+    headers = _headers()
+    return str(sources.folder()), *([str(headers)] if headers else [])
+
+
+def missing() -> str:
+    """Why nothing can be compiled here; empty where it can."""
+    try:
+        _library()
+    except ImportError as reason:
+        return str(reason)
+    return "" if _headers() else f"CUDA's headers (cuda_bf16.h) are not installed: {_FIX}"
+
+
+@cache
+def _library() -> Any:
+    for name in _candidates():
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise error(ImportError, "nvrtc", "NVIDIA's run-time compiler, libnvrtc.so", "none", _FIX)
+
+
+def _candidates() -> list[str]:
+    """PyPI's, as CuPy finds it; then the system's."""
+    named = [f"libnvrtc.so.{version}" for version in _VERSIONS]
+    found = [str(place / "lib" / name) for place in _wheels() for name in named]
+    return [name for name in found if os.path.isfile(name)] + named
+
+
+def _wheels() -> list[Path]:
+    """The folders of NVIDIA's wheels: nvidia/cu13."""
+    spec = importlib.util.find_spec("nvidia")
+    places = (spec.submodule_search_locations or []) if spec else []
+    return [place for p in places for place in sorted(Path(p).glob("cu1[3-9]"), reverse=True)]
+
+
+def _headers() -> Path | None:
+    """The folder of cuda_bf16.h: PyPI's, or what CUDA_PATH names, or the system's."""
+    roots = [*_wheels(), Path(os.environ.get("CUDA_PATH", "/usr/local/cuda")), Path("/usr")]
+    return next((r / "include" for r in roots if (r / "include/cuda_bf16.h").is_file()), None)
+
+
+def _taken(function: str, program: Any) -> bytes:
+    size = ctypes.c_size_t()
+    _call(f"{function}Size", program, ctypes.byref(size))
+    text = ctypes.create_string_buffer(size.value)
+    _call(function, program, text)
+    return text.raw
+
+
+def _call(function: str, *arguments: Any) -> None:
+    library = _library()
+    if status := getattr(library, function)(*arguments):
+        library.nvrtcGetErrorString.restype = ctypes.c_char_p
+        raise RuntimeError(f"[{function}] {library.nvrtcGetErrorString(status).decode()}")

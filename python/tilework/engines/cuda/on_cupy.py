@@ -1,0 +1,238 @@
+"""CUDA devices by CuPy: its arrays, its memory pool, its current stream.
+
+Kernels come from the extension module _cuda where this build has it, else from the shipped sources
+by NVRTC (cubins.py). Nothing here waits for the device but what says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections import deque
+from functools import partial
+from typing import Any, Protocol
+
+import cupy
+import numpy as np
+
+from tilework import arrays
+from tilework.engines import extension
+from tilework.engines.cuda import cubins
+from tilework.engines.cuda.launch import memory_order
+from tilework.errors import error
+
+Array = Any
+Three = tuple[int, int, int]
+_OLDEST = (8, 0)  # the compute capability from which cp.async and bfloat16's products are there
+_REMEMBERED = 8  # of the kernels launched last
+
+
+class Launcher(Protocol):
+    """A way to launch a kernel by its name, on the current stream."""
+
+    def __call__(
+        self, kernel: str, grid: Three, block: Three, shared: int, slots: list[Any]
+    ) -> None: ...
+
+
+class FromModule:
+    """Launches the kernels of _cuda."""
+
+    def __init__(self, module: Any) -> None:
+        self._launch = module.launch
+
+    def __call__(
+        self, kernel: str, grid: Three, block: Three, shared: int, slots: list[Any]
+    ) -> None:
+        stream = cupy.cuda.get_current_stream().ptr
+        self._launch(kernel, grid, block, shared, stream, tuple(slots))
+
+
+class FromSources:
+    """Launches the kernels that NVRTC compiles, each family's at its first use."""
+
+    def __init__(self, capability: int) -> None:
+        cubins.check_compiler()
+        self._capability = capability
+        self._modules: dict[str, Any] = {}  # by the compiled file
+        self._kernels: dict[str, Any] = {}
+        self._shared: dict[str, int] = {}  # the dynamic shared memory that a kernel was allowed
+
+    def __call__(
+        self, kernel: str, grid: Three, block: Three, shared: int, slots: list[Any]
+    ) -> None:
+        function = self._kernels.get(kernel) or self._loaded(kernel)
+        if shared > self._shared.get(kernel, 48 * 1024):  # what a block gets without asking
+            function.max_dynamic_shared_size_bytes = shared
+            self._shared[kernel] = shared
+        # Every parameter has 8 bytes (csrc/base/cuda.cuh), pointers as whole numbers.
+        given = [np.float64(s) if s.__class__ is float else np.int64(s or 0) for s in slots]
+        function(grid, block, tuple(given), shared_mem=shared)
+
+    def _loaded(self, kernel: str) -> Any:
+        path = str(cubins.file_of(kernel, self._capability))
+        if path not in self._modules:
+            self._modules[path] = cupy.RawModule(path=path)
+        function = self._kernels[kernel] = self._modules[path].get_function(kernel)
+        return function
+
+
+def _launcher(capability: tuple[int, int]) -> Launcher:
+    if importlib.util.find_spec("tilework._cuda") is None:
+        return FromSources(10 * capability[0] + capability[1])
+    module = importlib.import_module("tilework._cuda")
+    extension.check_version(module)
+    return FromModule(module)
+
+
+class OnCupy:
+    """The provider (engines/device.py) of CUDA devices.
+
+    RuntimeError on a card that is too old, ImportError where there are no kernels.
+    """
+
+    kind = cupy.ndarray
+    namespace = cupy
+
+    def __init__(self) -> None:
+        if self.capability() < _OLDEST:
+            raise error(
+                RuntimeError, "cuda", "a card of compute capability 8.0 or later (2020)",
+                f"{self.name()}, of {'.'.join(map(str, self.capability()))}", "stay with 'cpu'",
+            )  # fmt: skip
+        arrays.adopt(cupy.ndarray, cupy)
+        self._launch = _launcher(self.capability())
+        self._last: deque[str] = deque(maxlen=_REMEMBERED)
+        self._under_way: deque[tuple[Any, Array]] = deque()  # copies from pinned memory
+
+    # --- arrays ---
+
+    def to_device(self, array: Array) -> Array:
+        """A copy of a NumPy array in the device's memory, its layout kept. The copy is queued on the
+        current stream; memory that is not pinned may be written to again when this returns."""
+        dense, back = _dense(array)
+        made = cupy.empty(dense.shape, dense.dtype)
+        if dense.size:
+            stream = cupy.cuda.get_current_stream()
+            made.data.copy_from_host_async(dense.ctypes.data, dense.nbytes, stream)
+            self._hold(dense, stream)
+        return made.transpose(back)
+
+    def _hold(self, array: Array, stream: Any) -> None:
+        """Keeps pinned memory until the device has read it. (What is not pinned, the driver has
+        read when the copy is queued.)"""
+        while self._under_way and self._under_way[0][0].done:
+            self._under_way.popleft()
+        if _is_pinned(array):
+            self._under_way.append((stream.record(), array))
+
+    def to_host(self, array: Array) -> Array:
+        """A copy in the CPU's memory, its layout kept, done when this returns."""
+        dense, back = _dense(array)
+        return self._watched("to_host", dense.get).transpose(back)
+
+    def pinned(self, array: Array) -> Array:
+        """A copy in memory of the CPU that the device reads by itself, its layout kept."""
+        dense, back = _dense(array)
+        memory = cupy.cuda.alloc_pinned_memory(max(dense.nbytes, 1))
+        made = np.frombuffer(memory, np.uint8, dense.nbytes).view(dense.dtype).reshape(dense.shape)
+        made[...] = dense
+        return made.transpose(back)
+
+    # --- work ---
+
+    def launch(self, kernel: str, grid: Three, block: Three, shared: int, slots: list[Any]) -> None:
+        """Runs a kernel on the current stream. RuntimeError, by its name, where it cannot; where an
+        earlier one has failed meanwhile, by the names of those."""
+        self._last.append(kernel)
+        self._watched(kernel, partial(self._launch, kernel, grid, block, shared, slots))
+
+    def synchronize(self) -> None:
+        """Waits until all that was launched has ended. RuntimeError where some of it failed."""
+        self._watched("synchronize", cupy.cuda.Device().synchronize)
+        self._last.clear()
+
+    def event(self, timed: bool) -> Event:
+        """A mark that is not recorded yet."""
+        return Event(self, timed)
+
+    def _watched(self, op: str, work: Any) -> Any:
+        try:
+            return work()
+        except RuntimeError as reason:  # CuPy's errors of the driver and the runtime are some
+            launched = ", ".join(dict.fromkeys(self._last)) or "none"
+            raise error(
+                RuntimeError, op, "the device to do its work",
+                f"{reason} (kernels launched last: {launched})",
+                "CUDA_LAUNCH_BLOCKING=1 tells which kernel it was",
+            ) from reason  # fmt: skip
+
+    # --- the card ---
+
+    def count(self) -> int:
+        """How many devices there are."""
+        found: int = cupy.cuda.runtime.getDeviceCount()
+        return found
+
+    def name(self) -> str:
+        """What the card is called."""
+        found: bytes = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"]
+        return found.decode()
+
+    def capability(self) -> tuple[int, int]:
+        """The compute capability: (9, 0) of an H200."""
+        digits = cupy.cuda.Device().compute_capability  # "90", "120"
+        return int(digits[:-1]), int(digits[-1])
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes in use by arrays, and bytes taken from the device."""
+        pool = cupy.get_default_memory_pool()
+        return pool.used_bytes(), pool.total_bytes()
+
+    def empty_cache(self) -> None:
+        """Gives back what no array uses."""
+        cupy.get_default_memory_pool().free_all_blocks()
+        cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+
+class Event:
+    """A mark in the current stream's work."""
+
+    def __init__(self, served: OnCupy, timed: bool) -> None:
+        self._watched = served._watched
+        self._event = cupy.cuda.Event(disable_timing=not timed)
+
+    def record(self) -> None:
+        """Marks what was launched until now."""
+        self._event.record()
+
+    def query(self) -> bool:
+        """Whether the device has come to the mark."""
+        return bool(self._event.done)
+
+    def synchronize(self) -> None:
+        """Waits until it has. RuntimeError where a kernel before it failed."""
+        self._watched("synchronize", self._event.synchronize)
+
+    def elapsed_time(self, end: Event) -> float:
+        """Milliseconds from this mark to another."""
+        return float(cupy.cuda.get_elapsed_time(self._event, end._event))
+
+
+def _dense(array: Array) -> tuple[Array, list[int]]:
+    """The array's elements in C order, as a view where its memory is one dense run, and the
+    transposition that leads back to its axes."""
+    order = memory_order(array)
+    if order is None:
+        return array.copy("C"), list(range(array.ndim))
+    back = [0] * array.ndim
+    for at, axis in enumerate(order):
+        back[axis] = at
+    return array.transpose(order), back
+
+
+def _is_pinned(array: Array) -> bool:
+    base = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, cupy.cuda.PinnedMemoryPointer)
