@@ -9,10 +9,11 @@
 //     TW_LAUNCH(kernel, grid, block, dynamic_shared, stream, arguments...)
 //     TW_KERNEL(threads, name, parameters...) { ... }   a kernel that engines call by its name
 //     TW_KERNEL_TOGETHER(threads, blocks, name, parameters...)   of whose blocks a multiprocessor
-//                                               holds so many at once: the compiler spares registers
+//                                               holds so many at once: the compiler spares
+//                                               registers
 //
-// The parameters of a TW_KERNEL are pointers, int64_t and double: what Python's numbers are, so that
-// every way to launch passes eight bytes each. `threads` is the most that a block of it has.
+// The parameters of a TW_KERNEL are pointers, int64_t and double: what Python's numbers are, so
+// that every way to launch passes eight bytes each. `threads` is the most that a block of it has.
 #pragma once
 
 #if defined(__CUDACC__)
@@ -54,8 +55,8 @@
 
 #if defined(TILEWORK_KERNEL_TABLE)
 #include "base/kernel_table.h"
-#define TW_KERNEL_BOUNDED(bounds, threads, name, ...)                              \
-  extern "C" __global__ void bounds name(__VA_ARGS__);                             \
+#define TW_KERNEL_BOUNDED(bounds, threads, name, ...)                                \
+  extern "C" __global__ void bounds name(__VA_ARGS__);                               \
   static const ::tilework::KernelEntry name##_entry(#name, __FILE__, threads, name); \
   extern "C" __global__ void bounds name(__VA_ARGS__)
 #else

@@ -36,9 +36,9 @@ void allow_shared(const KernelEntry& kernel, size_t shared, cudaError_t& error) 
   if (error != cudaSuccess) return;
   size_t& most = allowed[{device, &kernel}];
   if (shared <= most) return;
-  error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel.function),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shared));
+  error =
+      cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel.function),
+                           cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
   if (error == cudaSuccess) most = shared;
 }
 

@@ -21,7 +21,7 @@ host: Any = np  # the namespace of arrays in the memory of the CPU
 broadcast_shapes = np.broadcast_shapes
 iinfo = np.iinfo
 
-_adopted: dict[type, Any] = {}
+_adopted: dict[Any, Any] = {}  # classes and their namespaces
 
 
 def adopt(kind: type, namespace: Any) -> None:

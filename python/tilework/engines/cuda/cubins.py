@@ -59,8 +59,8 @@ def _key(name: str) -> str:
 
 @cache
 def cache_folder() -> Path:
-    """The user's cache (XDG_CACHE_HOME, ~/.cache); where that cannot be written to, a folder of this
-    process's own."""
+    """The user's cache (XDG_CACHE_HOME, ~/.cache); where that cannot be written to, a folder of
+    this process's own."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         place = base / "tilework" / "kernels"

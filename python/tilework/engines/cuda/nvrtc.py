@@ -1,9 +1,8 @@
-"""NVIDIA's run-time compiler: a .cuh becomes machine code, without nvcc, a host compiler or a card."""
+"""NVIDIA's run-time compiler: a .cuh becomes machine code without nvcc, host compiler or card."""
 
 from __future__ import annotations
 
 import ctypes
-import importlib
 import importlib.util
 import os
 from functools import cache
@@ -24,8 +23,9 @@ class Refusal(RuntimeError):
 def compiled(file: str, capability: int) -> bytes:
     """The kernels of a file (sources.files()) for a card of a compute capability (90 is 9.0).
 
-    A cubin; PTX, of which the driver makes one, where this compiler is older than the card. Refusal,
-    with the compiler's messages, where it does not compile; ImportError where there is no compiler.
+    A cubin; PTX, of which the driver makes one, where this compiler is older than the card.
+    Refusal, with the compiler's messages, where it does not compile; ImportError where there is no
+    compiler.
     """
     known = [c for c in architectures() if c <= capability]
     own = bool(known) and known[-1] == capability

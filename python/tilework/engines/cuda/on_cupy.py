@@ -108,7 +108,7 @@ class OnCupy:
     # --- arrays ---
 
     def to_device(self, array: Array) -> Array:
-        """A copy of a NumPy array in the device's memory, its layout kept. The copy is queued on the
+        """A copy of a NumPy array in the device's memory, its layout kept. It is queued on the
         current stream; memory that is not pinned may be written to again when this returns."""
         dense, back = _dense(array)
         made = cupy.empty(dense.shape, dense.dtype)
@@ -233,6 +233,6 @@ def _dense(array: Array) -> tuple[Array, list[int]]:
 
 def _is_pinned(array: Array) -> bool:
     base = array
-    while isinstance(base, np.ndarray):
-        base = base.base
+    while isinstance(base, (np.ndarray, memoryview)):  # NumPy looks at a buffer through the latter
+        base = base.obj if isinstance(base, memoryview) else base.base
     return isinstance(base, cupy.cuda.PinnedMemoryPointer)

@@ -1,0 +1,200 @@
+"""CUDA devices by CuPy, where there is neither: the provider over a fake of CuPy (fake_cupy.py)."""
+
+import importlib
+import importlib.util
+import operator
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from tilework import arrays
+from tilework._version import __version__
+from tilework.engines.cuda import cubins
+
+from . import fake_cupy
+
+SHAPES = [(4, 3, 2), (), (0, 3), (1, 5)]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A fake of CuPy in its place, and no _cuda."""
+    made = fake_cupy.made()
+    monkeypatch.setitem(sys.modules, "cupy", made)
+    monkeypatch.delitem(sys.modules, "tilework.engines.cuda.on_cupy", raising=False)
+    monkeypatch.setitem(sys.modules, "tilework._cuda", None)
+    monkeypatch.setattr(arrays, "_adopted", {})
+    monkeypatch.setattr(cubins, "check_compiler", lambda: None)
+    monkeypatch.setattr(cubins, "file_of", lambda kernel, capability: f"{kernel}-{capability}")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n == "tilework._cuda" else find_spec(n)
+    )
+    yield made
+    sys.modules.pop("tilework.engines.cuda.on_cupy", None)
+
+
+@pytest.fixture
+def served(fake):
+    return importlib.import_module("tilework.engines.cuda.on_cupy").OnCupy()
+
+
+def with_module(monkeypatch, **functions):
+    module = types.ModuleType("tilework._cuda")
+    module.__version__, module.__file__ = __version__, "_cuda.so"
+    vars(module).update(functions)
+    monkeypatch.setitem(sys.modules, "tilework._cuda", module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: types.SimpleNamespace(origin=""))
+
+
+# --- arrays ---
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_copy_keeps_values_and_layout(served, shape):
+    x = np.arange(np.prod(shape, dtype=int), dtype="f4").reshape(shape)
+    for view in (x, x.T):
+        there = served.to_device(view)
+        assert type(there) is served.kind
+        assert there.strides == view.strides or not x.size
+        back = served.to_host(there)
+        assert type(back) is np.ndarray
+        assert back.strides == view.strides or not x.size
+        np.testing.assert_array_equal(back, view)
+
+
+def test_what_is_not_dense_becomes_so(served):
+    x = np.arange(24.0).reshape(4, 6)
+    for view in (x[:, ::2], x[::-1], np.broadcast_to(x[0], (3, 6))):
+        there = served.to_device(view)
+        assert there.flags.c_contiguous
+        np.testing.assert_array_equal(served.to_host(there), view)
+        np.testing.assert_array_equal(served.to_host(there[:, 1:]), view[:, 1:])
+
+
+def test_a_copy_goes_by_the_current_stream_and_waits_for_nothing(served, fake):
+    served.to_device(np.zeros(3, "f4"))
+    assert fake.log == [("copy", 12, 77)]
+
+
+def test_pinned_memory_is_kept_until_the_device_has_read_it(served, fake):
+    x = np.arange(6.0).reshape(2, 3).T
+    pinned = served.pinned(x)
+    assert pinned.strides == x.strides
+    np.testing.assert_array_equal(pinned, x)
+    served.to_device(pinned)
+    (event, held), *_ = served._under_way
+    assert np.shares_memory(held, pinned)
+    served.to_device(pinned)
+    assert len(served._under_way) == 2
+    event.done = True
+    served.to_device(np.zeros(2))
+    assert len(served._under_way) == 1
+
+
+def test_the_namespace_of_its_arrays_is_cupy(served, fake):
+    x = served.to_device(np.zeros(2))
+    assert arrays.namespace(x) is fake
+    assert arrays.is_array(x)
+    assert arrays.address(x) == x.ctypes.data
+
+
+# --- launches ---
+
+
+def test_sources_are_launched_with_slots_of_eight_bytes(served, fake):
+    served.launch("k", (2, 1, 1), (64, 1, 1), 0, [5, 2.0, None, -1])
+    served.launch("k", (2, 1, 1), (64, 1, 1), 0, [5, 2.0, None, -1])
+    loaded, first, second = fake.log
+    assert loaded == ("load", "k-90")
+    assert first == second
+    assert first[:4] == ("launch", "k", (2, 1, 1), (64, 1, 1))
+    assert [type(slot) for slot in first[4]] == [np.int64, np.float64, np.int64, np.int64]
+    assert first[4] == (5, 2.0, 0, -1)
+
+
+def test_more_shared_memory_is_asked_for_once(served, fake):
+    for shared in (48 * 1024, 64 * 1024, 50 * 1024):
+        served.launch("k", (1, 1, 1), (1, 1, 1), shared, [])
+    assert [entry[-2:] for entry in fake.log[1:]] == [(49152, 0), (65536, 65536), (51200, 65536)]
+
+
+def test_the_compiled_module_comes_first(fake, monkeypatch):
+    calls = []
+    with_module(monkeypatch, launch=lambda *args: calls.append(args))
+    served = importlib.import_module("tilework.engines.cuda.on_cupy").OnCupy()
+    served.launch("k", (2, 1, 1), (64, 1, 1), 8, [5, 2.0])
+    assert calls == [("k", (2, 1, 1), (64, 1, 1), 8, 77, (5, 2.0))]
+
+
+def test_a_module_of_another_version_is_refused(fake, monkeypatch):
+    with_module(monkeypatch, launch=None)
+    sys.modules["tilework._cuda"].__version__ = "0.0.1"
+    with pytest.raises(ImportError, match=r"0\.0\.1"):
+        importlib.import_module("tilework.engines.cuda.on_cupy").OnCupy()
+
+
+def test_what_fails_at_once_names_its_kernel(fake, monkeypatch):
+    def launch(*_):
+        raise RuntimeError("[k] cudaErrorInvalidValue: invalid argument")
+
+    with_module(monkeypatch, launch=launch)
+    served = importlib.import_module("tilework.engines.cuda.on_cupy").OnCupy()
+    with pytest.raises(RuntimeError, match=r"^\[k\] .*cudaErrorInvalidValue"):
+        served.launch("k", (1, 1, 1), (1, 1, 1), 0, [])
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        operator.methodcaller("synchronize"),
+        lambda served: served.to_host(served.to_device(np.zeros(1))),
+    ],
+)
+def test_what_fails_later_names_the_kernels_launched_last(served, fake, wait):
+    for name in ("first", "second", "second"):
+        served.launch(name, (1, 1, 1), (1, 1, 1), 0, [])
+    fake.ndarray.failure = fake.cuda.runtime.CUDARuntimeError("cudaErrorIllegalAddress")
+    with pytest.raises(RuntimeError, match=r"IllegalAddress.*first, second\).*LAUNCH_BLOCKING"):
+        wait(served)
+
+
+# --- the card ---
+
+
+def test_what_the_card_says(served, fake):
+    assert (served.count(), served.name(), served.capability()) == (1, "A card", (9, 0))
+    assert served.memory() == (3, 5)
+    served.empty_cache()
+    assert fake.log == ["freed", "freed"]
+
+
+def test_a_card_that_is_too_old_is_refused(fake):
+    fake.cuda.Device.compute_capability = "75"
+    with pytest.raises(RuntimeError, match=r"8\.0 or later.*A card, of 7\.5"):
+        importlib.import_module("tilework.engines.cuda.on_cupy").OnCupy()
+
+
+def test_events(served):
+    start, end = served.event(True), served.event(True)
+    assert not start.query()
+    start.record()
+    end.record()
+    assert end.query()
+    end.synchronize()
+    assert start.elapsed_time(end) == 1.5
+    assert not start._event.disable_timing
+    assert served.event(False)._event.disable_timing
+
+
+# --- the fake ---
+
+
+@pytest.mark.parametrize(("where", "names"), fake_cupy.names())
+def test_cupy_has_what_the_fake_has(where, names):
+    at = pytest.importorskip("cupy", reason="CuPy itself, which the fake is held against")
+    for part in where.split(".") if where else []:
+        at = getattr(at, part)
+    assert not [name for name in names.split() if not hasattr(at, name)]
