@@ -67,7 +67,7 @@ class Worker:
                 prepared = [contestant.prepare(self.case, x, judge.grad) for x in inputs]
                 ready = [p for p in prepared if p is not None]
                 if len(ready) == sets:
-                    judge.check(ready[0].answer(), contestant.ours)
+                    judge.check(ready[0].answer(), contestant.ours, contestant.device)
                     self.ready[i] = ready
                 else:
                     state = "absent"

@@ -12,7 +12,7 @@ import pytest
 
 import tilework as tw
 from tilework import cli
-from tilework.benchmarks import results, session
+from tilework.benchmarks import check, results, session
 from tilework.benchmarks.gpu import (
     cards,
     clocks,
@@ -34,6 +34,7 @@ CASES = {c.bench.label: c for c in cases.benchmarks()}
 LABEL = "gemm 64x64x64"
 SOFTMAX = next(s for s in sweep.SERIES if s.name == "softmax")
 SMALL = sweep.sized(SOFTMAX, 2)
+PRODUCT = sweep.sized(next(s for s in sweep.SERIES if s.name == "matmul"), 24)
 FORWARD, BACKWARD = (
     dataclasses.replace(
         SMALL, bench=dataclasses.replace(SMALL.bench, label=f"small {mode}", mode=mode)
@@ -75,7 +76,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(contestants, "WARM_SECONDS", 0.0)
     monkeypatch.setattr(contestants, "_TRANSFERS", 1)
     monkeypatch.setattr(flow, "machine", lambda *_: MACHINE)
-    monkeypatch.setattr(flow, "ON_CUDA", {"tilework-cuda": flow.ON_CUDA["tilework-cuda"]})
+    ours = {kind: where for kind, where in flow.ON_CUDA.items() if kind != "torch-cuda"}
+    monkeypatch.setattr(flow, "ON_CUDA", ours)
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def none_here(monkeypatch):
 @pytest.fixture
 def device(monkeypatch):
     """A simulated one, and small cases."""
-    monkeypatch.setattr(cases, "benchmarks", lambda: (FORWARD, BACKWARD))
+    monkeypatch.setattr(cases, "benchmarks", lambda: (FORWARD, BACKWARD, PRODUCT))
     with simulated.device() as made:
         yield made
 
@@ -212,6 +214,43 @@ def test_with_a_device_its_times_and_transfers_have_columns(tmp_path, capsys):
     assert all(seconds > 0 for seconds in run.device.transfers["small forward"])
     assert run.device.about["versions"] == flow.versions()
     assert {p.device for p in roofline.points(run)} == {"CPU", "simulated"}
+
+
+@needs_simulator
+def test_products_have_a_column_of_cublas(device, tmp_path, capsys):
+    path = tmp_path / "b.json"
+    assert bench("--device", "cuda,cpu", "--json", str(path), label="matmul") == 0
+    assert "cuBLAS" in capsys.readouterr().out
+    run = read_device(path)
+    assert [(t.name, t.state) for t in run.device_times(run.rows[0])] == [
+        ("tilework, CUDA", "ready"), ("cuBLAS", "ready"),
+    ]  # fmt: skip
+    assert run.fastest_on_device(run.rows[0]).name == "tilework, CUDA"
+    worker = Worker(1, ["cublas"])
+    device.launched.clear()
+    assert [o["state"] for o in worker.prepare(PRODUCT.bench.label, sets=1)] == ["ready"]
+    assert not device.launched  # the cupy engine's, no kernel of ours
+    assert [o["state"] for o in worker.prepare("small forward", sets=1)] == ["absent"]
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("highest", 24), ("high", 11), ("medium", 8)])
+def test_products_on_tensor_cores_may_lose_what_their_bits_cost(precision, bits):
+    case = CASES["gemm 256x256x256"]
+    inputs = case.make_inputs("float32")
+    judge = check.Judge(case, inputs)
+    kept = [np.ldexp(np.round(np.ldexp(m, bits)), e - bits) for m, e in map(np.frexp, inputs)]
+    answer = [np.matmul(*(x.astype(np.float64) for x in kept)).astype(np.float32)]
+    before = tw.get_float32_matmul_precision()
+    try:
+        tw.set_float32_matmul_precision(precision)
+        judge.check(answer, ours=True, on="CUDA")
+        contestants.beside_cpu(case, inputs, judge.grad, answer, [np.matmul(*inputs)])
+        tw.set_float32_matmul_precision("highest")
+        if bits < 24:
+            with pytest.raises(AssertionError, match="elements are off"):
+                judge.check(answer, ours=True, on="CUDA")
+    finally:
+        tw.set_float32_matmul_precision(before)
 
 
 @needs_simulator

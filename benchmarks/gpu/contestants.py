@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -15,14 +14,12 @@ import tilework as tw
 from tilework.benchmarks.check import PRECISIONS
 from tilework.benchmarks.contestants import (
     Arrays,
-    Contestant,
     Inputs,
     Prepared,
     PyTorch,
     TensorLibrary,
     Tilework,
 )
-from tilework.dtypes import bfloat16
 from tilework.testing.case import Case, as_float64
 from tilework.testing.tolerance import assert_close, eps, growth
 
@@ -131,7 +128,7 @@ def beside_cpu(
     size.
     """
     assert case.bench is not None
-    dtype, loosened = case.bench.dtype, PRECISIONS[tw.get_float32_matmul_precision()]
+    dtype, loosened = case.bench.dtype, PRECISIONS["CUDA"][tw.get_float32_matmul_precision()]
     output, *gradients = found
     expected, *others = (x.astype(np.float64) if x.dtype.kind not in "iub" else x for x in cpu)
     with np.errstate(all="ignore"):
@@ -158,33 +155,25 @@ class PyTorchOnCuda(_OnCuda, PyTorch):
         self.library.backends.cudnn.allow_tf32 = precision != "highest"
 
 
-class CuBlas(Contestant):
-    """Products by cuBLAS, called through CuPy: what our own have to be held against."""
+class CuBlas(TileworkOnCuda):
+    """The cupy engine's products, which are cuBLAS's: what our own have to be held against."""
 
-    name = "cuBLAS"
-    device = "CUDA"
+    ours = False
 
     def __init__(self, threads: int) -> None:
-        if not tw.cuda.is_available():
-            raise ImportError(tw.cuda.why_not())
-        self._cupy: Any = importlib.import_module("cupy")
+        super().__init__(threads)
+        self.name = "cuBLAS"
 
     def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
-        arrays = [x for x in inputs if isinstance(x, np.ndarray)]
-        if case.op != "matmul" or len(arrays) != 2 or any(x.dtype == bfloat16 for x in arrays):
-            return None  # CuPy's matmul has no bfloat16
-        a, b = map(self._cupy.asarray, arrays)
+        assert case.bench is not None
+        if case.family != "gemm" or case.bench.dtype == "bfloat16":  # which CuPy widens
+            return None
+        return super().prepare(case, inputs, grad)
 
-        def call() -> Any:
-            return self._cupy.matmul(a, b)
-
-        return Prepared(call, lambda: [self._cupy.asnumpy(call())])
-
-    def timed(self, calls: Sequence[Callable[[], Any]]) -> float:
-        stream = self._cupy.cuda.get_current_stream()
-        start, end = (self._cupy.cuda.Event() for _ in range(2))
-        start.record(stream)
-        _make(calls)
-        end.record(stream)
-        end.synchronize()
-        return float(self._cupy.cuda.get_elapsed_time(start, end)) / 1e3
+    @contextlib.contextmanager
+    def _chosen(self) -> Iterator[None]:
+        self.library.use_engine("cupy")
+        try:
+            yield
+        finally:
+            self.library.use_engine("cuda")

@@ -52,7 +52,7 @@ MOVING: frozenset[str] = frozenset((
 ))  # fmt: skip
 
 # The unit that computes float32's products at each precision, and that of the stored dtypes.
-_FLOAT32_UNITS = {"highest": "float32", "high": "tf32", "medium": "tf32"}
+_FLOAT32_UNITS = {"highest": "float32", "high": "tf32", "medium": "bfloat16"}
 _SIZES = {"float64": 8.0, "float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
 
