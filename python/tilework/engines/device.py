@@ -98,9 +98,9 @@ class Provider(Protocol):
 
 provider: Provider | None = None
 
-# Functions whose tables of positions depend on shapes alone: these are the host's beside a device's
-# arrays, and the engine's to bring over.
-_TABLED = ("pool_", "interpolate_")
+# Functions whose tables of positions, or of batch sizes, depend on shapes and lengths alone: these
+# are the host's beside a device's arrays, and the engine's to bring over.
+_TABLED = ("pool_", "interpolate_", "recurrent_")
 
 
 def dispatching(

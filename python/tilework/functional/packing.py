@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tilework import dtypes
 from tilework.arrays import namespace
 from tilework.autograd import Op, mode, record
+from tilework.devices import moved_beside
 from tilework.functional.common import number_of
 from tilework.tensor import Tensor, fresh
 
@@ -22,9 +23,10 @@ class Places(NamedTuple):
     sequence: Array
     sizes: Array
 
-    def key(self, batch_first: bool) -> tuple[Array, Array]:
-        """The index of the rows in a padded array."""
-        return (self.sequence, self.step) if batch_first else (self.step, self.sequence)
+    def key(self, batch_first: bool, x: Array) -> tuple[Array, Array]:
+        """The index of the rows in a padded array, beside `x`."""
+        step, sequence = moved_beside(self.step, x), moved_beside(self.sequence, x)
+        return (sequence, step) if batch_first else (step, sequence)
 
 
 def places_of(lengths: Array, order: Array | None = None) -> Places:
@@ -49,7 +51,7 @@ class _How(NamedTuple):
 
 def _padded(rows: Array, how: _How, value: Any) -> Array:
     out = namespace(rows).full((*how.shape, *rows.shape[1:]), value, rows.dtype)
-    out[how.places.key(how.batch_first)] = rows
+    out[how.places.key(how.batch_first, rows)] = rows
     return out
 
 
@@ -62,7 +64,7 @@ def _pack_recorded(grad: Tensor, inputs: tuple[Any, ...], how: _How) -> Sequence
 
 
 def _pad_backward(grad: Array, inputs: tuple[Any, ...], how: _How) -> Sequence[Any]:
-    return (grad[how.places.key(how.batch_first)],)
+    return (grad[how.places.key(how.batch_first, grad)],)
 
 
 def _pad_recorded(grad: Tensor, inputs: tuple[Any, ...], how: _How) -> Sequence[Any]:
@@ -74,7 +76,7 @@ _PAD = Op("pad_packed_sequence", _pad_backward, _pad_recorded)
 
 
 def _pack(x: Tensor, how: _How) -> Tensor:
-    y = fresh(x._array[how.places.key(how.batch_first)])
+    y = fresh(x._array[how.places.key(how.batch_first, x._array)])
     return record(y, _PACK, (x,), how) if mode.enabled and x._requires_grad else y
 
 
@@ -92,5 +94,7 @@ def pad(rows: Tensor, places: Places, steps: int, batch_first: bool, value: Any)
     """A padded batch of `steps` steps, `value` where no row is."""
     batch = int(places.sizes[0])
     shape = (batch, steps) if batch_first else (steps, batch)
-    filled = number_of("pad_packed_sequence", rows.dtype, value, "padding_value")
+    filled = number_of(
+        "pad_packed_sequence", rows.dtype, value, "padding_value", namespace(rows._array)
+    )
     return _pad(rows, _How(places, batch_first, shape), filled)

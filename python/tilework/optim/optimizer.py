@@ -127,7 +127,7 @@ class Optimizer:
                 if g.__class__ is ndarray:  # as backward() leaves it
                     grads.append(g)
                 elif g is not None:
-                    grads.append(g._array)
+                    grads.append(g._array if isinstance(g, Tensor) else g)
                 else:
                     self._step_some(group)
                     break

@@ -107,7 +107,7 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
 def _lengths(op: str, lengths: Any, x: Tensor, batch_first: bool) -> Any:
     """The lengths of a padded batch's sequences as an array of int64, checked."""
     batch, most = x.shape[:2] if batch_first else x.shape[1::-1]
-    given = lengths._array if isinstance(lengths, Tensor) else np.asarray(lengths)
+    given = lengths.cpu()._array if isinstance(lengths, Tensor) else np.asarray(lengths)
     if given.dtype.kind not in "iu" and given.size:
         raise error(
             TypeError, op, "lengths as whole numbers", given.dtype, "give ints, or a tensor of them"
@@ -161,7 +161,8 @@ def pack_padded_sequence(
         )  # fmt: skip
     places = packing.places_of(array, order)
     data = packing.pack(x, places, batch_first)
-    return PackedSequence(data, fresh(places.sizes), None if order is None else fresh(order))
+    back = None if order is None else fresh(order).to(x.device)
+    return PackedSequence(data, fresh(places.sizes), back)
 
 
 def _checked(op: str, sequence: Any) -> PackedSequence:
@@ -200,11 +201,11 @@ def pad_packed_sequence(
                 steps, "give more, or None",
             )  # fmt: skip
     lengths = (sizes[:, None] > np.arange(sizes[0])).sum(axis=0)
-    order = None if packed.sorted_indices is None else packed.sorted_indices._array
+    order = None if packed.sorted_indices is None else packed.sorted_indices.cpu()._array
     places = packing.places_of(lengths, order)
     y = packing.pad(packed.data, places, steps, batch_first, padding_value)
     back = packed.unsorted_indices
-    return y, fresh(lengths if back is None else lengths[back._array])
+    return y, fresh(lengths if back is None else lengths[back.cpu()._array])
 
 
 def pad_sequence(
