@@ -24,9 +24,10 @@ SHAPE = (2, 5, 3, 7)
 ACTIVATIONS = ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"]
 
 
-@pytest.fixture(params=["native", "numba"])
+@pytest.fixture(params=["native", "numba", "cupy"])
 def engine(request):
-    if request.param not in engines.available_engines():
+    """The cupy engine serves NumPy's arrays too: it computes over its arguments' namespace."""
+    if request.param not in (*engines.available_engines(), "cupy"):
         pytest.skip(f"the {request.param} engine is not installed here")
     return engines.engine_module(request.param)
 
@@ -46,18 +47,22 @@ def test_offers_every_function(engine):
         assert hasattr(engine, name)
 
 
-def test_arguments_are_the_stubs():
-    numba = pytest.importorskip("tilework.engines.numba", reason="numba is not installed here")
-    for name in engines.CONTRACT:
-        if name in SIGNATURES:
-            assert list(inspect.signature(getattr(numba, name)).parameters) == SIGNATURES[name]
+@pytest.mark.parametrize("name", ["numba", "cupy"])
+def test_arguments_are_the_stubs(name):
+    if name == "numba" and name not in engines.available_engines():
+        pytest.skip("numba is not installed here")
+    module = engines.engine_module(name)
+    for function in engines.CONTRACT:
+        if function in SIGNATURES:
+            found = list(inspect.signature(getattr(module, function)).parameters)
+            assert found == SIGNATURES[function]
 
 
-@pytest.fixture
-def both():
-    if len(engines.available_engines()) < 2:
+@pytest.fixture(params=["numba", "cupy"])
+def both(request):
+    if {"native", request.param} - {*engines.available_engines(), "cupy"}:
         pytest.skip("one engine alone is installed here")
-    return engines.engine_module("native"), engines.engine_module("numba")
+    return engines.engine_module("native"), engines.engine_module(request.param)
 
 
 def test_engines_name_the_same_ops(both):

@@ -128,7 +128,8 @@ def clamp_backward(grad: Array, x: Array, low: float, high: float) -> Array:
 def dropout_forward(x: Array, p: float, seed: int, call: int) -> Array:
     xp, order = namespace(x), memory_order(x) or list(range(x.ndim))
     given = widened(x).transpose(order)
-    kept = words(xp, x.size, seed, call).reshape(given.shape) >= round(p * 2**32)
+    drawn = words(xp, x.size, seed, call).astype("int64")  # 2^32 drops all: no uint32 holds it
+    kept = drawn.reshape(given.shape) >= round(p * 2**32)
     scale = given.dtype.type(1.0 / (1.0 - p) if p < 1.0 else 0.0)
     y = stored(xp.where(kept, given * scale, given.dtype.type(0)), x.dtype)
     return laid_as(y.transpose(inverse(order)), x)

@@ -53,7 +53,7 @@ def spread(
     near = center.astype(x.dtype) if within else center
     rest = center - near
     rest = np.where(np.isfinite(rest), rest, 0.0).astype(near.dtype)
-    return (np.sqrt(value) if root else value).astype(x.dtype), near, rest
+    return np.asarray(np.sqrt(value) if root else value, x.dtype), near, rest
 
 
 @quiet
