@@ -5,10 +5,11 @@
 // along at most five axes that Python has merged; offsets of 32 bits where they reach, for a
 // division of 64 bits is a hundred instructions, else ("far") of 64.
 //
-//              registers  shared  threads  blocks an SM, at most: sm_80, sm_90, sm_100
-// flat         40         0       256      6 (1536 threads of 2048)
-// strided      40         0       256      6
-// far          64         0       256      4 (1024)
+// on sm_80, 90a, 100  registers    shared  dynamic  threads  blocks an SM  holds
+// binary_*_far_*      45, 45, 41   0       0        256      5, 5, 5
+// binary_*_strided_*  38, 38, 38   0       0        256      6, 6, 6       LDG.128 STG.128
+// *_double            42, 120, 38  0       0        256      5, 2, 6       LDG.128 STG.128
+// *                   40, 40, 40   0       0        256      6, 6, 6       LDG.128 STG.128
 #pragma once
 
 #include <cuda_bf16.h>

@@ -21,3 +21,6 @@ from tilework.engines.cuda.softmax import *  # noqa: F403
 def __getattr__(name: str) -> Any:
     """What has no kernel is the cupy engine's."""
     return getattr(cupy, name)
+from tilework.engines.cuda.gated import *  # noqa: F403
+from tilework.engines.cuda.mask import *  # noqa: F403
+from tilework.engines.cuda.random import *  # noqa: F403

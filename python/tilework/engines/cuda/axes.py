@@ -35,9 +35,10 @@ class Axes(NamedTuple):
         )
         return max(reach, math.prod(self.sizes) + THREADS) < _NEAR
 
-    def last_first(self, fill: int, of: Sequence[int]) -> list[int]:
-        """`of` as a kernel's KERNEL_AXES parameters: `fill` for the axes that are not there."""
-        return [fill] * (KERNEL_AXES - len(of)) + list(of)
+
+def in_front(fill: int, of: Sequence[int]) -> list[int]:
+    """`of` as a kernel's KERNEL_AXES parameters: `fill` for the axes that are not there."""
+    return [fill] * (KERNEL_AXES - len(of)) + list(of)
 
 
 def strides_under(x: Array, shape: tuple[int, ...]) -> Strides | None:
@@ -92,9 +93,9 @@ def walk(kernel: str, dtype: str, shape: tuple[int, ...], arrays: Sequence[Array
     lanes = PACK_BYTES // arrays[0].itemsize
     whole = _whole_packs(axes, lanes, places, [x.itemsize for x in arrays])
     groups = math.prod(axes.sizes) // (lanes if whole >= 0 else 1)
-    parameters = axes.last_first(1, axes.sizes)
+    parameters = in_front(1, axes.sizes)
     for strides in axes.strides:
-        parameters += axes.last_first(0, strides)
+        parameters += in_front(0, strides)
     launch(
         f"{kernel}_{'strided' if axes.is_near() else 'far'}_{dtype}",
         blocks_for(groups, THREADS), THREADS, *places, groups, len(axes.sizes), whole, *parameters,

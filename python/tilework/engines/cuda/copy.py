@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from tilework.arrays import address
-from tilework.engines.cuda.axes import THREADS, same_layout, walk
+from tilework.engines import cupy
+from tilework.engines.cuda.axes import (
+    KERNEL_AXES,
+    PACK_BYTES,
+    THREADS,
+    Axes,
+    in_front,
+    same_layout,
+    strides_under,
+    walk,
+)
 from tilework.engines.cuda.launch import blocks_for, empty, empty_as, launch, memory_order
+from tilework.engines.cuda.names import FLOATS
+from tilework.errors import error
 
-__all__ = ["copy"]
+__all__ = ["concatenate", "copy", "expand", "pad", "pad_backward", "stack"]
 
 Array = Any
 # By the size of an element; a pack has 16 bytes.
@@ -53,3 +67,138 @@ def contiguous(x: Array) -> Array:
 def at_packs(*arrays: Array) -> bool:
     """Whether all begin at 16 bytes."""
     return not any(address(x) % 16 for x in arrays)
+
+
+# --- joins ---
+
+expand = cupy.expand  # a view
+
+
+def concatenate(arrays: Sequence[Array], axis: int) -> Array:
+    first = _checked("cat", arrays, axis, arrays[0].ndim if arrays else 0)
+    for x in arrays:
+        if x.shape[:axis] + x.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]:
+            raise error(
+                ValueError, "cat", f"shapes as {first.shape} but along axis {axis}", x.shape,
+                "make them alike",
+            )  # fmt: skip
+    length = sum(x.shape[axis] for x in arrays)
+    made = empty(first, (*first.shape[:axis], length, *first.shape[axis + 1 :]))
+    begin = 0
+    for x in arrays:
+        end = begin + x.shape[axis]
+        copy_into(made[(slice(None),) * axis + (slice(begin, end),)], x)
+        begin = end
+    return made
+
+
+def stack(arrays: Sequence[Array], axis: int) -> Array:
+    first = _checked("stack", arrays, axis, arrays[0].ndim + 1 if arrays else 0)
+    for x in arrays:
+        if x.shape != first.shape:
+            raise error(ValueError, "stack", f"shapes as {first.shape}", x.shape, "make them alike")
+    made = empty(first, (*first.shape[:axis], len(arrays), *first.shape[axis:]))
+    for i, x in enumerate(arrays):
+        copy_into(made[(slice(None),) * axis + (slice(i, i + 1),)].reshape(x.shape), x)
+    return made
+
+
+def _checked(op: str, arrays: Sequence[Array], axis: int, axes: int) -> Array:
+    """The first of the arrays."""
+    if not arrays or not 0 <= axis < axes:
+        raise error(ValueError, op, "arrays, and an axis", axis, "count it from the front")
+    dtypes = {x.dtype for x in arrays}
+    if len(dtypes) > 1:
+        raise error(TypeError, op, "arrays of one dtype", dtypes, "convert them")
+    return arrays[0]
+
+
+# --- borders ---
+
+_MODES = {"constant": 0, "reflect": 1, "replicate": 2, "circular": 3}
+
+
+class _Grown(NamedTuple):
+    """Axes that padding walks: of x, what stands before, after, and x's strides."""
+
+    sizes: list[int]
+    before: list[int]
+    after: list[int]
+    strides: list[int]
+
+    def total(self) -> list[int]:
+        return [b + n + a for b, n, a in zip(self.before, self.sizes, self.after, strict=True)]
+
+
+def _grown(x: Array, before: tuple[int, ...], after: tuple[int, ...]) -> _Grown:
+    """Neighbours that do not grow as one, where x's memory has them so."""
+    found = _Grown([], [], [], [])
+    strides = strides_under(x, x.shape) or ()
+    for n, front, back, stride in zip(x.shape, before, after, strides, strict=True):
+        still = not (front or back)
+        if found.sizes and still and not (found.before[-1] or found.after[-1]):
+            if found.strides[-1] == stride * n or n == 1:
+                found.sizes[-1] *= n
+                found.strides[-1] = stride if n != 1 else found.strides[-1]
+                continue
+        for kept, value in zip(found, (n, front, back, stride), strict=True):
+            kept.append(value)
+    if not found.sizes:
+        return _Grown([1], [0], [0], [0])
+    return found
+
+
+def pad(
+    x: Array, before: tuple[int, ...], after: tuple[int, ...], mode: str, value: Array
+) -> Array:
+    word = WORDS.get(x.itemsize)
+    given = x if strides_under(x, x.shape) is not None else contiguous(x)
+    axes = _grown(given, before, after)
+    if word is None or len(axes.sizes) > KERNEL_AXES:
+        return cupy.pad(x, before, after, mode, value)
+    for n, front, back in zip(x.shape, before, after, strict=True):
+        most = max(front, back)
+        room = {"reflect": n - 1, "circular": n}.get(mode, most if n else 0)
+        if mode != "constant" and most > room:
+            raise error(
+                ValueError, "pad", f"{mode} paddings of at most {room} along an axis of {n}", most,
+                "pad with a constant, or by less",
+            )  # fmt: skip
+    total = axes.total()
+    y = empty(x, tuple(a + n + b for a, n, b in zip(before, x.shape, after, strict=True)))
+    lanes, still = PACK_BYTES // x.itemsize, not (axes.before[-1] or axes.after[-1])
+    whole = -1
+    if still and total[-1] % lanes == 0:
+        by_packs = axes.strides[-1] == 1 and at_packs(given)
+        whole = 1 | (by_packs and not any(s % lanes for s in axes.strides[:-1])) << 1
+    groups = y.size // (lanes if whole >= 0 else 1)
+    near = Axes(tuple(total), (tuple(axes.strides),)).is_near()
+    launch(
+        f"pad_{'strided' if near else 'far'}_{word}", blocks_for(groups, THREADS), THREADS,
+        y, given, value, _MODES[mode], groups, len(total), whole,
+        *in_front(1, total), *in_front(1, axes.sizes), *in_front(0, axes.before),
+        *in_front(0, axes.strides),
+    )  # fmt: skip
+    return y
+
+
+def pad_backward(grad: Array, before: tuple[int, ...], after: tuple[int, ...], mode: str) -> Array:
+    dtype = FLOATS.get(grad.dtype.name)
+    if dtype is None:
+        return cupy.pad_backward(grad, before, after, mode)
+    if mode == "constant":
+        inside = (slice(a, n - b) for n, a, b in zip(grad.shape, before, after, strict=True))
+        return copy(grad[tuple(inside)], False)
+    found = contiguous(grad)
+    for axis, (front, back) in enumerate(zip(before, after, strict=True)):
+        if not (front or back):
+            continue
+        shape = found.shape
+        n, inner = shape[axis] - front - back, math.prod(shape[axis + 1 :])
+        dx = empty(found, (*shape[:axis], n, *shape[axis + 1 :]))
+        launch(
+            f"pad_backward_{dtype}", blocks_for(dx.size, THREADS), THREADS, dx, found,
+            _MODES[mode], math.prod(shape[:axis]), n, inner, front, back,
+        )  # fmt: skip
+        found = dx
+    return copy(found, False) if found is grad else found

@@ -44,7 +44,9 @@ def flat_span(itemsize: int, lanes: int = 0) -> int:
 
 
 def unary_forward(op: str, x: Array) -> Array:
-    dtype = FLOATS[x.dtype.name]
+    dtype = FLOATS.get(x.dtype.name)
+    if dtype is None:
+        return cupy.unary_forward(op, x)
     given = dense(x)
     y = empty_as(given)
     flat(f"unary_{op}_{dtype}", y, y, given)
@@ -52,7 +54,9 @@ def unary_forward(op: str, x: Array) -> Array:
 
 
 def unary_backward(op: str, grad: Array, saved: Array) -> Array:
-    dtype = FLOATS[grad.dtype.name]
+    dtype = FLOATS.get(grad.dtype.name)
+    if dtype is None:
+        return cupy.unary_backward(op, grad, saved)
     reads = UNARY_OPS[op] != "none"
     given = dense(saved if reads else grad)
     g, dx = laid_as(grad, given), empty_as(given)
@@ -71,20 +75,24 @@ def binary_forward(op: str, a: Array | float, b: Array | float) -> Array:
     if is_array(a) and is_array(b):
         return _of_arrays(op, a, b)
     x: Array = b if is_array(b) else a
-    number = float(a if is_array(b) else b)
+    dtype, number = FLOATS.get(x.dtype.name), float(a if is_array(b) else b)
+    if dtype is None:
+        return cupy.binary_forward(op, a, b)
     if op == "pow" and x is a and number in _POWERS:
         return unary_forward(_POWERS[number], x)
     given = dense(x)
     y = empty_as(given)
     sides = (None, given) if x is b else (given, None)
-    flat(f"binary_{op}_{FLOATS[x.dtype.name]}", y, y, *sides, number)
+    flat(f"binary_{op}_{dtype}", y, y, *sides, number)
     return y
 
 
 def _of_arrays(op: str, a: Array, b: Array) -> Array:
     if a.dtype != b.dtype:
         raise error(TypeError, op, f"`b` of a's dtype, {a.dtype}", b.dtype, "convert one of them")
-    dtype = FLOATS[a.dtype.name]
+    dtype = FLOATS.get(a.dtype.name)
+    if dtype is None:
+        return cupy.binary_forward(op, a, b)
     if same_layout(a, b):
         y = empty_as(a)
         flat(f"binary_{op}_{dtype}", y, y, a, b, 0.0)
@@ -98,7 +106,9 @@ def _of_arrays(op: str, a: Array, b: Array) -> Array:
 
 
 def accumulate_(destination: Array, source: Array) -> None:
-    dtype, y = TYPES[destination.dtype.name], destination
+    dtype, y = TYPES.get(destination.dtype.name), destination
+    if dtype is None:
+        return cupy.accumulate_(destination, source)
     if _overlap(y, source):
         source = copy(source, True)
     if same_layout(y, source):
@@ -124,16 +134,22 @@ def _reach(x: Array) -> tuple[int, int]:
 
 
 def clamp_forward(x: Array, low: float, high: float) -> Array:
+    dtype = FLOATS.get(x.dtype.name)
+    if dtype is None:
+        return cupy.clamp_forward(x, low, high)
     given = dense(x)
     y = empty_as(given)
-    flat(f"clamp_{FLOATS[x.dtype.name]}", y, y, given, float(low), float(high))
+    flat(f"clamp_{dtype}", y, y, given, float(low), float(high))
     return y
 
 
 def clamp_backward(grad: Array, x: Array, low: float, high: float) -> Array:
+    dtype = FLOATS.get(x.dtype.name)
+    if dtype is None:
+        return cupy.clamp_backward(grad, x, low, high)
     given = dense(x)
     g, dx = laid_as(grad, given), empty_as(given)
-    flat(f"clamp_backward_{FLOATS[x.dtype.name]}", dx, dx, g, given, float(low), float(high))
+    flat(f"clamp_backward_{dtype}", dx, dx, g, given, float(low), float(high))
     return dx
 
 
