@@ -8,7 +8,7 @@ from device_arrays import here, there
 from tilework import engines
 from tilework.testing import simulated
 from tilework.testing.inputs import LAYOUTS, laid_out, normal, special
-from tilework.testing.tolerance import assert_close, eps, tiny
+from tilework.testing.tolerance import assert_close, eps, growth, stored, tiny
 
 if simulated.refusal():
     pytest.skip(simulated.refusal(), allow_module_level=True)
@@ -216,12 +216,54 @@ def test_bfloat16_conversions_have_the_bits_of_the_cpu(device):
             same_bits(here(cuda.widen(there(part))), native.widen(part))
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int64", "int32", "float64", "bfloat16"])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_copies_of_any_element(layout, dtype):
-    values = np.random.default_rng(8).integers(0, 2, (3, 5, 2, 33))
-    x = laid_out(values.astype(dtype), layout)
-    for keep in (True, False):
-        found, y = here(cuda.copy(there(x), keep)), native.copy(x, keep)
-        np.testing.assert_array_equal(found, y)
-        assert found.strides == y.strides
+ACTIVATIONS = ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(1, 1), (9, 16), (13, 67), (130, 33), (2, 3, 20), (0, 4)])
+def test_bias_activation(shape, activation, dtype):
+    rng = np.random.default_rng(9)
+    x, grad = (normal(rng, dtype, *shape) for _ in range(2))
+    bias = normal(rng, dtype, shape[-1])
+    for save in (True, False):
+        y, saved = native.bias_activation_forward(x, bias, activation, save)
+        given = cuda.bias_activation_forward(there(x), there(bias), activation, save)
+        assert_close(here(given[0]), y, bound(dtype, y, x, bias), activation)
+        assert (given[1] is None) == (saved is None)
+        if saved is not None:
+            assert_close(here(given[1]), saved, bound(dtype, saved, x, bias), activation)
+    saved = native.bias_activation_forward(x, bias, activation, True)[1]
+    dz, dbias = native.bias_activation_backward(grad, saved, activation)
+    there_saved = None if saved is None else there(saved)
+    found = here(cuda.bias_activation_backward(there(grad), there_saved, activation))
+    assert_close(found[0], dz, bound(dtype, dz, grad), activation)
+    axes = tuple(range(len(shape) - 1))
+    total = np.maximum(np.abs(dz), np.abs(grad)).sum(axes, dtype="f8")
+    assert_close(found[1], dbias, (8 + growth(grad.shape[0])) * eps(dtype) * total, activation)
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "bfloat16"])
+@pytest.mark.parametrize("op", ["glu", "swiglu", "geglu", "geglu_tanh"])
+@pytest.mark.parametrize(("shape", "axis"), [((6, 34), 1), ((6, 32), 1), ((4, 3, 8), 0),
+                                             ((2, 6, 5), 1), ((0, 4), 1), ((2, 0), 1)])  # fmt: skip
+def test_gates(shape, axis, op, dtype):
+    rng = np.random.default_rng(10)
+    x, other = (laid_out(normal(rng, "float32", *shape).astype(dtype), "transposed")
+                for _ in range(2))  # fmt: skip
+    for second in (None, other):
+        y = native.gated_forward(op, x, second, axis)
+        given = None if second is None else there(second)
+        found = here(cuda.gated_forward(op, there(x), given, axis))
+        size = np.abs(x.astype("f8")).max(initial=0) * np.abs(other.astype("f8")).max(initial=0)
+        unit = 8 * eps("float32" if dtype == "bfloat16" else dtype) * (size + 1)
+        assert_close(found, y, stored(dtype, y.astype("f8"), unit), op)
+        assert found.strides == y.strides or not y.size
+        grad = normal(rng, "float32", *y.shape).astype(dtype)
+        right = native.gated_backward(op, grad, x, second, axis)
+        found = here(cuda.gated_backward(op, there(grad), there(x), given, axis))
+        unit = 2 * unit * (1 + np.abs(grad.astype("f8")).max(initial=0))
+        assert_close(found[0], right[0], stored(dtype, right[0].astype("f8"), unit), op)
+        assert (found[1] is None) == (second is None)
+        if second is not None:
+            assert_close(found[1], right[1], stored(dtype, right[1].astype("f8"), unit), op)

@@ -10,10 +10,13 @@ from typing import Any
 from tilework.engines import cupy
 from tilework.engines.cuda.attention import *  # noqa: F403
 from tilework.engines.cuda.copy import *  # noqa: F403
+from tilework.engines.cuda.gated import *  # noqa: F403
 from tilework.engines.cuda.gemm import *  # noqa: F403
 from tilework.engines.cuda.index import *  # noqa: F403
+from tilework.engines.cuda.mask import *  # noqa: F403
 from tilework.engines.cuda.optim import *  # noqa: F403
 from tilework.engines.cuda.pointwise import *  # noqa: F403
+from tilework.engines.cuda.random import *  # noqa: F403
 from tilework.engines.cuda.reduce import *  # noqa: F403
 from tilework.engines.cuda.softmax import *  # noqa: F403
 
@@ -21,6 +24,3 @@ from tilework.engines.cuda.softmax import *  # noqa: F403
 def __getattr__(name: str) -> Any:
     """What has no kernel is the cupy engine's."""
     return getattr(cupy, name)
-from tilework.engines.cuda.gated import *  # noqa: F403
-from tilework.engines.cuda.mask import *  # noqa: F403
-from tilework.engines.cuda.random import *  # noqa: F403

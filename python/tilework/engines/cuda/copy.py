@@ -22,7 +22,7 @@ from tilework.engines.cuda.launch import blocks_for, empty, empty_as, launch, me
 from tilework.engines.cuda.names import FLOATS
 from tilework.errors import error
 
-__all__ = ["concatenate", "copy", "expand", "pad", "pad_backward", "stack"]
+__all__ = ["concatenate", "copy", "pad", "pad_backward", "stack"]
 
 Array = Any
 # By the size of an element; a pack has 16 bytes.
@@ -70,9 +70,6 @@ def at_packs(*arrays: Array) -> bool:
 
 
 # --- joins ---
-
-expand = cupy.expand  # a view
-
 
 def concatenate(arrays: Sequence[Array], axis: int) -> Array:
     first = _checked("cat", arrays, axis, arrays[0].ndim if arrays else 0)
@@ -135,12 +132,11 @@ def _grown(x: Array, before: tuple[int, ...], after: tuple[int, ...]) -> _Grown:
     found = _Grown([], [], [], [])
     strides = strides_under(x, x.shape) or ()
     for n, front, back, stride in zip(x.shape, before, after, strides, strict=True):
-        still = not (front or back)
-        if found.sizes and still and not (found.before[-1] or found.after[-1]):
-            if found.strides[-1] == stride * n or n == 1:
-                found.sizes[-1] *= n
-                found.strides[-1] = stride if n != 1 else found.strides[-1]
-                continue
+        merges = found.sizes and not (front or back or found.before[-1] or found.after[-1])
+        if merges and (n == 1 or found.strides[-1] == stride * n):
+            found.sizes[-1] *= n
+            found.strides[-1] = stride if n != 1 else found.strides[-1]
+            continue
         for kept, value in zip(found, (n, front, back, stride), strict=True):
             kept.append(value)
     if not found.sizes:

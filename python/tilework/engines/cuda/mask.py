@@ -11,10 +11,9 @@ from tilework.engines.cuda.copy import WORDS
 from tilework.engines.cuda.launch import empty
 from tilework.errors import error
 
-__all__ = ["masked_scatter", "masked_select", "nonzero", "where"]
+__all__ = ["where"]
 
 Array = Any
-masked_scatter, masked_select, nonzero = cupy.masked_scatter, cupy.masked_select, cupy.nonzero
 
 
 def where(condition: Array, a: Array, b: Array) -> Array:

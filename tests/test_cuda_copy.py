@@ -1,0 +1,140 @@
+"""Copies, joins, borders and choices by a mask on the simulated device, to the CPU's bits."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from device_arrays import here, there
+
+from tilework import engines
+from tilework.testing import simulated
+from tilework.testing.inputs import LAYOUTS, laid_out, normal
+from tilework.testing.tolerance import assert_close, eps
+
+if simulated.refusal():
+    pytest.skip(simulated.refusal(), allow_module_level=True)
+native = pytest.importorskip("tilework._native", reason="the compiled engine is not built here")
+cuda = engines.engine_module("cuda")
+# laid_out() fills gaps with NaN, which integers have none of.
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+
+DTYPES = ["bool", "bfloat16", "int32", "float64"]  # 1, 2, 4 and 8 bytes
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+
+
+@pytest.fixture(autouse=True, params=simulated.ORDERS)
+def device(request):
+    with simulated.device(order=request.param, seed=9) as made:
+        yield made
+
+
+def numbers(dtype, *shape):
+    return np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+
+
+def check(name, *args):
+    """Values, dtype and layout, of both engines."""
+    y = getattr(native, name)(*args)
+    sides = [there(a) if isinstance(a, np.ndarray) else a for a in args]
+    found = here(getattr(cuda, name)(*sides))
+    np.testing.assert_array_equal(found, y)
+    assert found.dtype == y.dtype
+    assert found.strides == y.strides
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_copies(layout, dtype):
+    x = laid_out(numbers(dtype, 3, 5, 2, 33), layout)
+    check("copy", x, True)
+    check("copy", x, False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 4095, 4096, 8193])
+def test_lengths(n, dtype):
+    for how in ("contiguous", "misaligned"):
+        check("copy", laid_out(numbers(dtype, n), how), True)
+
+
+def test_many_axes_go_another_way():
+    x = numbers("float32", 2, 3, 2, 3, 2, 3, 2, 3)
+    check("copy", x.transpose(1, 0, 3, 2, 5, 4, 7, 6)[:, :, ::2], False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_joins(axis, dtype):
+    parts = [numbers(dtype, *(n if i == axis else 4 for i in range(3))) for n in (3, 1, 0, 8)]
+    parts.append(laid_out(parts[0], "transposed"))
+    for name, given in (("concatenate", parts), ("stack", [parts[0], parts[-1]])):
+        y = getattr(native, name)(given, axis)
+        found = here(getattr(cuda, name)([there(x) for x in given], axis))
+        np.testing.assert_array_equal(found, y)
+        assert found.flags.c_contiguous
+
+
+def test_joins_refuse_what_the_cpu_refuses():
+    a, b, c = (there(x) for x in (np.ones((2, 3)), np.ones((3, 2)), np.ones((2, 3), np.float32)))
+    for name in ("concatenate", "stack"):
+        join = getattr(cuda, name)
+        with pytest.raises(ValueError, match="expected shapes as"):
+            join([a, b], 0)
+        with pytest.raises(TypeError, match="one dtype"):
+            join([a, c], 0)
+        with pytest.raises(ValueError, match="an axis"):
+            join([a, a], 3)
+        with pytest.raises(ValueError, match="arrays"):
+            join([], 0)
+
+
+PADDINGS = [
+    ((0, 0, 2), (0, 0, 3)), ((1, 0, 0), (2, 0, 0)), ((1, 2, 3), (0, 1, 2)), ((0, 0, 0), (0, 0, 0)),
+    ((0, 1, 0), (0, 3, 0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize(("before", "after"), PADDINGS)
+def test_borders(before, after, mode):
+    for dtype in DTYPES:
+        for layout in ("contiguous", "transposed", "gapped"):
+            x = laid_out(numbers(dtype, 4, 5, 16), layout)
+            check("pad", x, before, after, mode, np.array([1], dtype))
+    rng = np.random.default_rng(1)
+    for dtype in ("float32", "float64"):
+        shape = [n + a + b for n, a, b in zip((4, 5, 16), before, after, strict=True)]
+        grad = normal(rng, dtype, *shape)
+        y = native.pad_backward(grad, before, after, mode)
+        found = here(cuda.pad_backward(there(grad), before, after, mode))
+        total = native.pad_backward(np.abs(grad), before, after, mode)
+        assert_close(found, y, 8 * eps(dtype) * total, mode)
+
+
+def test_borders_of_nothing():
+    empty = np.ones((0, 3), np.float32)
+    check("pad", empty, (1, 0), (1, 2), "constant", np.array([7], np.float32))
+    check("pad", np.asarray(3, np.float32), (), (), "constant", np.array([7], np.float32))
+    for mode in ("reflect", "replicate", "circular"):
+        with pytest.raises(ValueError, match="pad"):
+            cuda.pad(there(empty), (1, 0), (0, 0), mode, there(np.zeros(1, np.float32)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where(dtype):
+    rng = np.random.default_rng(2)
+    shapes = [
+        ((3, 4, 16), (3, 4, 16), (3, 4, 16)), ((4, 1), (3, 4, 16), ()), ((16,), (1, 4, 1), (16,)),
+        ((3, 4, 5), (5,), (3, 1, 5)), ((0, 2), (1, 2), ()), ((), (), ()),
+    ]  # fmt: skip
+    for of_condition, of_a, of_b in shapes:
+        condition = rng.integers(0, 2, of_condition).astype(bool)
+        check("where", condition, numbers(dtype, *of_a), numbers(dtype, *of_b))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_where_of_any_layout(layout):
+    rng = np.random.default_rng(3)
+    condition = laid_out(rng.integers(0, 2, (3, 5, 2, 8)).astype(bool), layout)
+    a, b = (laid_out(normal(rng, "float32", 3, 5, 2, 8), how) for how in ("transposed", layout))
+    check("where", condition, a, b)
+    check("where", condition, b, a)
