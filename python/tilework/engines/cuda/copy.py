@@ -71,6 +71,7 @@ def at_packs(*arrays: Array) -> bool:
 
 # --- joins ---
 
+
 def concatenate(arrays: Sequence[Array], axis: int) -> Array:
     first = _checked("cat", arrays, axis, arrays[0].ndim if arrays else 0)
     for x in arrays:
