@@ -10,6 +10,7 @@ from typing import Any
 from tilework.engines import cupy
 from tilework.engines.cuda.attention import *  # noqa: F403
 from tilework.engines.cuda.copy import *  # noqa: F403
+from tilework.engines.cuda.embedding import *  # noqa: F403
 from tilework.engines.cuda.gated import *  # noqa: F403
 from tilework.engines.cuda.gemm import *  # noqa: F403
 from tilework.engines.cuda.index import *  # noqa: F403
