@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/cuda.cuh"
+#include "base/ptx.cuh"
 
 namespace tilework {
 
@@ -47,14 +48,13 @@ __device__ void store_pack(T* p, const Pack<T, N>& given) {
     Pack<T, kPart> part;
 #pragma unroll
     for (int j = 0; j < kPart; ++j) part.at[j] = given.at[i + j];
-#if defined(__CUDACC__)
-    // As one value: the compiler may store a struct's elements apart.
-    if constexpr (sizeof(part) == sizeof(uint4)) {
-      *reinterpret_cast<uint4*>(p + i) = reinterpret_cast<const uint4&>(part);
-      continue;
+    if constexpr (sizeof part == kPackBytes) {
+      uint4 words;  // the compiler stores a struct's elements apart where it likes
+      memcpy(&words, &part, sizeof words);
+      ptx::store_global(p + i, words);
+    } else {
+      *reinterpret_cast<Pack<T, kPart>*>(p + i) = part;
     }
-#endif
-    *reinterpret_cast<Pack<T, kPart>*>(p + i) = part;
   }
 }
 
