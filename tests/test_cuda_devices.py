@@ -77,6 +77,18 @@ def test_nothing_goes_to_the_host_unasked():
     assert "device='cuda:0'" in repr(x)
 
 
+def test_an_index_outside_is_told_when_the_host_waits():
+    table, index = tw.ones(3, 2, device="cuda"), tw.tensor([0, 3], device="cuda")
+    for wait in (tw.Tensor.cpu, tw.Tensor.tolist, lambda y: y.sum().item(), repr):
+        found = F.embedding(index, table)
+        with pytest.raises(IndexError, match=r"indices in \[0, 3\); got 3"):
+            wait(found)
+    F.embedding(index, table)
+    with pytest.raises(IndexError):
+        tw.cuda.synchronize()
+    assert F.embedding(index[:1], table).tolist() == [[1.0, 1.0]]
+
+
 def test_devices_do_not_mix():
     x, y = tw.ones(3, device="cuda"), tw.ones(3)
     for mix in (lambda: x + y, lambda: y * x, lambda: F.softmax(x, 0) - y):

@@ -203,16 +203,17 @@ class Tensor:
             raise error(
                 ValueError, op, "a tensor of one element", f"shape {self.shape}", "reduce it first"
             )
-        return self._array.item()
+        return moved(self._array, CPU).item()
 
     def item(self) -> Any:
         """The only element, as a Python number."""
         array = self._array
-        return array.item() if array.size == 1 else self._one("item")
+        plain = array.size == 1 and array.__class__ is ndarray
+        return array.item() if plain else self._one("item")
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        return self._array.tolist()
+        return moved(self._array, CPU).tolist()
 
     # --- to and from arrays ---
 

@@ -94,7 +94,6 @@ def pad(rows: Tensor, places: Places, steps: int, batch_first: bool, value: Any)
     """A padded batch of `steps` steps, `value` where no row is."""
     batch = int(places.sizes[0])
     shape = (batch, steps) if batch_first else (steps, batch)
-    filled = number_of(
-        "pad_packed_sequence", rows.dtype, value, "padding_value", namespace(rows._array)
-    )
+    xp = namespace(rows._array)
+    filled = number_of("pad_packed_sequence", rows.dtype, value, "padding_value", xp)
     return _pad(rows, _How(places, batch_first, shape), filled)
