@@ -25,7 +25,8 @@ LARGEST = 4096  # elements of an input, but with --full
 IS_THE_HOSTS = "goes over to the host, which is what it is for"
 LEFT_OUT = {
     IS_THE_HOSTS: {
-        "creation/from_numpy", "creation/from_dlpack", "creation/tensor", "tensor/numpy", "tensor/__array__",
+        "creation/from_numpy", "creation/from_dlpack", "creation/tensor",
+        "tensor/numpy", "tensor/__array__",
         "tensor/__dlpack__", "tensor/__dlpack_device__", "tensor/__init__", "tensor/__reduce__",
         "tensor/__repr__", "tensor/cpu", "tensor/device", "tensor/get_device", "tensor/is_cpu",
         "tensor/is_cuda",
