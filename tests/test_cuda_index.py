@@ -140,6 +140,76 @@ def test_index_copy_of_shapes(served, shape, axis, m):
     agree("index_copy", x, axis, indices((m,), max(shape[axis], 1)), source)
 
 
+# --- reductions ---
+
+HOW = ["sum", "prod", "amax", "amin", "mean"]
+
+
+def close(name, *args):
+    """Floats to what their type rounds in a sum of float64, or of 32 in itself; the rest equal."""
+    found, expected = both(name, *args)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    if found.dtype.kind in "iub":
+        assert (found == expected).all()
+        return
+    eps = 2.0**-8 if found.dtype == dtypes.bfloat16 else np.finfo(found.dtype).eps
+    x, y = (a.astype(np.float64) for a in (found, expected))
+    terms = args[2].size if found.dtype == np.float64 else 32  # numbers of 9 at most
+    np.testing.assert_allclose(x, y, rtol=terms * eps, atol=terms * eps * 9)
+
+
+def reductions(dtype):
+    if dtype == "bool":
+        return HOW[2:4]
+    return HOW if dtype in ("float32", "float64", "bfloat16") else HOW[:4]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_scatter_reduce_in_orders(order, dtype):
+    check_reductions(dtype, 100)
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "uint32"])
+@pytest.mark.parametrize("m", [1, 7, 100])
+def test_scatter_reduce(served, dtype, m):
+    check_reductions(dtype, m)
+
+
+def check_reductions(dtype, m):
+    x, index = numbers((3, 9, 2), dtype), indices((3, m, 2), 7)
+    index[1, : m // 2] = 3  # a long run, over many warps
+    source = numbers(index.shape, dtype, 5)
+    for how in reductions(dtype):
+        if how == "prod":
+            source = np.where(indices(index.shape, 9, 6) > 0, np.ones_like(source), source)
+        for include_self in (True, False):
+            close("scatter_reduce", x, 1, index, source, how, include_self)
+    if dtype != "bool":
+        close("scatter_add", source, 1, index - 9, (3, 9, 2), True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "index"),
+    [((7,), 0, (1030,)), ((3,), 0, (5000,)), ((4, 6), 1, (3, 2)), ((4, 6), 1, (4, 1)),
+     ((2, 3, 4), 2, (2, 2, 50)), ((3, 0), 1, (3, 0)), ((3, 4), 0, (0, 4)), ((1,), 0, (64,))],
+)  # fmt: skip
+def test_scatter_reduce_of_shapes(served, shape, axis, index):
+    x, i = numbers(shape), indices(index, max(shape[axis], 1))
+    source = numbers(index, seed=4)
+    close("scatter_reduce", x, axis, i, source, "mean", False)
+    close("scatter_reduce", x[..., ::-1], axis, i, source, "amin", True)
+    close("scatter_add", source, axis, i, shape, False)
+
+
+@pytest.mark.parametrize("how", ["amax", "amin", "sum"])
+def test_nan_stays(served, how):
+    source = numbers((90,))
+    source[40] = np.nan
+    close("scatter_reduce", numbers((3,)), 0, np.repeat([0, 1, 2], 30), source, how, False)
+    close("scatter_reduce", numbers((3,)), 0, np.repeat([0, 1], 45), source, how, True)
+    close("scatter_reduce", np.float32([np.nan, 1]), 0, np.zeros(90, int), source[:90], how, True)
+
+
 # --- outside ---
 
 CALLS = [
@@ -150,6 +220,9 @@ CALLS = [
     ("index_select", lambda i: (numbers((4, 3)), 0, i, True)),
     ("scatter", lambda i: (numbers((4, 3)), 0, i.reshape(-1, 3), numbers((2, 3)))),
     ("index_copy", lambda i: (numbers((4, 3)), 0, i, numbers((6, 3)))),
+    ("scatter_add", lambda i: (numbers((2, 3)), 0, i.reshape(-1, 3), (4, 3), False)),
+    ("scatter_add", lambda i: (numbers((66,)), 0, np.tile(i, 11), (4,), True)),
+    ("scatter_reduce", lambda i: (numbers((4,)), 0, i, numbers((6,)), "mean", False)),
 ]
 
 
