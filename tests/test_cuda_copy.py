@@ -138,3 +138,27 @@ def test_where_of_any_layout(layout):
     a, b = (laid_out(normal(rng, "float32", 3, 5, 2, 8), how) for how in ("transposed", layout))
     check("where", condition, a, b)
     check("where", condition, b, a)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "order"), [
+    ((40, 33), (1, 0)), ((3, 70, 9), (0, 2, 1)), ((2, 8, 3, 35), (0, 3, 1, 2)), ((32, 64), (1, 0)),
+    ((2, 3, 9, 2, 10), (3, 4, 1, 0, 2)),
+])  # fmt: skip
+def test_turned_copies(shape, order, dtype, device):
+    x = numbers(dtype, *shape)
+    check("copy", x.transpose(order), False)
+    check("copy", np.repeat(x, 2, 0)[::2].transpose(order), False)
+    assert any(name.startswith("copy_turned") for name in device.launched)
+
+
+def test_turned_copies_meet_no_bank_twice():
+    with simulated.device(order="forward") as device:
+        for dtype in DTYPES:
+            device.module.set_traffic(True)
+            cuda.copy(there(numbers(dtype, 32, 64).T), False)
+            lines = device.module.take_traffic()
+            device.module.set_traffic(False)
+            shared = [line[-2:] for line in lines if line[1]]
+            assert shared
+            assert all(cost == ideal for cost, ideal in shared)

@@ -83,12 +83,9 @@ def of_arrays(shape: tuple[int, ...], arrays: Sequence[Array]) -> Axes | None:
     return None if len(found.sizes) > KERNEL_AXES else found
 
 
-def walk(kernel: str, dtype: str, shape: tuple[int, ...], arrays: Sequence[Array]) -> bool:
-    """Launches `kernel`_strided_`dtype` over arrays that broadcast to `shape`, the result first, or
-    `kernel`_far_`dtype` where 32 bits do not reach; False where their axes are too many."""
-    axes = of_arrays(shape, arrays)
-    if axes is None:
-        return False
+def walk(kernel: str, dtype: str, axes: Axes, arrays: Sequence[Array]) -> None:
+    """Launches `kernel`_strided_`dtype` over the arrays that the axes are of, the result first, or
+    `kernel`_far_`dtype` where 32 bits do not reach."""
     places = [address(x) for x in arrays]
     lanes = PACK_BYTES // arrays[0].itemsize
     whole = _whole_packs(axes, lanes, places, [x.itemsize for x in arrays])
@@ -100,7 +97,6 @@ def walk(kernel: str, dtype: str, shape: tuple[int, ...], arrays: Sequence[Array
         f"{kernel}_{'strided' if axes.is_near() else 'far'}_{dtype}",
         blocks_for(groups, THREADS), THREADS, *places, groups, len(axes.sizes), whole, *parameters,
     )  # fmt: skip
-    return True
 
 
 def _whole_packs(axes: Axes, lanes: int, places: Sequence[int], itemsizes: Sequence[int]) -> int:

@@ -14,6 +14,7 @@ from tilework.engines.cuda.axes import (
     THREADS,
     Axes,
     in_front,
+    of_arrays,
     same_layout,
     strides_under,
     walk,
@@ -27,6 +28,8 @@ __all__ = ["concatenate", "copy", "pad", "pad_backward", "stack"]
 Array = Any
 # By the size of an element; a pack has 16 bytes.
 WORDS = {1: "uint8", 2: "uint16", 4: "uint32", 8: "uint64"}
+_SIDE, _OUTER = 32, 3  # of a tile; and the axes around it
+_FEWEST = 8  # elements along each of a tile's axes
 _FLAT_BYTES = 2 * 16 * THREADS  # of a block, as in copy.cuh
 
 
@@ -41,8 +44,40 @@ def copy_into(to: Array, x: Array) -> None:
     word = WORDS.get(x.itemsize)
     if same_layout(to, x) and word is not None:
         launch("copy_bytes", blocks_for(x.nbytes, _FLAT_BYTES), THREADS, to, x, x.nbytes)
-    elif word is None or not walk("copy", word, x.shape, [to, x]):
+        return
+    axes = None if word is None else of_arrays(x.shape, [to, x])
+    if axes is None:
         to[...] = x
+    elif (turned := _turned(axes)) is not None:
+        launch(f"copy_turned_{word}", turned.blocks, THREADS, to, x, *turned.parameters)
+    else:
+        walk("copy", str(word), axes, [to, x])
+
+
+class _Turned(NamedTuple):
+    """A launch of copy_turned."""
+
+    blocks: int
+    parameters: list[int]
+
+
+def _turned(axes: Axes) -> _Turned | None:
+    """How to copy by turning tiles: None where both sides have the same neighbours, or tiles would
+    be mostly empty."""
+    to, x = axes.strides
+    inner = len(axes.sizes) - 1
+    across = next((i for i in range(inner) if x[i] == 1), None)
+    outer = [i for i in range(inner) if i != across]
+    if across is None or to[inner] != 1 or x[inner] == 1 or len(outer) > _OUTER:
+        return None
+    rows, cols = axes.sizes[inner], axes.sizes[across]
+    if min(rows, cols) < _FEWEST:
+        return None
+    sizes, fill = [axes.sizes[i] for i in outer], [0] * (_OUTER - len(outer))
+    blocks = blocks_for(rows, _SIDE) * blocks_for(cols, _SIDE) * math.prod(sizes)
+    _, n1, n2 = [1] * len(fill) + sizes
+    steps = [*fill, *(to[i] for i in outer), *fill, *(x[i] for i in outer)]
+    return _Turned(blocks, [rows, cols, to[across], x[inner], n1, n2, *steps])
 
 
 def dense(x: Array) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tilework.arrays import broadcast_shapes
 from tilework.engines import cupy
-from tilework.engines.cuda.axes import walk
+from tilework.engines.cuda.axes import of_arrays, walk
 from tilework.engines.cuda.copy import WORDS
 from tilework.engines.cuda.launch import empty
 from tilework.errors import error
@@ -21,6 +21,8 @@ def where(condition: Array, a: Array, b: Array) -> Array:
         raise error(TypeError, "where", f"`b` of a's dtype, {a.dtype}", b.dtype, "convert one")
     shape = broadcast_shapes(condition.shape, a.shape, b.shape)
     y, word = empty(a, shape), WORDS.get(a.itemsize)
-    if word is None or not walk("where", word, shape, [y, condition, a, b]):
+    axes = of_arrays(shape, [y, condition, a, b])
+    if word is None or axes is None:
         return cupy.where(condition, a, b)
+    walk("where", word, axes, [y, condition, a, b])
     return y

@@ -7,7 +7,7 @@ from typing import Any
 from tilework.arrays import address, broadcast_shapes, is_array
 from tilework.dtypes import bfloat16
 from tilework.engines import cupy
-from tilework.engines.cuda.axes import PACK_BYTES, THREADS, same_layout, walk
+from tilework.engines.cuda.axes import PACK_BYTES, THREADS, of_arrays, same_layout, walk
 from tilework.engines.cuda.copy import copy, dense, laid_as
 from tilework.engines.cuda.launch import blocks_for, empty, empty_as, launch, memory_order
 from tilework.engines.cuda.names import FLOATS, TYPES
@@ -100,8 +100,10 @@ def _of_arrays(op: str, a: Array, b: Array) -> Array:
     shape = broadcast_shapes(a.shape, b.shape)
     model = next((x for x in (a, b) if x.shape == shape and memory_order(x) is not None), None)
     y = empty(a, shape) if model is None else empty_as(model)
-    if not walk(f"binary_{op}", dtype, shape, [y, a, b]):
+    axes = of_arrays(shape, [y, a, b])
+    if axes is None:
         return cupy.binary_forward(op, a, b)
+    walk(f"binary_{op}", dtype, axes, [y, a, b])
     return y
 
 
@@ -113,7 +115,9 @@ def accumulate_(destination: Array, source: Array) -> None:
         source = copy(source, True)
     if same_layout(y, source):
         flat(f"binary_add_{dtype}", y, y, y, source, 0.0)
-    elif not walk("binary_add", dtype, y.shape, [y, y, source]):
+    elif (axes := of_arrays(y.shape, [y, y, source])) is not None:
+        walk("binary_add", dtype, axes, [y, y, source])
+    else:
         cupy.accumulate_(y, source)
 
 
