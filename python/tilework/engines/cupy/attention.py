@@ -33,18 +33,23 @@ def _blocks(q: Array, k: Array) -> Iterator[slice]:
 def _product(rule: ScoreRule, a: Array, b: Array) -> Array:
     """a (B, H, M, K) @ b (B, G, K, N), G dividing H. Where some scores are hidden, an element of
     zero takes no part: what it meets may not be finite."""
-    xp = namespace(a)
-    y = _grouped_matmul(a, b)
+    xp, y = namespace(a), _grouped_matmul(a, b)
     if not rule.hides or bool(xp.isfinite(y).all()):
         return y
-    y = _grouped_matmul(a, xp.where(xp.isfinite(b), b, b.dtype.type(0)))
-    up, down, none = (x.astype(a.dtype) for x in (b == math.inf, b == -math.inf, b != b))
-    more, less, any_of = (x.astype(a.dtype) for x in (a > 0, a < 0, a != 0))
-    rises = _grouped_matmul(more, up) + _grouped_matmul(less, down) > 0
-    falls = _grouped_matmul(more, down) + _grouped_matmul(less, up) > 0
-    lost = (_grouped_matmul(any_of, none) > 0) | (rises & falls)
-    y = xp.where(rises, y + math.inf, xp.where(falls, y - math.inf, y))
+    inf, zero = math.inf, a.dtype.type(0)
+    finite = [xp.where(xp.isfinite(x), x, zero) for x in (a, b)]
+    y = _grouped_matmul(*finite)
+    up, down = finite[1] > 0, finite[1] < 0
+    rises = _some((a > 0, b == inf), (a < 0, b == -inf), (a == inf, up), (a == -inf, down))
+    falls = _some((a > 0, b == -inf), (a < 0, b == inf), (a == inf, down), (a == -inf, up))
+    lost = _some((a != 0, b != b), (a != a, b == b), (abs(a) == inf, b == 0)) | (rises & falls)
+    y = xp.where(rises, y + inf, xp.where(falls, y - inf, y))
     return xp.where(lost, math.nan, y).astype(a.dtype, copy=False)
+
+
+def _some(*pairs: tuple[Array, Array]) -> Array:
+    """Where a product has a term of which both sides hold, for some of the pairs."""
+    return sum(_grouped_matmul(*(x.astype("float32") for x in pair)) for pair in pairs) > 0
 
 
 def _grouped_matmul(a: Array, b: Array) -> Array:

@@ -21,17 +21,16 @@ def interpolate_forward(
 ) -> Array:
     xp, last = namespace(x), is_channels_last(x)
     axes = ((3, col_index, col_weights), (2, row_index, row_weights))
-    if row_weights is None or col_weights is None:
-        y = bits(x)
-        for axis, index, _ in axes:
-            y = xp.take(y, xp.asarray(index[:, 0]), axis)
-        return placed(y, last).view(x.dtype)
-    y = wide(x)
+    nearest = row_weights is None and col_weights is None
+    y = bits(x) if nearest else wide(x)
     for axis, index, weights in axes:
-        part = along(axis, xp.asarray(weights))
         first, second = (xp.take(y, xp.asarray(index[:, i]), axis) for i in (0, 1))
-        y = (1.0 - part) * first + part * second
-    return placed(stored(y, x.dtype), last)
+        if weights is None:
+            y = first
+        else:
+            part = along(axis, xp.asarray(weights))
+            y = (1.0 - part) * first + part * second
+    return placed(y, last).view(x.dtype) if nearest else placed(stored(y, x.dtype), last)
 
 
 def _both(axis: int, g: Array, index: Any, weights: Any, count: int) -> Array:
