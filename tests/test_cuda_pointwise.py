@@ -3,12 +3,13 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from device_arrays import here, there
 
 from tilework import engines
 from tilework.testing import simulated
 from tilework.testing.inputs import LAYOUTS, laid_out, normal, special
 from tilework.testing.tolerance import assert_close, eps, growth, stored, tiny
+
+from .device_arrays import here, there
 
 if simulated.refusal():
     pytest.skip(simulated.refusal(), allow_module_level=True)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from device_arrays import here, there
 
 from tilework import engines
 from tilework.testing import simulated
 from tilework.testing.inputs import LAYOUTS, laid_out, normal
 from tilework.testing.tolerance import eps
+
+from .device_arrays import here, there
 
 if simulated.refusal():
     pytest.skip(simulated.refusal(), allow_module_level=True)
