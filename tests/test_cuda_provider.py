@@ -11,7 +11,8 @@ import pytest
 
 from tilework import arrays
 from tilework._version import __version__
-from tilework.engines.cuda import cubins
+from tilework.engines import device
+from tilework.engines.cuda import cubins, errors
 
 from . import fake_cupy
 
@@ -92,6 +93,18 @@ def test_pinned_memory_is_kept_until_the_device_has_read_it(served, fake):
     event.done = True
     served.to_device(np.zeros(2))
     assert len(served._under_way) == 1
+
+
+def test_indices_outside_are_told_by_whatever_waits(served, fake, monkeypatch):
+    monkeypatch.setattr(device, "provider", served)
+    for wait in (served.synchronize, lambda: served.to_host(served.to_device(np.zeros(2)))):
+        place = errors.outside("gather", 5)
+        words = errors._held.words
+        assert (words.dtype, words.any()) == (np.int64, False)
+        words[(place - errors._held.start) // 8 + 1] = 8  # as a kernel that meets a 7
+        with pytest.raises(IndexError, match=r"\[gather\] expected indices in \[0, 5\); got 7"):
+            wait()
+        wait()
 
 
 def test_the_namespace_of_its_arrays_is_cupy(served, fake):

@@ -17,7 +17,7 @@ import numpy as np
 
 from tilework import arrays
 from tilework.engines import extension
-from tilework.engines.cuda import cubins
+from tilework.engines.cuda import cubins, errors
 from tilework.engines.cuda.launch import memory_order
 from tilework.errors import error
 
@@ -129,7 +129,7 @@ class OnCupy:
     def to_host(self, array: Array) -> Array:
         """A copy in the CPU's memory, its layout kept, done when this returns."""
         dense, back = _dense(array)
-        return self._watched("to_host", dense.get).transpose(back)
+        return self._waited("to_host", dense.get).transpose(back)
 
     def pinned(self, array: Array) -> Array:
         """A copy in memory of the CPU that the device reads by itself, its layout kept."""
@@ -138,6 +138,10 @@ class OnCupy:
         made = np.frombuffer(memory, np.uint8, dense.nbytes).view(dense.dtype).reshape(dense.shape)
         made[...] = dense
         return made.transpose(back)
+
+    def mapped(self, count: int) -> Array:
+        """Zeros in pinned memory: a device has that among its own addresses."""
+        return self.pinned(np.zeros(count, np.int64))
 
     # --- work ---
 
@@ -149,12 +153,18 @@ class OnCupy:
 
     def synchronize(self) -> None:
         """Waits until all that was launched has ended. RuntimeError where some of it failed."""
-        self._watched("synchronize", cupy.cuda.Device().synchronize)
+        self._waited("synchronize", cupy.cuda.Device().synchronize)
         self._last.clear()
 
     def event(self, timed: bool) -> Event:
         """A mark that is not recorded yet."""
         return Event(self, timed)
+
+    def _waited(self, op: str, work: Any) -> Any:
+        """What waits for the device gives. IndexError where a kernel met an index outside."""
+        found = self._watched(op, work)
+        errors.check()
+        return found
 
     def _watched(self, op: str, work: Any) -> Any:
         try:
@@ -199,7 +209,7 @@ class Event:
     """A mark in the current stream's work."""
 
     def __init__(self, served: OnCupy, timed: bool) -> None:
-        self._watched = served._watched
+        self._waited = served._waited
         self._event = cupy.cuda.Event(disable_timing=not timed)
 
     def record(self) -> None:
@@ -212,7 +222,7 @@ class Event:
 
     def synchronize(self) -> None:
         """Waits until it has. RuntimeError where a kernel before it failed."""
-        self._watched("synchronize", self._event.synchronize)
+        self._waited("synchronize", self._event.synchronize)
 
     def elapsed_time(self, end: Event) -> float:
         """Milliseconds from this mark to another."""
