@@ -48,3 +48,23 @@ def test_the_package_carries_what_it_needs():
         assert (package / name).is_file(), name
     for name in ("tests", "benchmarks"):
         assert (package / name / "__init__.py").is_file(), name
+
+
+@installed
+def test_the_package_carries_the_kernels_and_what_they_include():
+    from tilework.engines.cuda import sources
+
+    package = Path(tw.__file__).parent
+    assert sources.folder() == package / "csrc"
+    assert "kernels/softmax/softmax.cuh" in sources.files()
+    named = {
+        name
+        for file in sources.files()
+        for part in sources.included(file)
+        for name in sources.INCLUDE.findall(sources.text(part))
+    }
+    # What the simulator includes, and _cuda: NVRTC comes to neither.
+    absent = {name for name in named if not (package / "csrc" / name).is_file()}
+    assert {name for name in absent if not name.startswith("cudasim/")} <= {"base/kernel_table.h"}
+    for name in (package / "csrc").rglob("*.*"):
+        assert name.suffix == ".cuh" or name.relative_to(package / "csrc").as_posix() in named, name

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[2]
-_INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
+INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
 _ROW = re.compile(r"^// (\S+) +\d+(?:, \d+)+ +\d+ +\d+ +\d+ +\d+(?:, \d+)+", re.MULTILINE)
 
 
@@ -41,7 +41,7 @@ def included(name: str) -> tuple[str, ...]:
         at = ahead.pop()
         if at not in found and text(at):
             found[at] = None
-            ahead += _INCLUDE.findall(text(at))
+            ahead += INCLUDE.findall(text(at))
     return tuple(found)
 
 

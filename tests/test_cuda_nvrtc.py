@@ -1,0 +1,142 @@
+"""Kernels out of the shipped sources: which file has one, what is kept; NVRTC compiles all."""
+
+import re
+
+import pytest
+
+from tilework.engines.cuda import cubins, nvrtc, sources
+
+TABLE = "// on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM\n"
+ROW = "// {}  40, 40, 40  0       0        128      1, 1, 1\n"
+
+
+@pytest.fixture
+def shipped(monkeypatch, tmp_path):
+    """Two files of kernels in a folder of sources, an empty cache, and a compiler that lists what
+    it is asked for."""
+    kernels = {"alpha": ["alpha_float", "alpha_double"], "beta": ["gamma_float"]}
+    for family in kernels:
+        folder = tmp_path / "csrc/kernels" / family
+        folder.mkdir(parents=True)
+        rows = "".join(ROW.format(re.sub("[a-z]*$", "*", name)) for name in kernels[family])
+        (folder / f"{family}.cuh").write_text(
+            f'{TABLE}{rows}#include "base/both.cuh"\n#include "cudasim/none.h"\n'
+        )
+    (tmp_path / "csrc/base").mkdir()
+    (tmp_path / "csrc/base/both.cuh").write_text("// both\n")
+    asked = []
+
+    def compiled(file, capability):
+        asked.append((file, capability))
+        names = kernels[file.split("/")[1]]
+        return b"\x7fELF" + b"".join(b"\0.text." + name.encode() for name in names) + b"\0"
+
+    monkeypatch.setattr(sources, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(nvrtc, "compiled", compiled)
+    monkeypatch.setattr(nvrtc, "version", lambda: (13, 5))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    forget()
+    yield tmp_path, asked
+    forget()
+
+
+def forget():
+    """As in a new process."""
+    for kept in (
+        sources.folder, sources.files, sources.text, cubins._key, cubins.cache_folder,
+        cubins.kernels_of,
+    ):  # fmt: skip
+        kept.cache_clear()
+
+
+def test_a_kernel_is_found_by_the_tables(shipped):
+    _, asked = shipped
+    path = cubins.file_of("gamma_float", 90)
+    assert cubins.kernels_of(path) == {"gamma_float"}
+    assert asked == [("kernels/beta/beta.cuh", 90)]
+
+
+def test_a_table_that_says_too_much_costs_time_alone(shipped):
+    folder, asked = shipped
+    with (folder / "csrc/kernels/alpha/alpha.cuh").open("a") as file:
+        file.write(ROW.format("gamma_float"))
+    assert "gamma_float" in cubins.kernels_of(cubins.file_of("gamma_float", 90))
+    assert [file for file, _ in asked] == ["kernels/alpha/alpha.cuh", "kernels/beta/beta.cuh"]
+
+
+def test_a_kernel_that_is_nowhere(shipped):
+    with pytest.raises(KeyError, match="no kernel delta"):
+        cubins.file_of("delta", 90)
+
+
+def test_what_is_compiled_is_kept(shipped):
+    folder, asked = shipped
+    first = cubins.file_of("alpha_float", 90)
+    assert first.is_relative_to(folder / "cache/tilework")
+    assert [p.name for p in first.parent.iterdir()] == [first.name]
+    forget()
+    assert cubins.file_of("alpha_double", 90) == first
+    assert len(asked) == 1
+    assert cubins.file_of("alpha_float", 80) != first
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("changed", ["kernels/alpha/alpha.cuh", "base/both.cuh"])
+def test_another_source_is_compiled_anew(shipped, changed):
+    folder, asked = shipped
+    first = cubins.file_of("alpha_float", 90)
+    with (folder / "csrc" / changed).open("a") as file:
+        file.write("// changed\n")
+    forget()
+    assert cubins.file_of("alpha_float", 90) != first
+    assert len(asked) == 2
+
+
+def test_where_no_cache_can_be_written_kernels_are_compiled_all_the_same(shipped, monkeypatch):
+    folder, _ = shipped
+    (folder / "a file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "a file"))
+    forget()
+    path = cubins.file_of("alpha_float", 90)
+    assert path.is_file()
+    assert not path.is_relative_to(folder)
+
+
+def test_without_a_compiler_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(nvrtc, "missing", lambda: "no libnvrtc: pip install 'tilework[cuda]'")
+    with pytest.raises(ImportError, match=r"no libnvrtc: pip install 'tilework\[cuda\]'"):
+        cubins.check_compiler()
+
+
+# --- the compiler itself, which needs no card ---
+
+compiler = pytest.mark.skipif(bool(nvrtc.missing()), reason="NVRTC is not installed here")
+
+
+@compiler
+def test_what_does_not_compile_is_told_by_the_compiler(shipped, monkeypatch):
+    monkeypatch.undo()
+    folder, _ = shipped
+    monkeypatch.setattr(nvrtc, "include_folders", lambda: (str(folder),))
+    (folder / "wrong.cuh").write_text("int f() { return g(); }\n")
+    with pytest.raises(nvrtc.Refusal, match=r'(?s)\[wrong.cuh\] for sm_90:.*"g" is undefined'):
+        nvrtc.compiled("wrong.cuh", 90)
+
+
+@compiler
+def test_a_card_later_than_the_compiler_gets_ptx(tmp_path, monkeypatch):
+    monkeypatch.setattr(nvrtc, "include_folders", lambda: (str(tmp_path),))
+    (tmp_path / "small.cuh").write_text('extern "C" __global__ void small(float* x) { *x = 1; }\n')
+    for capability, head in ((90, b"\x7fELF"), (999, b"//")):
+        path = tmp_path / str(capability)
+        path.write_bytes(nvrtc.compiled("small.cuh", capability))
+        assert path.read_bytes().lstrip().startswith(head)
+        assert cubins.kernels_of(path) == {"small"}
+
+
+@compiler
+@pytest.mark.full
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("file", sources.files())
+def test_every_file_compiles(file, capability):
+    assert nvrtc.compiled(file, capability).startswith(b"\x7fELF")
