@@ -3,13 +3,17 @@
 
     python tools/cuda_check.py                     all of it
     python tools/cuda_check.py --family softmax    of one family
-    python tools/cuda_check.py kernels --write     and rewrite the tables at the heads of the files
+    python tools/cuda_check.py kernels --write     rewrite the tables at the heads of the files
 
 kernels   nvcc for each architecture with warnings as errors; no kernel spills a register; the table
           at the head of each file (cuda_tables.py) is what ptxas says; the machine code has the
           instructions that the table names
+nvrtc     NVRTC compiles each file, by the package's own way, and each kernel is found where its
+          file's table says
+wheel     the wheel that `TILEWORK_CUDA=ON` makes by NVIDIA's compiler from PyPI; it is imported,
+          and has the kernels and their sources
 
-`pip install --group cuda-build` has what it needs; --cuda names another toolkit's folder.
+`pip install --group cuda-check` has what it needs; --cuda names another toolkit's folder.
 """
 
 from __future__ import annotations
@@ -18,19 +22,20 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cuda_tables
 import cuda_toolkit
-from cuda_toolkit import ARCHITECTURES, ROOT, Compiled, Refused, Toolkit
+from cuda_toolkit import ARCHITECTURES, ROOT, Compiled, Refused, Toolkit, run
 
 # What a file's source means to have in the machine code of some kernel.
 MEANT = {"ptx::mma_": "HMMA", "ptx::copy_async": "LDGSTS.128"}
 
 
-def sources(families: list[str]) -> list[Path]:
+def sources_of(families: list[str]) -> list[Path]:
     found = sorted((ROOT / "csrc/kernels").glob("*/*.cuh"))
     chosen = [f for f in found if not families or f.parent.name in families]
     if not chosen:
@@ -38,8 +43,9 @@ def sources(families: list[str]) -> list[Path]:
     return chosen
 
 
-def kernels(options: argparse.Namespace, toolkit: Toolkit) -> list[str]:
-    files = sources(options.family)
+def kernels(options: argparse.Namespace) -> list[str]:
+    toolkit = cuda_toolkit.find(options.cuda)
+    files = sources_of(options.family)
     pairs = [(file, a) for file in files for a in ARCHITECTURES]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         compiled = list(pool.map(lambda pair: _compiled(toolkit, *pair), pairs))
@@ -50,7 +56,7 @@ def kernels(options: argparse.Namespace, toolkit: Toolkit) -> list[str]:
         ]
         faults += [f"{k.name} spills {k.spilled} bytes on sm_{k.architecture}"
                    for k in found if k.spilled]  # fmt: skip
-        if found:
+        if {k.architecture for k in found} == set(ARCHITECTURES):
             faults += _table(file, found, options.write)
         print(f"{file.relative_to(ROOT)}: {len({k.name for k in found})} kernels", flush=True)
     return faults
@@ -70,7 +76,7 @@ def _table(file: Path, found: list[Compiled], write: bool) -> list[str]:
     rows, unnamed = cuda_tables.filled(rows, found)
     if unnamed:
         offered, _ = cuda_tables.filled(map(cuda_tables.Row, _patterns(unnamed)), found)
-        lines = "\n".join(cuda_tables.written(row.measured() for row in offered))
+        lines = "\n".join(cuda_tables.written(row.measured() for row in offered if row.kernels))
         return [
             f"{where}: no row of its table speaks of {', '.join(unnamed)}. As compiled:\n{lines}"
         ]
@@ -97,7 +103,71 @@ def _patterns(names: list[str]) -> list[str]:
     return list(dict.fromkeys(re.sub(r"_[a-z0-9]+$", "_*", name) for name in names))
 
 
-CHECKS: dict[str, Callable[[argparse.Namespace, Toolkit], list[str]]] = {"kernels": kernels}
+def nvrtc(options: argparse.Namespace) -> list[str]:
+    sys.path.insert(0, str(ROOT / "python"))
+    from tilework.engines.cuda import cubins, sources
+    from tilework.engines.cuda import nvrtc as compiler
+
+    if reason := compiler.missing():
+        raise Refused(reason)
+    files = [str(file.relative_to(ROOT / "csrc")) for file in sources_of(options.family)]
+    capabilities = [int(a.rstrip("a")) for a in ARCHITECTURES]
+
+    def checked(pair: tuple[str, int]) -> list[str]:
+        file, capability = pair
+        try:
+            names = cubins.kernels_in(compiler.compiled(file, capability))
+        except compiler.Refusal as reason:
+            return [str(reason)]
+        return [
+            f"{name} of {file} is looked for in {first} first: their tables' patterns"
+            for name in sorted(names)
+            if (first := sources.likely(name)[0]) != file
+        ]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(checked, [(file, c) for file in files for c in capabilities])
+    print(f"NVRTC {'.'.join(map(str, compiler.version()))}: {len(files)} files")
+    return list(dict.fromkeys(fault for faults in found for fault in faults))
+
+
+# What a process does with the wheel alone.
+TRIAL = """
+import pathlib, sys
+import tilework
+from tilework import _cuda
+from tilework.engines.cuda import sources
+assert pathlib.Path(tilework.__file__).is_relative_to(sys.argv[1]), tilework.__file__
+assert sources.folder().is_relative_to(sys.argv[1]), sources.folder()
+kernels = _cuda.kernels()
+assert bool(_cuda.device_count()) != bool(_cuda.refusal())
+print(len(kernels), "kernels;", _cuda.refusal() or f"{_cuda.device_count()} devices")
+try:
+    _cuda.launch("softmax_nowhere", (1, 1, 1), (1, 1, 1), 0, 0, ())
+except KeyError:
+    sys.exit(0)
+"""
+
+
+def wheel(options: argparse.Namespace) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder, "installed")
+        pip = [sys.executable, "-m", "pip"]
+        environment = {**os.environ, "TILEWORK_CUDA": "ON"}
+        run(*pip, "wheel", "-q", "--no-deps", "-w", folder, ROOT, env=environment)
+        [made] = Path(folder).glob("tilework-*.whl")
+        run(*pip, "install", "-q", "--no-deps", "--target", place, made)
+        environment = {**os.environ, "PYTHONPATH": str(place)}
+        told = run(sys.executable, "-c", TRIAL, place, env=environment, cwd=folder)
+        print(f"{made.name}, {made.stat().st_size} bytes: {told.strip()}")
+    return []
+
+
+CHECKS: dict[str, Callable[[argparse.Namespace], list[str]]] = {
+    "kernels": kernels,
+    "nvrtc": nvrtc,
+    "wheel": wheel,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -116,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     faults: list[str] = []
     for name in options.checks or CHECKS:
         try:
-            faults += CHECKS[name](options, cuda_toolkit.find(options.cuda))
+            faults += CHECKS[name](options)
         except Refused as reason:
             faults.append(f"{name}: {reason}")
     print(*faults, f"{len(faults)} faults" if faults else "no fault", sep="\n", flush=True)

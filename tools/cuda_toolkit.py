@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURES = ("80", "90a", "100")
@@ -18,7 +19,7 @@ class Refused(Exception):
     """What a check found wrong, as a person reads it."""
 
 
-def run(*command: str | Path, **options: str) -> str:
+def run(*command: str | Path, **options: Any) -> str:
     """What a command prints. Refused, with all of that, where it fails."""
     done = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, check=False, **options
@@ -71,7 +72,7 @@ def find(given: Path | None = None) -> Toolkit:
     for root in [given] if given else _candidates():
         if (root / "bin/nvcc").is_file():
             return Toolkit(root)
-    raise Refused("no nvcc: pip install --group cuda-build, or name its folder by --cuda")
+    raise Refused("no nvcc: pip install --group cuda-check, or name its folder by --cuda")
 
 
 def _candidates() -> Iterator[Path]:

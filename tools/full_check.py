@@ -61,10 +61,22 @@ def compiled_tree(work: Path, preset: str = "dev") -> str:
     return python_tree(work / f"{preset}-tree", work / preset)
 
 
-def pytest(path: str, *arguments: str | Path) -> None:
+def under_asan() -> dict[str, str]:
+    """What a Python needs that loads a module built with the sanitizers. (Modules share pybind11's
+    tables: what one allocates another frees, and only one of them has ASan's operators.)"""
+    library = subprocess.run(
+        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    )
+    return {
+        "LD_PRELOAD": library.stdout.strip(),
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:alloc_dealloc_mismatch=0",
+    }
+
+
+def pytest(path: str, *arguments: str | Path, **environment: str) -> None:
     # The cache stays out of the sources, and so do the tests that lie there.
     run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ROOT,
-        "-c", ROOT / "pyproject.toml", *arguments, PYTHONPATH=path)  # fmt: skip
+        "-c", ROOT / "pyproject.toml", *arguments, PYTHONPATH=path, **environment)  # fmt: skip
 
 
 # --- the parts ---
@@ -104,17 +116,26 @@ def fuzz_sanitized(work: Path, seed: int) -> None:
           "-DTILEWORK_SANITIZE=address,undefined", f"-DTILEWORK_UNCHECKED_ISAS={EVERY_ISA}",
           targets=("_native",))  # fmt: skip
     path = python_tree(work / "fuzz-sanitized-tree", folder)
-    library = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    )
     run(sys.executable, "-m", "tilework.testing.fuzz", *MILLION, str(seed), PYTHONPATH=path,
-        LD_PRELOAD=library.stdout.strip(),
-        ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1")  # fmt: skip
+        **under_asan())  # fmt: skip
 
 
 def strange(work: Path, seed: int) -> None:
     run(sys.executable, "-m", "tilework.testing.strange", *MILLION, str(seed),
         PYTHONPATH=compiled_tree(work))  # fmt: skip
+
+
+def cuda(work: Path, seed: int) -> None:
+    run(sys.executable, ROOT / "tools/cuda_check.py")
+
+
+def cuda_sanitized(work: Path, seed: int) -> None:
+    folder = work / "cudasim-sanitized"
+    build(folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DTILEWORK_TESTS=ON",
+          "-DTILEWORK_SANITIZE=address,undefined", targets=("_cudasim",))  # fmt: skip
+    path = compiled_tree(work)
+    run("cmake", "--install", folder, "--prefix", path, "--component", "cudasim")
+    pytest(path, *sorted((ROOT / "tests").glob("test_cuda_*.py")), **under_asan())
 
 
 def mutate(work: Path, seed: int) -> None:
@@ -156,6 +177,14 @@ PARTS = {
     ),
     "strange": Part(
         strange, "a million calls of the public API with strange arguments", 12, "80,000 of them"
+    ),
+    "cuda": Part(
+        cuda, "the CUDA kernels by nvcc and NVRTC, and the wheel that has them", 25,
+        "the tables' own tests",
+    ),
+    "cuda-sanitized": Part(
+        cuda_sanitized, "the CUDA kernels on the simulated device, under ASan and UBSan", 30,
+        "the simulator's own programs",
     ),
     "mutate": Part(
         mutate, "the share of some sixty seeded bugs that the tests catch", 120, "none of them"

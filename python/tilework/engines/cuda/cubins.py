@@ -44,8 +44,13 @@ def compiled(name: str, capability: int) -> Path:
 
 @cache
 def kernels_of(path: Path) -> frozenset[str]:
-    """The names of the kernels in a compiled file: of its sections, or of PTX's entries."""
-    found = re.findall(rb"(?:\0\.text\.|\.entry )(\w+)", path.read_bytes())
+    """The names of the kernels in a compiled file."""
+    return kernels_in(path.read_bytes())
+
+
+def kernels_in(compiled: bytes) -> frozenset[str]:
+    """The names of the kernels in a cubin, of whose sections they are, or in PTX."""
+    found = re.findall(rb"(?:\0\.text\.|\.entry )(\w+)", compiled)
     return frozenset(name.decode() for name in found)
 
 
