@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 import tilework as tw
+from tilework import data, io, nn, optim
 from tilework import functional as F
-from tilework import nn, optim
 from tilework.models import GPT2Config, GPT2LMHeadModel
 from tilework.testing import simulated
+from tilework.train import recipe as running
+from tilework.train import recipes
 
 pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
 
@@ -67,3 +69,20 @@ def test_a_network_trains_to_the_cpus_losses(build, order):
     eps = np.finfo(np.float32).eps
     for step, (a, b) in enumerate(zip(found, right, strict=True), 1):
         assert abs(a - b) <= 300 * eps * step * abs(b)
+
+
+def test_a_recipe_trains_there_and_its_run_goes_on(tmp_path):
+    """The Trainer takes batches to where the task's model lives; its files know no device."""
+    recipe = recipes.get("mlp")
+    digits = recipe.few(data.source("digits"), 60)
+    figures = []
+    for device in ("cpu", "cuda"):
+        with simulated.device():
+            outcome = running.run(recipe, digits, epochs=1, device=device)
+            assert next(outcome.model.parameters()).device.type == device
+            figures.append(outcome.trainer.history["loss"] + [outcome.value])
+            io.save(outcome.model.state_dict(), tmp_path / f"{device}.safetensors")
+    eps = np.finfo(np.float32).eps
+    assert np.allclose(*figures, rtol=300 * eps * 60, atol=0)
+    weights = [io.load(tmp_path / f"{device}.safetensors") for device in ("cpu", "cuda")]
+    assert weights[0].keys() == weights[1].keys()

@@ -66,7 +66,7 @@ def named(metrics: Sequence[Metric] | Mapping[str, Metric]) -> dict[str, Metric]
 
 def array_of(x: Any) -> NDArray[Any]:
     """A tensor's or array's numbers; bfloat16 as float32."""
-    array = np.asarray(x.detach().numpy() if isinstance(x, Tensor) else x)
+    array = np.asarray(x.detach().cpu().numpy() if isinstance(x, Tensor) else x)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 

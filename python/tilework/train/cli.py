@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="show every recipe, and end")
     parser.add_argument("--epochs", type=int, help="passes over the data (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="where to train: cpu (the default) or cuda")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="where the weights go, as safetensors"
     )
@@ -97,7 +98,7 @@ def _train(args: argparse.Namespace, recipe: Any, output: Path, console: Console
         outcome = running.run(
             recipe, source, args.seed, epochs=args.epochs,
             watchers=[ProgressBar(console), Checkpoint(checkpoint)],
-            resume=checkpoint if args.resume else None,
+            resume=checkpoint if args.resume else None, device=args.device,
         )  # fmt: skip
     except Interrupted as stop:
         console.print(f"{stop}: saved to {checkpoint}", highlight=False, soft_wrap=True)
@@ -156,6 +157,8 @@ def _again(args: argparse.Namespace, output: Path) -> str:
         words += ["--epochs", str(args.epochs)]
     if args.engine:
         words += ["--engine", args.engine]
+    if args.device != "cpu":
+        words += ["--device", args.device]
     if args.folder is not None:
         words += ["--folder", str(args.folder)]
     return " ".join(words)

@@ -27,7 +27,7 @@ def evaluate(task: Task, batches: Iterable[Any]) -> dict[str, Any]:
     with evaluating(task), no_grad():
         for batch in batches:
             samples = _samples(batch)
-            for name, value in task.validation_step(batch).items():
+            for name, value in task.validation_step(task.place(batch)).items():
                 means.setdefault(name, Mean()).add(number(value) * samples, samples)
     found: dict[str, Any] = {name: mean.value() for name, mean in means.items()}
     return found | {name: metric.compute() for name, metric in task.metrics.items()}
@@ -40,7 +40,7 @@ def predict(task: Task, batches: Any) -> Any:
         rows = TensorDataset(batches)
         batches = ([x] for (x,) in DataLoader(rows, _PREDICTED_AT_ONCE))
     with evaluating(task), no_grad():
-        return _joined([task.predict_step(batch) for batch in batches])
+        return _joined([task.predict_step(task.place(batch)) for batch in batches])
 
 
 def number(value: Tensor | float) -> float:

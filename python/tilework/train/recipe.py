@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tilework import functional, optim
 from tilework.data import DataLoader
+from tilework.devices import Device
 from tilework.metrics import Metric
 from tilework.nn import Module
 from tilework.optim import Optimizer
@@ -196,15 +197,16 @@ def run(
     epochs: int | None = None,
     watchers: Sequence[Callback] = (),
     resume: Path | None = None,
+    device: Device = "cpu",
 ) -> Outcome:
-    """Trains by a recipe, and reads what it is judged by once, at the end.
+    """Trains by a recipe, on a device, and reads what it is judged by once, at the end.
 
     `watchers` are callbacks besides the schedule; errors and `resume` as in Trainer.fit.
     """
     start = time.perf_counter()
     functional.manual_seed(seed)
     epochs = recipe.epochs if epochs is None else epochs
-    model = recipe.model(data)
+    model = recipe.model(data).to(device)
     batches = recipe.batches(data, recipe.batch_size)
     optimizer: Optimizer = recipe.optimisation.optimizer(optim, model.parameters())
     rate = recipe.optimisation.rate(epochs * len(batches.train))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tilework.engines import device as beside
 from tilework.errors import error
 from tilework.metrics import Metric, named
+from tilework.nested import mapped
 from tilework.nn import Module
 from tilework.tensor import Tensor
 
@@ -58,6 +60,15 @@ class Task(Module):
 
     def predict_step(self, batch: Any) -> Any:
         raise self._lacks("predict_step")
+
+    def place(self, batch: Any) -> Any:
+        """The batch where the task's parameters live: on a device, a copy of its tensors there."""
+        if beside.provider is None:
+            return batch
+        first = next(self.parameters(), None)
+        if first is None or first.is_cpu:
+            return batch
+        return mapped(lambda x: x.to(first.device, non_blocking=True), batch)
 
     def optimise(self, batch: Any, trainer: Trainer) -> Mapping[str, Tensor | float]:
         """One batch's losses, their gradients, and a step where one is due; gives what is recorded.

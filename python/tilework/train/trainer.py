@@ -194,7 +194,7 @@ class Trainer:
         self.task.train()
         batches = self._batches(train, begun)
         for batch in batches:
-            for name, value in self.task.optimise(batch, self).items():
+            for name, value in self.task.optimise(self.task.place(batch), self).items():
                 self.losses.setdefault(name, Mean()).add(judge.number(value), 1)
             if self._steps_itself:
                 self._stepped()
