@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import operator
+import subprocess
 import sys
 import types
 
@@ -11,8 +12,8 @@ import pytest
 
 from tilework import arrays
 from tilework._version import __version__
-from tilework.engines import device
-from tilework.engines.cuda import cubins, errors
+from tilework.engines import device, found
+from tilework.engines.cuda import cubins, errors, nvrtc
 
 from . import fake_cupy
 
@@ -211,3 +212,35 @@ def test_cupy_has_what_the_fake_has(where, names):
     for part in where.split(".") if where else []:
         at = getattr(at, part)
     assert not [name for name in names.split() if not hasattr(at, name)]
+
+
+# --- what is missing ---
+
+
+@pytest.mark.parametrize(
+    ("devices", "installed", "compiler", "said"),
+    [
+        (None, [], "", "no NVIDIA driver (libcuda.so.1): install the card's driver"),
+        (0, [], "", "the driver finds no CUDA device: nvidia-smi"),
+        (1, [], "", "CuPy, which holds the arrays of a device, is not installed: pip install"),
+        (1, ["cupy"], "no compiler: pip install", "no compiler: pip install"),
+        (1, ["cupy"], "", ""),
+        (1, ["cupy", "tilework._cuda"], "no compiler: pip install", ""),
+    ],
+)
+def test_what_is_missing_is_said(monkeypatch, devices, installed, compiler, said):
+    monkeypatch.setattr(found, "driver_devices", lambda: devices)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: n if n in installed else None)
+    monkeypatch.setattr(nvrtc, "missing", lambda: compiler)
+    assert found.missing().startswith(said)
+    assert bool(found.missing()) == bool(said)
+
+
+def test_without_a_card_nothing_is_imported_to_find_that_out():
+    code = (
+        "import sys; from tilework.engines import found; found.driver_devices = lambda: None; "
+        "import tilework as tw; assert not tw.cuda.is_available(); "
+        "print([m for m in sys.modules if m.startswith(('cupy', 'tilework.engines.cu'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -61,14 +61,18 @@ def compiled_tree(work: Path, preset: str = "dev") -> str:
     return python_tree(work / f"{preset}-tree", work / preset)
 
 
-def under_asan() -> dict[str, str]:
-    """What a Python needs that loads a module built with the sanitizers. (Modules share pybind11's
-    tables: what one allocates another frees, and only one of them has ASan's operators.)"""
-    library = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    )
+def under_asan(*libraries: str) -> dict[str, str]:
+    """What a Python needs that loads a module built with the sanitizers: libstdc++.so too, where it
+    is linked to that. (Modules share pybind11's tables: what one allocates another frees, and only
+    one of them has ASan's operators.)"""
+    found = [
+        subprocess.run(
+            ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan.so", *libraries)
+    ]
     return {
-        "LD_PRELOAD": library.stdout.strip(),
+        "LD_PRELOAD": " ".join(found),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:alloc_dealloc_mismatch=0",
     }
 
@@ -135,7 +139,7 @@ def cuda_sanitized(work: Path, seed: int) -> None:
           "-DTILEWORK_SANITIZE=address,undefined", targets=("_cudasim",))  # fmt: skip
     path = compiled_tree(work)
     run("cmake", "--install", folder, "--prefix", path, "--component", "cudasim")
-    pytest(path, *sorted((ROOT / "tests").glob("test_cuda_*.py")), **under_asan())
+    pytest(path, *sorted((ROOT / "tests").glob("test_cuda_*.py")), **under_asan("libstdc++.so"))
 
 
 def mutate(work: Path, seed: int) -> None:

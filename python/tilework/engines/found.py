@@ -39,4 +39,8 @@ def missing() -> str:
         return "the driver finds no CUDA device: nvidia-smi tells why, or stay with 'cpu'"
     if importlib.util.find_spec("cupy") is None:
         return f"CuPy, which holds the arrays of a device, is not installed: {_FIX}"
+    if importlib.util.find_spec("tilework._cuda") is None:
+        from tilework.engines.cuda import nvrtc  # kernels come of the sources
+
+        return nvrtc.missing()
     return ""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tilework.engines.cuda import sources
-from tilework.errors import error
 
 _VERSIONS = (13, 12)  # of libnvrtc that build for the cards of sm_80 and later
 _FIX = "pip install 'tilework[cuda]'"
@@ -71,10 +70,8 @@ def include_folders() -> tuple[str, ...]:
 
 def missing() -> str:
     """Why nothing can be compiled here; empty where it can."""
-    try:
-        _library()
-    except ImportError as reason:
-        return str(reason)
+    if _library() is None:
+        return f"NVIDIA's run-time compiler (libnvrtc.so) is not installed: {_FIX}"
     return "" if _headers() else f"CUDA's headers (cuda_bf16.h) are not installed: {_FIX}"
 
 
@@ -85,7 +82,7 @@ def _library() -> Any:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise error(ImportError, "nvrtc", "NVIDIA's run-time compiler, libnvrtc.so", "none", _FIX)
+    return None
 
 
 def _candidates() -> list[str]:
@@ -118,6 +115,8 @@ def _taken(function: str, program: Any) -> bytes:
 
 def _call(function: str, *arguments: Any) -> None:
     library = _library()
+    if library is None:
+        raise ImportError(missing())
     if status := getattr(library, function)(*arguments):
         library.nvrtcGetErrorString.restype = ctypes.c_char_p
         raise RuntimeError(f"[{function}] {library.nvrtcGetErrorString(status).decode()}")
