@@ -29,6 +29,7 @@ from tilework.benchmarks.gpu import (
 from tilework.benchmarks.gpu.results import Device, DeviceRun, read_device
 from tilework.benchmarks.worker import Worker
 from tilework.testing import cases, simulated
+from tilework.testing.runner import to_tensors
 
 CASES = {c.bench.label: c for c in cases.benchmarks()}
 LABEL = "gemm 64x64x64"
@@ -139,6 +140,8 @@ def test_a_bound_is_what_takes_longest():
     assert cards.bound(work.work(a_row(bytes_=9.6e12)), card) == pytest.approx(2.0)
     faster = work.work(a_row(flops=67e12, bytes_=1.0), "high")
     assert cards.bound(faster, card) == pytest.approx(67 / 494.5)
+    fastest = work.work(a_row(flops=67e12, bytes_=1.0), "medium")
+    assert cards.bound(fastest, card) == pytest.approx(67 / 989.5)
     narrow = work.work(a_row(dtype="bfloat16", flops=989.5e12))
     assert cards.bound(narrow, card) == pytest.approx(1.0)
     assert cards.roof(products, card) == pytest.approx(67e12)
@@ -270,16 +273,25 @@ def test_a_wrong_answer_of_the_device_is_not_timed(spoil, state, monkeypatch):
     (outcome,) = worker.prepare("small backward", sets=1)
     assert len(fetches) == 2  # the output, its gradient
     assert outcome["state"] == state, outcome["why"]
+    fetches.clear()
+    assert bench("--device", "cpu,cuda", label="small backward") == int(state == "wrong")
 
 
 @needs_simulator
 @pytest.mark.usefixtures("device")
-def test_gradients_are_held_against_the_cpu_engine():
+def test_gradients_are_held_against_the_cpu_engine(monkeypatch):
     case = BACKWARD
     inputs = case.make_inputs("float32")
     grad = np.ones_like(inputs[0])
     cpu = contestants.Tilework(tw.engines.current_engine())
     answer = cpu.prepare(case, inputs, grad).answer()
+    held = []
+    monkeypatch.setattr(contestants, "beside_cpu", lambda *given: held.append(given))
+    on_card = contestants.TileworkOnCuda(1).prepare(case, inputs, grad).answer()
+    ((*_, found, beside),) = held
+    monkeypatch.undo()
+    assert all(map(np.array_equal, found, on_card))
+    assert all(map(np.array_equal, beside, answer))
     contestants.beside_cpu(case, inputs, grad, answer, answer)
     off = [answer[0], answer[1] + np.float32(1e-3)]
     with pytest.raises(AssertionError, match="gradient 0, beside the CPU engine's"):
@@ -401,8 +413,8 @@ def test_clocks_come_from_nvidia_smi_or_are_unknown(tmp_path, monkeypatch):
     smi.chmod(0o755)
     found = clocks.read()
     assert found["driver_version"] == "580.1"
-    assert clocks.line(found, found) == (
-        "clocks: SM 1980 MHz before, 1980 MHz after, of 1981 MHz; memory 3201 MHz before, "
+    assert clocks.line({**found, "clocks.sm": "345 MHz"}, found) == (
+        "clocks: SM 345 MHz before, 1980 MHz after, of 1981 MHz; memory 3201 MHz before, "
         "3201 MHz after, of 3202 MHz"
     )
 
@@ -438,6 +450,19 @@ def test_each_size_of_the_sweep_is_a_case_with_its_bytes():
         assert back == 4 * max(case.expected(inputs).size, 1)
     with pytest.raises(KeyError):
         sweep.by_label("matmul, 3")
+
+
+@needs_simulator
+@pytest.mark.parametrize("series", sweep.SERIES, ids=lambda s: s.name)
+def test_the_sweep_counts_no_launch_too_many(series):
+    """Its bound has those that every call must make."""
+    case = sweep.sized(series, series.sizes[0])
+    with simulated.device(races=False) as made, tw.device("cuda"):
+        call = case.bind(tw, tw.functional, to_tensors(case.make_inputs("float32")))
+        call()
+        made.launched.clear()
+        call()
+        assert sum(made.launched.values()) >= series.launches
 
 
 @pytest.mark.usefixtures("none_here")

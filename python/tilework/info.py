@@ -102,7 +102,8 @@ def _machine(found: dict[str, Any]) -> Any:
     table = Table(show_header=False, title=f"tilework {found['settings']['version']}")
     gpu = found["gpu"]
     parts = {name: found[name] for name in ("settings", "cpu", "threads", "memory pool")}
-    for part, values in {**parts, "GPU": {"": gpu["name"] or f"none: {gpu['reason']}"}}.items():
+    card = ": ".join(filter(None, (gpu["name"] or "none", gpu["reason"])))
+    for part, values in {**parts, "GPU": {"": card}}.items():
         shown = {k: v for k, v in values.items() if v not in ("", NOT_SET) and k != "version"}
         if part == "memory pool":  # counters say nothing before the first allocation
             shown = {k: v for k, v in shown.items() if v}
