@@ -488,6 +488,17 @@ def test_ratios_have_three_digits():
     ]  # fmt: skip
 
 
+def test_a_sweep_that_no_device_answered_draws_no_panel(tmp_path):
+    pytest.importorskip("matplotlib")
+    one = crossing._columns(SOFTMAX, {4: 1.0}, {}, True)
+    assert one["sizes"] == []
+    assert crossing.pays(one["pays_from"], one) == "from no size that both sides have"
+    run = DeviceRun([], MACHINE, {"reasons": [], "text": ""}, device=Device("A card", True))
+    run.crossing = [one]
+    crossing.write_plot(tmp_path / "c.png", run)
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_gains_count_the_transfers():
     device = Device("A card", True, "", "", {}, {}, {"a": work.Moved(2.0, 1.0)})
     row = a_row(cpu=12.0, cuda=1.0)

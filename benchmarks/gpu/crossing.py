@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +22,61 @@ _SECONDS = 0.3  # a size
 def sweep_all(session: DeviceSession, run: DeviceRun) -> list[dict[str, Any]]:
     """Each op's sizes, and the seconds on the CPU and on the device, alone and with transfers.
 
-    A device that is not here gets its bound and the launches that every call must make.
+    A device that is not here gets its bound and the launches that every call must make; where the
+    run has another's columns, the device's seconds are from there.
     """
+    theirs = None if run.other is None else {one["name"]: one for one in run.other.crossing}
     found = []
     for one in sweep.SERIES:
+        if theirs is not None and one.name not in theirs:
+            continue
         rows = [session.measure(sweep.sized(one, size), _SECONDS) for size in one.sizes]
-        device = Device(**{**vars(run.device), "moved": session.moved})
-        device.transfers = session.transfers
-        found.append(_of_series(one, rows, device, run.machine["precision"]))
+        cpu = {n: t.seconds for n, row in zip(one.sizes, rows, strict=True) if (t := on_cpu(row))}
+        if theirs is not None:
+            that = theirs[one.name]
+            pairs = zip(that["device"], that["with_transfers"], strict=True)
+            there = dict(zip(that["sizes"], pairs, strict=True))
+        else:
+            device = dataclasses.replace(
+                run.device, moved=session.moved, transfers=session.transfers
+            )
+            there = _there(one, rows, device, run.machine["precision"])
+        found.append(_columns(one, cpu, there, run.beside.device.measured))
     return found
 
 
-def _of_series(one: Series, rows: list[Row], device: Device, precision: str) -> dict[str, Any]:
-    kept = []
+def _there(
+    one: Series, rows: list[Row], device: Device, precision: str
+) -> dict[int, tuple[float, float]]:
+    """The device's seconds by size: alone, and with transfers."""
+    found = {}
     for size, row in zip(one.sizes, rows, strict=True):
-        cpu, alone = on_cpu(row), _alone(one, row, device, precision)
+        alone = _alone(one, row, device, precision)
         moved = _transfers(one, size, row.label, device)
-        if cpu is not None and alone is not None and moved is not None:
-            kept.append((size, cpu.seconds, alone, alone + sum(moved)))
-    sizes = [size for size, *_ in kept]
-    names = ("cpu", "device", "with_transfers")
-    columns = {name: [x[i] for x in kept] for i, name in enumerate(names, 1)}
+        if alone is not None and moved is not None:
+            found[size] = (alone, alone + sum(moved))
+    return found
+
+
+def _columns(
+    one: Series, cpu: dict[int, float], there: dict[int, tuple[float, float]], measured: bool
+) -> dict[str, Any]:
+    """A series as the file keeps it: the sizes that both sides have."""
+    sizes = [n for n in one.sizes if n in cpu and n in there]
+    columns = {
+        "cpu": [cpu[n] for n in sizes],
+        "device": [there[n][0] for n in sizes],
+        "with_transfers": [there[n][1] for n in sizes],
+    }
     return {
         "name": one.name,
         "unit": one.unit,
         "axis": one.axis,
         "sizes": sizes,
         **columns,
-        "measured": device.measured,
+        "measured": measured,
         "pays_from": _from(sizes, columns, "with_transfers"),
         "pays_from_without_transfers": _from(sizes, columns, "device"),
-    }
-
-
-def _beside(one: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
-    """A series with this CPU's seconds, and another run's on its device."""
-    shared = [n for n in one["sizes"] if n in theirs["sizes"]]
-    columns = {
-        name: [found[name][found["sizes"].index(n)] for n in shared]
-        for name, found in (("cpu", one), ("device", theirs), ("with_transfers", theirs))
-    }
-    return {
-        **one,
-        **columns,
-        "sizes": shared,
-        "measured": theirs["measured"],
-        "pays_from": _from(shared, columns, "with_transfers"),
-        "pays_from_without_transfers": _from(shared, columns, "device"),
     }
 
 
@@ -112,7 +121,7 @@ def show(run: DeviceRun, console: Console) -> None:
 def pays(size: float | None, one: dict[str, Any]) -> str:
     """The crossing point in words."""
     if not one["sizes"]:
-        return "nobody knows from where"
+        return "from no size that both sides have"
     if size is None:
         return f"at no size up to {one['sizes'][-1]}"
     if size <= one["sizes"][0]:
@@ -134,7 +143,7 @@ def write_plot(path: Path, run: DeviceRun) -> None:
     for axes in flat[len(run.crossing) :]:
         axes.set_axis_off()
     handles, labels = flat[0].get_legend_handles_labels()
-    rest = flat[len(run.crossing)] if len(run.crossing) < len(flat) else flat[-1]
+    rest = flat[len(run.crossing)]
     rest.legend(handles, labels, loc="upper left", frameon=False, fontsize=10)
     rest.text(0.02, 0.45, note(run), fontsize=9, va="top", transform=rest.transAxes, wrap=True)
     figure.suptitle("From which size the GPU pays", fontsize=13)
@@ -159,6 +168,10 @@ def note(run: DeviceRun) -> str:
 
 
 def _panel(axes: Any, one: dict[str, Any]) -> None:
+    axes.set_title(f"{one['name']}: pays {pays(one['pays_from'], one)}", fontsize=9.5)
+    if not one["sizes"]:
+        axes.set_axis_off()
+        return
     how = "" if one["measured"] else f", {NOT_MEASURED}"
     axes.plot(one["sizes"], one["cpu"], "o-", color="C0", label="CPU, measured")
     style = "s-" if one["measured"] else "s--"
@@ -175,17 +188,10 @@ def _panel(axes: Any, one: dict[str, Any]) -> None:
     axes.yaxis.set_major_formatter(lambda y, _: duration(y))
     axes.grid(which="major", linewidth=0.4)
     axes.set_xlabel(one["axis"])
-    axes.set_title(f"{one['name']}: pays {pays(one['pays_from'], one)}", fontsize=9.5)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def measured_anew(args: argparse.Namespace, kinds: list[str], run: DeviceRun) -> None:
-    """Runs the sweep in a session of its own, and keeps it in the run: with the device's seconds of
-    another run where that has some."""
+    """Runs the sweep in a session of its own, and keeps it in the run."""
     with DeviceSession(kinds, args.threads, args.isa, args.precision) as session:
         run.crossing = sweep_all(session, run)
-    if run.other is not None and run.other.crossing:
-        theirs = {one["name"]: one for one in run.other.crossing}
-        run.crossing = [
-            _beside(one, theirs[one["name"]]) for one in run.crossing if one["name"] in theirs
-        ]
