@@ -6,6 +6,7 @@ import pytest
 
 from tilework import dtypes
 from tilework.engines import device, native, ops
+from tilework.engines.cuda import embedding as plan
 from tilework.engines.cuda import errors
 from tilework.testing import simulated
 from tilework.testing.stand_in import StandIn
@@ -104,6 +105,24 @@ def test_index_add(served, shape, axis, rows):
     terms = {"magnitude": 20.0, "terms": 4} if axis == len(shape) - 1 else {}
     agree("index_add", x, axis, index, rows, None, True, **terms)
     agree("index_add", x[..., ::-1], axis, index % rows, rows, start, False, **terms)
+
+
+@pytest.mark.parametrize("inner", [1, 4])
+def test_more_lists_than_blocks_along_z(served, monkeypatch, inner):
+    monkeypatch.setattr(plan, "_MOST", 2)
+    x, start = numbers((3, 70, inner)), numbers((3, 6, inner), seed=3)
+    agree("index_add", x, 1, uneven(70, 6), 6, start, False, magnitude=20.0, terms=4)
+
+
+def test_what_32_bits_do_not_number_is_the_cupy_engine_s(served, monkeypatch):
+    monkeypatch.setattr(plan, "fits", lambda count, places: False)
+    x, index = numbers((20, 3)), uneven(20, 4)
+    near = {"magnitude": 20.0, "terms": 20}
+    agree("index_add", x, 0, index, 4, None, False, **near)
+    agree("segment_sum", x, index, 4, -1, True, **near)
+    agree("segment_max", x, index, 4)
+    agree("embedding_bag_backward", x, index, np.arange(20), None, True, 4, -1, False, **near)
+    assert not any(name.startswith("row_") for name in served.launched)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -12,9 +12,11 @@ pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refu
 
 @pytest.mark.parametrize("order", simulated.ORDERS)
 @pytest.mark.parametrize(
-    ("count", "n"), [(0, 3), (1, 1), (31, 5), (2048, 256), (2049, 255), (5001, 70_000)]
+    ("count", "n"), [(0, 3), (1, 1), (31, 5), (2048, 256), (2049, 255), (3001, 70_000_000)]
 )
-def test_a_list_in_the_order_of_its_places(order, count, n):
+@pytest.mark.parametrize("few", [0, 8192])
+def test_a_list_in_the_order_of_its_places(order, count, n, few, monkeypatch):
+    monkeypatch.setattr(grouping, "_FEW", few)
     index = np.random.default_rng(count).integers(0, n, count)
     with simulated.device(order=order, seed=5):
         groups = grouping.grouped("op", StandIn(index), n, skipped=n - 1)
@@ -39,6 +41,7 @@ def test_places_of_several_axes():
 
 
 def test_large_lists_have_large_tiles(monkeypatch):
+    monkeypatch.setattr(grouping, "_FEW", 0)
     monkeypatch.setattr(grouping, "_TILE", 256)
     monkeypatch.setattr(grouping, "_MOST_TILES", 2)
     index = np.random.default_rng(2).integers(0, 1000, 3000)

@@ -7,6 +7,8 @@ import pytest
 from tilework import dtypes
 from tilework.engines import device, native, ops
 from tilework.engines.cuda import errors
+from tilework.engines.cuda import index as plan
+from tilework.engines.cuda import index_reduce as reductions_plan
 from tilework.testing import simulated
 from tilework.testing.stand_in import StandIn
 
@@ -138,6 +140,17 @@ def test_scatter_of_shapes(served, shape, axis, index):
 def test_index_copy_of_shapes(served, shape, axis, m):
     x, source = numbers(shape), numbers((*shape[:axis], m, *shape[axis + 1 :]), seed=4)
     agree("index_copy", x, axis, indices((m,), max(shape[axis], 1)), source)
+
+
+def test_what_32_bits_do_not_number_is_the_cupy_engine_s(served, monkeypatch):
+    monkeypatch.setattr(plan, "_MOST", 5)
+    monkeypatch.setattr(reductions_plan, "fits", lambda count, places: False)
+    x, index, source = numbers((4,)), indices((40,), 4), numbers((40,), seed=2)
+    agree("scatter", x, 0, index, source)
+    agree("index_copy", x, 0, index, source)
+    close("scatter_reduce", x, 0, index, source, "mean", True)
+    close("scatter_add", source, 0, index, (4,), False)
+    assert not any(name.startswith(("scatter", "index")) for name in served.launched)
 
 
 # --- reductions ---

@@ -13,10 +13,11 @@
 // on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
 // squares_total       28, 30, 30  256     0        256      8, 8, 8
 // squares_*           28, 26, 24  256     0        256      8, 8, 8       LDG.128
-// adam*               54, 54, 58  0       0        256      4, 4, 4       LDG.128 STG.128
-// *                   36, 38, 36  0       0        256      6, 6, 6       LDG.128 STG.128
+// adam*               58, 58, 58  0       0        256      4, 4, 4       LDG.128 STG.128
+// *                   36, 40, 36  0       0        256      6, 6, 6       LDG.128 STG.128
 #pragma once
 
+#include "base/maths.cuh"
 #include "base/ptx.cuh"
 #include "base/warp.cuh"
 
@@ -34,15 +35,10 @@ struct Row {
 };
 static_assert(sizeof(Row) == 7 * sizeof(int64_t));
 
-__device__ inline float fused(float a, float b, float c) { return fmaf(a, b, c); }
-__device__ inline double fused(double a, double b, double c) { return fma(a, b, c); }
-__device__ inline float root(float x) { return sqrtf(x); }
-__device__ inline double root(double x) { return sqrt(x); }
-
 // An average, or zero where it is below `vanished`; NaN stays.
 template <class T>
 __device__ T unless_vanished(T average, T vanished) {
-  return (average < 0 ? -average : average) < vanished ? T{0} : average;
+  return maths::abs(average) < vanished ? T{0} : average;
 }
 
 // --- who works on what ---
@@ -119,13 +115,13 @@ __device__ void for_each_element(const Row* table, int64_t rows, unsigned writte
 template <class T>
 __device__ T effective_grad(T grad, T param, T sign, T decay) {
   const T g = grad * sign;
-  return decay != 0 ? fused(param, decay, g) : g;
+  return decay != 0 ? maths::fma(param, decay, g) : g;
 }
 
 template <class T>
 __device__ void sgd(const Row* table, int64_t rows, T lr, T decay, T sign) {
   for_each_element<T, 2>(table, rows, 1, [=](T(&x)[2]) {
-    x[0] = fused(-effective_grad(x[1], x[0], sign, decay), lr, x[0]);
+    x[0] = maths::fma(-effective_grad(x[1], x[0], sign, decay), lr, x[0]);
   });
 }
 
@@ -135,9 +131,9 @@ __device__ void sgd_momentum(const Row* table, int64_t rows, bool first, bool ne
                              T momentum, T grad_share, T decay, T sign, T vanished) {
   for_each_element<T, 3>(table, rows, 0b101, [=](T(&x)[3]) {
     const T g = effective_grad(x[1], x[0], sign, decay);
-    x[2] = first ? g : unless_vanished(fused(x[2], momentum, g * grad_share), vanished);
-    const T step = nesterov ? fused(x[2], momentum, g) : x[2];
-    x[0] = fused(-step, lr, x[0]);
+    x[2] = first ? g : unless_vanished(maths::fma(x[2], momentum, g * grad_share), vanished);
+    const T step = nesterov ? maths::fma(x[2], momentum, g) : x[2];
+    x[0] = maths::fma(-step, lr, x[0]);
   });
 }
 
@@ -145,7 +141,8 @@ __device__ void sgd_momentum(const Row* table, int64_t rows, bool first, bool ne
 template <class T>
 __device__ T between(T a, T b, T weight) {
   const T difference = b - a;
-  return weight < T(0.5) ? fused(difference, weight, a) : fused(-difference, 1 - weight, b);
+  return weight < T(0.5) ? maths::fma(difference, weight, a)
+                         : maths::fma(-difference, 1 - weight, b);
 }
 
 // With amsgrad Arrays is 5: the largest of the squares' averages is divided by.
@@ -155,11 +152,11 @@ __device__ void adam(const Row* table, int64_t rows, T step_size, T root_scale, 
   for_each_element<T, Arrays>(table, rows, 0b11101, [=](T(&x)[Arrays]) {
     const T g = effective_grad(x[1], x[0], sign, decay);
     x[2] = unless_vanished(between(x[2], g, lerp), vanished);
-    x[3] = unless_vanished(fused(g * square, g, x[3] * beta2), vanished_sq);
+    x[3] = unless_vanished(maths::fma(g * square, g, x[3] * beta2), vanished_sq);
     T second = x[3];
     if constexpr (Arrays == 5) second = x[4] = Larger{}(x[4], second);
-    const T denominator = fused(root(second), root_scale, eps);
-    x[0] = fused(-(x[2] / denominator), step_size, x[0] * param_scale);
+    const T denominator = maths::fma(maths::sqrt(second), root_scale, eps);
+    x[0] = maths::fma(-(x[2] / denominator), step_size, x[0] * param_scale);
   });
 }
 
@@ -169,7 +166,7 @@ __device__ void squares(double* sums, const Row* table, int64_t rows) {
   double sum = 0;
   for_each_element<T, 1>(table, rows, 0, [&](T(&x)[1]) {
     const auto wide = static_cast<double>(x[0]);
-    sum = fma(wide, wide, sum);
+    sum = maths::fma(wide, wide, sum);
   });
   sum = over_block<Plus>(sum, 0.0, partial);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;

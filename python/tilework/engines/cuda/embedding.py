@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tilework.arrays import address, namespace
+from tilework.engines import cupy
+from tilework.engines.cuda.copy import copy
 from tilework.engines.cuda.errors import outside
-from tilework.engines.cuda.grouping import Groups, grouped
-from tilework.engines.cuda.index import dense_copy, lines
+from tilework.engines.cuda.grouping import Groups, fits, grouped
+from tilework.engines.cuda.index import lines
 from tilework.engines.cuda.launch import blocks_for, launch
 from tilework.engines.cuda.names import TYPES
 from tilework.engines.layout import contiguous, empty
@@ -71,17 +73,24 @@ def index_add(
     x: Array, axis: int, index: Array, rows: int, start: Array | None, wraps: bool
 ) -> Array:
     outer, m, inner = lines(x.shape, axis)
+    if not fits(outer * m, outer * rows):
+        return cupy.index_add(x, axis, index, rows, start, wraps)
     shape = (*x.shape[:axis], rows, *x.shape[axis + 1 :])
-    y = _zeros(x, shape) if start is None else dense_copy(start)
-    groups = grouped("index_add", index, rows, wraps=wraps)
+    y = _zeros(x, shape) if start is None else copy(start, False)
+    # One list for all of outer, which are blocks along z; where these are too many, one of all.
+    blocks = outer if outer <= _MOST else 1
+    groups = grouped("index_add", index, rows, wraps=wraps, lines=(outer // max(blocks, 1), 1))
     _sum_groups(
-        y.reshape(outer, rows, inner), groups, contiguous(x).reshape(outer, m, inner),
-        outer=outer, before=None if start is None else y,
+        y.reshape(blocks, groups.places, inner), groups,
+        contiguous(x).reshape(blocks, groups.size, inner),
+        outer=blocks, before=None if start is None else y,
     )  # fmt: skip
     return y
 
 
 def segment_sum(x: Array, index: Array, count: int, skipped: int, mean: bool) -> Array:
+    if not fits(index.size, count):
+        return cupy.segment_sum(x, index, count, skipped, mean)
     y = _zeros(x, (count, x.shape[1]))
     groups = grouped("segment_sum", index, count, skipped=skipped)
     _sum_groups(y, groups, contiguous(x), mean=mean)
@@ -89,6 +98,8 @@ def segment_sum(x: Array, index: Array, count: int, skipped: int, mean: bool) ->
 
 
 def segment_max(x: Array, index: Array, count: int) -> tuple[Array, Array]:
+    if not fits(index.size, count):
+        return cupy.segment_max(x, index, count)
     xp, x = namespace(x), contiguous(x)
     cols = x.shape[1]
     y, rows = _zeros(x, (count, cols)), xp.full((count, cols), -1, "int64")
@@ -146,6 +157,10 @@ def embedding_bag_backward(
     grad: Array, index: Array, offsets: Array, weights: Array | None, mean: bool, rows: int,
     padding: int, by_frequency: bool,
 ) -> Array:  # fmt: skip
+    if not fits(index.size, rows):
+        return cupy.embedding_bag_backward(
+            grad, index, offsets, weights, mean, rows, padding, by_frequency
+        )
     grad, index, offsets = contiguous(grad), contiguous(index), contiguous(offsets)
     y = _zeros(grad, (rows, grad.shape[1]))
     if offsets.size == 0:

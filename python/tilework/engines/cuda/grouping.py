@@ -11,7 +11,8 @@ from tilework.engines.cuda.launch import blocks_for, launch
 from tilework.engines.layout import contiguous
 
 Array = Any
-_THREADS, _DIGIT, _DIGITS, _SCAN_THREADS = 256, 8, 256, 1024  # as in grouping.cuh
+_THREADS, _DIGIT, _DIGITS, _LARGEST_BLOCK = 256, 8, 256, 1024  # as in grouping.cuh
+_FEW = 8192  # elements that one block puts in order
 _TILE = 2048  # elements of a block, at least
 _MOST_TILES = 1024  # one block sums the counts of all
 
@@ -55,14 +56,23 @@ def grouped(
 
 def _in_order(place: Array, places: int) -> Groups:
     xp, count = namespace(place), place.size
+    shifts = range(0, max(places.bit_length(), 1), _DIGIT)
+    pairs = [(xp.empty((count,), "uint32"), xp.empty((count,), "uint32")) for _ in shifts[:2]]
+    if count <= _FEW:
+        tile = _LARGEST_BLOCK * math.ceil(count / _LARGEST_BLOCK)
+        launch(
+            "group_few", min(count, 1), _LARGEST_BLOCK,
+            *pairs[0], *pairs[-1], place, count, tile, len(shifts),
+        )  # fmt: skip
+        return Groups(*pairs[(len(shifts) - 1) % 2], places)
     tile = max(_TILE, _THREADS * math.ceil(count / _MOST_TILES / _THREADS))
     blocks = blocks_for(count, tile)
     counts = xp.empty((_DIGITS * blocks,), "uint32")
     member = None
-    for shift in range(0, max(places.bit_length(), 1), _DIGIT):
-        ordered, stood = (xp.empty((count,), "uint32") for _ in range(2))
+    for i, shift in enumerate(shifts):
+        ordered, stood = pairs[i % 2]
         launch("group_count", blocks, _THREADS, counts, place, count, tile, shift)
-        launch("group_scan", min(blocks, 1), _SCAN_THREADS, counts, counts.size)
+        launch("group_scan", 1, _LARGEST_BLOCK, counts, counts.size)
         launch(
             "group_move", blocks, _THREADS,
             ordered, stood, place, member, counts, count, tile, shift,

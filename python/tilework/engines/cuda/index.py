@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 from tilework.arrays import address, namespace
+from tilework.engines import cupy
+from tilework.engines.cuda.copy import copy, copy_into
 from tilework.engines.cuda.errors import outside
 from tilework.engines.cuda.launch import blocks_for, launch
 from tilework.engines.layout import contiguous, empty
@@ -14,6 +16,7 @@ __all__ = ["gather", "index_copy", "index_select", "scatter"]
 
 Array = Any
 _THREADS, _EACH = 256, 4  # as in index.cuh
+_MOST = 2**31 - 1  # sources that a place is written by: they are numbered by 32 bits
 _WIDTHS = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t", 16: "uint4"}
 
 
@@ -27,13 +30,6 @@ def reached(shape: tuple[int, ...], axis: int, index: Array) -> Any:
     axis; None where that is all of it."""
     sizes = tuple(shape[d] if d == axis else n for d, n in enumerate(index.shape))
     return None if sizes == tuple(shape) else tuple(slice(n) for n in sizes)
-
-
-def dense_copy(x: Array) -> Array:
-    """A fresh copy in C order."""
-    y = empty(x, x.shape)
-    y[...] = x
-    return y
 
 
 def gather(x: Array, axis: int, index: Array, wraps: bool) -> Array:
@@ -51,8 +47,10 @@ def gather(x: Array, axis: int, index: Array, wraps: bool) -> Array:
 
 
 def scatter(x: Array, axis: int, index: Array, source: Array) -> Array:
-    y, part = dense_copy(x), reached(x.shape, axis, index)
-    to = y if part is None else dense_copy(y[part])
+    if index.shape[axis] > _MOST:
+        return cupy.scatter(x, axis, index, source)
+    y, part = copy(x, False), reached(x.shape, axis, index)
+    to = y if part is None else copy(y[part], False)
     index, source = contiguous(index), contiguous(source)
     _, n, inner = lines(to.shape, axis)
     shape = (index.size, n, index.shape[axis], inner)
@@ -66,7 +64,7 @@ def scatter(x: Array, axis: int, index: Array, source: Array) -> Array:
         to, source, index, last, *shape, 1 if source.ndim else 0, told,
     )  # fmt: skip
     if part is not None:
-        y[part] = to
+        copy_into(y[part], to)
     return y
 
 
@@ -113,13 +111,15 @@ def index_select(x: Array, axis: int, index: Array, wraps: bool) -> Array:
 
 
 def index_copy(x: Array, axis: int, index: Array, source: Array) -> Array:
-    y, index = dense_copy(x), contiguous(index)
+    if index.size > _MOST:
+        return cupy.index_copy(x, axis, index, source)
+    y, index = copy(x, False), contiguous(index)
     outer, n, inner = lines(x.shape, axis)
     m = index.shape[0]
     if source.ndim:
         source, step = contiguous(source), inner
     else:  # one slice of it, for all
-        source, step = dense_copy(namespace(x).broadcast_to(source, (inner,))), 0
+        source, step = copy(namespace(x).broadcast_to(source, (inner,)), False), 0
     last, told = _none_yet(y, n), outside("index_copy", n)
     grid = blocks_for(m, _THREADS * _EACH)
     launch("scatter_mark", grid, _THREADS, last, index, m, n, m, 1, told)

@@ -6,9 +6,10 @@ from typing import Any
 
 from tilework.arrays import namespace
 from tilework.engines import cupy
+from tilework.engines.cuda.copy import copy, copy_into
 from tilework.engines.cuda.errors import outside
 from tilework.engines.cuda.grouping import fits, grouped
-from tilework.engines.cuda.index import dense_copy, lines, reached
+from tilework.engines.cuda.index import lines, reached
 from tilework.engines.cuda.launch import blocks_for, launch
 from tilework.engines.layout import contiguous
 
@@ -65,11 +66,11 @@ def scatter_reduce(
 ) -> Array:
     if not fits(index.size, x.size):
         return cupy.scatter_reduce(x, axis, index, source, how, include_self)
-    y, part = dense_copy(x), reached(x.shape, axis, index)
-    to = y if part is None else dense_copy(y[part])
+    y, part = copy(x, False), reached(x.shape, axis, index)
+    to = y if part is None else copy(y[part], False)
     _reduce("scatter_reduce", to, axis, index, source, how, include_self, False)
     if part is not None:
-        y[part] = to
+        copy_into(y[part], to)
     return y
 
 
@@ -78,8 +79,8 @@ def scatter_add(x: Array, axis: int, index: Array, shape: tuple[int, ...], wraps
     if not fits(index.size, y.size):
         return cupy.scatter_add(x, axis, index, shape, wraps)
     part = reached(shape, axis, index)
-    to = y if part is None else dense_copy(y[part])
+    to = y if part is None else copy(y[part], False)
     _reduce("scatter_add", to, axis, index, x, "sum", True, wraps)
     if part is not None:
-        y[part] = to
+        copy_into(y[part], to)
     return y
