@@ -1,4 +1,20 @@
-// Matrix products of float and double on CUDA cores.
+// Matrix products of float and double on CUDA cores, and what goes before and after products.
+//
+// A block has 128 x 128 elements of C where that fills a card, else 64 x 64, and takes A and B in
+// by tiles of 64 bytes along K, which cp.async brings while two others wait (gemm_tiles.cuh). A
+// thread has 8 x 8 sums, or 8 x 4, of float: 16 FMA a read of 16 bytes. Two large blocks share a
+// multiprocessor at 128 registers a thread, so that one computes while the other waits.
+//
+// gemm_LARGE|SMALL_ab_TYPE says whether A's memory runs along k or m, B's along k or n: the kernels
+// read each as it lies. gemm_join adds the sums of a product that was split along K, always in one
+// order; linear_slope goes back through a layer's activation and sums its rows for the bias.
+//
+// on sm_80, 90a, 100   registers      shared  dynamic  threads  blocks an SM  holds
+// gemm_large_*_float   128, 128, 128  24      49152    256      2, 2, 2       LDGSTS.128 STG.128
+// gemm_small_*_float   96, 96, 96     24      24576    128      4, 4, 4       LDGSTS.128 STG.128
+// gemm_small_*_double  96, 96, 96     24      24576    256      2, 2, 2       LDGSTS.128 STG.128
+// gemm_join_*          34, 34, 34     0       0        256      6, 6, 6       LDG.128
+// linear_slope_*       52, 52, 52     4096    0        256      4, 4, 4
 #pragma once
 
 #include "kernels/gemm/gemm_product.cuh"
@@ -12,9 +28,9 @@ using Large = OnCores<float, 128, 128, 16, 16, AInner, BInner>;
 template <class T, bool AInner, bool BInner>
 using Small = OnCores<T, 64, 64, sizeof(T) == 4 ? 8 : 16, 16, AInner, BInner>;
 
-#define TW_GEMM(name, type, threads, ...)                    \
-  TW_KERNEL(threads, name, TW_GEMM_PARAMETERS(type, type)) { \
-    product<__VA_ARGS__>(TW_GEMM_ARGUMENTS);                 \
+#define TW_GEMM(name, type, threads, ...)                                \
+  TW_KERNEL_TOGETHER(threads, 2, name, TW_GEMM_PARAMETERS(type, type)) { \
+    product<__VA_ARGS__>(TW_GEMM_ARGUMENTS);                             \
   }
 #define TW_GEMM_ORDERS(a, b, a_inner, b_inner)                                   \
   TW_GEMM(gemm_large_##a##b##_float, float, 256, Large<a_inner, b_inner>)        \

@@ -166,79 +166,81 @@ __device__ void product(TW_GEMM_PARAMETERS(typename Sums::Element, typename Sums
   const int64_t column = static_cast<int64_t>(place.column_tile) * Sums::kColumns;
   const int rows = m - row < Sums::kRows ? static_cast<int>(m - row) : Sums::kRows;
   const int columns = n - column < Sums::kColumns ? static_cast<int>(n - column) : Sums::kColumns;
+  // What is needed at the end alone waits in shared memory: registers are for the sums.
+  TW_SHARED(int64_t, later, [3]);
+  if (threadIdx.x == 0) {
+    later[0] = partial == nullptr ? outer_batch * c_outer + inner_batch * c_inner
+                                  : (place.batch * gridDim.y + blockIdx.y) * m * n;
+    later[1] = row;
+    later[2] = column;
+  }
   const int64_t k_begin = blockIdx.y * split_depth;
-  const int64_t k_end = k_begin + split_depth < k ? k_begin + split_depth : k;
-  // A step that is 1 is told to the compiler: what it multiplies falls away.
-  const Side<E> of_a{a + outer_batch * a_outer + inner_batch * a_inner + row * a_row,
-                     a_row,
-                     a_k,
-                     rows,
-                     k_end,
-                     (flags & kAByChunks) != 0};
-  const Side<E> of_b{b + outer_batch * b_outer + inner_batch * b_inner + column * b_column,
-                     b_column,
-                     b_k,
-                     columns,
-                     k_end,
-                     (flags & kBByChunks) != 0};
+  const int depth = static_cast<int>(k - k_begin < split_depth ? k - k_begin : split_depth);
+  using FillA = Filler<TileA, Sums::kThreads>;
+  using FillB = Filler<TileB, Sums::kThreads>;
+  FillA of_a{a + outer_batch * a_outer + inner_batch * a_inner + (row + FillA::outer()) * a_row +
+                 (k_begin + FillA::deep()) * a_k,
+             a_row, a_k, rows - FillA::outer(), (flags & kAByChunks) != 0};
+  FillB of_b{b + outer_batch * b_outer + inner_batch * b_inner +
+                 (column + FillB::outer()) * b_column + (k_begin + FillB::deep()) * b_k,
+             b_column, b_k, columns - FillB::outer(), (flags & kBByChunks) != 0};
 
   Sums sums;
-  const int steps = static_cast<int>((k_end - k_begin + TileA::kDepth - 1) / TileA::kDepth);
-  const auto fill = [&](int step) {
-    if (step < steps) {
-      E* const stage = tiles + step % kStages * kStage;
-      const int64_t at = k_begin + static_cast<int64_t>(step) * TileA::kDepth;
-      TileA::template fill<Sums::kThreads>(stage, of_a, at);
-      TileB::template fill<Sums::kThreads>(stage + TileA::kElements, of_b, at);
+  int left = depth;  // what is not asked for yet
+  const auto fill = [&](int stage) {
+    if (left > 0) {
+      of_a.fill(tiles + stage, left);
+      of_b.fill(tiles + stage + TileA::kElements, left);
+      left -= TileA::kDepth;
     }
     ptx::commit_copies();
   };
-#pragma unroll
-  for (int step = 0; step < kStages - 1; ++step) fill(step);
-  for (int step = 0; step < steps; ++step) {
+  constexpr int kEnd = kStages * kStage;
+  int next = 0, stage = 0;
+#pragma unroll 1
+  for (int done = (1 - kStages) * TileA::kDepth; done < depth; done += TileA::kDepth) {
     ptx::wait_for_copies<kStages - 2>();
     __syncthreads();  // the tile has come, and the one before it is read by all
-    fill(step + kStages - 1);
-    const E* const stage = tiles + step % kStages * kStage;
-    sums.take_in(stage, stage + TileA::kElements);
+    fill(next);
+    next = next + kStage < kEnd ? next + kStage : 0;
+    if (done < 0) continue;  // the first stages are being filled
+    sums.take_in(tiles + stage, tiles + stage + TileA::kElements);
+    stage = stage + kStage < kEnd ? stage + kStage : 0;
   }
   ptx::wait_for_copies<0>();
 
-  Finish<E, Sum> finish{c, bias, residual, before, c_row, residual_row, n, flags};
-  if (partial == nullptr) {
-    finish.move(outer_batch * c_outer + inner_batch * c_inner);
-  } else {
-    const bool aligned = n % Finish<E, Sum>::kGroup == 0;
-    finish = {partial + (place.batch * gridDim.y + blockIdx.y) * m * n,
-              nullptr,
-              nullptr,
-              nullptr,
-              n,
-              0,
-              n,
-              kWide | (aligned ? kCAligned : 0)};
-  }
   // By shared memory, a band of rows after the other: so that a warp writes whole rows, and what is
   // fused is here once.
+  __syncthreads();
+  Finish<E, Sum> finish{c, bias, residual, before, c_row, residual_row, n, flags};
+  if (partial == nullptr) {
+    finish.move(later[0]);
+  } else {
+    const bool aligned = n % Finish<E, Sum>::kGroup == 0;
+    finish = {
+        partial + later[0], nullptr, nullptr, nullptr, n, 0, n, kWide | (aligned ? kCAligned : 0)};
+  }
+  const int64_t first_row = later[1], first_column = later[2];
   constexpr int kGroup = Finish<E, Sum>::kGroup, kBandRows = Sums::kRows / Sums::kBands;
   constexpr int kGroups = Sums::kColumns / kGroup;
   Sum* const staged = reinterpret_cast<Sum*>(tiles);
 #pragma unroll 1
-  for (int band = 0; band < Sums::kBands && band * kBandRows < rows; ++band) {
-    __syncthreads();
+  for (int band = 0; band < Sums::kBands; ++band) {
     sums.stage(staged, band);
     __syncthreads();
 #pragma unroll 1
     for (int at = static_cast<int>(threadIdx.x); at < kBandRows * kGroups; at += Sums::kThreads) {
-      const int down = at / kGroups, across = at % kGroups * kGroup;
-      if (band * kBandRows + down >= rows || across >= columns) continue;
-      const auto group =
-          *reinterpret_cast<const Group<Sum, kGroup>*>(staged + down * Sums::kStagedRow + across);
+      const int64_t to_row = first_row + band * kBandRows + at / kGroups;
+      const int64_t to_column = first_column + at % kGroups * kGroup;
+      if (to_row >= m || to_column >= n) continue;
+      const auto group = *reinterpret_cast<const Group<Sum, kGroup>*>(
+          staged + at / kGroups * Sums::kStagedRow + at % kGroups * kGroup);
       Sum values[kGroup];
 #pragma unroll
       for (int e = 0; e < kGroup; ++e) values[e] = group.at[e];
-      finish.store(row + band * kBandRows + down, column + across, values);
+      finish.store(to_row, to_column, values);
     }
+    __syncthreads();
   }
 }
 

@@ -23,62 +23,81 @@ struct alignas(16) Vector {
   E at[16 / sizeof(E)];
 };
 
-// One operand as a block reads it: `outer` counts rows of A, or columns of B, from the block's
-// first one.
-template <class E>
-struct Side {
-  const E* base;
-  int64_t outer_step, k_step;
-  int outers;      // how many of the tile's lie in the matrix
-  int64_t k_end;   // of this split
-  bool by_chunks;  // rows of chunks that are aligned to 16 bytes
-};
-
-template <class E, int Outer, bool KInner>
+// Skew: elements by which a row across K is longer than it need be.
+template <class E, int Outer, bool KInner, int Skew = 0>
 struct Tile {
+  using Element = E;
+  static constexpr bool kIsKInner = KInner;
   static constexpr int kVector = 16 / sizeof(E);
   static constexpr int kDepth = kDeepChunks * kVector;
-  static constexpr int kElements = Outer * kDepth;
-  static constexpr int kChunks = kElements / kVector;
+  static constexpr int kChunksOfRow = KInner ? kDeepChunks : Outer / kVector;
+  static constexpr int kRow = KInner ? kDepth : Outer + Skew;
+  static constexpr int kElements = KInner ? Outer * kRow : kDepth * kRow;
+  static constexpr int kChunks = Outer * kDeepChunks;
+  static_assert(KInner || Skew % kVector == 0);
 
-  // Where an element lies.
-  static __device__ int at(int outer, int deep) {
-    if (KInner) {
-      return (outer * kDeepChunks + ((deep / kVector) ^ twist(outer))) * kVector + deep % kVector;
-    }
-    return deep * Outer + ((outer / kVector) ^ twist(deep)) * kVector + outer % kVector;
+  // Where an element lies. K inner: two rows fill the banks once, so chunks are twisted by their
+  // row such that eight rows' chunks of one depth differ, and four rows' pairs of chunks. Across:
+  // eight rows of 16 bits are twisted too; of wider elements they are skewed, which takes no
+  // registers for their places. `further`: so many more across, of eights, which no twist of rows
+  // sees.
+  static __device__ int at(int outer, int deep, int further = 0) {
+    if (KInner) return outer * kRow + (deep ^ twist(outer) * kVector) + further * kRow;
+    if (sizeof(E) == 2) return deep * kRow + ((outer + further) ^ (deep & 7) * kVector);
+    return deep * kRow + outer + further;
   }
-  // K inner: two rows fill the banks once; eight rows' chunks of one depth differ, and so do four
-  // rows' pairs of chunks. Across: the rows that a fragment takes in at once differ, which are 8 of
-  // 16-bit elements, and of float k, k + 1, k + 2, k + 3 (tf32) or k, k + 2, k + 4, k + 6 (bf16).
-  static __device__ int twist(int row) {
-    if (KInner) return (row & 2) | (row >> 2 & 1);
-    return sizeof(E) == 4 ? ((row ^ row >> 2) & 3) * 2 : row & 7;
-  }
+  static __device__ int twist(int outer) { return (outer & 2) | (outer >> 2 & 1); }
+};
 
-  template <int Threads>
-  static __device__ void fill(E* tile, const Side<E>& side, int64_t k) {
-    const int64_t rest = side.k_end - k;
-    const int deeps = rest < kDepth ? static_cast<int>(rest) : kDepth;
-    const E* from = side.base + k * side.k_step;
+// One thread's part in filling tiles of an operand, one after the other along K: the chunks at its
+// place and every kRowsAtOnce rows on.
+template <class Of, int Threads>
+struct Filler {
+  using E = typename Of::Element;
+  static constexpr int kVector = Of::kVector, kChunksOfRow = Of::kChunksOfRow;
+  static constexpr int kRowsAtOnce = Threads / kChunksOfRow;
+  static_assert(kRowsAtOnce % 8 == 0, "what twists a chunk stays");
+
+  const E* from;  // its first chunk of the next tile
+  int64_t outer_step, k_step;
+  int outers;      // of A's rows (or B's columns), how many there are from its own on
+  bool by_chunks;  // rows of chunks that are aligned to 16 bytes
+
+  static __device__ int row() { return static_cast<int>(threadIdx.x) / kChunksOfRow; }
+  static __device__ int in_row() { return static_cast<int>(threadIdx.x) % kChunksOfRow * kVector; }
+  static __device__ int outer() { return Of::kIsKInner ? row() : in_row(); }
+  static __device__ int deep() { return Of::kIsKInner ? in_row() : row(); }
+
+  // `left`: how deep the matrix still goes.
+  __device__ void fill(E* tile, int left) {
+    E* const to = tile + Of::at(outer(), deep());
+    const int64_t step = (Of::kIsKInner ? outer_step : k_step) * kRowsAtOnce;
 #pragma unroll
-    for (int i = 0; i < kChunks / Threads; ++i) {
-      const int chunk = static_cast<int>(threadIdx.x) + i * Threads;
-      const int outer = KInner ? chunk / kDeepChunks : chunk % (Outer / kVector) * kVector;
-      const int deep = KInner ? chunk % kDeepChunks * kVector : chunk / (Outer / kVector);
-      int count = KInner ? deeps - deep : side.outers - outer;
-      if (outer >= side.outers || deep >= deeps) count = 0;
+    for (int i = 0; i < Of::kChunks / Threads; ++i) {
+      constexpr int kNext = kRowsAtOnce * Of::kRow;
+      int count = Of::kIsKInner ? left - deep() : outers;
+      const int rows = Of::kIsKInner ? outers : left - deep();
+      if (i * kRowsAtOnce >= rows || count < 0) count = 0;
       if (count > kVector) count = kVector;
-      E* to = tile + at(outer, deep);
-      const E* first = from + outer * side.outer_step + deep * side.k_step;
-      if (side.by_chunks) {
-        ptx::copy_async(to, count > 0 ? first : side.base, count * static_cast<int>(sizeof(E)));
+      if (by_chunks) {
+        ptx::copy_async(to + i * kNext, from + i * step, count * static_cast<int>(sizeof(E)));
       } else {
-        const int64_t step = KInner ? side.k_step : side.outer_step;
-        Vector<E> gathered;
+        elements(to + i * kNext, from + i * step, Of::kIsKInner ? k_step : outer_step, count);
+      }
+    }
+    from += Of::kDepth * k_step;
+  }
+  // A chunk of which `count` elements lie in the matrix, in any steps.
+  static __device__ void elements(E* to, const E* first, int64_t step, int count) {
+    if constexpr (sizeof(E) == 2) {
+      Vector<E> gathered;
 #pragma unroll
-        for (int e = 0; e < kVector; ++e) gathered.at[e] = e < count ? first[e * step] : E{};
-        *reinterpret_cast<Vector<E>*>(to) = gathered;
+      for (int e = 0; e < kVector; ++e) gathered.at[e] = e < count ? first[e * step] : E{};
+      *reinterpret_cast<Vector<E>*>(to) = gathered;
+    } else {
+#pragma unroll 1
+      for (int e = 0; e < kVector; ++e, first += step) {
+        ptx::copy_element_async(to + e, first, e < count);
       }
     }
   }
@@ -116,38 +135,45 @@ struct OnCores {
     return KInner ? own + i * Threads : (i / kVector * Threads + own) * kVector + i % kVector;
   }
 
-  template <class Tile_, bool KInner, int Threads, int Count>
-  static __device__ void read(T (&to)[kVector][Count], const T* tile, int own, int deep) {
-    if (KInner) {
+  // All rows (or columns) of a thread at kDeep depths, of a tile where K is inner. Two: with the
+  // whole chunk a thread's registers would not do for two blocks at once, and a warp, whose lanes
+  // share rows, reads 8 bytes a lane in half of the passes.
+  static constexpr int kDeep = 2;
+  struct alignas(kDeep * sizeof(T)) Pair {
+    T at[kDeep];
+  };
+  template <class Of, int Threads, int Count>
+  static __device__ void read_deep(T (&to)[kDeep][Count], const T* tile, int own, int deep) {
 #pragma unroll
-      for (int i = 0; i < Count; ++i) {
-        const auto chunk = *reinterpret_cast<const Vector<T>*>(
-            tile + Tile_::at(place<KInner, Threads>(own, i), deep));
+    for (int i = 0; i < Count; ++i) {
+      const auto pair = *reinterpret_cast<const Pair*>(tile + Of::at(own, deep, i * Threads));
 #pragma unroll
-        for (int e = 0; e < kVector; ++e) to[e][i] = chunk.at[e];
-      }
-    } else {
+      for (int e = 0; e < kDeep; ++e) to[e][i] = pair.at[e];
+    }
+  }
+  // The same at one depth, of a tile that lies across.
+  template <class Of, int Threads, int Count>
+  static __device__ void read_across(T (&to)[Count], const T* tile, int own, int deep) {
 #pragma unroll
-      for (int d = 0; d < kVector; ++d) {
+    for (int i = 0; i < Count; i += kVector) {
+      const auto chunk =
+          *reinterpret_cast<const Vector<T>*>(tile + Of::at(place<false, Threads>(own, i), deep));
 #pragma unroll
-        for (int i = 0; i < Count; i += kVector) {
-          const auto chunk = *reinterpret_cast<const Vector<T>*>(
-              tile + Tile_::at(place<KInner, Threads>(own, i), deep + d));
-#pragma unroll
-          for (int e = 0; e < kVector; ++e) to[d][i + e] = chunk.at[e];
-        }
-      }
+      for (int e = 0; e < kVector; ++e) to[i + e] = chunk.at[e];
     }
   }
 
   __device__ void take_in(const T* a, const T* b) {
+    const int row = down(), column = across();
+#pragma unroll 1
+    for (int deep = 0; deep < TileA::kDepth; deep += kDeep) {
+      T of_a[kDeep][kDown], of_b[kDeep][kAcross];
+      if constexpr (AInner) read_deep<TileA, Down>(of_a, a, row, deep);
+      if constexpr (BInner) read_deep<TileB, Across>(of_b, b, column, deep);
 #pragma unroll
-    for (int deep = 0; deep < TileA::kDepth; deep += kVector) {
-      T of_a[kVector][kDown], of_b[kVector][kAcross];
-      read<TileA, AInner, Down>(of_a, a, down(), deep);
-      read<TileB, BInner, Across>(of_b, b, across(), deep);
-#pragma unroll
-      for (int d = 0; d < kVector; ++d) {
+      for (int d = 0; d < kDeep; ++d) {
+        if constexpr (!AInner) read_across<TileA, Down>(of_a[d], a, row, deep + d);
+        if constexpr (!BInner) read_across<TileB, Across>(of_b[d], b, column, deep + d);
 #pragma unroll
         for (int i = 0; i < kDown; ++i) {
 #pragma unroll
@@ -164,33 +190,44 @@ struct OnCores {
     for (int i = 0; i < kDown; ++i) {
       const int row = place<AInner, Down>(down(), i) - band * kHalf;
       if (i / (kDown / kBands) != band) continue;
-      T* to = staged + row * kStagedRow;
+      T* const to = staged + row * kStagedRow;
+      if constexpr (BInner) {
 #pragma unroll
-      for (int j = 0; j < kAcross; ++j) to[place<BInner, Across>(across(), j)] = sums[i][j];
+        for (int j = 0; j < kAcross; ++j) to[place<true, Across>(across(), j)] = sums[i][j];
+      } else {
+#pragma unroll
+        for (int j = 0; j < kAcross; j += kVector) {
+          Vector<T> chunk;
+#pragma unroll
+          for (int e = 0; e < kVector; ++e) chunk.at[e] = sums[i][j + e];
+          *reinterpret_cast<Vector<T>*>(to + place<false, Across>(across(), j)) = chunk;
+        }
+      }
     }
   }
 };
 
 // --- On tensor cores ---
 
-// What a lane holds of a product of 16 x 8, 2 chunks deep or (bf16 of float) 4.
+// A product of 16 x 8, 2 chunks deep or (bf16 of float) 4. Four rows that a fragment takes in at
+// once (k, k + 1, ... of tf32, k, k + 2, ... of bf16) lie 8 banks apart by the skew.
 struct Bf16 {
   using Element = __nv_bfloat16;
-  static constexpr int kDepth = 16;
+  static constexpr int kDepth = 16, kSkew = 0;
   static __device__ void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     ptx::mma_bf16(d, a, b);
   }
 };
 struct F16 {
   using Element = __half;
-  static constexpr int kDepth = 16;
+  static constexpr int kDepth = 16, kSkew = 0;
   static __device__ void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     ptx::mma_f16(d, a, b);
   }
 };
 struct Tf32 {
   using Element = float;
-  static constexpr int kDepth = 8;
+  static constexpr int kDepth = 8, kSkew = 8;
   static __device__ void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     ptx::mma_tf32(d, a, b);
   }
@@ -198,7 +235,7 @@ struct Tf32 {
 // float32 operands, each rounded to bfloat16 on its way to the tensor cores.
 struct Bf16OfFloat {
   using Element = float;
-  static constexpr int kDepth = 16;
+  static constexpr int kDepth = 16, kSkew = 4;
   static __device__ void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
     ptx::mma_bf16(d, a, b);
   }
@@ -215,8 +252,8 @@ template <class Kind, int Rows, int Columns, int Down, int Across, bool AInner, 
 struct OnTensorCores {
   using Element = typename Kind::Element;
   using Sum = float;
-  using TileA = Tile<Element, Rows, AInner>;
-  using TileB = Tile<Element, Columns, BInner>;
+  using TileA = Tile<Element, Rows, AInner, Kind::kSkew>;
+  using TileB = Tile<Element, Columns, BInner, Kind::kSkew>;
   static constexpr int kRows = Rows, kColumns = Columns, kThreads = Down * Across * kWarpLanes;
   static constexpr int kBands = Down, kStagedRow = Columns + 8;
   static constexpr int kDown = Rows / Down / 16, kAcross = Columns / Across / 8;
@@ -232,35 +269,36 @@ struct OnTensorCores {
     return static_cast<int>(threadIdx.x) / kWarpLanes % Across * (Columns / Across);
   }
 
-  // 16 of a side, Kind::kDepth deep, as four matrices of 8: the i-th lies `i & 1` or `i >> 1` of
-  // them across or deep; A's fragment wants both parts across first, B's two fragments one after
-  // the other.
-  template <class Tile_, bool KInner, bool DeepFirst>
-  static __device__ void read(uint32_t (&to)[4], const Element* tile, int outer, int deep) {
+  // 16 of a side from `first` + `further` on, Kind::kDepth deep, as four matrices of 8: the i-th
+  // lies `i & 1` or `i >> 1` of them across or deep; A's fragment wants both parts across first,
+  // B's two fragments one after the other.
+  template <class Of, bool KInner, bool DeepFirst>
+  static __device__ void read(uint32_t (&to)[4], const Element* tile, int first, int further,
+                              int deep) {
     if constexpr (sizeof(Element) == 2 || (KInner && Kind::kDepth == 8)) {
       const int i = lane() / 8, row = lane() % 8;
       const int second_outer = DeepFirst ? i >> 1 : i & 1, second_deep = DeepFirst ? i & 1 : i >> 1;
       if constexpr (KInner) {
-        ptx::load_matrices(to, tile + Tile_::at(outer + row + 8 * second_outer,
-                                                deep + Tile_::kVector * second_deep));
+        ptx::load_matrices(to, tile + Of::at(first + row, deep + Of::kVector * second_deep,
+                                             further + 8 * second_outer));
       } else {
         ptx::load_matrices_transposed(
-            to, tile + Tile_::at(outer + 8 * second_outer, deep + row + 8 * second_deep));
+            to, tile + Of::at(first, deep + row + 8 * second_deep, further + 8 * second_outer));
       }
     } else {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int second_outer = DeepFirst ? i >> 1 : i & 1;
         const int second_deep = DeepFirst ? i & 1 : i >> 1;
-        const int own = outer + lane() / 4 + 8 * second_outer;
+        const int own = first + lane() / 4, more = further + 8 * second_outer;
         const int at = deep + (lane() % 4 * Kind::kDepth + Kind::kDepth * 4 * second_deep) / 8;
         if constexpr (Kind::kDepth == 8) {
-          to[i] = bits_of(tile[Tile_::at(own, at)]);
+          to[i] = bits_of(tile[Of::at(own, at, more)]);
         } else if constexpr (KInner) {
-          const float2 pair = *reinterpret_cast<const float2*>(tile + Tile_::at(own, at));
+          const float2 pair = *reinterpret_cast<const float2*>(tile + Of::at(own, at, more));
           to[i] = bf16_pair(pair.x, pair.y);
         } else {
-          to[i] = bf16_pair(tile[Tile_::at(own, at)], tile[Tile_::at(own, at + 1)]);
+          to[i] = bf16_pair(tile[Of::at(own, at, more)], tile[Of::at(own, at + 1, more)]);
         }
       }
     }
@@ -271,23 +309,21 @@ struct OnTensorCores {
   }
 
   __device__ void take_in(const Element* a, const Element* b) {
-#pragma unroll
+#pragma unroll 1
     for (int deep = 0; deep < TileA::kDepth; deep += Kind::kDepth) {
-      uint32_t of_a[kDown][4], of_b[kAcross / 2][4];
-#pragma unroll
-      for (int i = 0; i < kDown; ++i) {
-        read<TileA, AInner, false>(of_a[i], a, first_row() + 16 * i, deep);
-      }
+      uint32_t of_b[kAcross / 2][4];
 #pragma unroll
       for (int j = 0; j < kAcross / 2; ++j) {
-        read<TileB, BInner, true>(of_b[j], b, first_column() + 16 * j, deep);
+        read<TileB, BInner, true>(of_b[j], b, first_column(), 16 * j, deep);
       }
 #pragma unroll
       for (int i = 0; i < kDown; ++i) {
+        uint32_t of_a[4];
+        read<TileA, AInner, false>(of_a, a, first_row(), 16 * i, deep);
 #pragma unroll
         for (int j = 0; j < kAcross; ++j) {
           const uint32_t pair[2] = {of_b[j / 2][j % 2 * 2], of_b[j / 2][j % 2 * 2 + 1]};
-          Kind::multiply(sums[i][j], of_a[i], pair);
+          Kind::multiply(sums[i][j], of_a, pair);
         }
       }
     }

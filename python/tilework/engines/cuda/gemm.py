@@ -34,6 +34,8 @@ SHORTEST_SLAB, MOST_SLABS = 256, 512  # of rows that a bias's gradient sums
 _SIDES = {"large": (128, 256), "small": (64, 128)}  # rows and columns of a block, its threads
 _KINDS = {"float64": "double", "bfloat16": "bf16"}
 _PRECISIONS = {"highest": "float", "high": "tf32_float", "medium": "bf16_float"}
+# By so many bytes, 16 rows long, a stage's tile across K is larger on tensor cores (gemm_tiles.cuh).
+_SKEWS = {"tf32_float": 16 * 8 * 4, "bf16_float": 16 * 4 * 4}
 _ACTIVATIONS = ("none", "relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu")  # activations.cuh
 _ACCUMULATE, _WIDE, _A_CHUNKS, _B_CHUNKS, _C_ALIGNED = (0x100 << i for i in range(5))
 
@@ -223,7 +225,7 @@ def _run_two_axes(p: Product, fused: Fused, like: Array) -> None:
         p.c, p.a.at, p.b.at, fused.bias, fused.residual, fused.before, partial,
         p.m, p.n, p.k, p.a.outer, p.a.k, p.b.k, p.b.outer, p.c_row, residual_row, inner,
         *_two(p.a.batch), *_two(p.b.batch), *_two(p.c_batch), how.split_depth, flags,
-        shared=3 * 2 * side * 64,
+        shared=3 * (2 * side * 64 + (2 - a_runs_k - b_runs_k) * _SKEWS.get(kind, 0)),
     )  # fmt: skip
     if partial is not None:
         _join(
