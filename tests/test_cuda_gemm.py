@@ -15,7 +15,7 @@ if simulated.refusal():
     pytest.skip(simulated.refusal(), allow_module_level=True)
 
 from tilework.engines import ops
-from tilework.engines.cuda import gemm
+from tilework.engines.cuda import gemm, gemm_variants
 
 DTYPES = ["float32", "float64", "bfloat16"]
 ACTIVATIONS = ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"]
@@ -396,3 +396,112 @@ def test_half_on_tensor_cores(one):
     expected = a.astype(np.float64) @ b.astype(np.float64)
     limit = bound(a, b, "float32") + np.finfo(np.float16).eps / 2 * np.abs(expected)
     assert (np.abs(c._held - expected) <= limit).all()
+
+
+# --- cuBLAS as a variant ---
+
+
+@pytest.fixture
+def variants():
+    yield gemm_variants
+    gemm_variants.set_gemm_variant("auto")
+
+
+class FakeClock:
+    """An event whose time goes on by what each launch, and each product of the library's, takes."""
+
+    now = 0.0
+
+    def record(self):
+        self.at = FakeClock.now
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, end):
+        return end.at - self.at
+
+
+def timed(monkeypatch, served, kernel, library):
+    """Lets the device tell such times of a product, and count who multiplies."""
+    counts = {"kernel": 0, "cublas": 0}
+    run, by_cublas = gemm.run, gemm._by_cublas
+
+    def kernels(*given):
+        counts["kernel"] += 1
+        FakeClock.now += kernel
+        run(*given)
+
+    def cublas(*given):
+        counts["cublas"] += 1
+        FakeClock.now += library
+        by_cublas(*given)
+
+    monkeypatch.setattr(gemm, "run", kernels)
+    monkeypatch.setattr(gemm, "_by_cublas", cublas)
+    monkeypatch.setattr(gemm_variants, "SHORTEST_TRIAL", 0)
+    monkeypatch.setattr(gemm_variants, "_has_clock", lambda: True)
+    monkeypatch.setattr(served, "event", lambda timed: FakeClock(), raising=False)
+    return counts
+
+
+@pytest.mark.parametrize(("kernel", "library", "wins"), [(1, 2, "kernel"), (2, 1, "cublas")])
+def test_a_trial_chooses_once_for_a_shape(one, variants, monkeypatch, kernel, library, wins):
+    counts = timed(monkeypatch, one, kernel, library)
+    a, b = normal((9, 8), "float32"), normal((8, 12), "float32", 1)
+    assert_product(matmul(a, b), a, b)
+    tried = dict(counts)
+    assert min(tried.values()) > 1  # each ran some times
+    for _ in range(3):
+        assert_product(matmul(a, b), a, b)
+    loser = "cublas" if wins == "kernel" else "kernel"
+    assert counts == {wins: tried[wins] + 3, loser: tried[loser]}
+    assert list(variants.found().values()) == [wins]
+    matmul(a, lay_out(b, "columns"))  # another layout is another product
+    matmul(a.astype(np.float64), b.astype(np.float64))
+    assert len(variants.found()) == 3
+    out = held(np.ones((9, 12), np.float32))
+    before = dict(counts)
+    ops.matmul(dressed(a), dressed(b), out, True)  # adds once: no trial, no library
+    assert counts == {**before, "kernel": before["kernel"] + 1}
+    assert (np.abs(out._held - 1 - a.astype(np.float64) @ b) <= bound(a, b, "float32", 1.0)).all()
+
+
+def test_nothing_is_tried_without_a_devices_clock(one, variants, monkeypatch):
+    monkeypatch.setattr(gemm_variants, "SHORTEST_TRIAL", 0)
+    matmul(normal((9, 8), "float32"), normal((8, 12), "float32"))
+    assert not variants.found()
+    assert list(one.launched) == ["gemm_small_kn_float"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cublas_when_asked_for(one, variants, dtype):
+    variants.set_gemm_variant("cublas")
+    assert variants.get_gemm_variant() == "cublas"
+    a, b = normal((2, 9, 8), dtype), normal((8, 12), dtype, 1)
+    assert_product(matmul(a, lay_out(b, "columns")), a, b)
+    assert not one.launched
+    weight, bias, residual = normal((5, 8), dtype), normal(5, dtype, 2), normal((2, 9, 5), dtype, 3)
+    given = [*map(dressed, (a, weight, bias, residual)), "gelu", True]
+    y, z = ops.linear_forward(*given)
+    kind = "float" if dtype == "float32" else "double"
+    assert list(one.launched) == [f"gemm_join_{kind}"]
+    variants.set_gemm_variant("kernel")
+    by_kernel, z_by_kernel = ops.linear_forward(*given)
+    extra = np.abs(bias) + np.abs(residual)
+    limit = 2 * 1.13 * bound(a, weight.T, dtype, extra) + 16 * eps(dtype) * np.abs(y._held)
+    assert (np.abs(y._held - by_kernel._held) <= limit).all()
+    assert (np.abs(z._held - z_by_kernel._held) <= 2 * bound(a, weight.T, dtype, extra)).all()
+
+
+def test_what_cublas_does_not_serve_stays_the_kernels(one, variants, precision):
+    variants.set_gemm_variant("cublas")
+    matmul(normal((9, 8), bfloat16), normal((8, 12), bfloat16))
+    assert list(one.launched) == ["gemm_small_kn_bf16"]
+    matmul(normal((9, 8), "float32"), normal((8, 12), "float32"))
+    assert len(one.launched) == (1 if precision == "highest" else 2)
+
+
+def test_another_variant_is_refused():
+    with pytest.raises(ValueError, match="'auto', 'kernel' or 'cublas'; got 'magma'"):
+        gemm_variants.set_gemm_variant("magma")

@@ -186,26 +186,20 @@ __device__ void product(TW_GEMM_PARAMETERS(typename Sums::Element, typename Sums
              b_column, b_k, columns - FillB::outer(), (flags & kBByChunks) != 0};
 
   Sums sums;
-  int left = depth;  // what is not asked for yet
-  const auto fill = [&](int stage) {
+  constexpr int kAhead = (kStages - 1) * TileA::kDepth;
+  int slot = 0;  // the stage that was read longest ago
+#pragma unroll 1
+  for (int done = -kAhead; done < depth; done += TileA::kDepth) {
+    ptx::wait_for_copies<kStages - 2>();
+    __syncthreads();  // the next tile has come, and the one before it is read by all
+    const int left = depth - done - kAhead;
     if (left > 0) {
-      of_a.fill(tiles + stage, left);
-      of_b.fill(tiles + stage + TileA::kElements, left);
-      left -= TileA::kDepth;
+      of_a.fill(tiles + slot, left);
+      of_b.fill(tiles + slot + TileA::kElements, left);
     }
     ptx::commit_copies();
-  };
-  constexpr int kEnd = kStages * kStage;
-  int next = 0, stage = 0;
-#pragma unroll 1
-  for (int done = (1 - kStages) * TileA::kDepth; done < depth; done += TileA::kDepth) {
-    ptx::wait_for_copies<kStages - 2>();
-    __syncthreads();  // the tile has come, and the one before it is read by all
-    fill(next);
-    next = next + kStage < kEnd ? next + kStage : 0;
-    if (done < 0) continue;  // the first stages are being filled
-    sums.take_in(tiles + stage, tiles + stage + TileA::kElements);
-    stage = stage + kStage < kEnd ? stage + kStage : 0;
+    slot = slot + kStage < kStages * kStage ? slot + kStage : 0;
+    if (done >= 0) sums.take_in(tiles + slot, tiles + slot + TileA::kElements);
   }
   ptx::wait_for_copies<0>();
 

@@ -6,9 +6,9 @@
 // a side that lies across K; of float ones across K, which ldmatrix cannot turn, by single words.
 // float is rounded to tf32 or to pairs of bfloat16 on its way from shared memory to a fragment.
 //
-// on sm_80, 90a, 100   registers      shared  dynamic  threads  blocks an SM  holds
-// gemm_large_*  128, 128, 128  24  52224  256  2, 2, 2  HMMA LDGSTS.128
-// gemm_small_*  96, 96, 96  24  27648  128  4, 4, 4  HMMA LDGSTS.128
+// on sm_80, 90a, 100  registers      shared  dynamic  threads  blocks an SM  holds
+// gemm_large_*        124, 128, 128  128     52224    256      2, 2, 2       HMMA LDGSTS.128
+// gemm_small_*        114, 116, 128  128     27648    128      4, 4, 4       HMMA LDGSTS.128
 #pragma once
 
 #include "kernels/gemm/gemm_product.cuh"

@@ -18,6 +18,16 @@ namespace tilework::gemm_cuda {
 inline constexpr int kStages = 3;
 inline constexpr int kDeepChunks = 4;  // of 16 bytes, along K
 
+// This thread's number cut by N; unsigned, so that it is shifts and masks.
+template <unsigned N>
+__device__ int thread_over() {
+  return static_cast<int>(threadIdx.x / N);
+}
+template <unsigned N>
+__device__ int thread_in() {
+  return static_cast<int>(threadIdx.x % N);
+}
+
 template <class E>
 struct alignas(16) Vector {
   E at[16 / sizeof(E)];
@@ -63,8 +73,8 @@ struct Filler {
   int outers;      // of A's rows (or B's columns), how many there are from its own on
   bool by_chunks;  // rows of chunks that are aligned to 16 bytes
 
-  static __device__ int row() { return static_cast<int>(threadIdx.x) / kChunksOfRow; }
-  static __device__ int in_row() { return static_cast<int>(threadIdx.x) % kChunksOfRow * kVector; }
+  static __device__ int row() { return thread_over<kChunksOfRow>(); }
+  static __device__ int in_row() { return thread_in<kChunksOfRow>() * kVector; }
   static __device__ int outer() { return Of::kIsKInner ? row() : in_row(); }
   static __device__ int deep() { return Of::kIsKInner ? in_row() : row(); }
 
@@ -122,12 +132,10 @@ struct OnCores {
 
   // A warp is 4 threads down and 8 across.
   static __device__ int down() {
-    const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarpLanes;
-    return warp / (Across / 8) * 4 + thread % kWarpLanes / 8;
+    return thread_over<kWarpLanes*(Across / 8)>() * 4 + thread_in<kWarpLanes>() / 8;
   }
   static __device__ int across() {
-    const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarpLanes;
-    return warp % (Across / 8) * 8 + thread % 8;
+    return thread_over<kWarpLanes>() % (Across / 8) * 8 + thread_in<8>();
   }
 
   template <bool KInner, int Threads>
@@ -261,12 +269,10 @@ struct OnTensorCores {
 
   float sums[kDown][kAcross][4] = {};
 
-  static __device__ int lane() { return static_cast<int>(threadIdx.x) % kWarpLanes; }
-  static __device__ int first_row() {
-    return static_cast<int>(threadIdx.x) / kWarpLanes / Across * (Rows / Down);
-  }
+  static __device__ int lane() { return thread_in<kWarpLanes>(); }
+  static __device__ int first_row() { return thread_over<kWarpLanes * Across>() * (Rows / Down); }
   static __device__ int first_column() {
-    return static_cast<int>(threadIdx.x) / kWarpLanes % Across * (Columns / Across);
+    return thread_over<kWarpLanes>() % Across * (Columns / Across);
   }
 
   // 16 of a side from `first` + `further` on, Kind::kDepth deep, as four matrices of 8: the i-th
@@ -291,7 +297,7 @@ struct OnTensorCores {
         const int second_outer = DeepFirst ? i >> 1 : i & 1;
         const int second_deep = DeepFirst ? i & 1 : i >> 1;
         const int own = first + lane() / 4, more = further + 8 * second_outer;
-        const int at = deep + (lane() % 4 * Kind::kDepth + Kind::kDepth * 4 * second_deep) / 8;
+        const int at = deep + lane() % 4 * (Kind::kDepth / 8) + Kind::kDepth / 2 * second_deep;
         if constexpr (Kind::kDepth == 8) {
           to[i] = bits_of(tile[Of::at(own, at, more)]);
         } else if constexpr (KInner) {

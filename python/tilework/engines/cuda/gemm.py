@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,18 +24,20 @@ from tilework import config
 from tilework.arrays import address, broadcast_shapes, namespace
 from tilework.dtypes import bfloat16, float32, float64
 from tilework.engines import cupy
+from tilework.engines.cuda import gemm_variants
+from tilework.engines.cuda.gemm_variants import set_gemm_variant
 from tilework.engines.cuda.launch import blocks_for, contiguous, empty, empty_as, launch
 
-__all__ = ["linear_backward", "linear_forward", "matmul", "pack_weight"]
+__all__ = ["linear_backward", "linear_forward", "matmul", "pack_weight", "set_gemm_variant"]
 
 Array = Any
 FILLING = 128  # blocks that are enough to fill a card: about as many as one has multiprocessors
 SHORTEST_SPLIT = 256  # along K
 SHORTEST_SLAB, MOST_SLABS = 256, 512  # of rows that a bias's gradient sums
-_SIDES = {"large": (128, 256), "small": (64, 128)}  # rows and columns of a block, its threads
+_SIDES = {"large": (128, 256), "small": (64, 128)}  # a block's rows and columns, its threads
 _KINDS = {"float64": "double", "bfloat16": "bf16"}
 _PRECISIONS = {"highest": "float", "high": "tf32_float", "medium": "bf16_float"}
-# By so many bytes, 16 rows long, a stage's tile across K is larger on tensor cores (gemm_tiles.cuh).
+# A stage's tile across K is larger by these bytes, of 16 rows, on tensor cores (gemm_tiles.cuh).
 _SKEWS = {"tf32_float": 16 * 8 * 4, "bf16_float": 16 * 4 * 4}
 _ACTIVATIONS = ("none", "relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu")  # activations.cuh
 _ACCUMULATE, _WIDE, _A_CHUNKS, _B_CHUNKS, _C_ALIGNED = (0x100 << i for i in range(5))
@@ -67,7 +70,7 @@ class Product:
     wide: bool = False  # C is float32 beside bfloat16 operands
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fused:
     """What becomes of the sums before they are stored."""
 
@@ -76,6 +79,12 @@ class Fused:
     before: Array | None = None  # where the sums go that the activation is of
     activation: str = "none"
     accumulate: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing does."""
+        given = (self.bias, self.residual, self.before)
+        return self.activation == "none" and all(x is None for x in given)
 
 
 _PLAIN = Fused()
@@ -280,12 +289,12 @@ def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = Fals
         # The sum with what is there is rounded once, by the copy.
         wide = out is not None and (accumulate or out.dtype == float32) and a.dtype == bfloat16
         c = empty(a, shape, float32 if wide else a.dtype)
-        _multiply(a, b, c, False)
+        _multiply(a, b, c, _PLAIN)
         if out is None:
             return c
         out[...] = out + c if accumulate else c
         return out
-    _multiply(a, b, out, accumulate)
+    _multiply(a, b, out, Fused(accumulate=accumulate))
     return out
 
 
@@ -300,8 +309,38 @@ def _takes(out: Array, a: Array, b: Array) -> bool:
     return runs and not bool(share(out, a)) and not bool(share(out, b))
 
 
-def _multiply(a: Array, b: Array, c: Array, accumulate: bool) -> None:
-    run(product_of(a, b, c), Fused(accumulate=accumulate), c)
+def _multiply(a: Array, b: Array, c: Array, fused: Fused) -> None:
+    product = product_of(a, b, c)
+    ways = {
+        "kernel": lambda: run(product, fused, c),
+        "cublas": lambda: _by_cublas(a, b, c, fused),
+    }
+    ways[_variant(product, fused, ways)]()
+
+
+def _variant(p: Product, fused: Fused, ways: dict[str, Callable[[], None]]) -> str:
+    """Who computes a product; where it adds to what is there, a trial would do so too."""
+    exact = p.dtype == float64 or (
+        p.dtype == float32 and config.get_float32_matmul_precision() == "highest"
+    )
+    if not exact or fused.accumulate or not p.k:
+        return "kernel"
+    size = p.dtype.itemsize
+    orders = _order(p.a, p.m, p.k, size), _order(p.b, p.n, p.k, size)
+    work = p.m * p.n * p.k * math.prod(p.batch)
+    key = (p.dtype.name, p.batch, p.m, p.n, p.k, *orders, fused.plain)
+    return gemm_variants.chosen(key, work, ways)
+
+
+def _by_cublas(a: Array, b: Array, c: Array, fused: Fused) -> None:
+    """The array library's product, and what is fused to it by the kernel that joins splits: of
+    one. (Products with that have their rows in C order.)"""
+    namespace(c).matmul(a, b, out=c)
+    if fused.plain:
+        return
+    m, n = c.shape
+    flags = finish_flags(fused, n, address(c), n, (), c.itemsize, False)
+    _join(c.dtype, c, fused, c, 1, 1, m, n, n, n, 1, 0, 0, flags)
 
 
 class PackedWeight:
@@ -345,7 +384,7 @@ def linear_forward(
         activation,
     )
     c = y.reshape(rows.shape[0], n)
-    run(product_of(rows, _element_steps(weight).swapaxes(0, 1), c), fused, y)
+    _multiply(rows, _element_steps(weight).swapaxes(0, 1), c, fused)
     if not save or activation == "none":
         return y, None
     return y, y if before is None else before
@@ -362,10 +401,10 @@ def linear_backward(
     dx = dweight = None
     if need_x:
         dx = empty(x, x.shape)
-        _multiply(rows, _element_steps(weight), dx.reshape(rows.shape[0], x.shape[-1]), False)
+        _multiply(rows, _element_steps(weight), dx.reshape(rows.shape[0], x.shape[-1]), _PLAIN)
     if need_weight:
         dweight = empty_as(weight)
-        _multiply(rows.swapaxes(0, 1), _rows(_element_steps(x)), dweight, False)
+        _multiply(rows.swapaxes(0, 1), _rows(_element_steps(x)), dweight, _PLAIN)
     return dx, dweight, dbias, dz if need_residual else None
 
 
