@@ -22,6 +22,8 @@ class Card:
 
     Attributes:
         name: What the column says.
+        driver: What the driver calls it: others of its family (PCIe, NVL, laptops, parts of a card)
+            have other peaks.
         flops: Operations a second by unit: "float64" and "float32" on CUDA cores, "tf32",
             "bfloat16" and "float16" on tensor cores.
         bandwidth: Bytes a second of its memory.
@@ -30,6 +32,7 @@ class Card:
     """
 
     name: str
+    driver: str
     flops: dict[str, float]
     bandwidth: float
     pcie: float
@@ -39,6 +42,7 @@ class Card:
 CARDS: dict[str, Card] = {
     "h200": Card(
         "H200 SXM",
+        "NVIDIA H200",
         {"float64": 34e12, "float32": 67e12, "tf32": 494.5e12, "bfloat16": 989.5e12,
          "float16": 989.5e12},
         4.8e12,
@@ -48,6 +52,7 @@ CARDS: dict[str, Card] = {
     ),
     "a100": Card(
         "A100 SXM 80 GB",
+        "NVIDIA A100-SXM4-80GB",
         {"float64": 9.7e12, "float32": 19.5e12, "tf32": 156e12, "bfloat16": 312e12,
          "float16": 312e12},
         2.039e12,
@@ -56,6 +61,7 @@ CARDS: dict[str, Card] = {
     ),
     "rtx4090": Card(
         "GeForce RTX 4090",
+        "NVIDIA GeForce RTX 4090",
         {"float64": 1.29e12, "float32": 82.6e12, "tf32": 82.6e12, "bfloat16": 165.2e12,
          "float16": 165.2e12},
         1.008e12,
@@ -87,7 +93,6 @@ def transfer(moved: float, card: Card) -> float:
     return moved / card.pcie
 
 
-def named(text: str) -> Card | None:
-    """The card whose published name a driver's name tells of ("NVIDIA H200"), if it is here."""
-    squeezed = text.lower().replace(" ", "").replace("-", "")
-    return next((card for key, card in CARDS.items() if key in squeezed), None)
+def named(driver: str) -> str:
+    """The key of the card that the driver calls so; "" where its peaks are not in the table."""
+    return next((key for key, card in CARDS.items() if card.driver == driver), "")

@@ -82,13 +82,14 @@ def measure(
             whole = QUICK_SECONDS if args.quick else USUAL_SECONDS
             budget = Budget(whole - (time.perf_counter() - began), len(selected))
         rows = rows_of(session, selected, budget, args.seconds or CASE_SECONDS, console)
+        clocks_after = clocks.read()  # while the card is awake
     found = noise.verdict(
         before, noise.read(), _of_cpu(rows), args.threads, len(os.sched_getaffinity(0))
     )
     device = described(args.model_gpu)
     device.moved, device.transfers = session.moved, session.transfers
     if device.measured:
-        device.about["clocks"] = clocks.line(clocks_before, clocks.read())
+        device.about["clocks"] = clocks.line(clocks_before, clocks_after)
     command = shlex.join(["tilework", *sys.argv[1:]])
     measured = DeviceRun(rows, about, found, command, _now(), device, other=other)
     if crossed:
@@ -137,8 +138,7 @@ def described(model: str | None) -> Device:
         key = model or "h200"
         return Device(cards.CARDS[key].name, False, tw.cuda.why_not(), key)
     name = tw.cuda.get_device_name()
-    known = cards.named(name)
-    key = model or next((k for k, card in cards.CARDS.items() if card is known), "")
+    key = model or cards.named(name)
     return Device(name, True, "", key, {**clocks.card(name), "versions": versions()})
 
 

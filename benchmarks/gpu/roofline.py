@@ -118,7 +118,7 @@ def _roofs(axes: Any, flops: dict[str, float], bandwidth: float, found: list[Poi
     low = min((p.intensity for p in found), default=0.1) / 2
     top = max(flops.values())
     ridge = top / bandwidth
-    high = max(*(p.intensity for p in found), ridge) * 2
+    high = max([*(p.intensity for p in found), ridge]) * 2
     axes.plot([low, ridge], [low * bandwidth / 1e9, top / 1e9], color="black", linewidth=1)
     middle = (low * ridge) ** 0.5
     axes.annotate(
