@@ -66,7 +66,8 @@ def spread(
     center = as_array(total(given, axes, True) / float64.type(count))
     squares = total(xp.square(given - center), axes, keepdims)
     inside = bool(((squares > _LEAST) & (squares < _MOST)).all())
-    near: Any = stored(center, x.dtype) if inside else center
+    near: Any = stored(center, x.dtype)
+    near = near if inside else wide(near)
     rest = center - wide(near)
     rest = stored(xp.where(xp.isfinite(rest), rest, 0.0), near.dtype)
     value = as_array(squares / float64.type(divisor))
