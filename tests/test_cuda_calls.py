@@ -9,7 +9,7 @@ from tilework.engines import ops
 from tilework.testing import simulated, stand_in
 from tilework.testing.call_parts import Given, Packed
 
-from .engine_calls import NAMES, check, flat
+from .engine_calls import NAMES, TIED, check, flat
 
 pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
 
@@ -46,3 +46,10 @@ def test_random_calls_give_what_the_cpu_gives(name, request):
     for seed in range(MANY if request.config.getoption("--full") else DRAWN):
         with simulated.device("random", seed=seed) as device:
             check(name, seed, lambda call: run(device, name, call))
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_of_equals_and_of_nans_the_same_is_chosen(name):
+    for seed in range(2 * DRAWN):
+        with simulated.device("random", seed=seed) as device:
+            check(name, seed, lambda call: run(device, name, call), tied=True)
