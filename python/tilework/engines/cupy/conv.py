@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tilework.arrays import namespace
-from tilework.engines.cupy.base import Array, optional, quiet, stored, widened
+from tilework.engines.cupy.base import Array, laid_as, optional, quiet, stored, widened
 from tilework.engines.cupy.copy import copy
 from tilework.engines.cupy.pointwise import activate, activation_gradient
 from tilework.engines.cupy.reduce import sum
-from tilework.engines.layout import contiguous, empty_as
+from tilework.engines.layout import contiguous
 from tilework.geometry import met
 
 __all__ = [
@@ -107,15 +107,12 @@ def _scatter(y: Array, weight: Array, windows: _Windows, groups: int) -> Array:
 
 def _correlate(y: Array, x: Array, weight: Array, windows: _Windows, groups: int) -> Array:
     """The gradient of the weight, laid out as it is: y (N, O, OH, OW), x (N, C, H, W)."""
-    xp, out = namespace(y), empty_as(weight)
-    out[...] = 0
+    xp, (outputs, inputs, *kernel) = namespace(y), weight.shape
     image, pixels = _by_group(x, groups), _by_group(y, groups)
-    each = weight.shape[0] // groups
+    taps = xp.zeros((*kernel, groups, outputs // groups, inputs), y.dtype)
     for i, j, there, here in windows.taps():
-        tap = xp.matmul(_pixels(pixels[there]).swapaxes(-1, -2), _pixels(image[here]))
-        for g in range(groups):
-            out[g * each : (g + 1) * each, :, i, j] = tap[g]
-    return out
+        taps[i, j] = xp.matmul(_pixels(pixels[there]).swapaxes(-1, -2), _pixels(image[here]))
+    return laid_as(taps.reshape(*kernel, outputs, inputs).transpose(2, 3, 0, 1), weight)
 
 
 def _size(x: Array) -> Any:
