@@ -391,6 +391,11 @@ def test_marked_tests_run_in_a_process_of_their_own(tmp_path, monkeypatch):
     found = report.run_tests("marked")
     assert (found["ran"], found["passed"], found["failed"]) == (True, 1, 1)
     assert "as it should" in found["failures"][0]["text"]
+    (package / "test_it.py").write_text(
+        "import pytest\n@pytest.mark.gpu\ndef test_it(): pytest.skip('no card')\n"
+    )
+    found = report.run_tests("marked")
+    assert (found["ran"], found["why"], found["failed"]) == (False, "every one was skipped", 1)
     assert report.run_tests("no_such_package")["failed"] == 1
 
 
@@ -454,6 +459,26 @@ def test_each_size_of_the_sweep_is_a_case_with_its_bytes():
         assert back == 4 * max(case.expected(inputs).size, 1)
     with pytest.raises(KeyError):
         sweep.by_label("matmul, 3")
+
+
+@pytest.mark.usefixtures("none_here")
+def test_a_card_that_lacks_cupy_is_bound_by_its_own_peaks(monkeypatch):
+    assert flow.described(None).model == "h200"
+    found = {"name": "NVIDIA GeForce RTX 4090", "reason": NONE_HERE}
+    monkeypatch.setattr(flow.hardware, "gpu", lambda: found)
+    assert flow.described(None).model == "rtx4090"
+    assert flow.described("a100").model == "a100"
+
+
+@needs_simulator
+@pytest.mark.full
+def test_every_small_timed_case_is_ready_on_the_device():
+    small = [c.bench.label for c in CASES.values() if c.bench.bytes < 1.3e6 and c.bench.flops < 1e7]
+    with simulated.device(races=False):
+        worker = Worker(1, ["tilework-cuda"])
+        found = {label: worker.prepare(label, sets=1)[0] for label in small}
+    assert len(found) > 20
+    assert {label: o["why"] for label, o in found.items() if o["state"] != "ready"} == {}
 
 
 @needs_simulator

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 import tilework as tw
+from tilework import hardware
 from tilework.benchmarks import noise
 from tilework.benchmarks.cli import CASE_SECONDS, QUICK_SECONDS, USUAL_SECONDS, rows_of
 from tilework.benchmarks.contestants import ON_CUDA, TILEWORK, installed
@@ -135,7 +136,7 @@ def _of_cpu(rows: list[Row]) -> list[Row]:
 def described(model: str | None) -> Device:
     """The device that is here, or the card that stands in for it."""
     if not tw.cuda.is_available():
-        key = model or "h200"
+        key = model or cards.named(hardware.gpu()["name"]) or "h200"  # a card without CuPy
         return Device(cards.CARDS[key].name, False, tw.cuda.why_not(), key)
     name = tw.cuda.get_device_name()
     key = model or cards.named(name)

@@ -84,7 +84,10 @@ def run_tests(package: str = "tilework.tests") -> dict[str, Any]:
         if done.returncode not in (0, 1):  # pytest's own for tests that ran
             lines = (done.stdout + done.stderr).strip()[-_TEXT:]
             return _not_run(lines, failed=1)
-        return counted(file)
+        found = counted(file)
+        if not (found["passed"] or found["failed"]):
+            return _not_run("every one was skipped", failed=1)
+        return found
 
 
 def _not_run(why: str, failed: int = 0) -> dict[str, Any]:
