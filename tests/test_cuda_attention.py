@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tilework import engines
+from tilework.dtypes import bfloat16
 from tilework.engines.score_rule import UNBOUNDED, ScoreRule
 from tilework.testing import simulated, stand_in
 
@@ -73,6 +74,62 @@ def check(x, rule, **how):
         assert np.array_equal(np.isfinite(a), seen)
         limit = np.finfo(b.dtype).eps * (terms + score) * _largest(b)
         assert np.abs(a[seen] - b[seen]).max(initial=0) <= limit
+    return got
+
+
+def by_definition(x, rule):
+    """What on_device gives, in float64, and beside each what its errors are in proportion to."""
+    q, k, v, g = (a.astype("float64") for a in x)
+    (b, h, rows, _), group = q.shape, x.q.shape[1] // x.k.shape[1]
+    k, v = (np.repeat(a, group, 1) for a in (k, v))
+    s, slope = q @ k.swapaxes(2, 3) * rule.scale, 1.0
+    if rule.softcap:
+        slope = 1 - np.tanh(s / rule.softcap) ** 2
+        s = np.tanh(s / rule.softcap) * rule.softcap
+    away = np.arange(k.shape[2]) - np.arange(rows)[:, None] - rule.diagonal
+    s = s + (0 if rule.slopes is None else rule.slopes[:, None, None] * away)
+    s = s + (0 if rule.bias is None else rule.bias)
+    s = np.where((away < -rule.left) | (away > rule.right), -np.inf, s)
+    top = np.maximum(s.max(3, keepdims=True), -1e300)
+    total = np.exp(s - top).sum(3, keepdims=True)
+    w = np.exp(s - top) / np.where(total == 0, 1, total)
+    keeps = engines.ops.dropout_forward(np.ones(s.shape), rule.p, rule.seed, rule.call)
+    out = w * keeps @ v
+    dots = (out * g).sum(3, keepdims=True)
+    ds = w * rule.scale * slope * (g @ v.swapaxes(2, 3) * keeps - dots)
+    sure = (
+        w
+        * rule.scale
+        * (abs(g) @ abs(v).swapaxes(2, 3) * keeps + (abs(out) * abs(g)).sum(3, keepdims=True))
+    )
+
+    def of_keys(weights, y):
+        made = weights.swapaxes(2, 3) @ y
+        return made.reshape(b, h // group, group, *made.shape[2:]).sum(2)
+
+    with np.errstate(divide="ignore"):
+        log_sums = (top + np.log(total))[..., 0]
+    kept = w * keeps
+    return [
+        (out, kept @ abs(v)), (log_sums, 1), (ds @ k, sure @ abs(k)),
+        (of_keys(ds, q), of_keys(sure, abs(q))), (of_keys(kept, g), of_keys(kept, abs(g))),
+    ]  # fmt: skip
+
+
+def check_by_definition(x, rule, **how):
+    """Weights and results of bfloat16 are rounded once each, and sums kept in float32."""
+    got = on_device(x, rule, **how)
+    terms = max(x.q.shape[2], x.k.shape[2], 1) + x.q.shape[3] + x.v.shape[3]
+    score = rule.scale * _largest(x.q) * _largest(x.k) * x.q.shape[3]
+    rounding = 2.0**-8 if x.q.dtype == bfloat16 else 0
+    eps = np.finfo("float64" if x.q.dtype == "float64" else "float32").eps
+    for a, (want, sure) in zip(got, by_definition(x, rule), strict=True):
+        seen = np.isfinite(want)
+        assert np.array_equal(np.isfinite(a), seen)
+        limit = (eps * (terms + score) + 2 * rounding * (a.dtype == bfloat16)) * sure
+        assert (
+            abs(np.where(seen, a.astype("float64"), 0) - np.where(seen, want, 0)) <= limit
+        ).all()
     return got
 
 
@@ -173,10 +230,59 @@ def test_dropout_is_the_cpu_s(p, keys):
     assert abs(kept[0].mean() - (1 - p)) <= 4 * (p * (1 - p) / kept[0].size) ** 0.5
 
 
-def test_float64():
-    rule = CAUSAL._replace(bias=bias((1, 1, 40, 70), "float64"), diagonal=20, softcap=3.0)
-    for width in (16, 100):
-        check(heads((1, 2, 1, 40, 70), width, width, "float64"), rule)
+RULES = {
+    "plain": PLAIN, "causal": CAUSAL, "window": PLAIN._replace(left=9, right=4, diagonal=21),
+    "all": CAUSAL._replace(diagonal=33, softcap=3.0, slopes=SLOPES[:2], bias=bias((1, 2, 37, 1)),
+                           p=0.2, seed=3, call=1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", ["float32", "float64", bfloat16])
+def test_by_definition(dtype, rule):
+    made = RULES[rule]
+    if dtype == "float64" and made.bias is not None:
+        made = made._replace(bias=made.bias.astype(dtype), slopes=made.slopes.astype(dtype))
+    check_by_definition(heads((1, 2, 1, 37, 70), 20, 12, dtype), made)
+
+
+@pytest.mark.parametrize(("width", "value"), [(40, 64), (65, 128), (200, 256), (7, 5)])
+def test_widths_of_bfloat16(width, value):
+    rule = CAUSAL._replace(diagonal=30, scale=0.1)
+    check_by_definition(heads((1, 1, 1, 35, 66), width, value, bfloat16), rule)
+
+
+def test_widths_of_float64():
+    for width in (50, 100, 200):
+        check_by_definition(heads((1, 1, 1, 18, 34), width, 3, "float64"), CAUSAL)
+
+
+@pytest.mark.parametrize(("width", "rows", "cols"), [(32, 64, 64), (64, 64, 32), (256, 32, 32)])
+def test_lengths_of_bfloat16_around_tiles(width, rows, cols):
+    rule = PLAIN._replace(scale=0.1)
+    for queries, keys in ((rows - 1, cols + 1), (rows + 1, cols), (1, 1)):
+        check_by_definition(heads((1, 1, 1, queries, keys), width, 8, bfloat16), rule)
+
+
+def test_what_is_hidden_has_no_part_in_bfloat16():
+    x = heads((1, 2, 1, 9, 37), 16, 16, bfloat16)
+    mask = np.zeros((1, 2, 9, 37), np.float32)
+    mask[..., 30:] = mask[:, 1, 4] = -np.inf
+    want = on_device(x, PLAIN._replace(bias=mask))
+    x.k[:, :, 30:], x.v[:, :, 30:] = np.nan, np.inf
+    got = on_device(x, PLAIN._replace(bias=mask))
+    for a, b in zip(got, want, strict=True):
+        a, b = a.astype("float32"), b.astype("float32")
+        seen = np.isfinite(b)
+        assert np.array_equal(np.isfinite(a), seen)
+        # One way rounds weights and the other does not.
+        assert abs(a[seen] - b[seen]).max() <= 2.0**-8 * 37 * max(abs(b[seen]).max(), 1)
+
+
+@pytest.mark.parametrize("order", simulated.ORDERS)
+def test_three_orders_in_bfloat16(order):
+    rule = CAUSAL._replace(diagonal=40)
+    check_by_definition(heads((1, 2, 1, 70, 101), 24, 24, bfloat16), rule, order=order, seed=4)
 
 
 def test_heads_are_read_where_they_lie():
@@ -203,3 +309,18 @@ def test_the_device_s_bits_do_not_depend_on_its_order():
     runs = [on_device(x, CAUSAL, order=order, races=False) for order in simulated.ORDERS]
     for run in runs[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(run, runs[0], strict=True))
+
+
+@pytest.mark.parametrize("width", [32, 64, 256])
+def test_tensor_cores_meet_no_bank_conflict(width):
+    x = heads((1, 1, 1, 64, 64), width, width, bfloat16)
+    with simulated.device() as d:
+        d.module.take_traffic()
+        d.module.set_traffic(True)
+        try:
+            on_device(x, CAUSAL)
+        finally:
+            d.module.set_traffic(False)
+        rows = [row for row in d.module.take_traffic() if row[1] and row[2] == 16]
+    assert len(rows) >= 4  # cp.async's stores, ldmatrix
+    assert [row for row in rows if row[5] != row[6]] == []

@@ -22,7 +22,7 @@ using LineKey = std::tuple<uint32_t, Region::Kind, int, bool>;
 // often each has come to the line.
 struct WarpAccess {
   LineKey line;
-  std::vector<uint64_t> offsets;
+  std::map<uint32_t, uint64_t> offsets;  // by lane: neighbours go together, whoever came first
 };
 std::map<std::tuple<uint32_t, uint32_t, uint32_t>, WarpAccess> accesses;  // line, warp, time
 std::unordered_map<uint64_t, uint32_t> times;                             // by line and thread
@@ -68,7 +68,7 @@ void count_traffic(uint32_t line, const Region& region, uint64_t offset, int byt
   const uint32_t time = times[uint64_t{line} << 16 | thread.linear]++;
   WarpAccess& access = accesses[{line, thread.warp, time}];
   access.line = {line, region.kind, bytes, store};
-  access.offsets.push_back(region.window + offset);
+  access.offsets[thread.linear] = region.window + offset;
 }
 
 void end_traffic_block() {
@@ -77,7 +77,9 @@ void end_traffic_block() {
     ++sum.warps;
     const int bytes = std::get<2>(access.line);
     const bool shared = std::get<1>(access.line) == Region::Kind::shared;
-    (shared ? count_shared : count_global)(access.offsets, bytes, sum);
+    std::vector<uint64_t> offsets;
+    for (const auto& [lane, offset] : access.offsets) offsets.push_back(offset);
+    (shared ? count_shared : count_global)(offsets, bytes, sum);
   }
   accesses.clear();
   times.clear();

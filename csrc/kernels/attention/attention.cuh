@@ -17,33 +17,23 @@
 // Each result is summed by one block, in the order of its columns: nothing is atomic, and bits do
 // not depend on the schedule. The price is that backward finds its weights twice.
 //
-// on sm_80, 90a, 100                    registers      shared  dynamic  threads  blocks an SM holds
-// attention_dots_*                      30, 32, 40     0       0        128      16, 16, 12
-// attention_forward_32_float            108, 112, 112  0       45056    256      2, 2, 2 LDGSTS.128
-// LDS.128 attention_forward_64_float            111, 113, 108  0       44032    256      2, 2, 2
-// LDGSTS.128 LDS.128 attention_forward_128_float           117, 127, 128  0       76800    256 2,
-// 2, 2       LDGSTS.128 LDS.128 attention_forward_256_float           160, 166, 243  0       69120
-// 128      2, 3, 2       LDGSTS.128 LDS.128 attention_query_gradients_32_float    139, 148, 140  0
-// 36352    128      3, 3, 3       LDGSTS.128 LDS.128 attention_query_gradients_64_float    139,
-// 148, 133  0       39424    128      3, 3, 3       LDGSTS.128 LDS.128
-// attention_query_gradients_128_float   146, 156, 145  0       72192    128      2, 3, 3 LDGSTS.128
-// LDS.128 attention_query_gradients_256_float   151, 164, 151  0       67840    128      2, 3, 3
-// LDGSTS.128 LDS.128 attention_key_gradients_32_float      156, 162, 194  0       36352    128 3,
-// 3, 2       LDGSTS.128 LDS.128 attention_key_gradients_64_float      162, 168, 196  0       39424
-// 128      3, 3, 2       LDGSTS.128 LDS.128 attention_key_gradients_128_float     186, 195, 194  0
-// 72192    128      2, 2, 2       LDGSTS.128 LDS.128 attention_key_gradients_256_float     202,
-// 210, 202  0       67840    128      2, 2, 2       LDGSTS.128 LDS.128 attention_forward_32_double
-// 149, 153, 166  0       52224    256      1, 1, 1       LDGSTS.128 LDS.128
-// attention_forward_64_double           152, 156, 178  0       84992    256      1, 1, 1 LDGSTS.128
-// LDS.128 attention_forward_128_double          179, 190, 200  0       71168    128      2, 2, 2
-// LDGSTS.128 LDS.128 attention_query_gradients_32_double   167, 180, 166  0       43520    128 3,
-// 2, 3       LDGSTS.128 LDS.128 attention_query_gradients_64_double   172, 183, 181  0       76288
-// 128      2, 2, 2       LDGSTS.128 LDS.128 attention_query_gradients_128_double  181, 192, 178  0
-// 68864    128      2, 2, 2       LDGSTS.128 LDS.128 attention_key_gradients_32_double     202,
-// 213, 208  0       43520    128      2, 2, 2       LDGSTS.128 LDS.128
-// attention_key_gradients_64_double     212, 226, 212  0       76288    128      2, 2, 2 LDGSTS.128
-// LDS.128 attention_key_gradients_128_double    225, 236, 218  0       68864    128      2, 2, 2
-// LDGSTS.128 LDS.128
+// on sm_80, 90a, 100          registers      shared  dynamic  threads  blocks an SM  holds
+// attention_dots_*            30, 32, 40     0       0        128      16, 16, 12
+// *forward_32_float           108, 112, 112  0       45056    256      2, 2, 2       LDGSTS.128
+// *forward_64_float           111, 113, 108  0       44032    256      2, 2, 2       LDGSTS.128
+// *forward_128_float          117, 127, 128  0       76800    256      2, 2, 2       LDGSTS.128
+// *forward_256_float          160, 166, 243  0       69120    128      2, 3, 2       LDGSTS.128
+// *query_gradients_32_float   139, 148, 140  0       36352    128      3, 3, 3       LDGSTS.128
+// *query_gradients_64_float   139, 148, 133  0       39424    128      3, 3, 3       LDGSTS.128
+// *query_gradients_128_float  146, 156, 145  0       72192    128      2, 3, 3       LDGSTS.128
+// *query_gradients_256_float  151, 164, 151  0       67840    128      2, 3, 3       LDGSTS.128
+// *key_gradients_32_float     156, 162, 194  0       36352    128      3, 3, 2       LDGSTS.128
+// *key_gradients_64_float     162, 168, 196  0       39424    128      3, 3, 2       LDGSTS.128
+// *key_gradients_128_float    186, 195, 194  0       72192    128      2, 2, 2       LDGSTS.128
+// *key_gradients_256_float    202, 210, 202  0       67840    128      2, 2, 2       LDGSTS.128
+// *forward_*_double           179, 190, 200  0       84992    256      1, 1, 1       LDGSTS.128
+// *query_gradients_*_double   181, 192, 181  0       76288    128      2, 2, 2       LDGSTS.128
+// *key_gradients_*_double     225, 236, 218  0       76288    128      2, 2, 2       LDGSTS.128
 #pragma once
 
 #include "kernels/attention/attention_careful.cuh"
@@ -85,34 +75,23 @@ __device__ W over_lanes(W value, Join join = {}) {
   }
   return value;
 }
-// A NaN is left out: it shows in the sum.
-struct Greater {
-  template <class W>
-  __device__ W operator()(W a, W b) const {
-    return b > a ? b : a;
-  }
-};
-
-// A thread's part of a tile of products: row r and column lane + 16 c.
+// A thread's part of a tile of products: of row own + r the column lane + 16 c.
 template <class S, class T>
-using Products = T[S::kEach * S::kOwn];
+using Products = T[S::kEach][S::kOwn];
 template <class S>
-__device__ int row_of(int e) {
-  return row_group() * S::kEach + e / S::kOwn;
+__device__ int row_of(int r) {
+  return row_group() * S::kEach + r;
 }
-template <class S>
-__device__ int col_of(int e) {
-  return lane_of_row() + e % S::kOwn * kLanes;
-}
+__device__ inline int col_of(int c) { return lane_of_row() + c * kLanes; }
 
-// products(r, c) = row r of a . row 16 c of b, over `depth` elements.
+// products[r][c] = row r of a . row 16 c of b, over `depth` elements.
 template <class S, class T>
 __device__ void multiply(Products<S, T>& products, const T* a, const T* b, int depth) {
   constexpr int N = kPackOf<T>;
 #pragma unroll
   for (int r = 0; r < S::kEach; ++r) {
 #pragma unroll
-    for (int c = 0; c < S::kOwn; ++c) products[r * S::kOwn + c] = 0;
+    for (int c = 0; c < S::kOwn; ++c) products[r][c] = 0;
   }
 #pragma unroll 1  // two at once take a block of a multiprocessor its registers
   for (int k = 0; k < depth; k += N) {
@@ -130,7 +109,7 @@ __device__ void multiply(Products<S, T>& products, const T* a, const T* b, int d
 #pragma unroll
       for (int c = 0; c < S::kOwn; ++c) {
 #pragma unroll
-        for (int n = 0; n < N; ++n) products[r * S::kOwn + c] += x[r].at[n] * y[c].at[n];
+        for (int n = 0; n < N; ++n) products[r][c] += x[r].at[n] * y[c].at[n];
       }
     }
   }
@@ -175,8 +154,7 @@ __device__ void share(T* weights, const Products<S, T>& own) {
 #pragma unroll
   for (int r = 0; r < S::kEach; ++r) {
 #pragma unroll
-    for (int c = 0; c < S::kOwn; ++c)
-      weights[r * S::kWeightRow + c * kLanes] = own[r * S::kOwn + c];
+    for (int c = 0; c < S::kOwn; ++c) weights[r * S::kWeightRow + c * kLanes] = own[r][c];
   }
   __syncwarp();
 }
@@ -212,23 +190,6 @@ __device__ bool write(const HeadRows<T>& out, int64_t b, int64_t h, int64_t i, i
   return sound;
 }
 
-// The place of a block among `heads` heads of `count` rows.
-struct Place {
-  int64_t b, h, first;
-
-  __device__ Place(int64_t heads, int64_t count, int rows, bool from_last) {
-    const int64_t tiles = (count + rows - 1) / rows, at = blockIdx.x;
-    b = at / tiles / heads;
-    h = at / tiles % heads;
-    // Late queries see most under a causal rule: they come first, that none is left at the end.
-    first = (from_last ? tiles - 1 - at % tiles : at % tiles) * rows;
-  }
-};
-// How many of `rows` from `first` on there are.
-__device__ inline int present(int64_t count, int64_t first, int rows) {
-  return static_cast<int>(within(count - first, 0, rows));
-}
-
 // The online softmax of a thread's rows: products become weights, those dropped zero, and what was
 // summed so far is brought to the new largest scores.
 template <class S, class T>
@@ -236,24 +197,27 @@ __device__ void weigh(const Rule<T>& rule, Products<S, T>& products, T (&top)[S:
                       T (&total)[S::kEach], Sums<S, T>& sums) {
   if (rule.plain) {
 #pragma unroll
-    for (int e = 0; e < S::kEach * S::kOwn; ++e) {
-      products[e] = rule.plain_score(products[e], row_of<S>(e), col_of<S>(e));
+    for (int r = 0; r < S::kEach; ++r) {
+#pragma unroll
+      for (int c = 0; c < S::kOwn; ++c) {
+        products[r][c] = rule.plain_score(products[r][c], row_of<S>(r), col_of(c));
+      }
     }
   } else {
-    in_turn(products, [&](int e, T& s) {
+    in_turn(products, [&](int r, int c, T& s) {
       T chain;
-      s = rule.score(s, row_of<S>(e), col_of<S>(e), chain);
+      s = rule.score(s, row_of<S>(r), col_of(c), chain);
     });
   }
 #pragma unroll
   for (int r = 0; r < S::kEach; ++r) {
     T most = top[r], more = 0;
 #pragma unroll
-    for (int c = 0; c < S::kOwn; ++c) most = Greater{}(most, products[r * S::kOwn + c]);
+    for (int c = 0; c < S::kOwn; ++c) most = Greater{}(most, products[r][c]);
     most = over_lanes<Greater>(most);
 #pragma unroll
     for (int c = 0; c < S::kOwn; ++c) {
-      T& s = products[r * S::kOwn + c];
+      T& s = products[r][c];
       s = maths::exp(s - most);
       more += s;
     }
@@ -264,7 +228,7 @@ __device__ void weigh(const Rule<T>& rule, Products<S, T>& products, T (&top)[S:
     for (int e = 0; e < S::kSums; ++e) sums[r][e] *= factor;
   }
   if (rule.drops()) {
-    in_turn(products, [&](int e, T& w) { w = rule.dropped(w, row_of<S>(e), col_of<S>(e)); });
+    in_turn(products, [&](int r, int c, T& w) { w = rule.dropped(w, row_of<S>(r), col_of(c)); });
   }
 }
 
@@ -330,14 +294,6 @@ __device__ void forward(const Call<T>& c, const HeadRows<T>& out, T* log_sums) {
   }
 }
 
-// Under any rule, the query's row of the tile being `row` + i among all rows.
-template <class T>
-__device__ typename Rule<T>::Gradient found_gradient(const Rule<T>& rule, const Gradients<T>& g,
-                                                     int64_t row, T product, T grad, int i, int j) {
-  if (!rule.seen(i, j)) return {T(0), T(0)};
-  return rule.gradient(product, grad, g.log_sums[row + i], g.dots[row + i], i, j);
-}
-
 template <class T, int D>
 __device__ void query_gradients(const Call<T>& c, const Gradients<T>& g, const HeadRows<T>& dq) {
   using S = BackwardTile<T, D>;
@@ -382,15 +338,18 @@ __device__ void query_gradients(const Call<T>& c, const Gradients<T>& g, const H
     const Rule<T> rule(c, at.b, at.h, at.first, S::kRows, j, S::kCols);
     if (rule.plain && !rule.drops()) {
 #pragma unroll
-      for (int e = 0; e < S::kEach * S::kOwn; ++e) {
-        const int r = e / S::kOwn;
-        products[e] =
-            rule.plain_gradient(products[e], grads[e], log_sums[r], dots[r], own + r, col_of<S>(e))
-                .product;
+      for (int r = 0; r < S::kEach; ++r) {
+#pragma unroll
+        for (int e = 0; e < S::kOwn; ++e) {
+          T& product = products[r][e];
+          product =
+              rule.plain_gradient(product, grads[r][e], log_sums[r], dots[r], own + r, col_of(e))
+                  .product;
+        }
       }
     } else {
-      in_turn(products, grads, [&](int e, T& product, T& grad) {
-        product = found_gradient(rule, g, row, product, grad, row_of<S>(e), col_of<S>(e)).product;
+      in_turn(products, grads, [&](int r, int e, T& product, T& grad) {
+        product = found_gradient(rule, g, row, product, grad, row_of<S>(r), col_of(e)).product;
       });
     }
     share<S>(weights + lane_of_row(), products);
@@ -445,23 +404,21 @@ __device__ void key_gradients(const Call<T>& c, const Gradients<T>& g, const Hea
       const int64_t row = (at.b * c.heads + h) * c.queries + i;
       if (rule.plain && !rule.drops()) {
 #pragma unroll
-        for (int c = 0; c < S::kOwn; ++c) {
-          const int query = lane_of_row() + c * kLanes;
+        for (int e = 0; e < S::kOwn; ++e) {
+          const int query = col_of(e);
           const T log_sum = query < cols ? g.log_sums[row + query] : T(0);
           const T dot = query < cols ? g.dots[row + query] : T(0);
 #pragma unroll
           for (int r = 0; r < S::kEach; ++r) {
-            const int e = r * S::kOwn + c;
             const auto found =
-                rule.plain_gradient(products[e], grads[e], log_sum, dot, query, own + r);
-            products[e] = found.weight;
-            grads[e] = found.product;
+                rule.plain_gradient(products[r][e], grads[r][e], log_sum, dot, query, own + r);
+            products[r][e] = found.weight;
+            grads[r][e] = found.product;
           }
         }
       } else {
-        in_turn(products, grads, [&](int e, T& product, T& grad) {
-          const auto found =
-              found_gradient(rule, g, row, product, grad, col_of<S>(e), row_of<S>(e));
+        in_turn(products, grads, [&](int r, int e, T& product, T& grad) {
+          const auto found = found_gradient(rule, g, row, product, grad, col_of(e), row_of<S>(r));
           product = found.weight;
           grad = found.product;
         });

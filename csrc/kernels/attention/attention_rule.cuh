@@ -146,6 +146,23 @@ __device__ Span queries_seeing(const Call<T>& c, int64_t j, int64_t rows) {
           within(last - c.diagonal + c.left, 0, c.queries)};
 }
 
+// The place of a block among `heads` heads of `count` rows.
+struct Place {
+  int64_t b, h, first;
+
+  __device__ Place(int64_t heads, int64_t count, int rows, bool from_last) {
+    const int64_t tiles = (count + rows - 1) / rows, at = blockIdx.x;
+    b = at / tiles / heads;
+    h = at / tiles % heads;
+    // Late queries see most under a causal rule: they come first, that none is left at the end.
+    first = (from_last ? tiles - 1 - at % tiles : at % tiles) * rows;
+  }
+};
+// How many of `rows` from `first` on there are.
+__device__ inline int present(int64_t count, int64_t first, int rows) {
+  return static_cast<int>(within(count - first, 0, rows));
+}
+
 // The rule for a tile: query i0 + i and key j0 + j by their small places i and j.
 template <class W>
 struct Rule {
@@ -257,37 +274,61 @@ struct Rule {
   }
 };
 
-// f(e, x[e]) for each, one after another: what is long, and not always there, would take the
-// registers of all of them at once. A local array keeps them for that while.
-template <int N, class W, class F>
-__device__ void in_turn(W (&x)[N], F f) {
-  W held[N];
-#pragma unroll
-  for (int e = 0; e < N; ++e) held[e] = x[e];
-#pragma unroll 1
-  for (int e = 0; e < N; ++e) f(e, held[e]);
-#pragma unroll
-  for (int e = 0; e < N; ++e) x[e] = held[e];
+// Under any rule, with what the row of the tile's query is known by, at `row` among all rows.
+template <class T, class W = Wide<T>>
+__device__ typename Rule<W>::Gradient found_gradient(const Rule<W>& rule, const Gradients<T>& g,
+                                                     int64_t row, W product, W grad, int i, int j) {
+  if (!rule.seen(i, j)) return {W(0), W(0)};
+  return rule.gradient(product, grad, g.log_sums[row + i], g.dots[row + i], i, j);
 }
-// f(e, x[e], y[e])
-template <int N, class W, class F>
-__device__ void in_turn(W (&x)[N], W (&y)[N], F f) {
-  W held[2 * N];
+
+// f(r, c, x[r][c]) for each, one after another: what is long, and not always there, would take the
+// registers of all of them at once. A local array keeps them for that while.
+template <int R, int C, class W, class F>
+__device__ void in_turn(W (&x)[R][C], F f) {
+  W held[R * C];
 #pragma unroll
-  for (int e = 0; e < N; ++e) {
-    held[2 * e] = x[e];
-    held[2 * e + 1] = y[e];
+  for (int e = 0; e < R * C; ++e) held[e] = x[e / C][e % C];
+#pragma unroll 1
+  for (int e = 0; e < R * C; ++e) f(e / C, e % C, held[e]);
+#pragma unroll
+  for (int e = 0; e < R * C; ++e) x[e / C][e % C] = held[e];
+}
+// f(r, c, x[r][c], y[r][c])
+template <int R, int C, class W, class F>
+__device__ void in_turn(W (&x)[R][C], W (&y)[R][C], F f) {
+  W held[R * C][2];
+#pragma unroll
+  for (int e = 0; e < R * C; ++e) {
+    held[e][0] = x[e / C][e % C];
+    held[e][1] = y[e / C][e % C];
   }
 #pragma unroll 1
-  for (int e = 0; e < N; ++e) f(e, held[2 * e], held[2 * e + 1]);
+  for (int e = 0; e < R * C; ++e) f(e / C, e % C, held[e][0], held[e][1]);
 #pragma unroll
-  for (int e = 0; e < N; ++e) {
-    x[e] = held[2 * e];
-    y[e] = held[2 * e + 1];
+  for (int e = 0; e < R * C; ++e) {
+    x[e / C][e % C] = held[e][0];
+    y[e / C][e % C] = held[e][1];
   }
 }
 
+// A NaN is left out of the largest: it shows in the sum.
+struct Greater {
+  template <class W>
+  __device__ W operator()(W a, W b) const {
+    return b > a ? b : a;
+  }
+};
+
 // --- Rows into shared memory ---
+
+// The row of the at-th piece of rows of kPieces. Eight threads go to shared memory together: two
+// rows of four pieces, four rows apart, take all banks once.
+template <int kPieces>
+__device__ int row_of_piece(int at) {
+  const int row = at / kPieces;
+  return kPieces == 4 ? row / 8 * 8 + row % 2 * 4 + row % 8 / 2 : row;
+}
 
 // `Rows` rows of D elements into shared memory, one each Row elements, by all Threads of a block:
 // of the `rows` that there are the first `width` elements, zero elsewhere. With `vectors` they come
@@ -299,7 +340,7 @@ __device__ void fetch(T* to, const T* from, int64_t from_row, int rows, int widt
   if (vectors) {
 #pragma unroll 1
     for (int at = first; at < Rows * kPieces; at += Threads) {
-      const int row = at / kPieces, col = at % kPieces * N;
+      const int row = row_of_piece<kPieces>(at), col = at % kPieces * N;
       const bool there = row < rows && col < width;
       ptx::copy_async(to + row * Row + col, there ? from + row * from_row + col : from,
                       there ? 16 : 0);
@@ -308,7 +349,7 @@ __device__ void fetch(T* to, const T* from, int64_t from_row, int rows, int widt
   }
 #pragma unroll 1
   for (int at = first; at < Rows * kPieces; at += Threads) {
-    const int row = at / kPieces, col = at % kPieces * N;
+    const int row = row_of_piece<kPieces>(at), col = at % kPieces * N;
     const int there = row < rows ? width - col : 0;
     Pack<T, N> piece;
 #pragma unroll

@@ -1,4 +1,5 @@
-"""Attention: tiles by the width of a key or a value, float32 and float64 on CUDA cores.
+"""Attention: tiles by the width of a key or a value; float32 and float64 on CUDA cores, bfloat16 on
+tensor cores.
 
 Inputs are read where they lie, whatever their strides, as long as the last axis is adjacent.
 """
@@ -9,6 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from tilework.arrays import address
+from tilework.dtypes import float32, float64
 from tilework.engines import cupy as beside
 from tilework.engines.cuda.launch import blocks_for, empty, launch
 from tilework.engines.score_rule import ScoreRule
@@ -22,34 +24,42 @@ __all__ = [
 
 Array = Any
 cupy: Any = beside  # for what has no kernel
-_NAMES = {"float32": "float", "float64": "double"}
-_WIDTHS = {"float32": (32, 64, 128, 256), "float64": (32, 64, 128)}
+_NAMES = {"float32": "float", "float64": "double", "bfloat16": "bfloat16"}
+_WIDTHS = {"float32": (32, 64, 128, 256), "float64": (32, 64, 128), "bfloat16": (32, 64, 128, 256)}
 _LANES, _DOT_WARPS = 16, 4  # as in attention.cuh
 
 
 class _Tile(NamedTuple):
-    """A kernel's tiles: `rows` of `width` elements meet `cols` at a time, by `threads`."""
+    """A kernel's tiles: its name's end, rows of a block, its threads and its shared memory."""
 
     name: str
-    width: int
     rows: int
-    cols: int
     threads: int
     shared: int
 
 
-def _tile(q: Array, v: Array, kept: int, backward: bool) -> _Tile:
-    """As in attention.cuh; `kept` tiles of rows are in shared memory at once."""
-    size = q.dtype.itemsize
-    width = next(w for w in _WIDTHS[q.dtype.name] if w >= max(q.shape[3], v.shape[3]))
-    wide = width * size
+def _width(q: Array, v: Array) -> int:
+    """Elements of a row in shared memory."""
+    return next(w for w in _WIDTHS[q.dtype.name] if w >= max(q.shape[3], v.shape[3]))
+
+
+def _tile(q: Array, v: Array, backward: bool) -> _Tile:
+    """As in attention.cuh, or attention_bf16.cuh: a row of shared memory has 16 bytes more."""
+    width, size = _width(q, v), q.dtype.itemsize
+    name, wide = f"{width}_{_NAMES[q.dtype.name]}", width * size
+    if size == 2:
+        rows, cols = (64, 64) if width <= 128 else (32, 32)
+        if backward:
+            cols = 64 if width <= 32 else 32 if width <= 64 else 16
+        count = 2 * rows + 4 * cols if backward else rows + 2 * cols
+        return _Tile(name, rows, 128, count * (wide + 16))
     rows, each = 64 if wide <= 512 else 32, 4
     if backward:
         rows, each = (32, 4) if wide <= 512 else (16, 2)
     cols = 64 if wide <= 128 else 32 if wide <= 512 else 16
-    shared = (kept * rows + 2 * cols) * (wide + 16) + rows * (cols * size + 16)
-    threads = rows // each * _LANES
-    return _Tile(f"{width}_{_NAMES[q.dtype.name]}", width, rows, cols, threads, shared)
+    count = (2 * rows if backward else rows) + 2 * cols
+    shared = count * (wide + 16) + rows * (cols * size + 16)
+    return _Tile(name, rows, rows // each * _LANES, shared)
 
 
 def _served(q: Array, v: Array) -> bool:
@@ -115,8 +125,9 @@ def attention_forward(
         found: tuple[Array, Array] = cupy.attention_forward(q, k, v, *rule)
         return found
     q, k, v = map(_adjacent, (q, k, v))
-    out, log_sums = _result(q, (*q.shape[:3], v.shape[3])), empty(q, q.shape[:3])
-    tile = _tile(q, v, 1, False)
+    out = _result(q, (*q.shape[:3], v.shape[3]))
+    log_sums = empty(q, q.shape[:3], float64 if q.dtype == float64 else float32)
+    tile = _tile(q, v, False)
     blocks = q.shape[0] * q.shape[1] * blocks_for(q.shape[2], tile.rows)
     launch(
         f"attention_forward_{tile.name}", blocks, tile.threads,
@@ -147,7 +158,7 @@ def attention_backward(
     given = (
         *_call(q, k, v, rule, _in_pieces(q, k, v, grad)), *_rows(grad), log_sums, dots,
     )  # fmt: skip
-    tile = _tile(q, v, 2, True)
+    tile = _tile(q, v, True)
     launch(
         f"attention_query_gradients_{tile.name}",
         batch * heads * blocks_for(queries, tile.rows), tile.threads,
