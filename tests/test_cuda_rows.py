@@ -30,7 +30,7 @@ def there(value):
 def here(value):
     if isinstance(value, (tuple, list)):
         return tuple(map(here, value))
-    return value._held.copy() if isinstance(value, stand_in.StandIn) else value
+    return value._held.copy("K") if isinstance(value, stand_in.StandIn) else value
 
 
 def run(name, *args):
@@ -187,3 +187,159 @@ def test_softmax_of_strided_arrays_and_other_layouts(device):
                 run("softmax_backward", grad, got, axis, False),
                 native.softmax_backward(grad, got, axis, False), atol=4e-7,
             )  # fmt: skip
+
+
+# --- norms ---
+
+EPS = 1e-5
+
+
+def channels_last(x):
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def batch_reference(x, weight, bias, grad):
+    """y, dx, dweight, dbias and the sizes of what goes into them, in float64."""
+    x, weight, bias, grad = (v.astype(np.float64) for v in (x, weight, bias, grad))
+    axes, count, shape = (0, *range(2, x.ndim)), x.size // x.shape[1], (-1, *(1,) * (x.ndim - 2))
+    away = x - x.mean(axes, keepdims=True)
+    rstd = 1 / np.sqrt(np.square(away).mean(axes, keepdims=True) + EPS)
+    form, w = away * rstd, weight.reshape(shape)
+    dweight, dbias = (grad * form).sum(axes), grad.sum(axes)
+    inner = grad - (dbias.reshape(shape) + form * dweight.reshape(shape)) / count
+    return form * w + bias.reshape(shape), w * rstd * inner, dweight, dbias
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("shape", "last"),
+    [
+        ((5, 3), False), ((70, 36), False), ((600, 4), False), ((2, 3, 5), False),
+        ((3, 2, 4, 8), False), ((2, 5, 49), False), ((1, 2, 9001), False), ((3, 1, 7), False),
+        ((4, 8, 3, 3), True), ((2, 5, 9), True),
+    ],
+)  # fmt: skip
+def test_batch_norm(device, dtype, shape, last):
+    x, grad, residual = (numbers(shape, dtype, i) for i in range(3))
+    x += 30  # a mean far above the deviation
+    if last:
+        x, grad = channels_last(x), channels_last(grad)
+    channels = shape[1]
+    weight, bias = numbers(channels, dtype, 3), numbers(channels, dtype, 4)
+    mean, var = numbers(channels, dtype, 5), np.abs(numbers(channels, dtype, 6))
+    y, dx, dweight, dbias = batch_reference(x, weight, bias, grad)
+    running = stand_in.StandIn(mean.copy()), stand_in.StandIn(np.repeat(var, 2)[::2])
+    moved = mean.copy(), var.copy()
+    got = run(
+        "batch_norm_forward", x, weight, bias, *running, True, 0.25, EPS, "none", None
+    )  # fmt: skip
+    expected = native.batch_norm_forward(x, weight, bias, *moved, True, 0.25, EPS, "none", None)
+    n = x.size // channels
+    size = 40 * np.abs(y).max()  # x itself is off by eps of its mean
+    check_close(got[0], y, size, n)
+    for a, b in zip((*got[1:], *map(here, running)), (*expected[1:], *moved), strict=True):
+        check_close(a, b, 2 * np.abs(b), n)
+    assert got[0].strides == x.strides
+    back = run(
+        "batch_norm_backward", grad, x, weight, got[1], got[2], True, None, True, True
+    )  # fmt: skip
+    check_close(back[0], dx, 40 * np.abs(dx).max(), n)
+    check_close(back[1], dweight, 40 * np.sqrt(n) * np.abs(grad).max(), n)
+    check_close(back[2], dbias, n**0.5 * np.abs(grad).max(), n)
+    np.testing.assert_array_equal(back[3], grad)
+    # With a residual and relu, and the running statistics.
+    args = (x, weight, bias, mean, var, False, 0.1, EPS, "relu", residual)
+    cut, own = run("batch_norm_forward", *args), native.batch_norm_forward(*args)
+    check_close(cut[0], own[0], 80 * np.abs(own[0]).max(), 4)
+    args = (grad, x, weight, own[1], own[2], False, own[0], True, True)
+    for a, b in zip(
+        run("batch_norm_backward", *args), native.batch_norm_backward(*args), strict=True
+    ):
+        check_close(a, b, 40 * (np.abs(b).max() + np.sqrt(n)), n)
+
+
+def rows_reference(x, weight, bias, grad, groups, center):
+    """As batch_reference, of x (rows, channels of a row, span)."""
+    x, weight, bias, grad = (v.astype(np.float64) for v in (x, weight, bias, grad))
+    rows, channels, _ = x.shape
+    away = x - x.mean((1, 2), keepdims=True) * center
+    rstd = 1 / np.sqrt(np.square(away).mean((1, 2), keepdims=True) + EPS)
+    form = away * rstd
+    w, b = (v.reshape(groups, channels)[np.arange(rows) % groups, :, None] for v in (weight, bias))
+    g = grad * w
+    inner = g - form * (g * form).mean((1, 2), keepdims=True)
+    inner -= g.mean((1, 2), keepdims=True) * center
+    dweight, dbias = (v.sum(2).reshape(-1, groups * channels).sum(0) for v in (grad * form, grad))
+    return form * w + b, inner * rstd, dweight, dbias
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("rows", "channels", "span", "groups"),
+    [
+        (3, 1, 1, 1), (5, 7, 1, 1), (6, 32, 1, 1), (150, 36, 1, 1), (3, 1000, 1, 1),
+        (2, 1028, 1, 1), (2, 8200, 1, 1), (2, 2051, 1, 1), (6, 4, 9, 3), (4, 3, 8, 2), (8, 4, 1, 4),
+        (2, 2, 600, 1), (6, 1, 16, 3),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("center", [True, False])
+def test_norm_of_rows(device, dtype, rows, channels, span, groups, center):
+    shape = (rows, channels, span)
+    x, grad, more = (numbers(shape, dtype, i) for i in range(3))
+    x += 10 * center
+    weight, bias = (numbers(groups * channels, dtype, i) for i in (3, 4))
+    numbers_of = (channels * span, groups, groups * channels)
+    y, dx, dweight, dbias = rows_reference(x, weight, bias, grad, groups, center)
+    got = run("norm_rows_forward", x, weight, bias, *numbers_of, center, EPS)
+    n = channels * span
+    check_close(got[0], y, 20 * (1 + np.abs(y).max()) / np.sqrt(EPS if n == 1 else 1), n)
+    if n == 1:  # nothing but rounding is left beside eps
+        return
+    assert (got[1] is None) == (not center)
+    assert got[3] is None
+    back = run(
+        "norm_rows_backward", grad, x, weight, got[1], got[2], *numbers_of, True, more
+    )  # fmt: skip
+    check_close(back[0], dx + more, 20 * (1 + np.abs(dx).max()), n)
+    total = rows // groups * span
+    check_close(back[1], dweight, 40 * np.sqrt(total), total)
+    check_close(back[2], dbias, 4 * np.sqrt(total), total)
+    # Without weights, of a sum with a residual.
+    got = run("norm_rows_forward", x, None, None, *numbers_of, center, EPS, more)
+    own = native.norm_rows_forward(x, None, None, *numbers_of, center, EPS, more)
+    for a, b in zip(got, own, strict=True):
+        if b is not None:
+            check_close(a, b, 20 * (1 + np.abs(b).max()), n)
+
+
+def test_norms_of_nothing_and_other_layouts(device):
+    nothing = np.zeros((0, 3, 4), np.float32)
+    one, running = np.ones(3, np.float32), np.ones(3, np.float32)
+    y, mean, rstd = run(
+        "batch_norm_forward", nothing, one, one, running, running, True, 0.1, EPS, "none", None
+    )  # fmt: skip
+    assert y.shape == nothing.shape
+    assert np.isnan(mean).all()
+    assert np.isnan(rstd).all()
+    back = run("batch_norm_backward", nothing, nothing, one, one, one, True, None, True, False)
+    assert back[1].tolist() == back[2].tolist() == [0.0] * 3
+    weight = np.ones(4, np.float32)
+    assert run("norm_rows_forward", nothing, weight, None, 4, 1, 4, True, EPS)[2].shape == (0,)
+    back = run(
+        "norm_rows_backward", nothing, nothing, weight, None, one[:0], 4, 1, 4, True
+    )  # fmt: skip
+    assert back[1].tolist() == back[2].tolist() == [0.0] * 4
+    images = channels_last(numbers((2, 6, 3, 5), "float32"))  # groups of two channels
+    weight = numbers(6, "float32", 1)
+    got = run("norm_rows_forward", images, weight, weight, 30, 3, 6, True, EPS)
+    own = native.norm_rows_forward(images, weight, weight, 30, 3, 6, True, EPS)
+    assert got[0].strides == own[0].strides
+    np.testing.assert_allclose(got[0], own[0], atol=2e-6)
+    x = numbers((2, 8), "float32")
+    x[1, 3] = np.inf
+    for center in (True, False):
+        args = (x, None, None, 8, 1, 8, center, EPS)
+        own = native.norm_rows_forward(*args)
+        for a, b in zip(run("norm_rows_forward", *args), own, strict=True):
+            if b is not None:
+                np.testing.assert_allclose(a, b, rtol=1e-5)

@@ -22,6 +22,11 @@ __device__ void by_width(bool wide, F f) {
 template <class T>
 inline constexpr int kHeld = sizeof(T) == 4 ? 32 : 8;
 
+// By single elements none is held, since places take as many registers again: the row is read again
+// from L1.
+template <int Width, int Held>
+inline constexpr int held_of = Width == 1 ? 0 : Held;
+
 // The threads of a row: 32 are a warp of a block of kRowWarps, each with a row of its own; more are
 // the block.
 inline constexpr int kRowWarps = 4;
@@ -81,6 +86,8 @@ class Row {
       each_place([&](int k, int64_t at) { held_[k] = load_pack<Width>(from_ + at); });
     }
   }
+  // From where to read from now on: each thread what it wrote there itself, or what it holds.
+  __device__ void look_at(const T* from) { from_ = from; }
   // f(pack, at) of this thread's packs, which begin at `at` in the row. What f changes of a pack
   // stays where it is held.
   template <class F>
@@ -101,7 +108,8 @@ class Row {
       if constexpr (Held > 0) {
         f(held_[k], other.held_[k], at);
       } else {
-        f(load_pack<Width>(from_ + at), load_pack<Width>(other.from_ + at), at);
+        Packed pack = load_pack<Width>(from_ + at), others = load_pack<Width>(other.from_ + at);
+        f(pack, others, at);
       }
     });
   }
@@ -120,7 +128,8 @@ class Row {
         if (at < end) f(k, at);
       }
     } else {
-#pragma unroll kHeld < T> / 8
+      [[maybe_unused]] constexpr int kAhead = sizeof(T) == 4 ? 2 : 1;
+#pragma unroll kAhead
       for (int64_t at = begin; at < length_; at += Threads * Width) f(0, at);
     }
   }

@@ -10,14 +10,15 @@
 // A maximum is never below the lowest finite number, so that x - maximum is -Inf and not NaN where
 // all are -Inf so far. It may lose a NaN, which comes back through the sum.
 //
-// on sm_80, 90a, 100  registers     shared  dynamic  threads  blocks an SM  holds
-// *_by_warps_*        116, 106, 96  0       0        128      4, 4, 5       LDG.128 STG.128
-// *_by_blocks_*       116, 107, 99  128     0        256      2, 2, 2       LDG.128 STG.128
-// *_by_passes_*       34, 34, 38    128     0        256      6, 6, 6       LDG.128 STG.128
-// *_wide_columns_*    40, 40, 40    8192    0        256      6, 6, 6       LDG.128 STG.128
-// *                   32, 32, 32    4096    0        256      8, 8, 8
+// on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
+// *_by_warps_*        68, 66, 56  0       0        128      7, 7, 9       LDG.128 STG.128
+// *_by_blocks_*       72, 64, 62  128     0        256      3, 4, 4       LDG.128 STG.128
+// *_by_passes_*       34, 40, 32  128     0        256      6, 6, 8       LDG.128 STG.128
+// *_wide_columns_*    46, 48, 48  8192    0        256      5, 5, 5       LDG.128 STG.128
+// *                   36, 40, 38  4096    0        256      6, 6, 6
 #pragma once
 
+#include "base/columns.cuh"
 #include "base/real.cuh"
 #include "base/row.cuh"
 
@@ -94,7 +95,8 @@ template <class T, bool Log, int Threads, int Held>
 __device__ void forward(T* y, const T* x, int64_t rows, int64_t length) {
   with_row<T, Threads>(rows, length, at_packs(x, y), [&](int64_t at_row, auto width) {
     constexpr int W = decltype(width)::value;
-    Row<T, Threads, W, Held> row(x + at_row * length, length);
+    constexpr int H = held_of<W, Held>;
+    Row<T, Threads, W, H> row(x + at_row * length, length);
     const Stats<T> stats = stats_of<Log>(row);
     T* const to = y + at_row * length;
     const T scale = T{1} / stats.sum, log_sum = real::log(stats.sum);
@@ -102,9 +104,9 @@ __device__ void forward(T* y, const T* x, int64_t rows, int64_t length) {
 #pragma unroll
       for (int i = 0; i < W; ++i) {
         const T v = pack.at[i];
-        pack.at[i] = Log        ? (v - stats.most) - log_sum
-                     : Held > 0 ? v * scale
-                                : real::exp(v - stats.most) * scale;
+        pack.at[i] = Log     ? (v - stats.most) - log_sum
+                     : H > 0 ? v * scale
+                             : real::exp(v - stats.most) * scale;
       }
       store_pack(to + at, pack);
     });
@@ -125,8 +127,8 @@ template <class T, bool Log, int Threads, int Held>
 __device__ void backward(T* dx, const T* grad, const T* y, int64_t rows, int64_t length) {
   with_row<T, Threads>(rows, length, at_packs(dx, grad, y), [&](int64_t at_row, auto width) {
     constexpr int W = decltype(width)::value;
-    Row<T, Threads, W, Held> g_row(grad + at_row * length, length);
-    Row<T, Threads, W, Held> y_row(y + at_row * length, length);
+    using Part = Row<T, Threads, W, held_of<W, Held>>;
+    Part g_row(grad + at_row * length, length), y_row(y + at_row * length, length);
     T strand[W] = {};
     g_row.each_with(y_row, [&](const auto& g, const auto& v, int64_t) {
 #pragma unroll
@@ -143,59 +145,15 @@ __device__ void backward(T* dx, const T* grad, const T* y, int64_t rows, int64_t
   });
 }
 
-// The threads of a block along (outer, length, inner): 2^bits packs of columns beside each other,
-// and kThreads >> bits threads for each, which take every so-manieth of its elements.
-template <class T, int W>
-struct Columns {
-  int wide, deep, thread, row;
-  int64_t length, inner, first;  // first: where the column's first element lies
-  bool within;
-
-  __device__ Columns(int64_t length_, int64_t inner_, int64_t bits)
-      : wide(1 << static_cast<int>(bits)),
-        deep(kThreads >> static_cast<int>(bits)),
-        thread(static_cast<int>(threadIdx.x)),
-        row(thread >> static_cast<int>(bits)),
-        length(length_),
-        inner(inner_) {
-    const int64_t tiles = (inner + wide * W - 1) / (wide * W);
-    const int64_t column = (static_cast<int64_t>(blockIdx.x % static_cast<uint32_t>(tiles)) * wide +
-                            (thread & (wide - 1))) *
-                           W;
-    first = blockIdx.x / static_cast<uint32_t>(tiles) * length * inner + column;
-    within = column < inner;
-  }
-  // f(at)
-  template <class F>
-  __device__ void each(F f) const {
-    if (!within) return;
-#pragma unroll kHeld < T> / 8
-    for (int64_t r = row; r < length; r += deep) f(first + r * inner);
-  }
-  // Every thread's value joined, by add(value, other), to its column's.
-  template <class Value, class Add>
-  __device__ Value joined(Value value, Value (&partial)[kThreads], Add add) const {
-    for (int half = deep / 2; half > 0; half /= 2) {
-      partial[thread] = value;
-      __syncthreads();
-      if (row < half) add(value, partial[thread + half * wide]);
-      __syncthreads();
-    }
-    if (row == 0) partial[thread] = value;
-    __syncthreads();
-    return partial[thread & (wide - 1)];
-  }
-};
-
 template <class T, bool Log, int W>
 __device__ void forward_by_columns(T* y, const T* x, int64_t length, int64_t inner, int64_t bits) {
   struct Value {
     Stats<T> of[W];
   };
-  TW_SHARED(Value, partial, [kThreads]);
-  const Columns<T, W> columns(length, inner, bits);
+  TW_SHARED(Value, partial, [kColumnThreads]);
+  const Columns<T, W> columns(length, inner, bits, length, 1);
   Value own;
-  columns.each([&](int64_t at) {
+  columns.each([&](int64_t at, int64_t) {
     const Pack<T, W> pack = load_pack<W>(x + at);
 #pragma unroll
     for (int i = 0; i < W; ++i) own.of[i].add(pack.at[i]);
@@ -204,7 +162,7 @@ __device__ void forward_by_columns(T* y, const T* x, int64_t length, int64_t inn
 #pragma unroll
     for (int i = 0; i < W; ++i) value.of[i].add(other.of[i]);
   });
-  columns.each([&](int64_t at) {
+  columns.each([&](int64_t at, int64_t) {
     Pack<T, W> pack = load_pack<W>(x + at);
 #pragma unroll
     for (int i = 0; i < W; ++i) {
@@ -217,22 +175,19 @@ __device__ void forward_by_columns(T* y, const T* x, int64_t length, int64_t inn
 template <class T, bool Log, int W>
 __device__ void backward_by_columns(T* dx, const T* grad, const T* y, int64_t length, int64_t inner,
                                     int64_t bits) {
-  using Value = Pack<T, W>;
-  TW_SHARED(Value, partial, [kThreads]);
-  const Columns<T, W> columns(length, inner, bits);
+  using Value = Packs<T, W, 1>;
+  TW_SHARED(Value, partial, [kColumnThreads]);
+  const Columns<T, W> columns(length, inner, bits, length, 1);
   Value own = {};
-  columns.each([&](int64_t at) {
-    const Value g = load_pack<W>(grad + at), v = load_pack<W>(y + at);
+  columns.each([&](int64_t at, int64_t) {
+    const Pack<T, W> g = load_pack<W>(grad + at), v = load_pack<W>(y + at);
 #pragma unroll
-    for (int i = 0; i < W; ++i) own.at[i] += term<Log>(g.at[i], v.at[i]);
+    for (int i = 0; i < W; ++i) own.of[0].at[i] += term<Log>(g.at[i], v.at[i]);
   });
-  const Value sum = columns.joined(own, partial, [](Value& value, const Value& other) {
-#pragma unroll
-    for (int i = 0; i < W; ++i) value.at[i] += other.at[i];
-  });
-  columns.each([&](int64_t at) {
-    const Value g = load_pack<W>(grad + at), v = load_pack<W>(y + at);
-    Value made;
+  const Pack<T, W> sum = columns.joined(own, partial, AddPacks{}).of[0];
+  columns.each([&](int64_t at, int64_t) {
+    const Pack<T, W> g = load_pack<W>(grad + at), v = load_pack<W>(y + at);
+    Pack<T, W> made;
 #pragma unroll
     for (int i = 0; i < W; ++i) made.at[i] = gradient<Log>(g.at[i], v.at[i], sum.at[i]);
     store_pack(dx + at, made);
@@ -249,7 +204,7 @@ __device__ void backward_by_columns(T* dx, const T* grad, const T* y, int64_t le
     backward<type, log, threads, (held) / 2>(dx, grad, y, rows, length);                          \
   }
 #define TW_SOFTMAX_COLUMNS(type, name, log, form, width)                                          \
-  TW_KERNEL(kThreads, name##_##form##_##type, type* y, const type* x, int64_t length,             \
+  TW_KERNEL(kColumnThreads, name##_##form##_##type, type* y, const type* x, int64_t length,       \
             int64_t inner, int64_t bits) {                                                        \
     forward_by_columns<type, log, width>(y, x, length, inner, bits);                              \
   }                                                                                               \

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import math
 from builtins import max as most
-from builtins import min as least
 from typing import Any
 
 from tilework.engines.cuda.launch import blocks_for, contiguous, empty, launch, memory_order
-from tilework.engines.cuda.rows import NAMES
+from tilework.engines.cuda.rows import NAMES, bits_for, pack_width, tiles
 from tilework.errors import error
 
 __all__ = ["max", "mean", "min", "sum", "sum_to_shape"]
@@ -20,6 +19,7 @@ _ROW_THREADS, _THREADS = 128, 256  # as in reduce.cuh
 _SHORT = 1024  # elements of a row that lanes of a warp take
 _PART, _LONG_PART = 4096, 16384  # of a long row, for one block
 _CHAIN = 64  # elements of a column that a thread adds one by one
+_DEEP = 8  # threads of a column
 _THIN = 32  # of a column that has one thread
 
 
@@ -37,14 +37,9 @@ def _runs(x: Array, order: list[int], axes: Axes) -> list[tuple[int, bool]]:
     return runs
 
 
-def _bits(count: int) -> int:
-    """The logarithm of how many lanes of a warp take `count` things."""
-    return (least(count, 32) - 1).bit_length() if count else 0
-
-
 def _short_rows(op: str, x: Array, rows: int, length: int, divisor: float) -> Array:
     y, dtype = empty(x, (rows,)), NAMES[x.dtype.name]
-    bits = _bits(blocks_for(length, 32 // x.itemsize))
+    bits = bits_for(blocks_for(length, 32 // x.itemsize), 5)
     grid = blocks_for(rows << bits, _ROW_THREADS)
     launch(f"{op}_rows_{dtype}", grid, _ROW_THREADS, y, x, rows, length, bits, divisor)
     return y
@@ -57,22 +52,21 @@ def _long_rows(op: str, x: Array, rows: int, length: int, divisor: float) -> Arr
     y, dtype = empty(x, (rows * parts,)), NAMES[x.dtype.name]
     by = divisor if parts == 1 else 1.0
     launch(f"{op}_parts_{dtype}", rows * parts, _THREADS, y, x, length, part, parts, by)
-    return y if parts == 1 else _over_middle(op, y, rows, parts, 1, divisor)
+    return y if parts == 1 else over_middle(op, y, rows, parts, 1, divisor)
 
 
 def _columns(op: str, x: Array, outer: int, length: int, inner: int, divisor: float) -> Array:
-    width = 16 // x.itemsize if inner % (16 // x.itemsize) == 0 else 1
-    bits = _bits(blocks_for(inner, width))
-    part = _CHAIN * (_THREADS >> bits)
+    columns = tiles(inner, pack_width(inner, x), _DEEP)
+    part = _CHAIN * columns.deep
     parts = blocks_for(length, part) or 1
-    tiles = blocks_for(inner, width << bits)
     y, dtype = empty(x, (outer * parts * inner,)), NAMES[x.dtype.name]
     by = divisor if parts == 1 else 1.0
+    form = "columns" if columns.width == 1 else "wide_columns"
     launch(
-        f"{op}_{'columns' if width == 1 else 'wide_columns'}_{dtype}", outer * parts * tiles,
-        _THREADS, y, x, length, inner, part, parts, bits, by,
+        f"{op}_{form}_{dtype}", outer * parts * columns.tiles, _THREADS, y, x, length, inner, part,
+        parts, columns.bits, by,
     )  # fmt: skip
-    return y if parts == 1 else _over_middle(op, y, outer, parts, inner, divisor)
+    return y if parts == 1 else over_middle(op, y, outer, parts, inner, divisor)
 
 
 def _thin(op: str, x: Array, outer: int, length: int, inner: int, divisor: float) -> Array:
@@ -82,7 +76,7 @@ def _thin(op: str, x: Array, outer: int, length: int, inner: int, divisor: float
     return y
 
 
-def _over_middle(op: str, x: Array, outer: int, length: int, inner: int, divisor: float) -> Array:
+def over_middle(op: str, x: Array, outer: int, length: int, inner: int, divisor: float) -> Array:
     """The reduction of x, as (outer, length, inner), over its middle axis, flat."""
     if inner != 1 and length <= _THIN and outer > 1:
         return _thin(op, x, outer, length, inner, divisor)
@@ -106,9 +100,9 @@ def reduced(op: str, x: Array, axes: Axes, keepdims: bool, divisor: float = 1.0)
         outer, inner = math.prod(n for n, _ in runs[:at]), math.prod(n for n, _ in runs[at + 1 :])
         length = runs.pop(at)[0]
         if not any(is_reduced for _, is_reduced in runs):
-            flat = _over_middle(op, flat, outer, length, inner, divisor)
+            flat = over_middle(op, flat, outer, length, inner, divisor)
             break
-        flat = _over_middle(op, flat, outer, length, inner, 1.0)
+        flat = over_middle(op, flat, outer, length, inner, 1.0)
     kept = [i for i in order if keepdims or i not in axes]
     y = flat.reshape(tuple(1 if i in axes else x.shape[i] for i in kept))
     return y.transpose([kept.index(i) for i in sorted(kept)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from tilework.arrays import address
 from tilework.engines.cuda.launch import (
     blocks_for,
     contiguous,
@@ -69,18 +70,34 @@ def laid_as(x: Array, like: Array) -> Array:
     return made
 
 
+def pack_width(count: int, *arrays: Any) -> int:
+    """How many elements a thread moves at once, along an axis of `count` neighbours: 16 bytes of
+    them where that divides the axis and all arrays, of one dtype, begin there; else 1."""
+    given = [x for x in arrays if x is not None]
+    wide = 16 // given[0].itemsize
+    return wide if count % wide == 0 and not any(address(x) % 16 for x in given) else 1
+
+
+def bits_for(count: int, most: int) -> int:
+    """The logarithm of how many threads beside each other, 2^most at most, have `count` things."""
+    return min((max(count, 1) - 1).bit_length(), most)
+
+
 class Tiles(NamedTuple):
-    """How blocks go over columns: `width` neighbours a thread, 2^bits threads beside each other."""
+    """How blocks go over columns: packs of `width` neighbours, 2^bits of them beside each other."""
 
     width: int
     bits: int
     tiles: int
 
+    @property
+    def deep(self) -> int:
+        """Threads of a column."""
+        return THREADS >> self.bits
 
-def tiles(inner: int, itemsize: int, deep: int) -> Tiles:
-    """For `inner` columns, of which each wants `deep` threads at most."""
-    wide = 16 // itemsize
-    width = wide if inner % wide == 0 else 1
-    beside = -(-inner // width)
-    bits = min((beside - 1).bit_length(), (THREADS // min(THREADS, max(deep, 1))).bit_length() - 1)
+
+def tiles(inner: int, width: int, deep: int) -> Tiles:
+    """For `inner` columns, of which each wants `deep` threads, if not more."""
+    beside = inner // width
+    bits = bits_for(beside, (THREADS // min(THREADS, max(deep, 1))).bit_length() - 1)
     return Tiles(width, bits, blocks_for(beside, 1 << bits))

@@ -12,6 +12,7 @@ from tilework.engines.cuda.rows import (
     dense,
     laid_as,
     launch_rows,
+    pack_width,
     tiles,
 )
 
@@ -42,6 +43,6 @@ def _launch(name: str, held: int, x: Array, axis: int, *args: Array) -> None:
     if inner == 1:
         launch_rows(name, held, outer, length, *args, dtype=dtype)
         return
-    width, bits, blocks = tiles(inner, x.itemsize, length // _ELEMENTS)
+    width, bits, blocks = tiles(inner, pack_width(inner, *args), length // _ELEMENTS)
     form = "by_columns" if width == 1 else "by_wide_columns"
     launch(f"{name}_{form}_{NAMES[dtype]}", outer * blocks, THREADS, *args, length, inner, bits)
