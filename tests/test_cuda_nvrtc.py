@@ -1,13 +1,8 @@
 """Kernels out of the shipped sources: which file has one, what is kept; NVRTC compiles all."""
 
-import re
-
 import pytest
 
 from tilework.engines.cuda import cubins, nvrtc, sources
-
-TABLE = "// on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM\n"
-ROW = "// {}  40, 40, 40  0       0        128      1, 1, 1\n"
 
 
 @pytest.fixture
@@ -16,11 +11,9 @@ def shipped(monkeypatch, tmp_path):
     it is asked for."""
     kernels = {"alpha": ["alpha_float", "alpha_double"], "beta": ["gamma_float"]}
     for family in kernels:
-        folder = tmp_path / "csrc/kernels" / family
-        folder.mkdir(parents=True)
-        rows = "".join(ROW.format(re.sub("[a-z]*$", "*", name)) for name in kernels[family])
-        (folder / f"{family}.cuh").write_text(
-            f'{TABLE}{rows}#include "base/both.cuh"\n#include "cudasim/none.h"\n'
+        (tmp_path / "csrc/kernels" / family).mkdir(parents=True)
+        (tmp_path / f"csrc/kernels/{family}/{family}.cuh").write_text(
+            '#include "base/both.cuh"\n#include "cudasim/none.h"\n'
         )
     (tmp_path / "csrc/base").mkdir()
     (tmp_path / "csrc/base/both.cuh").write_text("// both\n")
@@ -31,8 +24,13 @@ def shipped(monkeypatch, tmp_path):
         names = kernels[file.split("/")[1]]
         return b"\x7fELF" + b"".join(b"\0.text." + name.encode() for name in names) + b"\0"
 
+    def names(file):
+        asked.append(file)
+        return b"".join(b".entry " + name.encode() for name in kernels[file.split("/")[1]])
+
     monkeypatch.setattr(sources, "_PACKAGE", tmp_path)
     monkeypatch.setattr(nvrtc, "compiled", compiled)
+    monkeypatch.setattr(nvrtc, "names", names)
     monkeypatch.setattr(nvrtc, "version", lambda: (13, 5))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     forget()
@@ -43,25 +41,20 @@ def shipped(monkeypatch, tmp_path):
 def forget():
     """As in a new process."""
     for kept in (
-        sources.folder, sources.files, sources.text, cubins._key, cubins.cache_folder,
-        cubins.kernels_of,
+        sources.folder, sources.files, sources.text, cubins._key, cubins.cache_folder, cubins.index,
     ):  # fmt: skip
         kept.cache_clear()
 
 
-def test_a_kernel_is_found_by_the_tables(shipped):
+FILES = ["kernels/alpha/alpha.cuh", "kernels/beta/beta.cuh"]
+
+
+def test_a_kernel_is_found_by_its_name(shipped):
     _, asked = shipped
     path = cubins.file_of("gamma_float", 90)
-    assert cubins.kernels_of(path) == {"gamma_float"}
-    assert asked == [("kernels/beta/beta.cuh", 90)]
-
-
-def test_a_table_that_says_too_much_costs_time_alone(shipped):
-    folder, asked = shipped
-    with (folder / "csrc/kernels/alpha/alpha.cuh").open("a") as file:
-        file.write(ROW.format("gamma_float"))
-    assert "gamma_float" in cubins.kernels_of(cubins.file_of("gamma_float", 90))
-    assert [file for file, _ in asked] == ["kernels/alpha/alpha.cuh", "kernels/beta/beta.cuh"]
+    assert cubins.kernels_in(path.read_bytes()) == {"gamma_float"}
+    assert sorted(asked[:2]) == FILES
+    assert asked[2:] == [("kernels/beta/beta.cuh", 90)]
 
 
 def test_a_kernel_that_is_nowhere(shipped):
@@ -73,12 +66,13 @@ def test_what_is_compiled_is_kept(shipped):
     folder, asked = shipped
     first = cubins.file_of("alpha_float", 90)
     assert first.is_relative_to(folder / "cache/tilework")
-    assert [p.name for p in first.parent.iterdir()] == [first.name]
+    assert {p.suffix for p in first.parent.iterdir()} == {".cubin", ".json"}
+    before = list(asked)
     forget()
     assert cubins.file_of("alpha_double", 90) == first
-    assert len(asked) == 1
+    assert asked == before
     assert cubins.file_of("alpha_float", 80) != first
-    assert len(asked) == 2
+    assert asked == [*before, (FILES[0], 80)]
 
 
 @pytest.mark.parametrize("changed", ["kernels/alpha/alpha.cuh", "base/both.cuh"])
@@ -89,7 +83,7 @@ def test_another_source_is_compiled_anew(shipped, changed):
         file.write("// changed\n")
     forget()
     assert cubins.file_of("alpha_float", 90) != first
-    assert len(asked) == 2
+    assert asked.count((FILES[0], 90)) == 2
 
 
 def test_where_no_cache_can_be_written_kernels_are_compiled_all_the_same(shipped, monkeypatch):
@@ -119,7 +113,7 @@ def test_what_does_not_compile_is_told_by_the_compiler(shipped, monkeypatch):
     folder, _ = shipped
     monkeypatch.setattr(nvrtc, "include_folders", lambda: (str(folder),))
     (folder / "wrong.cuh").write_text("int f() { return g(); }\n")
-    with pytest.raises(nvrtc.Refusal, match=r'(?s)\[wrong.cuh\] for sm_90:.*"g" is undefined'):
+    with pytest.raises(nvrtc.Refusal, match=r'(?s)\[wrong.cuh\] -arch=sm_90:.*"g" is undefined'):
         nvrtc.compiled("wrong.cuh", 90)
 
 
@@ -131,7 +125,7 @@ def test_a_card_later_than_the_compiler_gets_ptx(tmp_path, monkeypatch):
         path = tmp_path / str(capability)
         path.write_bytes(nvrtc.compiled("small.cuh", capability))
         assert path.read_bytes().lstrip().startswith(head)
-        assert cubins.kernels_of(path) == {"small"}
+        assert cubins.kernels_in(path.read_bytes()) == {"small"}
 
 
 @compiler
@@ -139,4 +133,6 @@ def test_a_card_later_than_the_compiler_gets_ptx(tmp_path, monkeypatch):
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("file", sources.files())
 def test_every_file_compiles(file, capability):
-    assert nvrtc.compiled(file, capability).startswith(b"\x7fELF")
+    made = nvrtc.compiled(file, capability)
+    assert made.startswith(b"\x7fELF")
+    assert cubins.kernels_in(made) == cubins.kernels_in(nvrtc.names(file))

@@ -8,8 +8,7 @@
 kernels   nvcc for each architecture with warnings as errors; no kernel spills a register; the table
           at the head of each file (cuda_tables.py) is what ptxas says; the machine code has the
           instructions that the table names
-nvrtc     NVRTC compiles each file, by the package's own way, and each kernel is found where its
-          file's table says
+nvrtc     NVRTC compiles each file, by the package's own way, and knows the names of its kernels
 wheel     the wheel that `TILEWORK_CUDA=ON` makes by NVIDIA's compiler from PyPI; it is imported,
           and has the kernels and their sources
 
@@ -105,7 +104,7 @@ def _patterns(names: list[str]) -> list[str]:
 
 def nvrtc(options: argparse.Namespace) -> list[str]:
     sys.path.insert(0, str(ROOT / "python"))
-    from tilework.engines.cuda import cubins, sources
+    from tilework.engines.cuda import cubins
     from tilework.engines.cuda import nvrtc as compiler
 
     if reason := compiler.missing():
@@ -116,14 +115,11 @@ def nvrtc(options: argparse.Namespace) -> list[str]:
     def checked(pair: tuple[str, int]) -> list[str]:
         file, capability = pair
         try:
-            names = cubins.kernels_in(compiler.compiled(file, capability))
+            made = cubins.kernels_in(compiler.compiled(file, capability))
+            named = cubins.kernels_in(compiler.names(file))
         except compiler.Refusal as reason:
             return [str(reason)]
-        return [
-            f"{name} of {file} is looked for in {first} first: their tables' patterns"
-            for name in sorted(names)
-            if (first := sources.likely(name)[0]) != file
-        ]
+        return [f"{file} has other names than kernels: {made ^ named}"] if made != named else []
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(checked, [(file, c) for file in files for c in capabilities])

@@ -59,6 +59,13 @@
   extern "C" __global__ void bounds name(__VA_ARGS__);                               \
   static const ::tilework::KernelEntry name##_entry(#name, __FILE__, threads, name); \
   extern "C" __global__ void bounds name(__VA_ARGS__)
+#elif defined(TILEWORK_KERNEL_NAMES)
+// The kernel's name alone, for who looks for its file: the body goes to a template that nobody
+// makes.
+#define TW_KERNEL_BOUNDED(bounds, threads, name, ...) \
+  extern "C" __global__ void name() {}                \
+  template <class>                                    \
+  __device__ void name##_unmade(__VA_ARGS__)
 #else
 #define TW_KERNEL_BOUNDED(bounds, threads, name, ...) \
   extern "C" __global__ void bounds name(__VA_ARGS__)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -23,29 +25,31 @@ def file_of(kernel: str, capability: int) -> Path:
     What is not in the cache is compiled: some seconds, once. KeyError where no file has it.
     """
     with _lock:
-        for name in sources.likely(kernel):
-            path = compiled(name, capability)
-            if kernel in kernels_of(path):
-                return path
-    raise KeyError(f"no kernel {kernel} in {sources.folder() / 'kernels'}")
+        if kernel not in index():
+            raise KeyError(f"no kernel {kernel} in {sources.folder() / 'kernels'}")
+        return compiled(index()[kernel], capability)
 
 
 def compiled(name: str, capability: int) -> Path:
     """A file of sources.files(), compiled, in the cache."""
     path = cache_folder() / f"{Path(name).stem}-sm_{capability}-{_key(name)}.cubin"
     if not path.is_file():
-        # Beside it, and renamed when it is whole: another process may do the same.
-        made = nvrtc.compiled(name, capability)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-            part.write(made)
-        os.replace(part.name, path)
+        _keep(path, nvrtc.compiled(name, capability))
     return path
 
 
 @cache
-def kernels_of(path: Path) -> frozenset[str]:
-    """The names of the kernels in a compiled file."""
-    return kernels_in(path.read_bytes())
+def index() -> dict[str, str]:
+    """The kernels, and which of sources.files() has each: macros put their names together, so that
+    the compiler alone can tell."""
+    path = cache_folder() / f"names-{_key(*sources.files())}.json"
+    if not path.is_file():
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            named = list(zip(sources.files(), pool.map(nvrtc.names, sources.files()), strict=True))
+        found = {name: file for file, ptx in named for name in sorted(kernels_in(ptx))}
+        _keep(path, json.dumps(found).encode())
+    read: dict[str, str] = json.loads(path.read_text())
+    return read
 
 
 def kernels_in(compiled: bytes) -> frozenset[str]:
@@ -54,11 +58,19 @@ def kernels_in(compiled: bytes) -> frozenset[str]:
     return frozenset(name.decode() for name in found)
 
 
+def _keep(path: Path, made: bytes) -> None:
+    """Writes beside `path`, and renames what is whole: another process may do the same."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+        part.write(made)
+    os.replace(part.name, path)
+
+
 @cache
-def _key(name: str) -> str:
-    """What a compiled file depends on, but for the card."""
+def _key(*names: str) -> str:
+    """What compiled files depend on, but for the card."""
     parts = [__version__, repr(nvrtc.version())]
-    parts += [part for file in sources.included(name) for part in (file, sources.text(file))]
+    included = dict.fromkeys(part for name in names for part in sources.included(name))
+    parts += [part for file in included for part in (file, sources.text(file))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 

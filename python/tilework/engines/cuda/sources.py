@@ -1,15 +1,13 @@
-"""The kernels' sources, which lie in the package: which file has a kernel, and what it includes."""
+"""The kernels' sources, which lie in the package: the files, and what each includes."""
 
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
-_ROW = re.compile(r"^// (\S+) +\d+(?:, \d+)+ +\d+ +\d+ +\d+ +\d+(?:, \d+)+", re.MULTILINE)
 
 
 @cache
@@ -43,19 +41,3 @@ def included(name: str) -> tuple[str, ...]:
             found[at] = None
             ahead += INCLUDE.findall(text(at))
     return tuple(found)
-
-
-def likely(kernel: str) -> list[str]:
-    """The files, those first whose table of kernels names `kernel` most closely.
-
-    A kernel's name is put together by macros, so that no search of the text finds it; the tables at
-    the heads of the files have patterns of the names (tools/cuda_tables.py).
-    """
-    return sorted(files(), key=lambda name: -_closeness(kernel, name))
-
-
-def _closeness(kernel: str, file: str) -> int:
-    """How many letters of the name the closest pattern of the file tells; -1 where none fits."""
-    fitting = [p for p in _ROW.findall(text(file)) if fnmatchcase(kernel, p)]
-    family = Path(file).stem
-    return max((len(p.replace("*", "")) for p in fitting), default=-1) + (family in kernel)
