@@ -497,7 +497,7 @@ def test_the_sweep_counts_no_launch_too_many(series):
 @pytest.mark.usefixtures("none_here")
 def test_pictures_are_drawn(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
-    small = tuple(dataclasses.replace(s, sizes=s.sizes[:2]) for s in sweep.SERIES)
+    small = tuple(dataclasses.replace(s, sizes=s.sizes[:1]) for s in sweep.SERIES)
     monkeypatch.setattr(sweep, "SERIES", small)
     pictures = [tmp_path / "roof.png", tmp_path / "cross.png"]
     words = [
@@ -531,7 +531,7 @@ def test_a_sweep_that_no_device_answered_draws_no_panel(tmp_path):
     pytest.importorskip("matplotlib")
     one = crossing._columns(SOFTMAX, {4: 1.0}, {}, True)
     assert one["sizes"] == []
-    assert crossing.pays(one["pays_from"], one) == "from no size that both sides have"
+    assert crossing.pays(one["pays_from"], one) == "has no size that both sides have"
     run = DeviceRun([], MACHINE, {"reasons": [], "text": ""}, device=Device("A card", True))
     run.crossing = [one]
     crossing.write_plot(tmp_path / "c.png", run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -112,21 +113,22 @@ def show(run: DeviceRun, console: Console) -> None:
     for one in run.crossing:
         how = "" if one["measured"] else f" ({NOT_MEASURED})"
         console.print(
-            f"{one['name']}: the GPU pays {pays(one['pays_from'], one)}, transfers included; "
-            f"{pays(one['pays_from_without_transfers'], one)} where the data stay there{how}",
+            f"{one['name']}: the GPU {pays(one['pays_from'], one)}, transfers included; "
+            f"where the data stay there it {pays(one['pays_from_without_transfers'], one)}{how}",
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
 
 
 def pays(size: float | None, one: dict[str, Any]) -> str:
-    """The crossing point in words."""
+    """The crossing point in words: of a bound, where it lies at the earliest."""
     if not one["sizes"]:
-        return "from no size that both sides have"
+        return "has no size that both sides have"
+    verb = "pays" if one["measured"] else "may pay"
     if size is None:
-        return f"at no size up to {one['sizes'][-1]}"
+        return f"pays at no size up to {one['sizes'][-1]}"
     if size <= one["sizes"][0]:
-        return f"from {one['sizes'][0]} {one['unit']} or fewer"
-    return f"from some {float(f'{size:.2g}'):,.0f} {one['unit']}"
+        return f"{verb} from {one['sizes'][0]} {one['unit']} or fewer"
+    return f"{verb} from some {float(f'{size:.2g}'):,.0f} {one['unit']}"
 
 
 def write_plot(path: Path, run: DeviceRun) -> None:
@@ -158,17 +160,17 @@ def note(run: DeviceRun) -> str:
     if device.measured:
         return f"{device.card}, measured: events, and transfers from ordinary memory."
     assert device.peaks is not None
-    launch = duration(cards.LAUNCH_SECONDS)
-    return "\n".join((
-        f"{device.card}: {NOT_MEASURED}:", f"{device.why}.", "",
-        f"Published peaks: {device.peaks.bandwidth / 1e9:.4g} GB/s of memory,",
-        f"{device.peaks.pcie / 1e9:.3g} GB/s to and from the host. A launch is taken",
-        f"to cost {launch}, which no datasheet says.",
-    ))  # fmt: skip
+    text = (
+        f"{device.card}: {NOT_MEASURED}: {device.why}. Published peaks: "
+        f"{device.peaks.bandwidth / 1e9:.4g} GB/s of memory, {device.peaks.pcie / 1e9:.3g} GB/s to "
+        f"and from the host. A launch is taken to cost {duration(cards.LAUNCH_SECONDS)}, which no "
+        "datasheet says."
+    )
+    return textwrap.fill(text, 58)
 
 
 def _panel(axes: Any, one: dict[str, Any]) -> None:
-    axes.set_title(f"{one['name']}: pays {pays(one['pays_from'], one)}", fontsize=9.5)
+    axes.set_title(f"{one['name']}: {pays(one['pays_from'], one)}", fontsize=9.5)
     if not one["sizes"]:
         axes.set_axis_off()
         return

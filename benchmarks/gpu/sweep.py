@@ -87,7 +87,7 @@ SERIES: tuple[Series, ...] = (
         lambda n: (12.0 * 12 * 64 * n, 4.0 * 12 * 64 * n),
     ),
     Series(
-        "MLP step", "samples", f"batch (an MLP {'-'.join(map(str, _MLP))})",
+        "MLP step", "samples a batch", f"batch (an MLP {'-'.join(map(str, _MLP))})",
         "MLP 784-512-256-10 step, batch 64", (1, 8, 32, 128, 512, 2048), _batch,
         lambda n: (6.0 * n * _MLP_WEIGHTS, 20.0 * _MLP_WEIGHTS),
         lambda n: (4.0 * n * _MLP[0] + 8.0 * n, 4.0),
