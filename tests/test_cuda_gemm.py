@@ -168,7 +168,7 @@ def test_any_strides_without_a_copy(one, dtype):
 
 BATCHES = [
     ((3,), (3,)), ((3,), ()), ((), (3,)), ((2, 1), (1, 3)), ((2, 3), (3,)), ((0,), (1,)),
-    ((2, 1, 3, 1), (5, 1, 2)),
+    ((2, 1, 2, 1), (3, 1, 2)),
 ]  # fmt: skip
 
 
@@ -256,6 +256,56 @@ def test_special_values_reach_their_row_and_no_other(one, precision, dtype, valu
     np.testing.assert_array_equal(c[1:], clean[1:])
 
 
+# --- few rows or columns ---
+
+# Around the four rows and columns of a warp, a chunk of 2, 4 or 8, and 32 lanes of those.
+NARROW = [
+    (1, 130, 72),
+    (4, 40, 33),
+    (3, 5, 264),
+    (70, 1, 136),
+    (41, 4, 8),
+    (1, 1, 100),
+    (2, 260, 1),
+]
+
+
+@pytest.mark.parametrize("shape", NARROW)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_few_rows_or_columns(device, dtype, shape):
+    m, n, k = shape
+    a, b = normal((m, k), dtype), normal((k, n), dtype, 1)
+    for la, lb in PAIRS:
+        assert_product(matmul(lay_out(a, la), lay_out(b, lb)), a, b)
+    if not k % 8 and m > 1 and n > 1:
+        assert any(name.startswith("gemm_dots") for name in device.launched)
+
+
+def test_vectors_by_the_way_their_matrix_lies(one):
+    a, x = normal((64, 40), "float32"), normal((40, 1), "float32", 1)
+    for layout, kernel in (("rows", "gemm_dots_float"), ("columns", "gemm_sweep_float")):
+        one.launched.clear()
+        assert_product(matmul(lay_out(a, layout), x), a, x)
+        assert_product(matmul(x.T, lay_out(a, layout).T), x.T, a.T)
+        assert one.launched == {kernel: 2}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_few_rows_split_along_k_and_in_batches(one, dtype):
+    a, b = normal((3, 2, 600), dtype), normal((3, 600, 24), dtype, 1)
+    for layout in ("rows", "columns"):
+        c = matmul(a, lay_out(b, layout))
+        assert_product(c, a, b)
+        np.testing.assert_array_equal(matmul(a, lay_out(b, layout)), c)
+    kinds = {"dots", "sweep", "join"}
+    assert {name.split("_")[1] for name in one.launched} == kinds
+    out = held(np.ones((3, 2, 24), a.dtype))
+    ops.matmul(held(a), held(b), out, True)
+    expected = 1 + a.astype(np.float64) @ b.astype(np.float64)
+    limit = bound(a, b, dtype, 1.0) + stored(dtype, expected)
+    assert (np.abs(out._held.astype(np.float64) - expected) <= limit).all()
+
+
 # --- linear ---
 
 
@@ -287,10 +337,18 @@ def slope(name, z):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_linear(one, dtype, activation):
-    x, w = normal((3, 7, 20), dtype), normal((10, 20), dtype, 1)
-    wide_x, wide_w = x.astype(np.float64), w.astype(np.float64)
+    w = normal((10, 24), dtype, 1)
     biases = (None, normal(10, dtype, 2))
-    residuals = (None, normal((3, 7, 10), dtype, 3))
+    for lead in ((3, 7), (2,)):  # the latter by dots
+        check_linear(normal((*lead, 24), dtype), w, biases, activation)
+    kind = {"float32": "float", "float64": "double", "bfloat16": "bf16"}[dtype]
+    assert set(one.launched) == {f"gemm_small_kk_{kind}", f"gemm_dots_{kind}"}
+
+
+def check_linear(x, w, biases, activation):
+    dtype = x.dtype.name
+    wide_x, wide_w = x.astype(np.float64), w.astype(np.float64)
+    residuals = (None, normal((*x.shape[:-1], 10), dtype, 3))
     for bias, residual, save in itertools.product(biases, residuals, (False, True)):
         y, saved = ops.linear_forward(*map(dressed, (x, w, bias, residual)), activation, save)
         z, extra = wide_x @ wide_w.T, 0.0

@@ -31,18 +31,13 @@ enum Flags : int {
   kCAligned = 0x1000,  // C, bias, residual and before, to groups
 };
 
-// Neighbours in a row that one thread finishes: 16 bytes of sums.
-template <class E, int N>
-struct alignas(sizeof(E) * N) Group {
-  E at[N];
-};
-
+// `count` elements, with packs where the first is aligned to one and all N are there.
 template <class Sum, class E, int N>
 __device__ void read_group(Sum (&to)[N], const E* from, int count, bool aligned) {
   if (aligned && count == N) {
-    const auto group = *reinterpret_cast<const Group<E, N>*>(from);
+    const auto pack = load_pack<N>(from);
 #pragma unroll
-    for (int e = 0; e < N; ++e) to[e] = widened(group.at[e]);
+    for (int e = 0; e < N; ++e) to[e] = widened(pack.at[e]);
   } else {
 #pragma unroll
     for (int e = 0; e < N; ++e) to[e] = e < count ? widened(from[e]) : Sum{0};
@@ -50,15 +45,15 @@ __device__ void read_group(Sum (&to)[N], const E* from, int count, bool aligned)
 }
 template <class Sum, class E, int N>
 __device__ void write_group(E* to, const Sum (&from)[N], int count, bool aligned) {
-  Group<E, N> group;
+  Pack<E, N> pack;
 #pragma unroll
-  for (int e = 0; e < N; ++e) narrow(group.at[e], from[e]);
+  for (int e = 0; e < N; ++e) narrow(pack.at[e], from[e]);
   if (aligned && count == N) {
-    *reinterpret_cast<Group<E, N>*>(to) = group;
+    store_pack(to, pack);
   } else {
 #pragma unroll
     for (int e = 0; e < N; ++e) {
-      if (e < count) to[e] = group.at[e];
+      if (e < count) to[e] = pack.at[e];
     }
   }
 }
@@ -134,10 +129,35 @@ struct Finish {
       residual_row, inner, a_outer, a_inner, b_outer, b_inner, c_outer, c_inner, split_depth, \
       flags
 
+// Where an operand of a batch begins. A division of 32 bits: of 64 it would be a call.
+__device__ inline int64_t in_batch(unsigned batch, int64_t inner, int64_t outer_step,
+                                   int64_t inner_step) {
+  const unsigned places = static_cast<unsigned>(inner);
+  return static_cast<int64_t>(batch / places) * outer_step +
+         static_cast<int64_t>(batch % places) * inner_step;
+}
+// Where in C, or among the partial sums, the elements of a batch begin.
+template <class Sum>
+__device__ int64_t place_of_batch(const Sum* partial, unsigned batch, int64_t m, int64_t n,
+                                  int64_t inner, int64_t c_outer, int64_t c_inner) {
+  if (partial == nullptr) return in_batch(batch, inner, c_outer, c_inner);
+  return (static_cast<int64_t>(batch) * gridDim.y + blockIdx.y) * m * n;
+}
+// What a block does with its sums from there on: partial ones are left as they are.
+template <class E, class Sum>
+__device__ Finish<E, Sum> finish_of(Finish<E, Sum> whole, Sum* partial, int64_t place) {
+  if (partial == nullptr) {
+    whole.move(place);
+    return whole;
+  }
+  const int64_t n = whole.n, aligned = n % Finish<E, Sum>::kGroup == 0 ? kCAligned : 0;
+  return {partial + place, nullptr, nullptr, nullptr, n, 0, n, kWide | aligned};
+}
+
 // Blocks go through C in bands of eight tiles down, so that those under way at once share what they
 // read of A and B in L2.
 struct Place {
-  int64_t batch;
+  unsigned batch;
   int row_tile, column_tile;
 };
 __device__ inline Place place_of_block(int64_t rows, int64_t columns) {
@@ -161,7 +181,6 @@ __device__ void product(TW_GEMM_PARAMETERS(typename Sums::Element, typename Sums
 
   const Place place = place_of_block((m + Sums::kRows - 1) / Sums::kRows,
                                      (n + Sums::kColumns - 1) / Sums::kColumns);
-  const int64_t outer_batch = place.batch / inner, inner_batch = place.batch % inner;
   const int64_t row = static_cast<int64_t>(place.row_tile) * Sums::kRows;
   const int64_t column = static_cast<int64_t>(place.column_tile) * Sums::kColumns;
   const int rows = m - row < Sums::kRows ? static_cast<int>(m - row) : Sums::kRows;
@@ -169,8 +188,7 @@ __device__ void product(TW_GEMM_PARAMETERS(typename Sums::Element, typename Sums
   // What is needed at the end alone waits in shared memory: registers are for the sums.
   TW_SHARED(int64_t, later, [3]);
   if (threadIdx.x == 0) {
-    later[0] = partial == nullptr ? outer_batch * c_outer + inner_batch * c_inner
-                                  : (place.batch * gridDim.y + blockIdx.y) * m * n;
+    later[0] = place_of_batch(partial, place.batch, m, n, inner, c_outer, c_inner);
     later[1] = row;
     later[2] = column;
   }
@@ -178,10 +196,10 @@ __device__ void product(TW_GEMM_PARAMETERS(typename Sums::Element, typename Sums
   const int depth = static_cast<int>(k - k_begin < split_depth ? k - k_begin : split_depth);
   using FillA = Filler<TileA, Sums::kThreads>;
   using FillB = Filler<TileB, Sums::kThreads>;
-  FillA of_a{a + outer_batch * a_outer + inner_batch * a_inner + (row + FillA::outer()) * a_row +
+  FillA of_a{a + in_batch(place.batch, inner, a_outer, a_inner) + (row + FillA::outer()) * a_row +
                  (k_begin + FillA::deep()) * a_k,
              a_row, a_k, rows - FillA::outer(), (flags & kAByChunks) != 0};
-  FillB of_b{b + outer_batch * b_outer + inner_batch * b_inner +
+  FillB of_b{b + in_batch(place.batch, inner, b_outer, b_inner) +
                  (column + FillB::outer()) * b_column + (k_begin + FillB::deep()) * b_k,
              b_column, b_k, columns - FillB::outer(), (flags & kBByChunks) != 0};
 
@@ -206,14 +224,8 @@ __device__ void product(TW_GEMM_PARAMETERS(typename Sums::Element, typename Sums
   // By shared memory, a band of rows after the other: so that a warp writes whole rows, and what is
   // fused is here once.
   __syncthreads();
-  Finish<E, Sum> finish{c, bias, residual, before, c_row, residual_row, n, flags};
-  if (partial == nullptr) {
-    finish.move(later[0]);
-  } else {
-    const bool aligned = n % Finish<E, Sum>::kGroup == 0;
-    finish = {
-        partial + later[0], nullptr, nullptr, nullptr, n, 0, n, kWide | (aligned ? kCAligned : 0)};
-  }
+  const Finish<E, Sum> finish = finish_of<E, Sum>(
+      {c, bias, residual, before, c_row, residual_row, n, flags}, partial, later[0]);
   const int64_t first_row = later[1], first_column = later[2];
   constexpr int kGroup = Finish<E, Sum>::kGroup, kBandRows = Sums::kRows / Sums::kBands;
   constexpr int kGroups = Sums::kColumns / kGroup;
@@ -227,11 +239,9 @@ __device__ void product(TW_GEMM_PARAMETERS(typename Sums::Element, typename Sums
       const int64_t to_row = first_row + band * kBandRows + at / kGroups;
       const int64_t to_column = first_column + at % kGroups * kGroup;
       if (to_row >= m || to_column >= n) continue;
-      const auto group = *reinterpret_cast<const Group<Sum, kGroup>*>(
-          staged + at / kGroups * Sums::kStagedRow + at % kGroups * kGroup);
       Sum values[kGroup];
-#pragma unroll
-      for (int e = 0; e < kGroup; ++e) values[e] = group.at[e];
+      read_group(values, staged + at / kGroups * Sums::kStagedRow + at % kGroups * kGroup, kGroup,
+                 true);
       finish.store(to_row, to_column, values);
     }
     __syncthreads();

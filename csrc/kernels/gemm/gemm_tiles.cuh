@@ -10,6 +10,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "base/elementwise.cuh"
 #include "base/ptx.cuh"
 #include "base/warp.cuh"
 
@@ -29,9 +30,7 @@ __device__ int thread_in() {
 }
 
 template <class E>
-struct alignas(16) Vector {
-  E at[16 / sizeof(E)];
-};
+using Vector = Pack<E, kPackOf<E>>;
 
 // Skew: elements by which a row across K is longer than it need be.
 template <class E, int Outer, bool KInner, int Skew = 0>

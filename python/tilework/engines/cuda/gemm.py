@@ -33,6 +33,7 @@ __all__ = ["linear_backward", "linear_forward", "matmul", "pack_weight", "set_ge
 Array = Any
 FILLING = 128  # blocks that are enough to fill a card: about as many as one has multiprocessors
 SHORTEST_SPLIT = 256  # along K
+FEW = 4  # rows or columns of C, for which there are kernels of their own (gemm_narrow.cuh)
 SHORTEST_SLAB, MOST_SLABS = 256, 512  # of rows that a bias's gradient sums
 _SIDES = {"large": (128, 256), "small": (64, 128)}  # a block's rows and columns, its threads
 _KINDS = {"float64": "double", "bfloat16": "bf16"}
@@ -146,26 +147,51 @@ def _merged(p: Product) -> Product:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a product is cut: the kernel, its blocks and splits."""
+    """How a product is cut: the kernels, blocks in all, and what each block takes of K."""
 
-    size: str  # "large" or "small"
+    kernels: str  # "large", "small", "dots" or "sweep"
+    blocks: int
     splits: int
     split_depth: int
 
 
-def plan(m: int, n: int, k: int, batches: int, dtype: Any) -> Plan:
-    """By shape alone."""
-    large, small = (
-        blocks_for(m, _SIDES[s][0]) * blocks_for(n, _SIDES[s][0]) * batches
-        for s in ("large", "small")
-    )
+def plan(m: int, n: int, k: int, batches: int, dtype: Any, narrow: str = "") -> Plan:
+    """By shape alone. `narrow`: which kernel takes products of few rows or columns as these lie."""
+    if narrow:
+        if narrow == "dots":
+            blocks = blocks_for(blocks_for(m, FEW) * blocks_for(n, FEW), 8)
+        else:
+            blocks = blocks_for(n, 32 * 16 // dtype.itemsize)
+        return Plan(narrow, blocks * batches, *_splits(blocks * batches, k))
+    large, small = (blocks_for(m, side) * blocks_for(n, side) * batches for side in (128, 64))
     if large >= FILLING and dtype != float64:
-        return Plan("large", 1, k)
-    splits = max(1, min(2 * FILLING // max(small, 1), k // SHORTEST_SPLIT))
+        return Plan("large", large, 1, k)
+    return Plan("small", small, *_splits(small, k))
+
+
+def _splits(blocks: int, k: int) -> tuple[int, int]:
+    """Into how many parts K is cut, and how deep they are."""
+    splits = max(1, min(2 * FILLING // max(blocks, 1), k // SHORTEST_SPLIT))
     if splits == 1:
-        return Plan("small", 1, k)
+        return 1, k
     depth = -(-blocks_for(k, splits) // 32) * 32  # a multiple of every tile's depth
-    return Plan("small", blocks_for(k, depth), depth)
+    return blocks_for(k, depth), depth
+
+
+def _narrow(p: Product, a_order: tuple[bool, bool], b_order: tuple[bool, bool]) -> str:
+    """The kernel for few rows or columns that reads such operands, if there is one."""
+    along, across = (True, True), (False, True)  # chunks along K, or across
+    if a_order == b_order == along and min(p.m, p.n) <= FEW:
+        return "dots"
+    return "sweep" if b_order == across and p.m <= FEW else ""
+
+
+def _as_row(p: Product, fused: Fused) -> Product:
+    """A product whose C is a column, as one whose C is a row: there is a kernel that reads A across
+    K for those."""
+    if p.n != 1 or p.m == 1 or p.c_row != 1 or not fused.plain:
+        return p
+    return replace(p, m=1, n=p.m, a=p.b, b=p.a)
 
 
 def _order(side: Side, outers: int, k: int, itemsize: int) -> tuple[bool, bool]:
@@ -213,11 +239,11 @@ def _run_two_axes(p: Product, fused: Fused, like: Array) -> None:
     batches = outer * inner
     if not p.m or not p.n or not batches:
         return
+    p = _as_row(p, fused)
     itemsize = p.dtype.itemsize
-    how = plan(p.m, p.n, p.k, batches, p.dtype)
-    side, threads = _SIDES[how.size]
-    a_runs_k, a_chunks = _order(p.a, p.m, p.k, itemsize)
-    b_runs_k, b_chunks = _order(p.b, p.n, p.k, itemsize)
+    orders = _order(p.a, p.m, p.k, itemsize), _order(p.b, p.n, p.k, itemsize)
+    (a_runs_k, a_chunks), (b_runs_k, b_chunks) = orders
+    how = plan(p.m, p.n, p.k, batches, p.dtype, _narrow(p, *orders))
     flags = (
         finish_flags(fused, p.n, p.c, p.c_row, p.c_batch, itemsize, p.wide)
         | a_chunks * _A_CHUNKS
@@ -225,16 +251,22 @@ def _run_two_axes(p: Product, fused: Fused, like: Array) -> None:
     )
     sums = float64 if p.dtype == float64 else float32
     partial = empty(like, (batches, how.splits, p.m, p.n), sums) if how.splits > 1 else None
-    kind = _KINDS.get(p.dtype.name) or _PRECISIONS[config.get_float32_matmul_precision()]
-    name = f"gemm_{how.size}_{'k' if a_runs_k else 'm'}{'k' if b_runs_k else 'n'}_{kind}"
-    blocks = blocks_for(p.m, side) * blocks_for(p.n, side) * batches
+    kind = _KINDS.get(p.dtype.name, "float")
+    if how.kernels in _SIDES:
+        if kind == "float":
+            kind = _PRECISIONS[config.get_float32_matmul_precision()]
+        side, threads = _SIDES[how.kernels]
+        name = f"{how.kernels}_{'k' if a_runs_k else 'm'}{'k' if b_runs_k else 'n'}"
+        shared = 3 * (2 * side * 64 + (2 - a_runs_k - b_runs_k) * _SKEWS.get(kind, 0))
+        threads = 256 if p.dtype == float64 else threads
+    else:
+        name, threads, shared = how.kernels, 256, 0
     residual_row = 0 if fused.residual is None else fused.residual.shape[-1]
     launch(
-        name, (blocks, how.splits), 256 if p.dtype == float64 else threads,
+        f"gemm_{name}_{kind}", (how.blocks, how.splits), threads,
         p.c, p.a.at, p.b.at, fused.bias, fused.residual, fused.before, partial,
         p.m, p.n, p.k, p.a.outer, p.a.k, p.b.k, p.b.outer, p.c_row, residual_row, inner,
-        *_two(p.a.batch), *_two(p.b.batch), *_two(p.c_batch), how.split_depth, flags,
-        shared=3 * (2 * side * 64 + (2 - a_runs_k - b_runs_k) * _SKEWS.get(kind, 0)),
+        *_two(p.a.batch), *_two(p.b.batch), *_two(p.c_batch), how.split_depth, flags, shared=shared,
     )  # fmt: skip
     if partial is not None:
         _join(
