@@ -449,7 +449,7 @@ def test_half_on_tensor_cores(one):
 
     launch(
         "gemm_small_kn_half", (2 * 2, 1), 128, c, x, y, None, None, None, None, m, n, k, k, 1, n, 1,
-        n, 0, 1, 0, 0, 0, 0, 0, 0, k, 0x400, shared=3 * 2 * 64 * 64,
+        n, 0, 1, 0, 0, 0, 0, 0, 0, k, 0x400, shared=3 * 2 * 64 * 64 + 32,
     )  # fmt: skip
     expected = a.astype(np.float64) @ b.astype(np.float64)
     limit = bound(a, b, "float32") + np.finfo(np.float16).eps / 2 * np.abs(expected)

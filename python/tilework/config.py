@@ -115,7 +115,8 @@ def get_float32_matmul_precision() -> str:
 def set_float32_matmul_precision(precision: str) -> None:
     """How exact float32 products are, in convolutions too: "highest" (no worse than plain float32),
     "high" (three bfloat16 products may stand for one, and 3x3 convolutions may lose two bits by
-    minimal filtering of 4x4 pixels), "medium" (one bfloat16 product may).
+    minimal filtering of 4x4 pixels), "medium" (one bfloat16 product may). On CUDA, as in PyTorch,
+    "high" rounds factors to tf32 (eleven bits of the 24) and "medium" to bfloat16 (eight).
 
     ValueError on another word. TILEWORK_PRECISION does the same at import.
     """

@@ -10,9 +10,9 @@
 // order; linear_slope goes back through a layer's activation and sums its rows for the bias.
 //
 // on sm_80, 90a, 100   registers      shared  dynamic  threads  blocks an SM  holds
-// gemm_large_*_float   128, 121, 128  128     49152    256      2, 2, 2       LDGSTS.128 STG.128
-// gemm_small_*_float   91, 96, 101    128     24576    128      5, 5, 4       LDGSTS.128 STG.128
-// gemm_small_*_double  86, 86, 96     128     24576    256      2, 2, 2       LDGSTS.128 STG.128
+// gemm_large_*_float   128, 121, 128  0 49184    256      2, 2, 2       LDGSTS.128 STG.128
+// gemm_small_*_float   91, 96, 101    0 24608    128      5, 5, 4       LDGSTS.128 STG.128
+// gemm_small_*_double  86, 86, 96     0 24608    256      2, 2, 2       LDGSTS.128 STG.128
 // gemm_join_*          34, 34, 34     0       0        256      6, 6, 6       LDG.128
 // linear_slope_*       46, 46, 44     4096    0        256      5, 5, 5
 #pragma once

@@ -186,7 +186,7 @@ __device__ void product(TW_GEMM_PARAMETERS(typename Sums::Element, typename Sums
   const int rows = m - row < Sums::kRows ? static_cast<int>(m - row) : Sums::kRows;
   const int columns = n - column < Sums::kColumns ? static_cast<int>(n - column) : Sums::kColumns;
   // What is needed at the end alone waits in shared memory: registers are for the sums.
-  TW_SHARED(int64_t, later, [3]);
+  int64_t* const later = reinterpret_cast<int64_t*>(tiles + kStages * kStage);
   if (threadIdx.x == 0) {
     later[0] = place_of_batch(partial, place.batch, m, n, inner, c_outer, c_inner);
     later[1] = row;

@@ -27,6 +27,7 @@ from tilework.engines import cupy
 from tilework.engines.cuda import gemm_variants
 from tilework.engines.cuda.gemm_variants import set_gemm_variant
 from tilework.engines.cuda.launch import blocks_for, contiguous, empty, empty_as, launch
+from tilework.engines.cupy.base import stored, widened
 
 __all__ = ["linear_backward", "linear_forward", "matmul", "pack_weight", "set_gemm_variant"]
 
@@ -235,6 +236,7 @@ def _two(steps: tuple[int, ...], fill: int = 0) -> tuple[int, int]:
 
 
 def _run_two_axes(p: Product, fused: Fused, like: Array) -> None:
+    """A product of at most two batch axes: one launch, or two where it is split."""
     outer, inner = _two(p.batch, 1)
     batches = outer * inner
     if not p.m or not p.n or not batches:
@@ -257,7 +259,7 @@ def _run_two_axes(p: Product, fused: Fused, like: Array) -> None:
             kind = _PRECISIONS[config.get_float32_matmul_precision()]
         side, threads = _SIDES[how.kernels]
         name = f"{how.kernels}_{'k' if a_runs_k else 'm'}{'k' if b_runs_k else 'n'}"
-        shared = 3 * (2 * side * 64 + (2 - a_runs_k - b_runs_k) * _SKEWS.get(kind, 0))
+        shared = 3 * (2 * side * 64 + (2 - a_runs_k - b_runs_k) * _SKEWS.get(kind, 0)) + 32
         threads = 256 if p.dtype == float64 else threads
     else:
         name, threads, shared = how.kernels, 256, 0
@@ -324,7 +326,7 @@ def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = Fals
         _multiply(a, b, c, _PLAIN)
         if out is None:
             return c
-        out[...] = out + c if accumulate else c
+        out[...] = stored(widened(out) + c if accumulate else c, out.dtype)
         return out
     _multiply(a, b, out, Fused(accumulate=accumulate))
     return out
