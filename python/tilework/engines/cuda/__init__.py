@@ -15,6 +15,7 @@ from tilework.engines.cuda.gated import *  # noqa: F403
 from tilework.engines.cuda.gemm import *  # noqa: F403
 from tilework.engines.cuda.index import *  # noqa: F403
 from tilework.engines.cuda.index_reduce import *  # noqa: F403
+from tilework.engines.cuda.loss import *  # noqa: F403
 from tilework.engines.cuda.mask import *  # noqa: F403
 from tilework.engines.cuda.norm import *  # noqa: F403
 from tilework.engines.cuda.optim import *  # noqa: F403

@@ -21,6 +21,7 @@ Array = Any
 NAMES = {"float32": "float", "float64": "double"}
 THREADS = 256  # of a block of rows or columns
 _WARPS = 4  # of a block whose warps have rows of their own
+_BY_A_WARP = 1024  # elements that a warp takes where it holds none
 _HELD = {"float32": 32, "float64": 8}  # elements that a thread holds of a row: row.cuh
 
 
@@ -34,6 +35,15 @@ def launch_rows(name: str, held: int, rows: int, length: int, *args: Any, dtype:
         form, grid, threads = "by_passes", rows, THREADS
         if length <= THREADS * holds:
             form = "by_blocks"
+    launch(f"{name}_{form}_{NAMES[dtype]}", grid, threads, *args, rows, length)
+
+
+def launch_teams(name: str, rows: int, length: int, *args: Any, dtype: str) -> None:
+    """As launch_rows, of a kernel that looks at its rows once and holds none."""
+    if length <= _BY_A_WARP:
+        form, grid, threads = "by_warps", blocks_for(rows, _WARPS), _WARPS * 32
+    else:
+        form, grid, threads = "by_blocks", rows, THREADS
     launch(f"{name}_{form}_{NAMES[dtype]}", grid, threads, *args, rows, length)
 
 
