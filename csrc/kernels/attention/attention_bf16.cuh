@@ -20,20 +20,19 @@
 // Each result is summed by one warp, in the order of its columns: nothing is atomic, and bits do
 // not depend on the schedule. The price is that backward finds its weights twice.
 //
-// on sm_80, 90a, 100             registers      shared  dynamic  threads  blocks an SM  holds
-// *forward_32_bfloat16           138, 140, 208  0       15360    128      3, 3, 2       HMMA
-// LDGSTS.128 LDSM *forward_64_bfloat16           153, 155, 203  0       27648    128      3, 3, 2
-// HMMA LDGSTS.128 LDSM *forward_128_bfloat16          185, 187, 220  0       52224    128      2,
-// 2, 2       HMMA LDGSTS.128 LDSM *forward_256_bfloat16          164, 166, 212  0       50688 128
-// 3, 3, 2       HMMA LDGSTS.128 LDSM *query_gradients_32_bfloat16   176, 177, 203  0       30720
-// 128      2, 2, 2       HMMA LDGSTS.128 LDSM *query_gradients_64_bfloat16   149, 150, 196  0 36864
-// 128      3, 3, 2       HMMA LDGSTS.128 LDSM *query_gradients_128_bfloat16  165, 165, 198  0 52224
-// 128      3, 3, 2       HMMA LDGSTS.128 LDSM *query_gradients_256_bfloat16  164, 174, 197  0 67584
-// 128      2, 2, 2       HMMA LDGSTS.128 LDSM *key_gradients_32_bfloat16     184, 185, 210  0 30720
-// 128      2, 2, 2       HMMA LDGSTS.128 LDSM *key_gradients_64_bfloat16     178, 177, 210  0 36864
-// 128      2, 2, 2       HMMA LDGSTS.128 LDSM *key_gradients_128_bfloat16    249, 253, 255  0 52224
-// 128      2, 2, 2       HMMA LDGSTS.128 LDSM *key_gradients_256_bfloat16    250, 253, 255  0 67584
-// 128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// on sm_80, 90a, 100  registers      shared  dynamic  threads  blocks an SM  holds
+// *forward_32_b*      138, 140, 208  0       15360    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *forward_64_b*      153, 155, 203  0       27648    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *forward_128_b*     185, 187, 220  0       52224    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *forward_256_b*     164, 166, 212  0       50688    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *query*_32_b*       176, 177, 203  0       30720    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *query*_64_b*       149, 150, 196  0       36864    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *query*_128_b*      165, 165, 198  0       52224    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *query*_256_b*      164, 174, 197  0       67584    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *key*_32_b*         184, 185, 210  0       30720    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *key*_64_b*         178, 177, 210  0       36864    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *key*_128_b*        249, 253, 255  0       52224    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *key*_256_b*        250, 253, 255  0       67584    128      2, 2, 2       HMMA LDGSTS.128 LDSM
 #pragma once
 
 #include "kernels/attention/attention_careful.cuh"

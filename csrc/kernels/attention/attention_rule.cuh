@@ -1,5 +1,5 @@
 // What attention's kernels share: a call, the rule between products and weights, and the copies of
-// rows to shared memory. Kernels that stand on it: attention.cuh, attention_bf16.cuh.
+// rows to shared memory. On it stand attention_cores.cuh and attention_bf16.cuh.
 //
 // A kernel meets tiles of queries with tiles of keys. Inside a tile places are 32-bit; what a call
 // knows of its whole, 64-bit, goes into the tile's Rule once.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tilework.arrays import address
 from tilework.dtypes import float32, float64
 from tilework.engines import cupy as beside
-from tilework.engines.cuda.launch import blocks_for, empty, launch
+from tilework.engines.cuda.launch import blocks_for, contiguous, empty, launch
 from tilework.engines.score_rule import ScoreRule
 
 __all__ = [
@@ -26,7 +26,7 @@ Array = Any
 cupy: Any = beside  # for what has no kernel
 _NAMES = {"float32": "float", "float64": "double", "bfloat16": "bfloat16"}
 _WIDTHS = {"float32": (32, 64, 128, 256), "float64": (32, 64, 128), "bfloat16": (32, 64, 128, 256)}
-_LANES, _DOT_WARPS = 16, 4  # as in attention.cuh
+_LANES, _DOT_WARPS = 16, 4  # as in attention_cores.cuh, attention.cuh
 
 
 class _Tile(NamedTuple):
@@ -44,7 +44,7 @@ def _width(q: Array, v: Array) -> int:
 
 
 def _tile(q: Array, v: Array, backward: bool) -> _Tile:
-    """As in attention.cuh, or attention_bf16.cuh: a row of shared memory has 16 bytes more."""
+    """As attention_cores.cuh or attention_bf16.cuh has it: rows of shared memory are padded."""
     width, size = _width(q, v), q.dtype.itemsize
     name, wide = f"{width}_{_NAMES[q.dtype.name]}", width * size
     if size == 2:
@@ -101,10 +101,11 @@ def _bias(rule: ScoreRule) -> tuple[Any, ...]:
 def _call(q: Array, k: Array, v: Array, rule: ScoreRule, vectors: bool) -> tuple[Any, ...]:
     """TW_ATTENTION_PARAMETERS."""
     heads, queries, keys = q.shape[1], q.shape[2], k.shape[2]
+    slopes = None if rule.slopes is None else contiguous(rule.slopes)
     threshold = min(round(rule.p * 2**32), 2**32 - 1) if rule.p else -1
     return (
         *_rows(q), *_rows(k), *_rows(v), heads, heads // max(k.shape[1], 1), queries, keys,
-        q.shape[3], v.shape[3], vectors, float(rule.scale), float(rule.softcap), rule.slopes,
+        q.shape[3], v.shape[3], vectors, float(rule.scale), float(rule.softcap), slopes,
         *_bias(rule), rule.diagonal, rule.left, rule.right, threshold,
         1 / (1 - rule.p) if rule.p < 1 else 0.0, rule.seed, rule.call,
     )  # fmt: skip
