@@ -3,7 +3,7 @@
 //
 // on sm_80, 90a, 100          registers      shared  dynamic  threads  blocks an SM  holds
 // attention_dots_*            30, 32, 40     0       0        128      16, 16, 12
-// *forward_32_float           108, 112, 112  0       45056    256      2, 2, 2       LDGSTS.128
+// *forward_32_float           109, 112, 112  0       45056    256      2, 2, 2       LDGSTS.128
 // *forward_64_float           111, 113, 108  0       44032    256      2, 2, 2       LDGSTS.128
 // *forward_128_float          117, 127, 128  0       76800    256      2, 2, 2       LDGSTS.128
 // *forward_256_float          160, 166, 243  0       69120    128      2, 3, 2       LDGSTS.128

@@ -21,15 +21,15 @@
 // not depend on the schedule. The price is that backward finds its weights twice.
 //
 // on sm_80, 90a, 100  registers      shared  dynamic  threads  blocks an SM  holds
-// *forward_32_b*      138, 140, 208  0       15360    128      2, 2, 2       HMMA LDGSTS.128 LDSM
-// *forward_64_b*      153, 155, 203  0       27648    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *forward_32_b*      138, 140, 210  0       15360    128      3, 3, 2       HMMA LDGSTS.128 LDSM
+// *forward_64_b*      153, 155, 203  0       27648    128      3, 3, 2       HMMA LDGSTS.128 LDSM
 // *forward_128_b*     185, 187, 220  0       52224    128      2, 2, 2       HMMA LDGSTS.128 LDSM
-// *forward_256_b*     164, 166, 212  0       50688    128      2, 2, 2       HMMA LDGSTS.128 LDSM
-// *query*_32_b*       176, 177, 203  0       30720    128      2, 2, 2       HMMA LDGSTS.128 LDSM
-// *query*_64_b*       149, 150, 196  0       36864    128      2, 2, 2       HMMA LDGSTS.128 LDSM
-// *query*_128_b*      165, 165, 198  0       52224    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *forward_256_b*     164, 166, 212  0       50688    128      3, 3, 2       HMMA LDGSTS.128 LDSM
+// *query*_32_b*       176, 177, 205  0       30720    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *query*_64_b*       149, 150, 196  0       36864    128      3, 3, 2       HMMA LDGSTS.128 LDSM
+// *query*_128_b*      164, 165, 198  0       52224    128      3, 3, 2       HMMA LDGSTS.128 LDSM
 // *query*_256_b*      164, 174, 197  0       67584    128      2, 2, 2       HMMA LDGSTS.128 LDSM
-// *key*_32_b*         184, 185, 210  0       30720    128      2, 2, 2       HMMA LDGSTS.128 LDSM
+// *key*_32_b*         184, 185, 214  0       30720    128      2, 2, 2       HMMA LDGSTS.128 LDSM
 // *key*_64_b*         178, 177, 210  0       36864    128      2, 2, 2       HMMA LDGSTS.128 LDSM
 // *key*_128_b*        249, 253, 255  0       52224    128      2, 2, 2       HMMA LDGSTS.128 LDSM
 // *key*_256_b*        250, 253, 255  0       67584    128      2, 2, 2       HMMA LDGSTS.128 LDSM
