@@ -34,7 +34,8 @@ __device__ Pack<T, N> load_pack(const T* p) {
   Pack<T, N> made;
 #pragma unroll
   for (int i = 0; i < N; i += kPart) {
-    const Pack<T, kPart> part = *reinterpret_cast<const Pack<T, kPart>*>(p + i);
+    Pack<T, kPart> part;
+    ptx::load_wide(part, p + i);
 #pragma unroll
     for (int j = 0; j < kPart; ++j) made.at[i + j] = part.at[j];
   }

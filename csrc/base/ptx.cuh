@@ -7,6 +7,7 @@
 #include "cudasim/async_copies.h"
 #include "cudasim/block.h"
 #include "cudasim/matrix.h"
+#include "cudasim/wide.h"
 #endif
 
 namespace tilework::ptx {
@@ -39,6 +40,18 @@ __device__ __forceinline__ void commit_copies() {
 template <int Pending>
 __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+// Up to 16 bytes in one access, at their alignment.
+template <class Wide>
+__device__ __forceinline__ void load_wide(Wide& to, const void* from) {
+  static_assert(sizeof(Wide) <= 16 && alignof(Wide) == sizeof(Wide));
+  to = *static_cast<const Wide*>(from);
+}
+template <class Wide>
+__device__ __forceinline__ void store_wide(void* to, const Wide& from) {
+  static_assert(sizeof(Wide) <= 16 && alignof(Wide) == sizeof(Wide));
+  *static_cast<Wide*>(to) = from;
 }
 
 // 16 bytes of global memory, for addresses that come out of memory: the compiler cannot know of
@@ -106,8 +119,20 @@ template <int Pending>
 void wait_for_copies() {
   cudasim::this_thread().copies.wait(Pending);
 }
-inline void load_global(uint4& to, const void* from) { to = *static_cast<const uint4*>(from); }
-inline void store_global(void* to, const uint4& from) { *static_cast<uint4*>(to) = from; }
+template <class Wide>
+void load_wide(Wide& to, const void* from, Site at = Site::current()) {
+  cudasim::load_wide(&to, from, sizeof to, alignof(Wide), at);
+}
+template <class Wide>
+void store_wide(void* to, const Wide& from, Site at = Site::current()) {
+  cudasim::store_wide(to, &from, sizeof from, alignof(Wide), at);
+}
+inline void load_global(uint4& to, const void* from, Site at = Site::current()) {
+  load_wide(to, from, at);
+}
+inline void store_global(void* to, const uint4& from, Site at = Site::current()) {
+  store_wide(to, from, at);
+}
 inline void load_matrices(uint32_t (&to)[4], const void* row, Site at = Site::current()) {
   cudasim::ldmatrix(4, false, row, to, at);
 }

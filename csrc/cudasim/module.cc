@@ -91,8 +91,8 @@ PYBIND11_MODULE(_cudasim, m) {
   m.def("take_traffic", [] {
     py::list rows;
     for (const LineTraffic& line : take_traffic()) {
-      rows.append(py::make_tuple(line.line, line.kind == Region::Kind::shared, line.bytes,
-                                 line.store, line.warps, line.cost, line.ideal));
+      rows.append(py::make_tuple(line.kernel, line.line, line.kind == Region::Kind::shared,
+                                 line.bytes, line.store, line.warps, line.cost, line.ideal));
     }
     return rows;
   });

@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kBankBytes = 4, kBanks = 32, kSectorBytes = 32;
 constexpr int kPassBytes = 128;  // what a warp asks for at a time: 16-byte accesses by quarters
 
-using LineKey = std::tuple<uint32_t, Region::Kind, int, bool>;
+using LineKey = std::tuple<std::string, uint32_t, Region::Kind, int, bool>;  // of a kernel
 
 // Threads of a warp run apart here; what one instruction of theirs does together is found by how
 // often each has come to the line.
@@ -67,7 +67,7 @@ void count_traffic(uint32_t line, const Region& region, uint64_t offset, int byt
   const Thread& thread = this_thread();
   const uint32_t time = times[uint64_t{line} << 16 | thread.linear]++;
   WarpAccess& access = accesses[{line, thread.warp, time}];
-  access.line = {line, region.kind, bytes, store};
+  if (access.offsets.empty()) access.line = {this_grid().kernel, line, region.kind, bytes, store};
   access.offsets[thread.linear] = region.window + offset;
 }
 
@@ -75,8 +75,8 @@ void end_traffic_block() {
   for (const auto& [key, access] : accesses) {
     Sums& sum = sums[access.line];
     ++sum.warps;
-    const int bytes = std::get<2>(access.line);
-    const bool shared = std::get<1>(access.line) == Region::Kind::shared;
+    const int bytes = std::get<3>(access.line);
+    const bool shared = std::get<2>(access.line) == Region::Kind::shared;
     std::vector<uint64_t> offsets;
     for (const auto& [lane, offset] : access.offsets) offsets.push_back(offset);
     (shared ? count_shared : count_global)(offsets, bytes, sum);
@@ -88,8 +88,8 @@ void end_traffic_block() {
 std::vector<LineTraffic> take_traffic() {
   std::vector<LineTraffic> taken;
   for (const auto& [key, sum] : sums) {
-    const auto [line, kind, bytes, store] = key;
-    taken.push_back({line_text(line), kind, bytes, store, sum.warps, sum.cost, sum.ideal});
+    const auto& [kernel, line, kind, bytes, store] = key;
+    taken.push_back({kernel, line_text(line), kind, bytes, store, sum.warps, sum.cost, sum.ideal});
   }
   sums.clear();
   std::stable_sort(taken.begin(), taken.end(), [](const LineTraffic& a, const LineTraffic& b) {

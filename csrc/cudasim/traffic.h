@@ -14,7 +14,7 @@ namespace tilework::cudasim {
 // pass reads one word of each; global memory moves in sectors of 32 bytes. `ideal` is what the same
 // bytes cost laid out best.
 struct LineTraffic {
-  std::string line;
+  std::string kernel, line;
   Region::Kind kind;
   int bytes;  // a thread's
   bool store;

@@ -1,0 +1,14 @@
+// Accesses of several elements that a card makes as one: the host's compiler would take them apart,
+// and the monitor would see each piece by itself.
+#pragma once
+
+#include <stddef.h>
+
+#include "cudasim/fault.h"
+
+namespace tilework::cudasim {
+
+void load_wide(void* to, const void* from, size_t bytes, size_t alignment, Site at);
+void store_wide(void* to, const void* from, size_t bytes, size_t alignment, Site at);
+
+}  // namespace tilework::cudasim
