@@ -42,6 +42,7 @@ class Worker:
         self.case: Case | None = None
         self.ready: dict[int, list[Prepared]] = {}
         self.inputs: tuple[Any, ...] = ()
+        self.answer: Arrays = []  # to those inputs
 
     def introduce(self) -> dict[str, Any]:
         """Who is here."""
@@ -59,7 +60,7 @@ class Worker:
             tuple(placed(x, 0) if isinstance(x, np.ndarray) else x for x in one) for one in made
         ]
         judge = Judge(self.case, inputs[0])
-        self.inputs, self.ready = inputs[0], {}
+        self.inputs, self.answer, self.ready = inputs[0], [], {}
         outcome = []
         for i, contestant in enumerate(self.contestants):
             state, why = "ready", ""
@@ -67,8 +68,9 @@ class Worker:
                 prepared = [contestant.prepare(self.case, x, judge.grad) for x in inputs]
                 ready = [p for p in prepared if p is not None]
                 if len(ready) == sets:
-                    judge.check(ready[0].answer(), contestant.ours, contestant.device)
-                    self.ready[i] = ready
+                    answer = ready[0].answer()
+                    judge.check(answer, contestant.ours, contestant.device)
+                    self.ready[i], self.answer = ready, answer
                 else:
                     state = "absent"
             except AssertionError as reason:
@@ -92,24 +94,20 @@ class Worker:
     def moved(self) -> dict[str, int]:
         """Bytes of the arrays of one call: what goes in, and what comes out. Zero where nobody
         answered."""
-        ways = {"to_device": self._given(), "to_host": self._answer()}
+        ways = {"to_device": self._given(), "to_host": self.answer}
         return {way: sum(x.nbytes for x in arrays) for way, arrays in ways.items()}
 
     def transfers(self, contestant: int) -> dict[str, float]:
         """Seconds that a contestant takes to bring those arrays over, and back."""
-        given, answer = self._given(), self._answer()
-        to_device, to_host = self.contestants[contestant].transfers(given, answer)
+        to_device, to_host = self.contestants[contestant].transfers(self._given(), self.answer)
         return {"to_device": to_device, "to_host": to_host}
 
     def _given(self) -> Arrays:
         return [x for x in self.inputs if isinstance(x, np.ndarray)]
 
-    def _answer(self) -> Arrays:
-        return next(iter(self.ready.values()))[0].answer() if self.ready else []
-
     def forget(self) -> dict[str, Any]:
         """Lets go of the inputs."""
-        self.case, self.ready, self.inputs = None, {}, ()
+        self.case, self.ready, self.inputs, self.answer = None, {}, (), []
         return {}
 
 

@@ -221,6 +221,21 @@ def test_with_a_device_its_times_and_transfers_have_columns(tmp_path, capsys):
 
 
 @needs_simulator
+@pytest.mark.parametrize("label", ["DQN 4-128-128-2 step, batch 64", "drawn"])
+def test_a_case_with_a_state_of_its_own_is_checked_at_its_first_call(label, device, monkeypatch):
+    step = CASES["DQN 4-128-128-2 step, batch 64"]
+    drawn = dataclasses.replace(CASES["dropout 4096x768"], inputs=lambda *_: (np.ones(999, "f"),))
+    drawn = dataclasses.replace(drawn, bench=dataclasses.replace(drawn.bench, label="drawn"))
+    monkeypatch.setattr(cases, "benchmarks", lambda: (step, drawn))
+    engine = tw.engines.current_engine()
+    with timing.DeviceSession([f"tilework:{engine}", "tilework-cuda"]) as one:
+        case = step if label != "drawn" else drawn
+        row = one.measure(case, 0.01)
+    assert [(t.state, t.why) for t in row.times] == [("ready", "")] * 2
+    assert one.transfers[label].to_device > 0
+
+
+@needs_simulator
 def test_products_have_a_column_of_cublas(device, tmp_path, capsys):
     path = tmp_path / "b.json"
     assert bench("--device", "cuda,cpu", "--json", str(path), label="matmul") == 0

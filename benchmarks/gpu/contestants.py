@@ -104,13 +104,15 @@ class TileworkOnCuda(_OnCuda, Tilework):
 
     def prepare(self, case: Case, inputs: Inputs, grad: np.ndarray[Any, Any]) -> Prepared | None:
         prepared = super().prepare(case, inputs, grad)
-        beside = Tilework(self.engine).prepare(case, inputs, grad)
-        if prepared is None or beside is None:
-            return prepared
+        if prepared is None:
+            return None
         given = prepared.answer
 
         def answer() -> Arrays:
             found = given()
+            # Prepared now: a case that draws numbers seeds them there, and one that trains begins.
+            beside = Tilework(self.engine).prepare(case, inputs, grad)
+            assert beside is not None
             beside_cpu(case, inputs, grad, found, beside.answer())
             return found
 
