@@ -10,13 +10,28 @@ pytestmark = pytest.mark.skipif(not TOOLS.is_dir(), reason="the tools are in a c
 
 
 @pytest.fixture
-def tables(monkeypatch):
+def tools(monkeypatch):
     monkeypatch.syspath_prepend(str(TOOLS))
+    yield
+    for name in ("cuda_check", "cuda_tables", "cuda_toolkit"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def tables(tools):
     import cuda_tables
 
-    yield cuda_tables
-    for name in ("cuda_tables", "cuda_toolkit"):
-        sys.modules.pop(name, None)
+    return cuda_tables
+
+
+@pytest.fixture
+def nvcc(tools):
+    import cuda_toolkit
+
+    try:
+        return cuda_toolkit.find()
+    except cuda_toolkit.Refused as reason:
+        pytest.skip(str(reason))
 
 
 # From NVIDIA's occupancy calculator: registers, shared bytes, threads, blocks on each architecture.
@@ -70,3 +85,48 @@ def test_what_a_table_gets_wrong_is_found(tables):
     assert rows[0].measured().registers == (41, 41, 41)
     assert rows[0].lacking()[0] == "product_float on sm_80 has no HMMA"
     assert len(rows[0].lacking()) == 6
+
+
+# --- by nvcc, where it is installed: what it refuses, and what it finds ---
+
+SPILLING = """
+#include "base/cuda.cuh"
+TW_KERNEL(1024, spilling_float, float* x) {
+  float held[128];
+#pragma unroll
+  for (int i = 0; i < 128; ++i) held[i] = x[i * blockDim.x + threadIdx.x];
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < 128; ++i) x[(127 - i) * blockDim.x + threadIdx.x] = held[i] * held[i / 2];
+}
+"""
+TIGHT = """
+#include "base/cuda.cuh"
+TW_KERNEL(96, tight_float, float4* to, const float4* from) {
+  TW_SHARED(float4, held, [64]);
+  held[threadIdx.x % 64] = from[threadIdx.x];
+  __syncthreads();
+  to[threadIdx.x] = held[63 - threadIdx.x % 64];
+}
+"""
+
+
+def test_a_kernel_that_spills_is_found(nvcc):
+    [found] = nvcc.compiled(SPILLING, "90a")
+    assert found.name == "spilling_float"
+    assert found.registers == 64
+    assert found.spilled > 0
+
+
+def test_what_a_kernel_takes_and_has(nvcc, tables):
+    [found] = nvcc.compiled(TIGHT, "80")
+    assert (found.shared, found.threads, found.spilled) == (1024, 96, 0)
+    row = tables.Row("*", holds=("LDG.128", "STG.128", "HMMA"), kernels=[found])
+    assert row.lacking() == ["tight_float on sm_80 has no HMMA"]
+
+
+def test_a_warning_is_an_error(nvcc):
+    import cuda_toolkit
+
+    with pytest.raises(cuda_toolkit.Refused, match="never referenced"):
+        nvcc.compiled(TIGHT.replace("__syncthreads", "int unused; __syncthreads"), "80")

@@ -6,7 +6,8 @@
 
 A row speaks of the kernels whose names match its pattern and no earlier row's. Registers of a
 thread, shared memory (static, in bytes) and threads are the most that one of them takes; the
-blocks are the least that a multiprocessor holds of one. The compiler tells these.
+blocks are the least that a multiprocessor holds of one. The compiler tells these, and each version
+of it others: the tables are of nvcc KEPT_BY.
 
 The rest is the author's to write. `dynamic` is the most dynamic shared memory that a plan asks for.
 `holds` names instructions that each of the kernels must have in its machine code: HMMA where
@@ -32,6 +33,8 @@ _IS_ROW = re.compile(
     r"^// (?P<pattern>\S+) +(?P<registers>\d+(?:, \d+)*) +(?P<shared>\d+) +(?P<dynamic>\d+)"
     r" +(?P<threads>\d+) +(?P<blocks>\d+(?:, \d+)*)(?: +(?P<holds>\S.*))?$"
 )
+
+KEPT_BY = "13.5"
 
 # Of a multiprocessor (CUDA C++ Programming Guide, compute capabilities): the three architectures
 # differ in shared memory alone.

@@ -44,15 +44,20 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Toolkit:
-    """A folder with bin/nvcc and include/cuda_runtime.h."""
+    """A folder with bin/nvcc, bin/cuobjdump and include/cuda_runtime.h."""
 
     root: Path
 
-    def compiled(self, source: Path, architecture: str) -> list[Compiled]:
-        """The kernels of a .cuh. Refused where nvcc has so much as a warning."""
+    def version(self) -> str:
+        """The compiler's: "13.5"."""
+        found = re.search(r"release (\d+\.\d+)", run(self.root / "bin/nvcc", "--version"))
+        return found[1] if found else ""
+
+    def compiled(self, text: str, architecture: str) -> list[Compiled]:
+        """The kernels of a source. Refused where nvcc has so much as a warning."""
         with tempfile.TemporaryDirectory() as folder:
-            unit = Path(folder, f"{source.stem}.cu")
-            unit.write_text(f'#include "{source.relative_to(ROOT / "csrc")}"\n')
+            unit = Path(folder, "kernels.cu")
+            unit.write_text(text)
             cubin = unit.with_suffix(".cubin")
             told = run(
                 self.root / "bin/nvcc", "-std=c++20", "-cubin", f"-arch=sm_{architecture}",
@@ -70,9 +75,11 @@ class Toolkit:
 def find(given: Path | None = None) -> Toolkit:
     """The toolkit in `given`, else PyPI's of this Python, else the system's."""
     for root in [given] if given else _candidates():
-        if (root / "bin/nvcc").is_file():
+        if all((root / "bin" / name).is_file() for name in ("nvcc", "cuobjdump")):
             return Toolkit(root)
-    raise Refused("no nvcc: pip install --group cuda-check, or name its folder by --cuda")
+    raise Refused(
+        "no nvcc with cuobjdump: pip install --group cuda-check, or name its folder by --cuda"
+    )
 
 
 def _candidates() -> Iterator[Path]:

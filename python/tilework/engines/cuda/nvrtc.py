@@ -95,23 +95,25 @@ def _library() -> Any:
 
 
 def _candidates() -> list[str]:
-    """PyPI's, as CuPy finds it; then the system's."""
+    """By their paths where they are; then as the loader finds them."""
     named = [f"libnvrtc.so.{version}" for version in _VERSIONS]
-    found = [str(place / "lib" / name) for place in _wheels() for name in named]
+    places = [place / lib for place in _places() for lib in ("lib", "lib64")]
+    found = [str(place / name) for place in places for name in named]
     return [name for name in found if os.path.isfile(name)] + named
 
 
-def _wheels() -> list[Path]:
-    """The folders of NVIDIA's wheels: nvidia/cu13."""
+def _places() -> list[Path]:
+    """Where CUDA may be: in NVIDIA's wheels (nvidia/cu13), where CUDA_PATH says, the system's."""
     spec = importlib.util.find_spec("nvidia")
-    places = (spec.submodule_search_locations or []) if spec else []
-    return [place for p in places for place in sorted(Path(p).glob("cu1[3-9]"), reverse=True)]
+    parents = (spec.submodule_search_locations or []) if spec else []
+    wheels = [place for p in parents for place in sorted(Path(p).glob("cu1[3-9]"), reverse=True)]
+    return [*wheels, Path(os.environ.get("CUDA_PATH", "/usr/local/cuda")), Path("/usr")]
 
 
 def _headers() -> Path | None:
-    """The folder of cuda_bf16.h: PyPI's, or what CUDA_PATH names, or the system's."""
-    roots = [*_wheels(), Path(os.environ.get("CUDA_PATH", "/usr/local/cuda")), Path("/usr")]
-    return next((r / "include" for r in roots if (r / "include/cuda_bf16.h").is_file()), None)
+    """The folder of cuda_bf16.h."""
+    found = [place / "include" for place in _places()]
+    return next((folder for folder in found if (folder / "cuda_bf16.h").is_file()), None)
 
 
 def _taken(function: str, program: Any) -> bytes:
