@@ -10,11 +10,11 @@
 // order; linear_slope goes back through a layer's activation and sums its rows for the bias.
 //
 // on sm_80, 90a, 100   registers      shared  dynamic  threads  blocks an SM  holds
-// gemm_large_*_float   128, 121, 128  0 49184    256      2, 2, 2       LDGSTS.128 STG.128
-// gemm_small_*_float   91, 96, 101    0 24608    128      5, 5, 4       LDGSTS.128 STG.128
-// gemm_small_*_double  86, 86, 96     0 24608    256      2, 2, 2       LDGSTS.128 STG.128
+// gemm_large_*_float   128, 128, 127  0       49184    256      2, 2, 2       LDGSTS.128 STG.128
+// gemm_small_*_float   86, 95, 104    0       24608    128      5, 5, 4       LDGSTS.128 STG.128
+// gemm_small_*_double  87, 87, 100    0       24608    256      2, 2, 2       LDGSTS.128 STG.128
 // gemm_join_*          34, 34, 34     0       0        256      6, 6, 6       LDG.128
-// linear_slope_*       46, 46, 44     4096    0        256      5, 5, 5
+// linear_slope_*       50, 48, 44     4096    0        256      4, 5, 5
 #pragma once
 
 #include "kernels/gemm/gemm_product.cuh"

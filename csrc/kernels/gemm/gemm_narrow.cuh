@@ -9,9 +9,9 @@
 // chunks. Long sums are split among blocks too, and joined by gemm_join. float is multiplied as it
 // is, whatever the precision's word: nothing would be gained.
 //
-// on sm_80, 90a, 100  registers      shared  dynamic  threads  blocks an SM  holds
-// gemm_dots_*         128, 128, 128  0       0        256      2, 2, 2       LDG.128
-// gemm_sweep_*        128, 128, 128  32768   0        256      2, 2, 2       LDG.128
+// on sm_80, 90a, 100  registers    shared  dynamic  threads  blocks an SM  holds
+// gemm_dots_*         84, 89, 102  0       0        256      2, 2, 2       LDG.128
+// gemm_sweep_*        71, 77, 80   32768   0        256      3, 3, 3       LDG.128
 #pragma once
 
 #include "kernels/gemm/gemm_product.cuh"

@@ -7,8 +7,8 @@
 // float is rounded to tf32 or to pairs of bfloat16 on its way from shared memory to a fragment.
 //
 // on sm_80, 90a, 100  registers      shared  dynamic  threads  blocks an SM  holds
-// gemm_large_*        124, 128, 128  0 52256    256      2, 2, 2       HMMA LDGSTS.128
-// gemm_small_*        114, 116, 128  0 27680    128      4, 4, 4       HMMA LDGSTS.128
+// gemm_large_*        124, 128, 128  0       52256    256      2, 2, 2       HMMA LDGSTS.128
+// gemm_small_*        116, 116, 128  0       27680    128      4, 4, 4       HMMA LDGSTS.128
 #pragma once
 
 #include "kernels/gemm/gemm_product.cuh"
