@@ -94,6 +94,11 @@ def test_groups_around_the_length_of_a_chain(served, run):
     agree("index_add", numbers((index.size, 5)), 0, index, 5, numbers((5, 5), seed=2), False)
 
 
+def test_the_last_chain_of_a_list_is_cut(served):
+    index = np.repeat([0, 1], [1, 95])  # chains begin at 1, 33 and 65, which has 31 rows
+    agree("segment_sum", numbers((96, 5)), index, 2, -1, False)
+
+
 @pytest.mark.parametrize(
     ("shape", "axis", "rows"),
     [((70, 4), 0, 6), ((3, 70, 5), 1, 6), ((2, 3, 41), 2, 4), ((0, 4), 0, 3), ((5, 0), 0, 3),
