@@ -8,7 +8,7 @@
 // alone.
 //
 // on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
-// row_*               62, 64, 64  0       0        256      4, 4, 4       LDG.128 STG.128
+// row_*               62, 64, 62  0       0        256      4, 4, 4       LDG.128 STG.128
 #pragma once
 
 #include "kernels/embedding/rows.cuh"
@@ -59,8 +59,8 @@ __device__ Columns<T, N> beginning(const T* before, int64_t at) {
   return before == nullptr ? Columns<T, N>::zeros() : Columns<T, N>::load(before + at);
 }
 
-// The full chain that begins among the 32 elements of the list from 32 b on, of a group that has
-// more than one: there is one such at most. -1 where there is none.
+// The full chain that begins among the 32 elements of the list from 32 b on, of a group that goes
+// on beyond them: there is one such at most. -1 where there is none.
 template <class T>
 __device__ int64_t chain_of(const Listed<T>& list, int64_t b) {
   const int64_t begin = b * kChain, last = begin + kChain - 1;
@@ -78,7 +78,7 @@ __device__ int64_t chain_of(const Listed<T>& list, int64_t b) {
     }
   }
   const int64_t chain = head < begin ? head + (begin - head + kChain - 1) / kChain * kChain : head;
-  return list.is_of(chain + kChain - 1, which) && list.is_of(head + kChain, which) ? chain : -1;
+  return list.is_of(chain + kChain - 1, which) ? chain : -1;
 }
 
 // partial[b] = the sum of that chain; a group's first one begins with `before`.
