@@ -346,6 +346,48 @@ def test_norms_of_nothing_and_other_layouts(device):
                 np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
+def test_arrays_that_do_not_begin_at_16_bytes(device):
+    def off(shape, seed=0):
+        return numbers(int(np.prod(shape)) + 1, "float32", seed)[1:].reshape(shape)
+
+    def moved(*args):  # a view into the device's memory, where there() would make a copy
+        return [
+            stand_in.StandIn(np.concatenate([a.reshape(-1)[:1], a.reshape(-1)]))[1:].reshape(
+                a.shape
+            )
+            if isinstance(a, np.ndarray) and a.size
+            else a
+            for a in args
+        ]
+
+    x, w = off((6, 40, 8)), off((8,), 1)
+    images = off((2, 8, 4, 4), 2)
+    target = np.arange(6) % 4
+    for name, args in (
+        ("sum", (x, (1,), False)),
+        ("max", (x, (2,), False)),
+        ("sum", (x, (0, 1, 2), False)),
+        ("softmax_forward", (x, 1, False)),
+        ("softmax_backward", (x, x, 2, True)),
+        ("norm_rows_forward", (x, w, w, 8, 1, 8, True, EPS)),
+        ("norm_rows_backward", (x, x, w, None, np.ones(240, np.float32), 8, 1, 8, True)),
+        ("batch_norm_forward", (images, w, w, None, None, True, 0.1, EPS, "relu", images)),
+        ("batch_norm_backward", (images, images, w, w, w, True, images, True, True)),
+        ("distance_forward", ("huber", x, x * 2, 0.5, "mean")),
+        ("distance_backward", ("square", x, x, x * 2, 0.5, "none")),
+    ):
+        got, own = here(getattr(ops, name)(*moved(*args))), getattr(native, name)(*args)
+        for a, b in zip(*((r if isinstance(r, tuple) else (r,)) for r in (got, own)), strict=True):
+            if b is not None:
+                check_close(a, b, 4 * (1 + np.abs(b).max()), 40)
+    logits = off((6, 4))
+    loss, _ = ops.cross_entropy_forward(
+        *moved(logits), stand_in.StandIn(target), None, -100, 0.0, "none"
+    )
+    own = native.cross_entropy_forward(logits, target, None, -100, 0.0, "none")[0]
+    check_close(here(loss), own, 4 * own, 4)
+
+
 # --- losses ---
 
 
