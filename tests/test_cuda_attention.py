@@ -78,7 +78,8 @@ def check(x, rule, **how):
 
 
 def by_definition(x, rule):
-    """What on_device gives, in float64, and beside each what its errors are in proportion to."""
+    """What on_device gives, in float64, and beside each what its sums' errors are in proportion to,
+    and those of rounding results to bfloat16."""
     q, k, v, g = (a.astype("float64") for a in x)
     (b, h, rows, _), group = q.shape, x.q.shape[1] // x.k.shape[1]
     k, v = (np.repeat(a, group, 1) for a in (k, v))
@@ -97,11 +98,8 @@ def by_definition(x, rule):
     out = w * keeps @ v
     dots = (out * g).sum(3, keepdims=True)
     ds = w * rule.scale * slope * (g @ v.swapaxes(2, 3) * keeps - dots)
-    sure = (
-        w
-        * rule.scale
-        * (abs(g) @ abs(v).swapaxes(2, 3) * keeps + (abs(out) * abs(g)).sum(3, keepdims=True))
-    )
+    of_dots = w * rule.scale * (abs(out) * abs(g)).sum(3, keepdims=True)
+    sure = w * rule.scale * (abs(g) @ abs(v).swapaxes(2, 3) * keeps) + of_dots
 
     def of_keys(weights, y):
         made = weights.swapaxes(2, 3) @ y
@@ -110,26 +108,28 @@ def by_definition(x, rule):
     with np.errstate(divide="ignore"):
         log_sums = (top + np.log(total))[..., 0]
     kept = w * keeps
+    dq, dk, dv = ds @ k, of_keys(ds, q), of_keys(kept, g)
     return [
-        (out, kept @ abs(v)), (log_sums, 1), (ds @ k, sure @ abs(k)),
-        (of_keys(ds, q), of_keys(sure, abs(q))), (of_keys(kept, g), of_keys(kept, abs(g))),
+        (out, kept @ abs(v), abs(out)), (log_sums, 1, 0),
+        (dq, sure @ abs(k), abs(dq) + of_dots @ abs(k)),
+        (dk, of_keys(sure, abs(q)), abs(dk) + of_keys(of_dots, abs(q))),
+        (dv, of_keys(kept, abs(g)), abs(dv)),
     ]  # fmt: skip
 
 
 def check_by_definition(x, rule, **how):
-    """Weights and results of bfloat16 are rounded once each, and sums kept in float32."""
+    """Of bfloat16 a result is rounded once, and what goes into it is to 17 bits, as weights are in
+    two parts."""
     got = on_device(x, rule, **how)
     terms = max(x.q.shape[2], x.k.shape[2], 1) + x.q.shape[3] + x.v.shape[3]
     score = rule.scale * _largest(x.q) * _largest(x.k) * x.q.shape[3]
-    rounding = 2.0**-8 if x.q.dtype == bfloat16 else 0
+    rounding, parts = (2.0**-8, 2.0**-16) if x.q.dtype == bfloat16 else (0, 0)
     eps = np.finfo("float64" if x.q.dtype == "float64" else "float32").eps
-    for a, (want, sure) in zip(got, by_definition(x, rule), strict=True):
+    for a, (want, sure, rounded) in zip(got, by_definition(x, rule), strict=True):
         seen = np.isfinite(want)
         assert np.array_equal(np.isfinite(a), seen)
-        limit = (eps * (terms + score) + 2 * rounding * (a.dtype == bfloat16)) * sure
-        assert (
-            abs(np.where(seen, a.astype("float64"), 0) - np.where(seen, want, 0)) <= limit
-        ).all()
+        off = abs(np.where(seen, a.astype("float64"), 0) - np.where(seen, want, 0))
+        assert (off <= (eps * (terms + score) + parts) * sure + rounding * rounded).all()
     return got
 
 
