@@ -113,7 +113,10 @@ def adam_step(
 
 @quiet
 def squares_of(arrays: list[Array]) -> float:
-    return float(sum(float(namespace(x).sum(wide(x) * wide(x))) for x in arrays))
+    total: Any = 0.0
+    for x in arrays:
+        total = total + namespace(x).sum(wide(x) * wide(x))
+    return float(total)  # a device is waited for once
 
 
 @quiet
