@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tilework as tw
+from tilework.engines.cuda import sources
 
 SOURCE = Path(__file__).resolve().parent.parent
 installed = pytest.mark.skipif(
@@ -50,21 +51,30 @@ def test_the_package_carries_what_it_needs():
         assert (package / name / "__init__.py").is_file(), name
 
 
-@installed
-def test_the_package_carries_the_kernels_and_what_they_include():
-    from tilework.engines.cuda import sources
-
-    package = Path(tw.__file__).parent
-    assert sources.folder() == package / "csrc"
-    assert "kernels/softmax/softmax.cuh" in sources.files()
+def included_by_kernels():
+    """Files that come into a kernel's source where NVRTC reads it: the simulator's do not, nor does
+    what _cuda enters its kernels into."""
     named = {
         name
         for file in sources.files()
         for part in sources.included(file)
         for name in sources.INCLUDE.findall(sources.text(part))
     }
-    # What the simulator includes, and _cuda: NVRTC comes to neither.
-    absent = {name for name in named if not (package / "csrc" / name).is_file()}
-    assert {name for name in absent if not name.startswith("cudasim/")} <= {"base/kernel_table.h"}
-    for name in (package / "csrc").rglob("*.*"):
-        assert name.suffix == ".cuh" or name.relative_to(package / "csrc").as_posix() in named, name
+    return {n for n in named if not n.startswith("cudasim/")} - {"base/kernel_table.h"}
+
+
+@pytest.mark.skipif(not (SOURCE / "pyproject.toml").is_file(), reason="of a checkout")
+def test_the_wheel_takes_what_kernels_include():
+    text = (SOURCE / "pyproject.toml").read_text()
+    taken = set(re.findall(r'"!/tilework/csrc/([^"*]+)"', text))
+    assert taken == {name for name in included_by_kernels() if not name.endswith(".cuh")}
+
+
+@installed
+def test_the_package_carries_the_kernels_and_what_they_include():
+    package = Path(tw.__file__).parent
+    assert sources.folder() == package / "csrc"
+    assert "kernels/softmax/softmax.cuh" in sources.files()
+    carried = {p.relative_to(package / "csrc").as_posix() for p in package.glob("csrc/**/*.*")}
+    assert included_by_kernels() <= carried
+    assert all(name.startswith(("kernels/", "base/")) for name in carried)
