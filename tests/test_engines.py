@@ -37,7 +37,7 @@ def test_the_contract_is_the_stubs():
     assert len(set(engines.CONTRACT)) == len(engines.CONTRACT)
 
 
-@pytest.mark.parametrize("name", engines.available_engines())
+@pytest.mark.parametrize("name", [*engines.available_engines(), "cuda", "cupy"])
 def test_each_engine_is_whole(name):
     module = engines.engine_module(name)
     for function in engines.CONTRACT:
@@ -45,7 +45,9 @@ def test_each_engine_is_whole(name):
     assert set(module.UNARY_OPS.values()) <= {"input", "output", "none"}
 
 
-@pytest.mark.parametrize("name", [n for n in engines.available_engines() if n != "native"])
+@pytest.mark.parametrize(
+    "name", [*(name for name in engines.available_engines() if name != "native"), "cupy"]
+)
 def test_signatures_are_the_stubs(name):
     module = engines.engine_module(name)
     for function, node in stub_functions().items():
