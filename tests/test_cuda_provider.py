@@ -130,9 +130,9 @@ def test_sources_are_launched_with_slots_of_eight_bytes(served, fake):
 
 
 def test_more_shared_memory_is_asked_for_once(served, fake):
-    for shared in (48 * 1024, 64 * 1024, 50 * 1024):
+    for shared in (32 * 1024, 64 * 1024, 50 * 1024):
         served.launch("k", (1, 1, 1), (1, 1, 1), shared, [])
-    assert [entry[-2:] for entry in fake.log[1:]] == [(49152, 0), (65536, 65536), (51200, 65536)]
+    assert [entry[-2:] for entry in fake.log[1:]] == [(32768, 0), (65536, 65536), (51200, 65536)]
 
 
 def test_the_compiled_module_comes_first(fake, monkeypatch):

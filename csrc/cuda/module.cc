@@ -11,13 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/shared_memory.h"
 #include "bindings/kernel_arguments.h"
 
 namespace tilework {
 namespace {
-
-// What a block gets without asking.
-constexpr size_t kSharedUnasked = 48 * 1024;
 
 std::string text_of(cudaError_t error) {
   return std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
@@ -50,7 +48,7 @@ void launch(const std::string& name, const Three& grid, const Three& block, size
   places.reserve(slots.size());
   for (uint64_t& slot : slots) places.push_back(&slot);
   cudaError_t error = cudaSuccess;
-  if (shared > kSharedUnasked) allow_shared(kernel, shared, error);
+  if (shared > kDynamicSharedUnasked) allow_shared(kernel, shared, error);
   if (error == cudaSuccess) {
     error = cudaLaunchKernel(reinterpret_cast<const void*>(kernel.function),
                              {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]},

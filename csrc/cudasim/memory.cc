@@ -7,6 +7,7 @@
 #include <new>
 #include <string>
 
+#include "base/shared_memory.h"
 #include "cudasim/block.h"
 #include "cudasim/launch.h"
 
@@ -146,6 +147,13 @@ void* shared_array(size_t bytes, Site at) {
     fault("a block declares " + std::to_string(static_bytes) + " bytes of shared memory, and " +
               card.name + " allows " + std::to_string(card.static_shared) +
               " so: take the rest as dynamic shared memory",
+          at);
+  }
+  const size_t dynamic = dynamic_region == nullptr ? 0 : dynamic_region->bytes;
+  if (dynamic <= kDynamicSharedUnasked && static_bytes + dynamic > kSharedWithoutAsking) {
+    fault("a block declares " + std::to_string(static_bytes) + " bytes of shared memory beside " +
+              std::to_string(dynamic) + " dynamic ones: more than " +
+              std::to_string(kSharedWithoutAsking) + ", which no launch has asked for",
           at);
   }
   shared_arrays.push_back({add_shared(bytes, at), at, bytes});

@@ -158,6 +158,8 @@ void bounds() {
   fault_where("dynamic shared memory is asked for", f::past_dynamic, {1, f::kBlock}, y.data(), 1);
   fault_where("52000 bytes of shared memory, and sm_80 allows 49152", f::too_much_shared,
               {1, f::kBlock}, y.data());
+  fault_where("32000 bytes of shared memory beside 20000 dynamic ones", f::too_much_beside,
+              {1, f::kBlock, 20000}, y.data());
 }
 
 // --- what threads do together ---

@@ -177,6 +177,15 @@ __global__ void too_much_shared(float* y) {
   y[threadIdx.x] = words[threadIdx.x];
 }
 
+// With 20000 dynamic bytes: either alone would do.
+__global__ void too_much_beside(float* y) {
+  TW_SHARED(float, words, [8000]);
+  TW_DYNAMIC_SHARED(float, more);
+  words[threadIdx.x] = 1;
+  more[threadIdx.x] = 1;
+  y[threadIdx.x] = words[threadIdx.x] + more[threadIdx.x];
+}
+
 // A transposition by way of shared memory; a column of 32 words lies in one bank, of 33 in all.
 template <int kWidth>
 __global__ void transpose(const float* x, float* y) {

@@ -24,6 +24,7 @@ from tilework.errors import error
 Array = Any
 Three = tuple[int, int, int]
 _OLDEST = (8, 0)  # the compute capability from which cp.async and bfloat16's products are there
+_SHARED_UNASKED = 32 * 1024  # as csrc/base/shared_memory.h has it
 _REMEMBERED = 8  # of the kernels launched last
 
 
@@ -62,7 +63,7 @@ class FromSources:
         self, kernel: str, grid: Three, block: Three, shared: int, slots: list[Any]
     ) -> None:
         function = self._kernels.get(kernel) or self._loaded(kernel)
-        if shared > self._shared.get(kernel, 48 * 1024):  # what a block gets without asking
+        if shared > self._shared.get(kernel, _SHARED_UNASKED):
             function.max_dynamic_shared_size_bytes = shared
             self._shared[kernel] = shared
         # Every parameter has 8 bytes (csrc/base/cuda.cuh), pointers as whole numbers.
