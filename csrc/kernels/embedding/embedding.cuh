@@ -3,9 +3,9 @@
 //
 // The list comes in the order of its places (grouping.cuh), so that a group is a run of neighbours,
 // and the threads at its head take it, a row after another. Groups of more than 32 rows would keep
-// them long: their chains of 32 are summed before, by row_chains, each by threads of its own, and
-// row_sums adds the chains. Nothing is atomic: which group, and which chain, depends on the list
-// alone.
+// them long: their chains of 32 are taken before, by row_chains (row_largest_chains), each by
+// threads of its own, and row_sums (row_largest) takes the chains. Nothing is atomic: which group,
+// and which chain, depends on the list alone.
 //
 // on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
 // row_*               62, 64, 62  0       0        256      4, 4, 4       LDG.128 STG.128
@@ -40,6 +40,11 @@ struct Listed {
   __device__ int64_t row(int64_t p) const {
     const int64_t i = member[p];
     return row_of == nullptr ? i : row_of[i];
+  }
+  template <int N>
+  __device__ void meet(Largest<T, N>& found, int64_t p, int64_t column) const {
+    const int64_t i = row(p);
+    found.meet(Columns<T, N>::load(x + i * cols + column), i);
   }
   // `count` rows from element p on, added one after another.
   template <int N>
@@ -128,9 +133,26 @@ __device__ void sum_groups(T* y, const Listed<T>& list, const Wide<T>* partial, 
   });
 }
 
+// The largest of each chain, as sum_chains has their sums.
 template <class T>
-__device__ void largest_of_groups(T* y, int64_t* from, const Listed<T>& list, int64_t shift,
+__device__ void largest_of_chains(T* best, int64_t* from, const Listed<T>& list, int64_t shift,
                                   bool whole) {
+  const int64_t b = group_of_thread(shift);
+  if (b * kChain >= list.m) return;
+  const int64_t chain = chain_of(list, b);
+  if (chain < 0) return;
+  for_each_columns<T>(list.cols, shift, whole, [&](auto width, int64_t column) {
+    constexpr int N = decltype(width)::value;
+    auto found = Largest<T, N>::none();
+    for (int k = 0; k < kChain; ++k) list.meet(found, chain + k, column);
+    const int64_t to = b * list.cols + column;
+    found.store(best + to, from + to);
+  });
+}
+
+template <class T>
+__device__ void largest_of_groups(T* y, int64_t* from, const Listed<T>& list, const T* best,
+                                  const int64_t* best_from, int64_t shift, bool whole) {
   const int64_t head = group_of_thread(shift);
   if (head >= list.m) return;
   const uint32_t which = list.place[head];
@@ -138,40 +160,49 @@ __device__ void largest_of_groups(T* y, int64_t* from, const Listed<T>& list, in
   for_each_columns<T>(list.cols, shift, whole, [&](auto width, int64_t column) {
     constexpr int N = decltype(width)::value;
     auto found = Largest<T, N>::none();
-    for (int64_t p = head; list.is_of(p, which); ++p) {
-      const int64_t row = list.row(p);
-      found.meet(Columns<T, N>::load(list.x + row * list.cols + column), row);
+    int64_t p = head;
+    const bool chains = list.is_of(head + kChain, which);
+    for (; chains && list.is_of(p + kChain - 1, which); p += kChain) {
+      const int64_t at = p / kChain * list.cols + column;
+      found.meet(Columns<T, N>::load(best + at), best_from + at);
     }
+    for (; list.is_of(p, which); ++p) list.meet(found, p, column);
     const int64_t to = which * list.cols + column;
     found.store(y + to, from + to);
   });
 }
 
 // Blocks along z have one of `outer` each: x (outer, m, cols), y and before (outer, places, cols).
-#define TW_ROWS(type, name)                                                                    \
-  TW_KERNEL(kThreads, row_chains_##name, Wide<type>* partial, const uint32_t* place,           \
-            const uint32_t* member, int64_t m, int64_t places, const type* x, int64_t cols,    \
-            const int64_t* row_of, const type* factor, const type* before, int64_t shift,      \
-            int64_t whole) {                                                                   \
-    const int64_t o = blockIdx.z, chains = m / kChain;                                         \
-    const Listed<type> list{place, member, m, places, x + o * m * cols, cols, row_of, factor}; \
-    const type* of_o = before == nullptr ? nullptr : before + o * places * cols;               \
-    sum_chains(partial + o * chains * cols, list, of_o, shift, whole != 0);                    \
-  }                                                                                            \
-  TW_KERNEL(kThreads, row_sums_##name, type* y, const uint32_t* place, const uint32_t* member, \
-            int64_t m, int64_t places, const type* x, int64_t cols, const int64_t* row_of,     \
-            const type* factor, const Wide<type>* partial, const type* before, int64_t mean,   \
-            int64_t shift, int64_t whole) {                                                    \
-    const int64_t o = blockIdx.z, chains = m / kChain, to = o * places * cols;                 \
-    const Listed<type> list{place, member, m, places, x + o * m * cols, cols, row_of, factor}; \
-    sum_groups(y + to, list, partial + o * chains * cols,                                      \
-               before == nullptr ? nullptr : before + to, mean != 0, shift, whole != 0);       \
-  }                                                                                            \
-  TW_KERNEL(kThreads, row_largest_##name, type* y, int64_t* from, const uint32_t* place,       \
-            const uint32_t* member, int64_t m, int64_t places, const type* x, int64_t cols,    \
-            int64_t shift, int64_t whole) {                                                    \
-    const Listed<type> list{place, member, m, places, x, cols, nullptr, nullptr};              \
-    largest_of_groups(y, from, list, shift, whole != 0);                                       \
+#define TW_ROWS(type, name)                                                                        \
+  TW_KERNEL(kThreads, row_chains_##name, Wide<type>* partial, const uint32_t* place,               \
+            const uint32_t* member, int64_t m, int64_t places, const type* x, int64_t cols,        \
+            const int64_t* row_of, const type* factor, const type* before, int64_t shift,          \
+            int64_t whole) {                                                                       \
+    const int64_t o = blockIdx.z, chains = m / kChain;                                             \
+    const Listed<type> list{place, member, m, places, x + o * m * cols, cols, row_of, factor};     \
+    const type* of_o = before == nullptr ? nullptr : before + o * places * cols;                   \
+    sum_chains(partial + o * chains * cols, list, of_o, shift, whole != 0);                        \
+  }                                                                                                \
+  TW_KERNEL(kThreads, row_sums_##name, type* y, const uint32_t* place, const uint32_t* member,     \
+            int64_t m, int64_t places, const type* x, int64_t cols, const int64_t* row_of,         \
+            const type* factor, const Wide<type>* partial, const type* before, int64_t mean,       \
+            int64_t shift, int64_t whole) {                                                        \
+    const int64_t o = blockIdx.z, chains = m / kChain, to = o * places * cols;                     \
+    const Listed<type> list{place, member, m, places, x + o * m * cols, cols, row_of, factor};     \
+    sum_groups(y + to, list, partial + o * chains * cols,                                          \
+               before == nullptr ? nullptr : before + to, mean != 0, shift, whole != 0);           \
+  }                                                                                                \
+  TW_KERNEL(kThreads, row_largest_chains_##name, type* best, int64_t* from, const uint32_t* place, \
+            const uint32_t* member, int64_t m, int64_t places, const type* x, int64_t cols,        \
+            int64_t shift, int64_t whole) {                                                        \
+    const Listed<type> list{place, member, m, places, x, cols, nullptr, nullptr};                  \
+    largest_of_chains(best, from, list, shift, whole != 0);                                        \
+  }                                                                                                \
+  TW_KERNEL(kThreads, row_largest_##name, type* y, int64_t* from, const uint32_t* place,           \
+            const uint32_t* member, int64_t m, int64_t places, const type* x, int64_t cols,        \
+            const type* best, const int64_t* best_from, int64_t shift, int64_t whole) {            \
+    const Listed<type> list{place, member, m, places, x, cols, nullptr, nullptr};                  \
+    largest_of_groups(y, from, list, best, best_from, shift, whole != 0);                          \
   }
 TW_ROWS(float, float)
 TW_ROWS(double, double)

@@ -113,15 +113,21 @@ struct Largest {
     for (int i = 0; i < N; ++i) made.from[i] = -1;
     return made;
   }
+  __device__ void meet_at(int i, Wide<T> x, int64_t row) {
+    const bool nan = x != x && best.of.at[i] == best.of.at[i];
+    if (from[i] < 0 || x > best.of.at[i] || nan) {
+      best.of.at[i] = x;
+      from[i] = row;
+    }
+  }
   __device__ void meet(const Columns<T, N>& x, int64_t row) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-      const bool nan = x.of.at[i] != x.of.at[i] && best.of.at[i] == best.of.at[i];
-      if (from[i] < 0 || x.of.at[i] > best.of.at[i] || nan) {
-        best.of.at[i] = x.of.at[i];
-        from[i] = row;
-      }
-    }
+    for (int i = 0; i < N; ++i) meet_at(i, x.of.at[i], row);
+  }
+  // Of the columns each from a row of its own.
+  __device__ void meet(const Columns<T, N>& x, const int64_t* rows) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) meet_at(i, x.of.at[i], rows[i]);
   }
   __device__ void store(T* y, int64_t* rows) const {
     best.store(y);

@@ -104,11 +104,17 @@ def segment_max(x: Array, index: Array, count: int) -> tuple[Array, Array]:
     cols = x.shape[1]
     y, rows = _zeros(x, (count, cols)), xp.full((count, cols), -1, "int64")
     groups = grouped("segment_max", index, count)
-    columns = _Columns(cols, y, x)
+    columns, name = _Columns(cols, y, x), TYPES[x.dtype.name]
+    chains = groups.size // _CHAIN
+    best, of_best = xp.empty((chains, cols), x.dtype), xp.empty((chains, cols), "int64")
+    listed = (groups.place, groups.member, groups.size, count, x, cols)
+    last = (columns.shift, columns.whole)
     launch(
-        f"row_largest_{TYPES[x.dtype.name]}", columns.grid(groups.size), _THREADS,
-        y, rows, groups.place, groups.member, groups.size, count, x, cols,
-        columns.shift, columns.whole,
+        f"row_largest_chains_{name}", columns.grid(chains), _THREADS, best, of_best, *listed, *last
+    )
+    launch(
+        f"row_largest_{name}", columns.grid(groups.size), _THREADS,
+        y, rows, *listed, best, of_best, *last,
     )  # fmt: skip
     return y, rows
 
