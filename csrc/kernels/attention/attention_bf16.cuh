@@ -21,13 +21,13 @@
 // not depend on the schedule. The price is that backward finds its weights twice.
 //
 // on sm_80, 90a, 100  registers      shared  dynamic  threads  blocks an SM  holds
-// *forward_32_b*      138, 140, 210  0       15360    128      3, 3, 2       HMMA LDGSTS.128 LDSM
-// *forward_64_b*      153, 155, 203  0       27648    128      3, 3, 2       HMMA LDGSTS.128 LDSM
+// *forward_32_b*      136, 138, 158  0       15360    128      3, 3, 3       HMMA LDGSTS.128 LDSM
+// *forward_64_b*      151, 153, 160  0       27648    128      3, 3, 3       HMMA LDGSTS.128 LDSM
 // *forward_128_b*     185, 187, 220  0       52224    128      2, 2, 2       HMMA LDGSTS.128 LDSM
-// *forward_256_b*     164, 166, 212  0       50688    128      3, 3, 2       HMMA LDGSTS.128 LDSM
+// *forward_256_b*     162, 160, 168  0       50688    128      3, 3, 3       HMMA LDGSTS.128 LDSM
 // *query*_32_b*       176, 177, 205  0       30720    128      2, 2, 2       HMMA LDGSTS.128 LDSM
-// *query*_64_b*       149, 150, 196  0       36864    128      3, 3, 2       HMMA LDGSTS.128 LDSM
-// *query*_128_b*      164, 165, 198  0       52224    128      3, 3, 2       HMMA LDGSTS.128 LDSM
+// *query*_64_b*       144, 155, 154  0       36864    128      3, 3, 3       HMMA LDGSTS.128 LDSM
+// *query*_128_b*      160, 163, 160  0       52224    128      3, 3, 3       HMMA LDGSTS.128 LDSM
 // *query*_256_b*      164, 174, 197  0       67584    128      2, 2, 2       HMMA LDGSTS.128 LDSM
 // *key*_32_b*         184, 185, 214  0       30720    128      2, 2, 2       HMMA LDGSTS.128 LDSM
 // *key*_64_b*         178, 177, 210  0       36864    128      2, 2, 2       HMMA LDGSTS.128 LDSM
@@ -466,13 +466,19 @@ __device__ void gradients_bf16(const Call<Bf16>& c, const Gradients<Bf16>& g,
   }
 }
 
+// Of a multiprocessor: what registers allow without a spill. Of keys it is two.
+template <int D>
+inline constexpr int kBf16ForwardBlocks = D == 128 ? 2 : 3;
+template <int D>
+inline constexpr int kBf16QueryBlocks = D == 64 || D == 128 ? 3 : 2;
+
 #define TW_ATTENTION_BF16(width_, name)                                                         \
-  TW_KERNEL_TOGETHER(kBf16Threads, 2, attention_forward_##name,                                 \
+  TW_KERNEL_TOGETHER(kBf16Threads, kBf16ForwardBlocks<width_>, attention_forward_##name,        \
                      TW_ATTENTION_PARAMETERS(Bf16, float), Bf16* out, int64_t out_batch,        \
                      int64_t out_head, int64_t out_row, float* log_sums) {                      \
     forward_bf16<width_>(TW_ATTENTION_CALL, {out, out_batch, out_head, out_row}, log_sums);     \
   }                                                                                             \
-  TW_KERNEL_TOGETHER(kBf16Threads, 2, attention_query_gradients_##name,                         \
+  TW_KERNEL_TOGETHER(kBf16Threads, kBf16QueryBlocks<width_>, attention_query_gradients_##name,  \
                      TW_ATTENTION_PARAMETERS(Bf16, float), TW_ATTENTION_GRADIENTS(Bf16, float), \
                      Bf16* dq, int64_t dq_batch, int64_t dq_head, int64_t dq_row) {             \
     gradients_bf16<width_, false>(TW_ATTENTION_CALL,                                            \
