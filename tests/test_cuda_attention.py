@@ -8,7 +8,7 @@ import pytest
 from tilework import engines
 from tilework.dtypes import bfloat16
 from tilework.engines.score_rule import UNBOUNDED, ScoreRule
-from tilework.testing import simulated, stand_in
+from tilework.testing import simulated, stand_in, traffic
 
 pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
 
@@ -314,13 +314,7 @@ def test_the_device_s_bits_do_not_depend_on_its_order():
 @pytest.mark.parametrize("width", [32, 64, 256])
 def test_tensor_cores_meet_no_bank_conflict(width):
     x = heads((1, 1, 1, 64, 64), width, width, bfloat16)
-    with simulated.device() as d:
-        d.module.take_traffic()
-        d.module.set_traffic(True)
-        try:
-            on_device(x, CAUSAL)
-        finally:
-            d.module.set_traffic(False)
-        rows = [row for row in d.module.take_traffic() if row[1] and row[2] == 16]
-    assert len(rows) >= 4  # cp.async's stores, ldmatrix
-    assert [row for row in rows if row[5] != row[6]] == []
+    lines = traffic.counted(on_device, x, CAUSAL)
+    wide = [line for line in lines if line.shared and line.bytes == 16]
+    assert len(wide) >= 4  # cp.async's stores, ldmatrix
+    assert [line for line in wide if line.cost != line.ideal] == []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tilework import engines
-from tilework.testing import simulated
+from tilework.testing import simulated, traffic
 from tilework.testing.inputs import LAYOUTS, laid_out, normal
 from tilework.testing.tolerance import assert_close, eps
 
@@ -154,12 +154,8 @@ def test_turned_copies(shape, order, dtype, device):
 
 
 def test_turned_copies_meet_no_bank_twice():
-    with simulated.device(order="forward") as device:
-        for dtype in DTYPES:
-            device.module.set_traffic(True)
-            cuda.copy(there(numbers(dtype, 32, 64).T), False)
-            lines = device.module.take_traffic()
-            device.module.set_traffic(False)
-            shared = [line[-2:] for line in lines if line[1]]
-            assert shared
-            assert all(cost == ideal for cost, ideal in shared)
+    for dtype in DTYPES:
+        lines = traffic.counted(lambda x: cuda.copy(there(x), False), numbers(dtype, 32, 64).T)
+        shared = [line for line in lines if line.shared]
+        assert shared
+        assert all(line.cost == line.ideal for line in shared)

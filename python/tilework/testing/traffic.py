@@ -90,14 +90,14 @@ PROGRAMS: Mapping[str, Callable[[], Any]] = {
 }
 
 
-def counted(program: Callable[[], Any]) -> list[Line]:
-    """What the program's lines cost, the dearest above their best first."""
+def counted(program: Callable[..., Any], *args: Any) -> list[Line]:
+    """What the lines of program(*args) cost, the dearest above their best first."""
     with simulated.device("forward", races=False) as device, tw.device("cuda"):
         module = device.module
         module.set_traffic(True)
         try:
             tw.manual_seed(0)
-            program()
+            program(*args)
             return [Line(*row) for row in module.take_traffic()]
         finally:
             module.set_traffic(False)
