@@ -259,6 +259,18 @@ def test_batch_norm(device, dtype, shape, last):
         check_close(a, b, 40 * (np.abs(b).max() + np.sqrt(n)), n)
 
 
+@pytest.mark.parametrize("shape", [(300, 36), (2, 3, 9001)])  # several parts, of columns and planes
+def test_a_mean_far_above_the_deviation_costs_no_digits(device, shape):
+    x = (4096 + 0.002 * numbers(shape, "float64")).astype(np.float32)
+    args = (x, None, None, None, None, True, 0.1, 0.0, "none", None)
+    away = x.astype(np.float64) - x.mean((0, *range(2, x.ndim)), np.float64, keepdims=True)
+    rstd = 1 / np.sqrt(np.square(away).mean((0, *range(2, x.ndim))))
+    np.testing.assert_allclose(run("batch_norm_forward", *args)[2], rstd, rtol=1e-5)
+    rows = x.reshape(-1, x.shape[-1])[:4]
+    got = run("norm_rows_forward", rows, None, None, x.shape[-1], 1, x.shape[-1], True, 0.0)
+    np.testing.assert_allclose(got[2], 1 / rows.astype(np.float64).std(1), rtol=1e-5)
+
+
 def rows_reference(x, weight, bias, grad, groups, center):
     """As batch_reference, of x (rows, channels of a row, span)."""
     x, weight, bias, grad = (v.astype(np.float64) for v in (x, weight, bias, grad))
