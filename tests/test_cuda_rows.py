@@ -114,6 +114,23 @@ def test_sum_to_shape(device):
         check_sum(got.reshape(np.sum(x, axis=axes).shape), x, axes)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_running_sums(device, dtype, reverse):
+    for shape, axis in (((3, 1), 1), ((2, 33), 1), ((2, 2051), 1), ((7, 5), 0), ((3, 40, 6), 1),
+                        ((3, 0), 1), ((0, 3), 1), ((4, 30)[::-1], 1)):  # fmt: skip
+        x = numbers(shape, dtype).T.copy().T  # strided along the axis
+        got = run("cumsum", x, axis, reverse)
+        turned = np.flip(x, axis) if reverse else x
+        exact = np.cumsum(turned.astype(np.longdouble), axis)
+        size = np.cumsum(np.abs(turned).astype(np.float64), axis)
+        exact, size = (np.flip(v, axis) if reverse else v for v in (exact, size))
+        assert got.shape == shape
+        # In double, then rounded once.
+        bound = eps(dtype) / 2 * np.abs(exact) + shape[axis] * eps("float64") * size
+        assert np.all(np.abs(got - exact) <= bound)
+
+
 # --- softmax ---
 
 

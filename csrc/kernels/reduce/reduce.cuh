@@ -7,9 +7,9 @@
 // everything else.
 //
 // on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
-// *_rows_*            36, 32, 38  0       0        128      12, 16, 12    LDG.128
+// *_rows_*            32, 32, 38  0       0        128      16, 16, 12    LDG.128
 // *_parts_*           32, 32, 32  64      0        256      8, 8, 8       LDG.128
-// *_wide_columns_*    38, 38, 34  4096    0        256      6, 6, 6       LDG.128
+// *_wide_columns_*    32, 32, 34  4096    0        256      8, 8, 6       LDG.128
 // *                   32, 32, 32  2048    0        256      8, 8, 8
 #pragma once
 

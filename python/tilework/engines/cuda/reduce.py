@@ -7,11 +7,12 @@ import math
 from builtins import max as most
 from typing import Any
 
+from tilework.engines import cupy
 from tilework.engines.cuda.launch import blocks_for, contiguous, empty, launch, memory_order
 from tilework.engines.cuda.rows import NAMES, bits_for, pack_width, tiles
 from tilework.errors import error
 
-__all__ = ["max", "mean", "min", "sum", "sum_to_shape"]
+__all__ = ["cumsum", "max", "mean", "min", "sum", "sum_to_shape"]
 
 Array = Any
 Axes = tuple[int, ...]
@@ -137,3 +138,20 @@ def sum_to_shape(x: Array, shape: tuple[int, ...]) -> Array:
     leading = x.ndim - len(shape)
     along = (i + leading for i, n in enumerate(shape) if n == 1 and x.shape[i + leading] != 1)
     return reduced("sum", x, (*range(leading), *along), True).reshape(shape)
+
+
+def cumsum(x: Array, axis: int, reverse: bool) -> Array:
+    dtype = NAMES.get(x.dtype.name)
+    if dtype is None:  # bfloat16
+        return cupy.cumsum(x, axis, reverse)
+    given, y, length = contiguous(x), empty(x, x.shape), x.shape[axis]
+    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    if inner == 1:
+        launch(f"cumsum_rows_{dtype}", outer, _THREADS, y, given, length, reverse)
+    else:
+        grid = blocks_for(outer * inner, _THREADS)
+        launch(
+            f"cumsum_columns_{dtype}", grid, _THREADS, y, given, outer * inner, length, inner,
+            reverse,
+        )  # fmt: skip
+    return y
