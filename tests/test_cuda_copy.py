@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tilework import engines
+from tilework.engines.cuda import axes
 from tilework.testing import simulated, traffic
 from tilework.testing.inputs import LAYOUTS, laid_out, normal
 from tilework.testing.tolerance import assert_close, eps
@@ -159,3 +160,16 @@ def test_turned_copies_meet_no_bank_twice():
         shared = [line for line in lines if line.shared]
         assert shared
         assert all(line.cost == line.ideal for line in shared)
+
+
+def test_offsets_of_64_bits(monkeypatch, device):
+    """Kernels for what 32 bits do not reach, on what they do."""
+    monkeypatch.setattr(axes, "_NEAR", 0)
+    for dtype in DTYPES:
+        x = laid_out(numbers(dtype, 3, 5, 2, 32), "gapped")
+        check("copy", x, False)
+        check("pad", x, (0, 1, 0, 0), (2, 0, 1, 0), "reflect", np.array([1], dtype))
+        check("where", numbers("bool", 5, 1, 32), x, numbers(dtype, 3, 5, 1, 1))
+    for dtype in ("float32", "float64"):
+        check("binary_forward", "sub", numbers(dtype, 3, 4, 8), numbers(dtype, 4, 1))
+    assert all("_far_" in name for name in device.launched)
