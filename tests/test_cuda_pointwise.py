@@ -132,6 +132,14 @@ def test_nan_goes_through_both_sides(dtype):
     assert np.isnan(here(cuda.clamp_forward(there(one), float("nan"), 2.0))).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clamp_passes_gradients_at_its_limits(dtype):
+    x = np.array([-0.5, 0.5, 0.0, -0.6, 0.6, np.inf, -np.inf, np.nan, -0.0], dtype)
+    y = native.clamp_backward(np.ones_like(x), x, -0.5, 0.5)
+    found = here(cuda.clamp_backward(there(np.ones_like(x)), there(x), -0.5, 0.5))
+    np.testing.assert_array_equal(found, y)
+
+
 SHAPES = [
     ((5, 7), (7,)), ((5, 7), (5, 1)), ((5, 1), (1, 70)), ((2, 1, 4, 1), (3, 1, 33)),
     ((), (3, 3)), ((0, 3), (1, 3)), ((1,), (1, 1)), ((30, 64), (64,)), ((4, 300), (4, 1)),
