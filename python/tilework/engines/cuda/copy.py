@@ -19,7 +19,14 @@ from tilework.engines.cuda.axes import (
     strides_under,
     walk,
 )
-from tilework.engines.cuda.launch import blocks_for, empty, empty_as, launch, memory_order
+from tilework.engines.cuda.launch import (
+    blocks_for,
+    contiguous,
+    empty,
+    empty_as,
+    launch,
+    memory_order,
+)
 from tilework.engines.cuda.names import FLOATS
 from tilework.errors import error
 
@@ -92,11 +99,6 @@ def laid_as(x: Array, model: Array) -> Array:
     made = empty_as(model, x.dtype)
     copy_into(made, x)
     return made
-
-
-def contiguous(x: Array) -> Array:
-    """`x` where it lies in C order, else a copy that does."""
-    return x if x.flags.c_contiguous else copy(x, False)
 
 
 def at_packs(*arrays: Array) -> bool:

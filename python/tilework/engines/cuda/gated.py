@@ -7,8 +7,8 @@ from typing import Any
 
 from tilework.engines import cupy
 from tilework.engines.cuda.axes import PACK_BYTES, THREADS
-from tilework.engines.cuda.copy import at_packs, contiguous, dense, laid_as
-from tilework.engines.cuda.launch import blocks_for, empty, empty_as, launch
+from tilework.engines.cuda.copy import at_packs, dense, laid_as
+from tilework.engines.cuda.launch import blocks_for, contiguous, empty, empty_as, launch
 from tilework.engines.cuda.names import FLOATS, TYPES
 from tilework.engines.cuda.pointwise import UNARY_OPS
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tilework.arrays import address, ndarray
 from tilework.engines import device
-from tilework.engines.layout import contiguous, empty, empty_as, memory_order
+from tilework.engines.layout import empty, empty_as, memory_order
 
 __all__ = [
     "blocks_for",
@@ -50,6 +50,15 @@ def _slot(value: Any) -> Any:
     if value.__class__ is ndarray:
         raise TypeError("an array of the host's for a kernel")  # dispatching() lets none in
     return address(value)
+
+
+def contiguous(x: Array) -> Array:
+    """`x` where it lies in C order, else a copy that does."""
+    if x.flags.c_contiguous:
+        return x
+    from tilework.engines.cuda.copy import copy  # which launches by this file
+
+    return copy(x, False)
 
 
 def blocks_for(count: int, threads: int) -> int:
