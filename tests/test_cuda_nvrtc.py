@@ -129,6 +129,13 @@ def test_a_card_later_than_the_compiler_gets_ptx(tmp_path, monkeypatch):
 
 
 @compiler
+def test_the_names_are_those_of_the_other_builds():
+    simulated = pytest.importorskip("tilework._cudasim", reason="the simulator is not built here")
+    named = [name for file in sources.files() for name in cubins.kernels_in(nvrtc.names(file))]
+    assert sorted(named) == sorted(simulated.kernels())
+
+
+@compiler
 @pytest.mark.full
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("file", sources.files())
