@@ -1,20 +1,15 @@
-// Functions of float and of double by one name, for kernels that are templates.
+// What kernels over rows and columns of float or double want beside maths.cuh.
 #pragma once
 
-#include "base/cuda.cuh"
+#include "base/maths.cuh"
 
 namespace tilework {
 
+// For loops over elements. Of double it is a call: written out there it takes so many registers
+// that the compiler spills some.
 namespace real {
-__device__ inline float exp(float x) { return expf(x); }
-// A call: written out in a loop it takes so many registers that the compiler spills some.
-TW_NOINLINE __device__ inline double exp(double x) { return ::exp(x); }
-__device__ inline float log(float x) { return logf(x); }
-__device__ inline double log(double x) { return ::log(x); }
-__device__ inline float sqrt(float x) { return sqrtf(x); }
-__device__ inline double sqrt(double x) { return ::sqrt(x); }
-__device__ inline float abs(float x) { return fabsf(x); }
-__device__ inline double abs(double x) { return fabs(x); }
+__device__ inline float exp(float x) { return maths::exp(x); }
+TW_NOINLINE __device__ inline double exp(double x) { return maths::exp(x); }
 }  // namespace real
 
 // The other one where one is NaN: a single instruction of the card's.

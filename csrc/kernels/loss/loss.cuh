@@ -38,7 +38,7 @@ __device__ void cross_entropy(T* losses, T* counted, T* saved, const T* logits,
     const T* const x = logits + r * classes;
     Row<T, Threads, W, held_of<W, Held>> row(x, classes);
     const softmax_cuda::Stats<T> stats = softmax_cuda::stats_of<true>(row);
-    const T top = stats.most, log_sum = real::log(stats.sum);
+    const T top = stats.most, log_sum = maths::log(stats.sum);
     T all = 0;  // of -log p of every class
     if (smoothing > 0) {
       T strand[W] = {};
@@ -162,7 +162,7 @@ struct Square {
 struct Absolute {
   template <class T>
   static __device__ T loss(T d, T) {
-    return real::abs(d);
+    return maths::abs(d);
   }
   template <class T>
   static __device__ T slope(T d, T) {
@@ -172,7 +172,7 @@ struct Absolute {
 struct Huber {
   template <class T>
   static __device__ T loss(T d, T limit) {
-    const T size = real::abs(d), half = T(0.5);
+    const T size = maths::abs(d), half = T(0.5);
     return size < limit ? half * d * d : limit * (size - half * limit);
   }
   template <class T>
@@ -184,7 +184,7 @@ struct Huber {
 struct Smooth {
   template <class T>
   static __device__ T loss(T d, T limit) {
-    const T size = real::abs(d), half = T(0.5);
+    const T size = maths::abs(d), half = T(0.5);
     return size < limit ? half * d * (d / limit) : size - half * limit;
   }
   template <class T>

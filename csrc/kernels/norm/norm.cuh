@@ -92,7 +92,7 @@ __device__ Moments<T> moments_of(Row<T, Threads, W, Held>& row, int64_t length, 
     square -= rest * rest;
     mean = mean - mean == 0 ? mean + rest : mean;  // an infinity stays one
   }
-  return {mean, T{1} / real::sqrt(square + eps)};
+  return {mean, T{1} / maths::sqrt(square + eps)};
 }
 
 // y, mean (null where not centred), rstd of x or, where `residual` is not null, of x + residual,

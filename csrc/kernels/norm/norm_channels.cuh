@@ -193,7 +193,7 @@ __device__ void settle(T* mean, T* rstd, T* running_mean, int64_t mean_stride, T
   if (columns.row != 0 || !columns.within()) return;
   const int64_t c = columns.column;
   mean[c] = static_cast<T>(middle);
-  rstd[c] = static_cast<T>(1 / real::sqrt(squares / count + eps));
+  rstd[c] = static_cast<T>(1 / maths::sqrt(squares / count + eps));
   const auto move = [&](T& value, double now) {
     value = static_cast<T>((1 - momentum) * static_cast<double>(value) + momentum * now);
   };
@@ -349,7 +349,7 @@ struct Gradient {
     if (c >= channels) return;                                                                     \
     mean[c] = running_mean[c * mean_stride];                                                       \
     const double variance = running_var[c * var_stride];                                           \
-    rstd[c] = static_cast<type>(1 / real::sqrt(variance + eps));                                   \
+    rstd[c] = static_cast<type>(1 / maths::sqrt(variance + eps));                                  \
   }                                                                                                \
   TW_KERNEL(kColumnThreads, batch_norm_terms_##type, type* dweight, type* terms, const type* sums, \
             const type* weight, const type* rstd, int64_t channels, double share) {                \

@@ -31,7 +31,7 @@ __device__ void forward(T* y, const T* x, int64_t rows, int64_t length) {
     Row<T, Threads, W, H> row(x + at_row * length, length);
     const Stats<T> stats = stats_of<Log>(row);
     T* const to = y + at_row * length;
-    const T scale = T{1} / stats.sum, log_sum = real::log(stats.sum);
+    const T scale = T{1} / stats.sum, log_sum = maths::log(stats.sum);
     row.each([&](auto& pack, int64_t at) {
 #pragma unroll
       for (int i = 0; i < W; ++i) {

@@ -15,7 +15,7 @@ struct Stats {
   T most = kLowest<T>, sum = 0;
 
   __device__ void add(T x) {
-    const T e = real::exp(-real::abs(x - most));
+    const T e = real::exp(-maths::abs(x - most));
     if (x > most) {
       sum = sum * e + (T{1} + (x - x));  // NaN of infinity
       most = x;
@@ -33,7 +33,7 @@ struct Stats {
   }
   __device__ T normal(T x) const { return real::exp(x - most) * (T{1} / sum); }
   // Apart: beside a large maximum the logarithm would be rounded away.
-  __device__ T log_normal(T x) const { return (x - most) - real::log(sum); }
+  __device__ T log_normal(T x) const { return (x - most) - maths::log(sum); }
 };
 
 // Of a row, the same in all threads of its team. Where it is held it is left as e^(x - largest),
