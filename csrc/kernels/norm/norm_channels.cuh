@@ -7,8 +7,9 @@
 // rounding left of the mean is taken off (Chan, Golub and LeVeque, 1983). Parts are joined in
 // double.
 //
-// on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM
-// *                   50, 56, 62  8192    0        256      4, 4, 4
+// on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
+// *_wide_*            48, 56, 62  8192    0        256      5, 4, 4       LDG.128
+// *                   50, 48, 56  4096    0        256      4, 5, 4
 #pragma once
 
 #include "base/columns.cuh"
