@@ -54,7 +54,7 @@ __device__ void store_pack(T* p, const Pack<T, N>& given) {
       memcpy(&words, &part, sizeof words);
       ptx::store_global(p + i, words);
     } else {
-      *reinterpret_cast<Pack<T, kPart>*>(p + i) = part;
+      ptx::store_wide(p + i, part);
     }
   }
 }

@@ -79,11 +79,11 @@ __device__ void multiply(Products<S, T>& products, const T* a, const T* b, int d
     Pack<T, N> x[S::kEach], y[S::kOwn];
 #pragma unroll
     for (int r = 0; r < S::kEach; ++r) {
-      x[r] = *reinterpret_cast<const Pack<T, N>*>(a + r * S::kRow + k);
+      ptx::load_wide(x[r], a + r * S::kRow + k);
     }
 #pragma unroll
     for (int c = 0; c < S::kOwn; ++c) {
-      y[c] = *reinterpret_cast<const Pack<T, N>*>(b + c * kLanes * S::kRow + k);
+      ptx::load_wide(y[c], b + c * kLanes * S::kRow + k);
     }
 #pragma unroll
     for (int r = 0; r < S::kEach; ++r) {
@@ -108,14 +108,14 @@ __device__ void accumulate(Sums<S, T>& sums, const T* weights, const T* x) {
     Pack<T, N> w[S::kEach];
 #pragma unroll
     for (int r = 0; r < S::kEach; ++r) {
-      w[r] = *reinterpret_cast<const Pack<T, N>*>(weights + r * S::kWeightRow + j);
+      ptx::load_wide(w[r], weights + r * S::kWeightRow + j);
     }
 #pragma unroll
     for (int n = 0; n < N; ++n) {
 #pragma unroll
       for (int chunk = 0; chunk < S::kChunks; ++chunk) {
-        const auto y = *reinterpret_cast<const Pack<T, S::kTogether>*>(
-            x + (j + n) * S::kRow + chunk * kLanes * S::kTogether);
+        Pack<T, S::kTogether> y;
+        ptx::load_wide(y, x + (j + n) * S::kRow + chunk * kLanes * S::kTogether);
 #pragma unroll
         for (int r = 0; r < S::kEach; ++r) {
 #pragma unroll
@@ -159,7 +159,7 @@ __device__ bool write(const HeadRows<T>& out, int64_t b, int64_t h, int64_t i, i
         sound = sound && finite(piece.at[e]);
       }
       if (width % S::kTogether == 0) {
-        if (col < width) *reinterpret_cast<Pack<T, S::kTogether>*>(row + col) = piece;
+        if (col < width) ptx::store_wide(row + col, piece);
         continue;
       }
 #pragma unroll

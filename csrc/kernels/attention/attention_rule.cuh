@@ -360,7 +360,7 @@ __device__ void fetch(T* to, const T* from, int64_t from_row, int rows, int widt
         narrow(0, piece.at[n]);
       }
     }
-    *reinterpret_cast<Pack<T, N>*>(to + row * Row + col) = piece;
+    ptx::store_wide(to + row * Row + col, piece);
   }
 }
 

@@ -102,7 +102,7 @@ struct Filler {
       Vector<E> gathered;
 #pragma unroll
       for (int e = 0; e < kVector; ++e) gathered.at[e] = e < count ? first[e * step] : E{};
-      *reinterpret_cast<Vector<E>*>(to) = gathered;
+      ptx::store_wide(to, gathered);
     } else {
 #pragma unroll 1
       for (int e = 0; e < kVector; ++e, first += step) {
@@ -163,8 +163,8 @@ struct OnCores {
   static __device__ void read_across(T (&to)[Count], const T* tile, int own, int deep) {
 #pragma unroll
     for (int i = 0; i < Count; i += kVector) {
-      const auto chunk =
-          *reinterpret_cast<const Vector<T>*>(tile + Of::at(place<false, Threads>(own, i), deep));
+      Vector<T> chunk;
+      ptx::load_wide(chunk, tile + Of::at(place<false, Threads>(own, i), deep));
 #pragma unroll
       for (int e = 0; e < kVector; ++e) to[i + e] = chunk.at[e];
     }
@@ -207,7 +207,7 @@ struct OnCores {
           Vector<T> chunk;
 #pragma unroll
           for (int e = 0; e < kVector; ++e) chunk.at[e] = sums[i][j + e];
-          *reinterpret_cast<Vector<T>*>(to + place<false, Across>(across(), j)) = chunk;
+          ptx::store_wide(to + place<false, Across>(across(), j), chunk);
         }
       }
     }
@@ -343,8 +343,8 @@ struct OnTensorCores {
       for (int j = 0; j < kAcross; ++j) {
         float* to =
             staged + (16 * i + lane() / 4) * kStagedRow + first_column() + 8 * j + lane() % 4 * 2;
-        *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
-        *reinterpret_cast<float2*>(to + 8 * kStagedRow) = make_float2(sums[i][j][2], sums[i][j][3]);
+        ptx::store_wide(to, make_float2(sums[i][j][0], sums[i][j][1]));
+        ptx::store_wide(to + 8 * kStagedRow, make_float2(sums[i][j][2], sums[i][j][3]));
       }
     }
   }
