@@ -180,7 +180,9 @@ __device__ bool write(const HeadRows<Bf16>& out, int64_t b, int64_t h, int64_t i
     const Bf16* const from = room + row * S::kRow + c;
     Bf16* const to = out.at(b, h, i + row) + c;
     if (width % N == 0) {
-      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+      uint4 piece;
+      ptx::load_wide(piece, from);
+      ptx::store_wide(to, piece);
     } else {
       for (int n = 0; n < N && c + n < width; ++n) to[n] = from[n];
     }
