@@ -10,11 +10,11 @@
 // *query_gradients_32_float   139, 148, 140  0       36352    128      3, 3, 3       LDGSTS.128
 // *query_gradients_64_float   139, 148, 133  0       39424    128      3, 3, 3       LDGSTS.128
 // *query_gradients_128_float  146, 156, 145  0       72192    128      2, 3, 3       LDGSTS.128
-// *query_gradients_256_float  151, 164, 151  0       67840    128      2, 3, 3       LDGSTS.128
+// *query_gradients_256_float  151, 164, 151  0       68096    128      2, 3, 3       LDGSTS.128
 // *key_gradients_32_float     156, 162, 194  0       36352    128      3, 3, 2       LDGSTS.128
 // *key_gradients_64_float     162, 168, 196  0       39424    128      3, 3, 2       LDGSTS.128
 // *key_gradients_128_float    186, 195, 194  0       72192    128      2, 2, 2       LDGSTS.128
-// *key_gradients_256_float    202, 210, 202  0       67840    128      2, 2, 2       LDGSTS.128
+// *key_gradients_256_float    202, 210, 202  0       68096    128      2, 2, 2       LDGSTS.128
 #pragma once
 
 #include "kernels/attention/attention_cores.cuh"

@@ -28,7 +28,9 @@ template <class T, int D, int Rows, int Cols, int Each>
 struct Tile {
   static constexpr int kRows = Rows, kCols = Cols, kEach = Each;
   static constexpr int kThreads = Rows / Each * kLanes;
-  static constexpr int kRow = D + kPackOf<T>, kWeightRow = Cols + kPackOf<T>;
+  static constexpr int kRow = D + kPackOf<T>;
+  // The two groups of a warp, `Each` rows apart, store to halves of the banks.
+  static constexpr int kWeightRow = Cols + kPackOf<T> * 4 / Each;
   static constexpr int kOwn = Cols / kLanes;  // columns of products of a thread
   // A thread's columns of a result: kChunks runs of kTogether.
   static constexpr int kSums = D / kLanes;

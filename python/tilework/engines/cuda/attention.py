@@ -58,7 +58,7 @@ def _tile(q: Array, v: Array, backward: bool) -> _Tile:
         rows, each = (32, 4) if wide <= 512 else (16, 2)
     cols = 64 if wide <= 128 else 32 if wide <= 512 else 16
     count = (2 * rows if backward else rows) + 2 * cols
-    shared = count * (wide + 16) + rows * (cols * size + 16)
+    shared = count * (wide + 16) + rows * (cols * size + 64 // each)
     return _Tile(name, rows, rows // each * _LANES, shared)
 
 
