@@ -101,29 +101,10 @@ def test_cases_on_numpys_arrays(family, request):
 # --- arrays that are not NumPy's ---
 
 
-class Held:
-    """A device of stand-ins in the CPU's memory: it has arrays, and no kernels."""
-
-    kind = stand_in.StandIn
-    namespace = stand_in.namespace
-
-    def to_device(self, array):
-        return stand_in.StandIn(array.copy("K"))
-
-    def to_host(self, array):
-        return array._held.copy("K")
-
-    def count(self):
-        return 1
-
-    def launch(self, kernel, grid, block, shared, slots):
-        raise AssertionError(f"the cupy engine launched {kernel}")
-
-
 @pytest.fixture
 def held():
     engines.use_engine("cupy")
-    engines.serve(Held())
+    engines.serve(stand_in.Held())
     with tw.device("cuda"):
         yield
     engines.serve(None)

@@ -52,8 +52,8 @@ LEFT_OUT = {
         "creation/from_numpy", "creation/from_dlpack",
         "sequence/ctc_beam_search_decode", "sequence/ctc_greedy_decode",
         *(f"tensor/{name}" for name in (
-            "numpy", "__array__", "__dlpack__", "__dlpack_device__", "__init__", "__reduce__",
-            "__repr__", "cpu", "device", "get_device", "is_cpu", "is_cuda",
+            "numpy", "__array__", "__dlpack__", "__dlpack_device__", "__init__", "cpu", "device",
+            "get_device", "is_cpu", "is_cuda",
         )),
     },
     ON_THE_CPU: {
@@ -70,7 +70,7 @@ LEFT_OUT = {
     },
     NO_KERNEL: {
         *(f"rearrange/{name}" for name in (
-            "multinomial", "repeat_interleave",
+            "multinomial",
         )),
     },
     ITS_TABLES: {

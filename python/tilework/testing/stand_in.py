@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tilework import engines
+from tilework.engines import device
 
 _home: Callable[[Any], Any] | None = None
 
@@ -211,16 +212,42 @@ def _table_or_bare(value: Any) -> Any:
     return value if isinstance(value, np.ndarray) and value.ndim < 3 else bare(value)
 
 
+class Held:
+    """A device of stand-ins in the CPU's memory: it has arrays, and no kernels."""
+
+    kind = StandIn
+    namespace = namespace
+
+    def to_device(self, array: Any) -> StandIn:
+        """A copy as a stand-in, its layout kept."""
+        return StandIn(array.copy("K"))
+
+    def to_host(self, array: StandIn) -> Any:
+        """A copy as NumPy's, its layout kept."""
+        return array._held.copy("K")
+
+    def count(self) -> int:
+        """One."""
+        return 1
+
+    def launch(self, kernel: str, *_: Any) -> None:
+        """There is none to launch."""
+        raise AssertionError(f"a launch of {kernel}")
+
+
 @contextmanager
 def serving() -> Iterator[None]:
     """Lets the engine in use serve stand-ins beside NumPy's arrays."""
-    table = engines.ops
+    table, served = engines.ops, device.provider
     before = {name: getattr(table, name) for name in engines.CONTRACT}
+    held: Any = Held()
+    device.provider = held  # a number of a stand-in comes to the host by it
     try:
         for name, function in before.items():
             if callable(function):
                 setattr(table, name, _served(name, function))
         yield
     finally:
+        device.provider = served
         for name, function in before.items():
             setattr(table, name, function)
