@@ -10,7 +10,6 @@ the weight.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from tilework.arrays import namespace
@@ -19,7 +18,7 @@ from tilework.engines.cupy.copy import copy
 from tilework.engines.cupy.pointwise import activate, activation_gradient
 from tilework.engines.cupy.reduce import sum
 from tilework.engines.layout import contiguous
-from tilework.geometry import met
+from tilework.engines.taps import Pair, Windows
 
 __all__ = [
     "PackedConvWeight",
@@ -29,28 +28,6 @@ __all__ = [
     "conv_transpose_forward",
     "pack_conv_weight",
 ]
-
-Pair = tuple[int, int]
-Pixels = tuple[slice, slice, slice, slice]
-_ALL = slice(None)
-
-
-class _Windows:
-    """Where the windows of a convolution lie on images of `size`."""
-
-    def __init__(
-        self, stride: Pair, padding: Pair, dilation: Pair, kernel: Pair, out: Pair, size: Pair
-    ):
-        self.out, self.size = out, size
-        self._axes = tuple(zip(kernel, out, stride, padding, dilation, size, strict=True))
-
-    def taps(self) -> Iterator[tuple[int, int, Pixels, Pixels]]:
-        """Each tap that meets the images, the windows under which it does, and the pixels there, of
-        (groups, N, H, W, C)."""
-        rows, columns = (list(met(*axis)) for axis in self._axes)
-        for i, down, y in rows:
-            for j, across, x in columns:
-                yield i, j, (_ALL, _ALL, down, across), (_ALL, _ALL, y, x)
 
 
 def _by_group(x: Array, groups: int) -> Array:
@@ -81,7 +58,7 @@ def _channels_first(image: Array) -> Array:
     return image.transpose(0, 3, 1, 2)
 
 
-def _gather(x: Array, weight: Array, windows: _Windows, groups: int) -> Array:
+def _gather(x: Array, weight: Array, windows: Windows, groups: int) -> Array:
     """The convolution of x (N, C, H, W), as (N, O, OH, OW)."""
     xp, n, outputs = namespace(x), x.shape[0], weight.shape[0]
     image, taps = _by_group(x, groups), _by_tap(weight, groups)
@@ -93,7 +70,7 @@ def _gather(x: Array, weight: Array, windows: _Windows, groups: int) -> Array:
     return _channels_first(z)
 
 
-def _scatter(y: Array, weight: Array, windows: _Windows, groups: int) -> Array:
+def _scatter(y: Array, weight: Array, windows: Windows, groups: int) -> Array:
     """What the windows of y (N, O, OH, OW) add up to in their input, as (N, C, H, W)."""
     xp, pixels = namespace(y), _by_group(y, groups)
     taps = _by_tap(weight, groups).swapaxes(-1, -2)
@@ -105,7 +82,7 @@ def _scatter(y: Array, weight: Array, windows: _Windows, groups: int) -> Array:
     return _channels_first(sums)
 
 
-def _correlate(y: Array, x: Array, weight: Array, windows: _Windows, groups: int) -> Array:
+def _correlate(y: Array, x: Array, weight: Array, windows: Windows, groups: int) -> Array:
     """The gradient of the weight, laid out as it is: y (N, O, OH, OW), x (N, C, H, W)."""
     xp, (outputs, inputs, *kernel) = namespace(y), weight.shape
     image, pixels = _by_group(x, groups), _by_group(y, groups)
@@ -164,7 +141,7 @@ def conv_forward(
     save: bool,
     packed: PackedConvWeight | None = None,
 ) -> tuple[Array, Array | None]:
-    windows = _Windows(stride, padding, dilation, _size(weight), out_size, _size(x))
+    windows = Windows(stride, padding, dilation, _size(weight), out_size, _size(x))
     z = _gather(widened(x), widened(weight), windows, groups)
     return _activated(z, (_over_channels(bias), residual), activation, save, x.dtype)
 
@@ -190,7 +167,7 @@ def conv_backward(
     need_residual: bool = False,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]:
     dz = _before_activation(grad, saved, activation)
-    windows = _Windows(stride, padding, dilation, _size(weight), _size(grad), _size(x))
+    windows = Windows(stride, padding, dilation, _size(weight), _size(grad), _size(x))
     dx = _scatter(dz, widened(weight), windows, groups) if need_x else None
     dw = _correlate(dz, widened(x), widened(weight), windows, groups) if need_weight else None
     dbias = sum(dz, (0, 2, 3), False) if need_bias else None
@@ -212,7 +189,7 @@ def conv_transpose_forward(
     activation: str,
     save: bool,
 ) -> tuple[Array, Array | None]:
-    windows = _Windows(stride, padding, dilation, _size(weight), _size(x), out_size)
+    windows = Windows(stride, padding, dilation, _size(weight), _size(x), out_size)
     z = _scatter(widened(x), widened(weight), windows, groups)
     return _activated(z, (_over_channels(bias),), activation, save, x.dtype)
 
@@ -233,7 +210,7 @@ def conv_transpose_backward(
     need_bias: bool,
 ) -> tuple[Array | None, Array | None, Array | None]:
     dz = _before_activation(grad, saved, activation)
-    windows = _Windows(stride, padding, dilation, _size(weight), _size(x), _size(grad))
+    windows = Windows(stride, padding, dilation, _size(weight), _size(x), _size(grad))
     dx = _gather(dz, widened(weight), windows, groups) if need_x else None
     dw = _correlate(widened(x), dz, widened(weight), windows, groups) if need_weight else None
     dbias = sum(dz, (0, 2, 3), False) if need_bias else None

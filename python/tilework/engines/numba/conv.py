@@ -11,7 +11,7 @@ the input), and `_correlate`, the gradient of the weight.
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -21,11 +21,8 @@ from tilework.engines.numba.compiled import quiet
 from tilework.engines.numba.layout import Array, empty_like
 from tilework.engines.numba.pointwise import activate, activation_gradient
 from tilework.engines.numba.reduce import sum
-from tilework.geometry import met
+from tilework.engines.taps import Pair, Windows
 
-Pair = tuple[int, int]
-Pixels = tuple[slice, slice, slice, slice]
-_ALL = slice(None)
 P = ParamSpec("P")
 R = TypeVar("R", bound=tuple[Array | None, ...])
 
@@ -43,24 +40,6 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
         return tuple(None if x is None else rounded[id(x)] for x in results)  # type: ignore[return-value]
 
     return wrapped
-
-
-class _Windows:
-    """Where the windows of a convolution lie on images of `size`."""
-
-    def __init__(
-        self, stride: Pair, padding: Pair, dilation: Pair, kernel: Pair, out: Pair, size: Pair
-    ):
-        self.out, self.size = out, size
-        self._axes = tuple(zip(kernel, out, stride, padding, dilation, size, strict=True))
-
-    def taps(self) -> Iterator[tuple[int, int, Pixels, Pixels]]:
-        """Each tap that meets the images, the windows under which it does, and the pixels there, of
-        (groups, N, H, W, C)."""
-        rows, columns = (list(met(*axis)) for axis in self._axes)
-        for i, down, y in rows:
-            for j, across, x in columns:
-                yield i, j, (_ALL, _ALL, down, across), (_ALL, _ALL, y, x)
 
 
 def _by_group(image: Array, groups: int) -> Array:
@@ -93,7 +72,7 @@ def _channels_last(x: Array) -> Array:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
 
-def _gather(x: Array, weight: Array, windows: _Windows, groups: int) -> Array:
+def _gather(x: Array, weight: Array, windows: Windows, groups: int) -> Array:
     """The convolution of x (N, C, H, W), as (N, OH, OW, O)."""
     n, outputs = x.shape[0], weight.shape[0]
     image, taps = _by_group(_channels_last(x), groups), _by_tap(weight, groups)
@@ -104,7 +83,7 @@ def _gather(x: Array, weight: Array, windows: _Windows, groups: int) -> Array:
     return z.transpose(1, 2, 3, 0, 4).reshape(n, *windows.out, outputs)
 
 
-def _scatter(y: Array, weight: Array, windows: _Windows, groups: int) -> Array:
+def _scatter(y: Array, weight: Array, windows: Windows, groups: int) -> Array:
     """What the windows of y (N, O, OH, OW) add up to in their input, as (N, H, W, C)."""
     pixels = _by_group(_channels_last(y), groups)
     taps = _by_tap(weight, groups).swapaxes(-1, -2)
@@ -116,7 +95,7 @@ def _scatter(y: Array, weight: Array, windows: _Windows, groups: int) -> Array:
     return sums
 
 
-def _correlate(y: Array, x: Array, weight: Array, windows: _Windows, groups: int) -> Array:
+def _correlate(y: Array, x: Array, weight: Array, windows: Windows, groups: int) -> Array:
     """The gradient of the weight, laid out as it is: y (N, O, OH, OW), x (N, C, H, W)."""
     out = empty_like(weight)
     out.fill(0)
@@ -166,7 +145,7 @@ def conv_forward(
     save: bool,
     packed: PackedConvWeight | None = None,
 ) -> tuple[Array, Array | None]:
-    windows = _Windows(stride, padding, dilation, _size(weight), out_size, _size(x))
+    windows = Windows(stride, padding, dilation, _size(weight), out_size, _size(x))
     z = _gather(x, weight, windows, groups)
     if bias is not None:
         z += bias
@@ -193,7 +172,7 @@ def conv_backward(
     need_residual: bool = False,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]:
     dz = activation_gradient(grad, saved, activation)
-    windows = _Windows(stride, padding, dilation, _size(weight), _size(grad), _size(x))
+    windows = Windows(stride, padding, dilation, _size(weight), _size(grad), _size(x))
     dx = _scatter(dz, weight, windows, groups) if need_x else None
     return (
         None if dx is None else _channels_first(dx),
@@ -217,7 +196,7 @@ def conv_transpose_forward(
     activation: str,
     save: bool,
 ) -> tuple[Array, Array | None]:
-    windows = _Windows(stride, padding, dilation, _size(weight), _size(x), out_size)
+    windows = Windows(stride, padding, dilation, _size(weight), _size(x), out_size)
     z = _scatter(x, weight, windows, groups)
     if bias is not None:
         z += bias
@@ -241,7 +220,7 @@ def conv_transpose_backward(
     need_bias: bool,
 ) -> tuple[Array | None, Array | None, Array | None]:
     dz = activation_gradient(grad, saved, activation)
-    windows = _Windows(stride, padding, dilation, _size(weight), _size(x), _size(grad))
+    windows = Windows(stride, padding, dilation, _size(weight), _size(x), _size(grad))
     return (
         _channels_first(_gather(dz, weight, windows, groups)) if need_x else None,
         _correlate(x, dz, weight, windows, groups) if need_weight else None,
