@@ -5,10 +5,10 @@
 // column then lies in 32 banks.
 //
 // on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
-// copy_bytes          26, 26, 20  0       0        256      8, 8, 8       LDG.128 STG.128
+// copy_bytes          27, 28, 20  0       0        256      8, 8, 8       LDG.128 STG.128
 // copy_turned_*       40, 40, 30  8448    0        256      6, 6, 8
 // copy_far_*          40, 40, 44  0       0        256      6, 6, 5
-// copy_strided_*      40, 40, 32  0       0        256      6, 6, 8       LDG.128 STG.128
+// copy_strided_*      32, 32, 32  0       0        256      8, 8, 8       LDG.128 STG.128
 #pragma once
 
 #include "base/elementwise.cuh"

@@ -5,7 +5,7 @@
 // on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
 // bias_*_backward_*   40, 42, 48  2048    0        256      6, 5, 5
 // bias_add_chunks_*   30, 32, 32  0       0        256      8, 8, 8
-// bias_*              30, 36, 31  0       0        256      8, 6, 8       LDG.128 STG.128
+// bias_*              30, 31, 31  0       0        256      8, 8, 8       LDG.128 STG.128
 #pragma once
 
 #include "base/elementwise.cuh"

@@ -8,8 +8,8 @@
 // on sm_80, 90a, 100  registers    shared  dynamic  threads  blocks an SM  holds
 // binary_*_far_*      45, 45, 41   0       0        256      5, 5, 5
 // binary_*_strided_*  38, 38, 38   0       0        256      6, 6, 6       LDG.128 STG.128
-// *_double            42, 120, 38  0       0        256      5, 2, 6       LDG.128 STG.128
-// *                   40, 40, 40   0       0        256      6, 6, 6       LDG.128 STG.128
+// *_double            40, 120, 38  0       0        256      6, 2, 6       LDG.128 STG.128
+// *                   48, 40, 40   0       0        256      5, 6, 6       LDG.128 STG.128
 #pragma once
 
 #include <cuda_bf16.h>

@@ -8,7 +8,7 @@
 // on sm_80, 90a, 100  registers   shared  dynamic  threads  blocks an SM  holds
 // dropout_*           40, 40, 43  0       0        256      6, 6, 5       LDG.128 STG.128
 // normal_*            34, 34, 32  0       0        256      6, 6, 8       STG.128
-// *                   20, 21, 22  0       0        256      8, 8, 8       STG.128
+// *                   20, 22, 22  0       0        256      8, 8, 8       STG.128
 #pragma once
 
 #include "base/elementwise.cuh"
