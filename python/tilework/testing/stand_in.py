@@ -170,6 +170,18 @@ def _strided(flat: StandIn, *, shape: Any, strides: Any) -> StandIn:
     return StandIn(np.lib.stride_tricks.as_strided(flat._held, shape, strides))
 
 
+def _poisoned(make: Callable[..., Any]) -> Callable[..., StandIn]:
+    """empty() or empty_like(), whose elements are NaN, and -1 of integers: who reads what was never
+    written shows it."""
+
+    def call(*args: Any, **options: Any) -> StandIn:
+        made = make(*map(bare, args), **options)
+        made.fill(np.frombuffer(b"\xff" * made.itemsize, made.dtype)[0])
+        return StandIn(made)
+
+    return call
+
+
 def _asarray(value: Any, dtype: Any = None) -> StandIn:
     """The one way here for an array of NumPy's, as CuPy's: it is asked for."""
     held = value._held if isinstance(value, StandIn) else value
@@ -179,6 +191,8 @@ def _asarray(value: Any, dtype: Any = None) -> StandIn:
 namespace = types.ModuleType("stand_in")
 for _name in STANDARD | CUPY:
     setattr(namespace, _name, wrapped(getattr(np, _name)))
+namespace.empty = _poisoned(np.empty)  # type: ignore[attr-defined]
+namespace.empty_like = _poisoned(np.empty_like)  # type: ignore[attr-defined]
 namespace.asarray = _asarray  # type: ignore[attr-defined]
 namespace.lib = types.SimpleNamespace(  # type: ignore[attr-defined]
     stride_tricks=types.SimpleNamespace(as_strided=_strided)
