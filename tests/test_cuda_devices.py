@@ -172,3 +172,32 @@ def test_a_seed_gives_the_same_numbers_on_both():
         found.append([tw.rand(7, device=device), F.dropout(tw.ones(9, device=device), 0.5)])
     for a, b in zip(*found, strict=True):
         assert tw.equal(a, b.cpu())
+
+
+def test_a_number_on_the_cpu_goes_beside_a_device():
+    host, x = tw.tensor([-1.0, 0.0, 3.0]), tw.tensor([-1.0, 0.0, 3.0], device="cuda")
+    n = tw.tensor(2.0)
+    for f in (
+        lambda x: n * x, lambda x: x - n, lambda x: n / x, lambda x: x > tw.tensor(0),
+        lambda x: n == x, lambda x: x % n, lambda x: tw.where(x > 0, x, n), lambda x: x.clamp(max=n),
+        lambda x: x.lerp(x * 2, n), lambda x: x.masked_fill(x > 0, n), lambda x: x.clone().fill_(n),
+        lambda x: x.clone().add_(n), lambda x: tw.maximum(n, x), lambda x: n**x,
+    ):  # fmt: skip
+        assert f(x).is_cuda
+        assert f(x).tolist() == f(host).tolist()
+
+
+def test_the_gradient_of_a_number_on_the_cpu_is_there():
+    x = tw.tensor([1.0, 2.0, 3.0], device="cuda", requires_grad=True)
+    for f in (
+        lambda w: w * x, lambda w: x + w, lambda w: x / w, lambda w: x**w, lambda w: x % w,
+        lambda w: tw.where(x > 1, x, w), lambda w: x.masked_fill(x > 1, w),
+        lambda w: x.clamp(min=w), lambda w: tw.minimum(x, w), lambda w: x.detach().clone().add_(w),
+    ):  # fmt: skip
+        w = tw.tensor(2.0, requires_grad=True)
+        f(w).sum().backward()
+        there = tw.tensor(2.0, device="cuda", requires_grad=True)
+        f(there).sum().backward()
+        assert w.grad.is_cpu
+        assert w.grad.item() == there.grad.item()
+    assert x.grad.is_cuda

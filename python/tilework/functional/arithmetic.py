@@ -10,7 +10,7 @@ from tilework import dtypes
 from tilework.arrays import as_array, errstate, namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
-from tilework.functional.cast import cast, widening
+from tilework.functional.cast import cast, number_beside, widening
 from tilework.functional.common import need_broadcast, need_float, number, operand, ordered, wrap
 from tilework.functional.compare import trunc
 from tilework.functional.masks import clamp
@@ -42,6 +42,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     if not isinstance(w, Tensor):
         result: Tensor = a + away * w if abs(w) < 0.5 else b - away * (1.0 - w)
         return result
+    w = number_beside(w, a)
     near = fresh(as_array(abs(w._array) < 0.5))
     return (a + away * w).where(near, b - away * (1.0 - w))  # type: ignore[no-any-return]
 

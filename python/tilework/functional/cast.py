@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from tilework import dtypes
-from tilework.arrays import as_array, errstate
+from tilework.arrays import as_array, errstate, ndarray
 from tilework.autograd import Op, mode, record
 from tilework.devices import Device, device, device_of, moved, names_device, resolved
 from tilework.engines import ops
@@ -104,6 +104,15 @@ def on_device(x: Tensor, to: device) -> Tensor:
     if mode.enabled and x._requires_grad:
         record(y, _MOVE, (x,))
     return y
+
+
+def number_beside(x: Tensor, other: Tensor) -> Tensor:
+    """`x`, which comes to the device of `other` where it is a number on the CPU, a tensor without
+    axes, as in PyTorch; any other as it is."""
+    alike = x._array.__class__ is other._array.__class__
+    if alike or x._array.ndim or x._array.__class__ is not ndarray:
+        return x
+    return on_device(x, other.device)
 
 
 def _moved_back(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:

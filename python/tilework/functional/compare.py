@@ -12,7 +12,7 @@ from tilework import dtypes
 from tilework.arrays import as_array, errstate, namespace, ndarray, scalar
 from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
-from tilework.functional.cast import cast
+from tilework.functional.cast import cast, number_beside
 from tilework.functional.common import (
     is_plain,
     need_broadcast,
@@ -32,6 +32,8 @@ def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, Any, dtypes.DType]:
     """Both sides as arrays of the dtype they mix to, after their namespace."""
     a, b = operand(a, op) if op in _TENSOR_FIRST else _side(op, "input", a), _side(op, "other", b)
     dtype = dtypes.result_type(a, b)
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        a, b = number_beside(a, b), number_beside(b, a)
     xp = namespace((a if isinstance(a, Tensor) else b)._array)
     x, y = (
         t._array.astype(dtype, copy=False)
@@ -61,7 +63,7 @@ def _compare(op: str, function: str, a: Any, b: Any) -> Tensor:
         x = a._array
         if isinstance(b, Tensor):
             y = b._array
-            if x.dtype is y.dtype:
+            if x.dtype is y.dtype and x.__class__ is y.__class__:
                 try:
                     found = wrap(getattr(namespace(x), function)(x, y))
                 except ValueError:
@@ -365,6 +367,8 @@ def remainder(input: Tensor, other: Any) -> Tensor:
     sides = _side("remainder", "input", input), _side("remainder", "other", other)
     dtype = dtypes.result_type(*sides)
     a, b = (cast(t, dtype) if isinstance(t, Tensor) else t for t in sides)
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        a, b = number_beside(a, b), number_beside(b, a)
     rest = _arithmetic("remainder", a, b)
     tensors = tuple(t if isinstance(t, Tensor) else None for t in (a, b))
     given = [t for t in tensors if t is not None]

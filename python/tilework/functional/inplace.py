@@ -15,7 +15,7 @@ from tilework.autograd import mode, no_grad
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional import compare, order, pointwise, unary
-from tilework.functional.cast import cast, on_device
+from tilework.functional.cast import cast, number_beside, on_device
 from tilework.functional.common import number_of, operand, values_of
 from tilework.functional.indexing import (
     is_basic,
@@ -120,6 +120,8 @@ def _added_at_once(x: Tensor, other: Any) -> bool:
     dtype = array.dtype
     if dtype is not term.dtype or dtype.kind != "f" or array.shape != term.shape or storage.frozen:
         return False
+    if array.__class__ is not term.__class__:
+        return False
     taped = False
     if mode.enabled:
         if x.__class__ is PlainView:
@@ -208,7 +210,7 @@ def zero_(self: Tensor) -> Tensor:
 def fill_(self: Tensor, value: Any) -> Tensor:
     """One number everywhere, in place."""
     filler = (
-        value
+        number_beside(value, self)
         if isinstance(value, Tensor)
         else fresh(number_of("fill_", self.dtype, value, xp=namespace(self._array)))
     )

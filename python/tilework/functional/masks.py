@@ -11,7 +11,7 @@ from tilework.arrays import broadcast_shapes, namespace, scalar
 from tilework.autograd import Op, mode, no_grad, record
 from tilework.engines import ops
 from tilework.errors import error
-from tilework.functional.cast import cast, in_float32
+from tilework.functional.cast import cast, in_float32, number_beside
 from tilework.functional.common import (
     broadcasts,
     need_broadcast,
@@ -77,6 +77,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     a, b = input, other
     if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a._array.dtype is b._array.dtype):
         a, b = _promoted(c, a, b)
+    if c._array.__class__ is not a._array.__class__ or a._array.__class__ is not b._array.__class__:
+        a, b = number_beside(a, c), number_beside(b, c)
     try:
         y = fresh(ops.where(c._array, a._array, b._array))
     except ValueError:
@@ -252,7 +254,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         result: Tensor = in_float32(clamp, x, min, max)
         return result
     x = cast(x, dtype)
-    bounds = [cast(v, dtype) if isinstance(v, Tensor) else v for v in (min, max)]
+    bounds = [number_beside(cast(v, dtype), x) if isinstance(v, Tensor) else v for v in (min, max)]
     xp = namespace(x._array)
     values = [_limit(dtype, v, xp) for v in bounds]
     inputs = (x, *(v if isinstance(v, Tensor) else None for v in bounds))
