@@ -179,9 +179,9 @@ def test_a_number_on_the_cpu_goes_beside_a_device():
     n = tw.tensor(2.0)
     for f in (
         lambda x: n * x, lambda x: x - n, lambda x: n / x, lambda x: x > tw.tensor(0),
-        lambda x: n == x, lambda x: x % n, lambda x: tw.where(x > 0, x, n), lambda x: x.clamp(max=n),
+        lambda x: n == x, lambda x: x % n, lambda x: tw.where(x > 0, x, n), lambda x: n**x,
         lambda x: x.lerp(x * 2, n), lambda x: x.masked_fill(x > 0, n), lambda x: x.clone().fill_(n),
-        lambda x: x.clone().add_(n), lambda x: tw.maximum(n, x), lambda x: n**x,
+        lambda x: x.clone().add_(n), lambda x: tw.maximum(n, x), lambda x: x.clamp(max=n),
     ):  # fmt: skip
         assert f(x).is_cuda
         assert f(x).tolist() == f(host).tolist()
@@ -201,3 +201,42 @@ def test_the_gradient_of_a_number_on_the_cpu_is_there():
         assert w.grad.is_cpu
         assert w.grad.item() == there.grad.item()
     assert x.grad.is_cuda
+
+
+def test_an_index_on_the_cpu_chooses_on_a_device():
+    host = tw.arange(12.0).reshape(4, 3)
+    index, mask = tw.tensor([2, -3]), host > 4
+    keys = (
+        index, mask, index.numpy(), mask[:, 0], (slice(None), index), (index, index),
+        (1, index[:1]), tw.tensor(1), index[:, None], tw.tensor([1, 0, 1, 0], dtype=tw.uint8),
+    )  # fmt: skip
+    for key in keys:
+        found = []
+        for device in ("cpu", "cuda"):
+            x = host.to(device, copy=True).requires_grad_()
+            y = x[key]
+            (y * y).sum().backward()
+            z = x.detach().clone()
+            z[key] = tw.tensor(-1.0)  # which stays on the CPU
+            found.append((y.tolist(), x.grad.tolist(), z.tolist()))
+            assert y.device == x.grad.device == x.device
+        assert found[0] == found[1]
+    x = tw.zeros(4, device="cuda")
+    x.index_put_((index.clamp(min=0),), tw.tensor(2.0), accumulate=True)
+    assert x.tolist() == [2.0, 0.0, 2.0, 0.0]
+
+
+def test_numbers_and_slices_take_values_from_the_cpu():
+    x = tw.zeros(2, 3, device="cuda")
+    x[0] = tw.tensor([1.0, 2.0, 3.0])
+    x[:, 2] = tw.tensor([5.0])
+    assert x.tolist() == [[1.0, 2.0, 5.0], [0.0, 0.0, 5.0]]
+    w = tw.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = x * 1.0
+    y[1] = w
+    y.sum().backward()
+    assert w.grad.is_cpu
+    assert w.grad.tolist() == [1.0, 1.0, 1.0]
+    host = tw.zeros(2)
+    host[0] = x[0, 1]
+    assert host.tolist() == [2.0, 0.0]

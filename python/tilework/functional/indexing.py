@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import host, is_array, namespace, scalar
+from tilework.arrays import host, is_array, namespace, ndarray, scalar
 from tilework.autograd import Op, mode, record, unrecorded
+from tilework.devices import CUDA, moved
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.common import (
@@ -30,8 +31,8 @@ Inputs = tuple[Any, ...]
 
 def plain_key(key: Any, xp: Any = host) -> Any:
     """An index with the arrays of its tensors in their place, and a number for one without axes.
-    Lists become arrays of the namespace `xp`. As in PyTorch, uint8 is a mask, and an empty list an
-    index that chooses nothing."""
+    Lists become arrays of the namespace `xp`, and arrays of the CPU's come to its device. As in
+    PyTorch, uint8 is a mask, and an empty list an index that chooses nothing."""
     if isinstance(key, tuple):
         return tuple(plain_key(k, xp) for k in key)
     if isinstance(key, Tensor):
@@ -41,6 +42,8 @@ def plain_key(key: Any, xp: Any = host) -> Any:
     if is_array(key):
         if not key.ndim and key.dtype.kind in "iu":
             return int(key)
+        if xp is not host and key.__class__ is ndarray:
+            key = moved(key, CUDA)
         if key.dtype == dtypes.uint8:
             return key.astype(dtypes.bool)
     return key
@@ -334,7 +337,8 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
     kind = key.__class__
     if kind is int or kind is slice or (kind is tuple and _BASIC.issuperset(map(type, key))):
         return indexed(self, key)
-    if isinstance(key, Tensor) and key._array.dtype is dtypes.int64:
+    alike = isinstance(key, Tensor) and key._array.__class__ is self._array.__class__
+    if alike and key._array.dtype is dtypes.int64:
         rows = _rows(self, key)
         if rows is not None:
             return rows

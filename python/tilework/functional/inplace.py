@@ -12,6 +12,7 @@ from typing import Any
 from tilework import dtypes
 from tilework.arrays import address, broadcast_shapes, namespace, scalar, writeable
 from tilework.autograd import mode, no_grad
+from tilework.devices import moved_beside
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional import compare, order, pointwise, unary
@@ -335,7 +336,8 @@ def _idiv(self: Tensor, other: Any) -> Tensor:
 
 @tensor_method("__setitem__")
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
-    """NumPy's assignment to an index, recorded where gradients flow."""
+    """NumPy's assignment to an index, recorded where gradients flow. Numbers and slices take what
+    lies on another device, as copy_ does."""
     plain = plain_key(key, namespace(self._array))
     two = numbers_first(plain)
     if two is not None:
@@ -348,6 +350,8 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
         if isinstance(value, Tensor)
         else fresh(values_of("setitem", self.dtype, value, namespace(self._array)))
     )
+    if not source.ndim or is_basic(plain):
+        source = on_device(source, self.device)
     if source._array.size == 1 and source._array.ndim:
         source = source.reshape(())  # NumPy puts nothing with axes into one element
     taped = check_writable("setitem", self, source)
@@ -375,7 +379,8 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     if not accumulate:
         _setitem(self, key, source)
         return self
-    arrays = tuple(k._array if isinstance(k, Tensor) else k for k in key)
+    source = number_beside(source, self)
+    arrays = tuple(moved_beside(k._array, self._array) if isinstance(k, Tensor) else k for k in key)
     found = places_of(arrays, self.shape)
     if found is None or not key:
         raise error(
