@@ -240,3 +240,37 @@ def test_numbers_and_slices_take_values_from_the_cpu():
     host = tw.zeros(2)
     host[0] = x[0, 1]
     assert host.tolist() == [2.0, 0.0]
+
+
+def test_devices_that_do_not_mix_are_told_by_every_function():
+    x, y = tw.ones(2, 2, device="cuda", requires_grad=True), tw.ones(2, 2)
+    for mix in (
+        lambda: tw.cat([x, y]), lambda: tw.stack([y, x]), lambda: x == y, lambda: tw.equal(y, x),
+        lambda: tw.allclose(x, y), lambda: nn.LSTM(2, 3)(x), lambda: y[x > 0],
+        lambda: x.backward(y), lambda: tw.autograd.grad(x * 2, x, y),
+        lambda: setattr(x, "grad", y), lambda: F.linear(x, y),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match="all tensors on one device"):
+            mix()
+    assert x.grad is None
+
+
+def test_what_no_device_is_called_is_told():
+    for call in (lambda: tw.ones(2).to("gpu"), lambda: nn.Linear(2, 2).to("gpu")):
+        with pytest.raises((RuntimeError, TypeError), match=r"got 'gpu'.*'cpu'( and|, ).*'cuda'"):
+            call()
+
+
+def test_ctc_takes_lengths_of_either_device():
+    scores = F.log_softmax(tw.randn(6, 2, 4), 2)
+    labels, ends, counts = tw.tensor([[1, 2], [3, 1]]), tw.tensor([6, 5]), tw.tensor([2, 1])
+    loss = F.ctc_loss(scores, labels, ends, counts).item()
+    there, labels = scores.to("cuda"), labels.to("cuda")
+    for lengths in ((ends, counts), (ends.to("cuda"), counts.to("cuda")), ((6, 5), (2, 1))):
+        found = F.ctc_loss(there, labels, *lengths)
+        assert found.is_cuda
+        assert found.item() == pytest.approx(loss)
+
+
+def test_combinations_are_made_where_their_vector_lives():
+    assert tw.combinations(tw.arange(3, device="cuda")).tolist() == [[0, 1], [0, 2], [1, 2]]

@@ -18,6 +18,7 @@ from typing import Any
 from tilework.arrays import as_array, host, namespace, ndarray, writeable
 from tilework.dtypes import float32, float64
 from tilework.engines import ops
+from tilework.engines.device import apart
 from tilework.errors import error
 from tilework.states import WRITE, as_at, by_time, parted
 from tilework.storage import NOTHING, next_time
@@ -350,6 +351,8 @@ def _seed(root: Tensor, gradient: Any) -> Array:
             )  # fmt: skip
         return namespace(array).ones(root.shape, array.dtype)
     seed = gradient._array if isinstance(gradient, Tensor) else as_array(gradient)
+    if seed.__class__ is not array.__class__:
+        raise apart("backward")
     if seed.shape != root.shape:
         raise error(
             ValueError, "backward", f"gradient of the result's shape {root.shape}", seed.shape,

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tilework.errors import error
+from tilework.errors import error, word
 
 DType = np.dtype[Any]
 
@@ -73,10 +73,16 @@ def check(dtype: DTypeLike, op: str) -> DType:
     """
     if id(dtype) in _IDS:
         return dtype  # type: ignore[return-value]
-    found = np.dtype(dtype)
+    known = ", ".join(str(d) for d in SUPPORTED)
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise error(
+            TypeError, op, f"a dtype among {known}", word(dtype),
+            "name one of them; devices are 'cpu' and 'cuda'",
+        ) from None  # fmt: skip
     singleton = _SINGLETON.get(found)
     if singleton is None:
-        known = ", ".join(str(d) for d in SUPPORTED)
         raise error(
             TypeError, op, f"a dtype among {known}", found, "convert it with array.astype(...)"
         )

@@ -17,6 +17,7 @@ import numpy as np
 from tilework import dtypes
 from tilework.arrays import ndarray, writeable
 from tilework.devices import CPU, CUDA, device, moved
+from tilework.engines.device import apart
 from tilework.errors import error
 from tilework.layout import (
     MOVING,
@@ -316,6 +317,8 @@ class Tensor:
                     ValueError, "grad", f"{self.shape} of {self.dtype}",
                     f"{value.shape} of {value.dtype}", "give the tensor's own shape and dtype",
                 )  # fmt: skip
+            if value._array.__class__ is not self._array.__class__:
+                raise apart("grad")
         self._grad = value
 
     @grad.deleter

@@ -113,8 +113,8 @@ def dispatching(
         first = _first(args, kind)
         if first is not None and first.__class__ is kind:
             return device(*(args if tabled else [_beside(name, a) for a in args]))
-        if first is not None and any(_first((a,), kind).__class__ is kind for a in args):
-            raise _apart(name)
+        if first is not None and _has(args, kind):
+            raise apart(name)
         return host(*args)
 
     return call
@@ -130,17 +130,26 @@ def _first(values: Iterable[Any], kind: type) -> Any:
     return None
 
 
+def _has(values: Iterable[Any], kind: type) -> bool:
+    """Whether one of the values, or of those of a list, is an array of this class."""
+    return any(
+        value.__class__ is kind or (value.__class__ in (list, tuple) and _has(value, kind))
+        for value in values
+    )
+
+
 def _beside(name: str, value: Any) -> Any:
     """An argument beside a device's arrays: a number that NumPy holds comes over, as in PyTorch, an
     array does not."""
     if value.__class__ is ndarray:
         if value.ndim or provider is None:
-            raise _apart(name)
+            raise apart(name)
         return provider.to_device(value)
     return value
 
 
-def _apart(name: str) -> RuntimeError:
+def apart(name: str) -> RuntimeError:
+    """What is raised where an op is given arrays of both the CPU and a device."""
     return error(
         RuntimeError, name.removesuffix("_forward"), "all tensors on one device",
         "some on the CPU and some on cuda",

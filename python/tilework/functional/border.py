@@ -8,7 +8,7 @@ call costs nothing until it raises.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import CO_VARARGS
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import ml_dtypes
 
 from tilework.arrays import host, ndarray
+from tilework.engines.device import apart
 from tilework.errors import error
 from tilework.tensor import Tensor
 
@@ -69,6 +70,17 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 32 else f"{type(value).__name__} {text[:24]}..."
 
 
+def _homes(values: Iterable[Any]) -> set[type]:
+    """The classes of the arrays of all tensors among the values, and in their lists."""
+    found: set[type] = set()
+    for value in values:
+        if isinstance(value, Tensor):
+            found.add(value._array.__class__)
+        elif isinstance(value, (tuple, list)):
+            found |= _homes(value)
+    return found
+
+
 def _cut(text: str, length: int) -> str:
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 3]}..."
@@ -84,6 +96,8 @@ def restated(
     kind = next((ours for theirs, ours in _CLASSES if isinstance(reason, theirs)), None)
     if kind is None or isinstance(reason, Warning) or _foreign(reason):
         return None
+    if len(_homes((*args, *options.values()))) > 1:
+        return apart(op)
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     given = [_shown(a) for a in args] + [f"{k}={_shown(v)}" for k, v in options.items()]
     return error(

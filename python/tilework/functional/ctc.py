@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import namespace
+from tilework.arrays import host, namespace
 from tilework.autograd import Op, mode, record
+from tilework.devices import CPU, CUDA, moved
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.cast import cast
@@ -43,7 +44,8 @@ def lengths_of(op: str, name: str, given: Lengths, batch: int, most: int, xp: An
     if isinstance(given, Tensor):
         if given.dtype.kind not in "iu":
             raise error(TypeError, op, f"{name} of integers", given.dtype, f"use {name}.long()")
-        found = given._array.astype(dtypes.int64).reshape(-1) if given.ndim < 2 else given._array
+        array = moved(given._array, CPU if xp is host else CUDA)
+        found = array.astype(dtypes.int64).reshape(-1) if given.ndim < 2 else array
     elif isinstance(given, (tuple, list)):
         found = xp.asarray([whole(op, name, n) for n in given], dtype=dtypes.int64)
     else:

@@ -106,7 +106,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     room_for("combinations", (r, math.comb(n + r - 1 if with_replacement and n else n, r)))
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     chosen = list(choose(range(x.shape[0]), r)) if r else []
-    places = arange(0).new_tensor(chosen, dtype=dtypes.int64).reshape(-1)
+    places = x.new_tensor(chosen, dtype=dtypes.int64).reshape(-1)
     return index_select(x, 0, places).reshape(len(chosen), r) if r else x.new_empty(0)
 
 
