@@ -58,7 +58,7 @@ def _tensors(batch: Sequence[Any]) -> Tensor:
                 TypeError, _OP, "samples of one kind, Tensors", type(sample).__name__,
                 "make all of them tensors",
             )  # fmt: skip
-    if any(sample.requires_grad for sample in batch):
+    if any(sample.requires_grad or sample.is_cuda for sample in batch):
         return functional.stack(batch)
     return _stacked([sample._array for sample in batch])
 

@@ -93,10 +93,16 @@ class TensorDataset(Dataset):
         return int(self.tensors[0].shape[0])
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return tuple(Tensor(np.asarray(t._array[index])) for t in self.tensors)
+        return tuple(
+            Tensor(np.asarray(t._array[index])) if t.is_cpu else t.detach()[index].clone()
+            for t in self.tensors
+        )
 
     def batch(self, indices: Indices) -> tuple[Tensor, ...]:
-        return tuple(fresh(np.take(t._array, indices, axis=0)) for t in self.tensors)
+        return tuple(
+            fresh(np.take(t._array, indices, axis=0)) if t.is_cpu else t.detach()[indices]
+            for t in self.tensors
+        )
 
 
 class Subset(Dataset):
@@ -187,7 +193,7 @@ def random_split(
 
 def _classes(stratify: Any, total: int) -> Indices:
     """The number of each sample's label among those that there are."""
-    labels = stratify.numpy() if isinstance(stratify, Tensor) else np.asarray(stratify)
+    labels = stratify.cpu().numpy() if isinstance(stratify, Tensor) else np.asarray(stratify)
     if labels.shape != (total,):
         raise error(
             ValueError, "random_split", f"stratify ({total},), a label for each sample",

@@ -31,7 +31,7 @@ def numpy_generator(source: np.random.Generator | int) -> np.random.Generator:
 def permutation(length: int, source: Source) -> Order:
     """The integers below `length`, shuffled by a NumPy generator, a seed, or tilework's seed."""
     if source is None:
-        return functional.randperm(length).numpy()  # type: ignore[no-any-return]
+        return functional.randperm(length, device="cpu").numpy()  # type: ignore[no-any-return]
     return numpy_generator(source).permutation(length)
 
 

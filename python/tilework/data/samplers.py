@@ -116,7 +116,7 @@ class WeightedRandomSampler(Sampler[int]):
         self, weights: Any, num_samples: int, replacement: bool = True, generator: Source = None
     ) -> None:
         _need_count("WeightedRandomSampler", num_samples)
-        given = weights.numpy() if isinstance(weights, Tensor) else weights
+        given = weights.cpu().numpy() if isinstance(weights, Tensor) else weights
         array = np.asarray(given, np.float64)
         if array.ndim != 1:
             raise error(
@@ -127,7 +127,7 @@ class WeightedRandomSampler(Sampler[int]):
                 ValueError, "WeightedRandomSampler", f"{num_samples} weights above 0 to draw from",
                 int((array > 0).sum()), "set replacement=True, or draw fewer",
             )  # fmt: skip
-        self.weights = functional.tensor(array)
+        self.weights = functional.tensor(array, device="cpu")
         self.num_samples = num_samples
         self.replacement = replacement
         self.generator = None if generator is None else numpy_generator(generator)

@@ -14,6 +14,7 @@ from tilework.engines import ops
 from tilework.engines.score_rule import ScoreRule
 from tilework.errors import error
 from tilework.functional.attention import check_dtypes, composed, sides, slopes_of
+from tilework.functional.cast import on_device
 from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.creation import zeros
 from tilework.functional.join import cat
@@ -182,6 +183,11 @@ def varlen_attn(
         operand(x, _OP, name)
         for name, x in (("query", query), ("key", key), ("value", value))
     )  # fmt: skip
+    tables: list[Any] = [
+        on_device(t, q.device) if isinstance(t, Tensor) else t
+        for t in (cu_seq_q, cu_seq_k, seqused_k, block_table)
+    ]
+    cu_seq_q, cu_seq_k, seqused_k, block_table = tables
     _check_shapes(q, k, v, block_table is not None, enable_gqa)
     begins_q = _begins("cu_seq_q", cu_seq_q, q.shape[0], max_q, "max_q")
     count, begins_k, table, used = len(begins_q) - 1, None, None, None

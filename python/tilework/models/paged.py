@@ -145,7 +145,7 @@ class PagedKeyValueCache:
         found = self.pools[layer]
         if found is None:
             made = (
-                F.zeros(len(self._shared), x.shape[1], self.page_size, x.shape[3], dtype=x.dtype)
+                x.new_zeros(len(self._shared), x.shape[1], self.page_size, x.shape[3])
                 for x in (keys, values)
             )
             found = self.pools[layer] = (next(made), next(made))

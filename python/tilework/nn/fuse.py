@@ -11,6 +11,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.autograd import no_grad
+from tilework.devices import CPU
 from tilework.errors import error
 from tilework.nn.containers import ModuleDict, ModuleList, Sequential
 from tilework.nn.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
@@ -51,6 +52,8 @@ def fuse(model: M, example: Tensor | None = None) -> M:
     )
     """
     fused = copy.deepcopy(model).eval()
+    home = next((p.device for p in fused.parameters()), CPU)
+    fused.cpu()  # whose float64 the weights are made in
     uses = Counter(id(m) for parent in fused.modules() for _, m in parent._own("module"))
     for parent in list(fused.modules()):
         if isinstance(parent, (ModuleList, ModuleDict)):
@@ -61,6 +64,7 @@ def fuse(model: M, example: Tensor | None = None) -> M:
                 _fold(layer, norm)
                 setattr(parent, name, Identity())
                 setattr(parent, norm_name, layer)
+    fused.to(home)
     if example is not None:
         _compare(model, fused, example)
     return fused
@@ -112,8 +116,8 @@ def _compare(model: Module, fused: Module, example: Tensor) -> None:
             TypeError, "fuse", "a model that gives a Tensor", type(expected).__name__,
             "compare the outputs yourself, and pass no example",
         )  # fmt: skip
-    wide = expected._array.astype(np.float64)
-    away = float(np.abs(found._array - wide).max(initial=0.0))
+    wide = expected.cpu()._array.astype(np.float64)
+    away = float(np.abs(found.cpu()._array - wide).max(initial=0.0))
     eps = 2.0**-8 if expected.dtype is dtypes.bfloat16 else float(np.finfo(expected.dtype).eps)
     allowed = eps**0.5 * (1.0 + float(np.abs(wide).max(initial=0.0)))
     if not away <= allowed:

@@ -233,7 +233,8 @@ def pad_sequence(
     longest = max(s.shape[0] for s in given)
     padded = []
     for s in given:
-        fill = F.full((longest - s.shape[0], *s.shape[1:]), padding_value, dtype=s.dtype)
+        rest = (longest - s.shape[0], *s.shape[1:])
+        fill = F.full(rest, padding_value, dtype=s.dtype, device=s.device)
         padded.append(F.cat([fill, s] if padding_side == "left" else [s, fill]))
     return F.stack(padded, 0 if batch_first else 1)
 
