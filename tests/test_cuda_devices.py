@@ -274,3 +274,50 @@ def test_ctc_takes_lengths_of_either_device():
 
 def test_combinations_are_made_where_their_vector_lives():
     assert tw.combinations(tw.arange(3, device="cuda")).tolist() == [[0, 1], [0, 2], [1, 2]]
+
+
+def test_data_may_live_on_a_device():
+    x, y = tw.arange(8.0).reshape(4, 2), tw.arange(4)
+    pairs = data.TensorDataset(x.to("cuda"), y.to("cuda"))
+    assert [t.tolist() for t in pairs[-1]] == [[6.0, 7.0], 3]
+    for source in (pairs, [(a, b.item()) for a, b in zip(x.to("cuda"), y, strict=True)]):
+        batches = list(data.DataLoader(source, batch_size=3, shuffle=True, generator=0))
+        assert all(a.is_cuda for a, _ in batches)
+        assert sorted(n for _, b in batches for n in b.tolist()) == [0, 1, 2, 3]
+        assert all(a[:, 0].tolist() == [2.0 * n for n in b.tolist()] for a, b in batches)
+    weighted = data.WeightedRandomSampler(tw.tensor([0.0, 1.0], device="cuda"), 3)
+    with tw.device("cuda"):
+        assert list(weighted) == [1, 1, 1]
+        assert sorted(data.RandomSampler(range(3))) == [0, 1, 2]
+
+
+def test_gradients_of_both_devices_are_clipped_together():
+    a, b = tw.zeros(2, requires_grad=True), tw.zeros(2, device="cuda", requires_grad=True)
+    for given in ([a, b], [b, a]):
+        a.grad, b.grad = tw.tensor([3.0, 0.0]), tw.tensor([0.0, 4.0], device="cuda")
+        assert nn.utils.clip_grad_norm_(given, 1.0).item() == 5.0
+        assert a.grad.tolist() == pytest.approx([0.6, 0.0])
+        assert b.grad.tolist() == pytest.approx([0.0, 0.8])
+        for optimizer in (optim.SGD(given), optim.Adam(given)):
+            with pytest.raises(RuntimeError, match="all tensors on one device"):
+                optimizer.step()
+
+
+def test_sequences_are_padded_where_they_live():
+    found = nn.utils.rnn.pad_sequence([tw.ones(2, device="cuda"), tw.ones(1, device="cuda")])
+    assert found.tolist() == [[1.0, 1.0], [1.0, 0.0]]
+
+
+def test_a_batch_norm_is_folded_on_a_device():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).to("cuda").eval()
+    x = tw.randn(1, 1, 4, 4, device="cuda")
+    fused = nn.utils.fuse(model, x)
+    assert all(p.is_cuda for p in (*fused.parameters(), *model.parameters()))
+    assert tw.allclose(fused(x), model(x), atol=1e-5)
+
+
+def test_ends_of_sequences_may_lie_on_the_cpu():
+    x, ends = tw.randn(5, 2, 4), tw.tensor([0, 2, 5])
+    found = F.varlen_attn(*[x.to("cuda")] * 3, ends, ends)
+    assert found.is_cuda
+    assert tw.allclose(found.cpu(), F.varlen_attn(x, x, x, ends, ends), atol=1e-6)

@@ -145,6 +145,8 @@ def _beside(name: str, value: Any) -> Any:
         if value.ndim or provider is None:
             raise apart(name)
         return provider.to_device(value)
+    if value.__class__ in (list, tuple) and _has(value, ndarray):
+        raise apart(name)
     return value
 
 

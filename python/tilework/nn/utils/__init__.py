@@ -72,11 +72,19 @@ def _joint_norm(grads: list[Tensor], order: float) -> float:
     """The norm of all elements as one vector."""
     arrays = [g._array if g._array.dtype.kind == "f" else g.float()._array for g in grads]
     if order == 2.0:
-        return math.sqrt(ops.squares_of(arrays))
+        return math.sqrt(sum(ops.squares_of(part) for part in _by_device(arrays)))
     if order == math.inf:
         return float(np.max([float(abs(a).max()) for a in arrays if a.size], initial=0.0))
     powers = (abs(a.astype(np.float64)) ** order for a in arrays)
     return float(sum(float(p.sum()) for p in powers) ** (1.0 / order))
+
+
+def _by_device(arrays: list[Any]) -> Iterable[list[Any]]:
+    """The CPU's and a device's apart."""
+    parts: dict[type, list[Any]] = {}
+    for array in arrays:
+        parts.setdefault(array.__class__, []).append(array)
+    return parts.values()
 
 
 def _scale(grads: list[Tensor], factor: float) -> None:
@@ -88,7 +96,8 @@ def _scale(grads: list[Tensor], factor: float) -> None:
             together.append(g)
         else:
             g.mul_(factor)
-    ops.scale_([g._array for g in together], factor)
+    for part in _by_device([g._array for g in together]):
+        ops.scale_(part, factor)
     for g in together:
         written(g)
 
