@@ -156,6 +156,11 @@ def test_marks_and_memory():
     assert tw.cuda.is_available()
     assert tw.cuda.device_count() == 1
     assert tw.cuda.why_not() == ""
+    assert tw.cuda.is_bf16_supported()
+    tw.cuda.set_device(0)
+    with pytest.raises(RuntimeError, match="a device below cuda:1"):
+        tw.cuda.set_device("cuda:1")
+    tw.cuda.Event(enable_timing=True, blocking=True)
     tw.cuda.synchronize()
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from tilework.devices import resolved
 from tilework.engines import device as beside
 from tilework.engines import found
 from tilework.errors import error
 
 __all__ = [
     "Event", "current_device", "device_count", "empty_cache", "get_device_capability",
-    "get_device_name", "is_available", "manual_seed", "manual_seed_all", "memory_allocated",
-    "memory_reserved", "synchronize", "why_not",
+    "get_device_name", "is_available", "is_bf16_supported", "manual_seed", "manual_seed_all",
+    "memory_allocated", "memory_reserved", "set_device", "synchronize", "why_not",
 ]  # fmt: skip
 
 
@@ -56,6 +57,22 @@ def current_device() -> int:
     """The number of the device that tensors live on: 0. RuntimeError where there is none."""
     beside.needed("current_device", "'cuda'")
     return 0
+
+
+def set_device(device: Any) -> None:
+    """Does nothing but to check that the device is here: tensors live on the first. RuntimeError
+    where it is not."""
+    if resolved("set_device", device).type == "cpu":
+        raise error(ValueError, "set_device", "a CUDA device", "the CPU", "name cuda, or 0")
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """Whether the device computes in bfloat16: each that is_available() takes does.
+
+    >>> tw.cuda.is_bf16_supported() == tw.cuda.is_available()
+    True
+    """
+    return is_available()
 
 
 def get_device_name(device: Any = None) -> str:
@@ -135,7 +152,10 @@ class Event:
         print(start.elapsed_time(end), "ms")
     """
 
-    def __init__(self, enable_timing: bool = False) -> None:
+    def __init__(
+        self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False
+    ) -> None:
+        """`blocking` and `interprocess` are taken, and change nothing."""
         self._timed = enable_timing
         self._event = beside.needed("Event", "'cuda'").event(enable_timing)
 
