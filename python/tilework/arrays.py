@@ -7,7 +7,6 @@ beside tensors, and what concerns shapes and floating-point flags alone.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -41,14 +40,7 @@ def namespace(array: Array) -> Any:
     if array.__class__ in _adopted:
         return _adopted[array.__class__]
     own = getattr(array, "__array_namespace__", None)  # NumPy 1.26 has none, nor have numbers
-    if own is not None:
-        return own()
-    return sys.modules["cupy"] if _is_cupys(array) else np  # nor have CuPy's
-
-
-def _is_cupys(value: Any) -> bool:
-    """Whether `value` is a CuPy array, which has no __array_namespace__."""
-    return bool(value.__class__.__module__ == "cupy")
+    return np if own is None else own()
 
 
 def is_array(value: Any) -> bool:
@@ -56,8 +48,7 @@ def is_array(value: Any) -> bool:
     if value.__class__ is ndarray or value.__class__ in _adopted:
         return True
     return isinstance(value, ndarray) or (
-        (hasattr(value, "__array_namespace__") or _is_cupys(value))
-        and not isinstance(value, scalar)
+        hasattr(value, "__array_namespace__") and not isinstance(value, scalar)
     )
 
 
