@@ -1,9 +1,10 @@
 #include "base/cgroup.h"
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
 #include <optional>
+
+#include "base/text_file.h"
 
 namespace tilework {
 namespace {
@@ -13,11 +14,11 @@ struct Numbers {
   std::optional<double> first, second;
 };
 Numbers read_numbers(const std::string& path) {
-  std::ifstream file(path);
   Numbers numbers;
-  double x;
-  if (file >> x) numbers.first = x;
-  if (file >> x) numbers.second = x;
+  const std::vector<std::string> lines = lines_of(path);
+  const std::vector<std::string> words = words_of(lines.empty() ? "" : lines[0]);
+  if (!words.empty()) numbers.first = number_of(words[0]);
+  if (numbers.first && words.size() > 1) numbers.second = number_of(words[1]);
   return numbers;
 }
 
@@ -27,10 +28,10 @@ void tighten(CgroupLimits& limits, double quota, double period) {
 
 // The number behind `name` in a file of such lines.
 double read_entry(const std::string& path, const std::string& name) {
-  std::ifstream file(path);
-  std::string found;
-  for (double x; file >> found >> x;)
-    if (found == name) return x;
+  for (const std::string& line : lines_of(path)) {
+    const std::vector<std::string> words = words_of(line);
+    if (words.size() > 1 && words[0] == name) return number_of(words[1]).value_or(0);
+  }
   return 0;
 }
 
@@ -65,8 +66,7 @@ CgroupLimits read_cgroup_limits(const std::string& root) {
   constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
   CgroupLimits limits{std::numeric_limits<double>::infinity(), kNone, kNone};
   const std::string mount = root + "/sys/fs/cgroup";
-  std::ifstream groups(root + "/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {  // "id:controllers:path"
+  for (const std::string& line : lines_of(root + "/proc/self/cgroup")) {  // "id:controllers:path"
     const std::size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);

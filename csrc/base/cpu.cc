@@ -5,11 +5,12 @@
 
 #include <atomic>
 #include <cstdlib>
-#include <fstream>
 #include <stdexcept>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+#include "base/text_file.h"
 #endif
 
 namespace tilework {
@@ -79,8 +80,7 @@ Isa choose(Isa best) { return best; }
 #endif
 
 std::string model_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
+  for (const std::string& line : lines_of("/proc/cpuinfo"))
     if (line.rfind("model name", 0) == 0 || line.rfind("Processor", 0) == 0)
       return line.substr(line.find(':') + 2);
   return "unknown";

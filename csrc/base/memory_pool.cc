@@ -17,7 +17,6 @@
 #include <atomic>
 #include <bit>
 #include <cstdlib>
-#include <fstream>
 #include <limits>
 #include <mutex>
 #include <stdexcept>
@@ -25,6 +24,7 @@
 
 #include "base/asan.h"
 #include "base/cgroup.h"
+#include "base/text_file.h"
 #include "base/wait.h"
 
 // Under AddressSanitizer a cached block is poisoned, and what a block in use has beyond its
@@ -81,11 +81,12 @@ constexpr std::size_t kLarge = std::size_t{128} << 20;
 // What the machine and the cgroup have left. Linux lends address space beyond it, and ends the
 // process when that is written: such a size is refused instead.
 int64_t memory_left() {
-  std::ifstream file("/proc/meminfo");
   int64_t kilobytes = 0;
-  std::string name, unit;
-  for (int64_t x; file >> name >> x && std::getline(file, unit);)
-    if (name == "MemAvailable:" || name == "SwapFree:") kilobytes += x;
+  for (const std::string& line : lines_of("/proc/meminfo")) {
+    const std::vector<std::string> words = words_of(line);  // "MemAvailable:", a number, "kB"
+    if (words.size() > 1 && (words[0] == "MemAvailable:" || words[0] == "SwapFree:"))
+      kilobytes += static_cast<int64_t>(number_of(words[1]).value_or(0));
+  }
   const int64_t group = read_cgroup_limits().memory_left;
   return kilobytes > 0 ? std::min(group, 1024 * kilobytes) : group;
 }

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "base/cgroup.h"
+#include "base/text_file.h"
 #include "base/thread_pool.h"
 
 namespace tilework {
@@ -45,9 +45,9 @@ int distinct_cores(const std::vector<int>& cpus) {
   std::set<std::string> cores;
   for (int cpu : cpus) {
     const std::string name = std::to_string(cpu);
-    std::ifstream file("/sys/devices/system/cpu/cpu" + name + "/topology/thread_siblings_list");
-    std::string siblings;
-    cores.insert(std::getline(file, siblings) ? siblings : "cpu" + name);
+    const std::vector<std::string> siblings =
+        lines_of("/sys/devices/system/cpu/cpu" + name + "/topology/thread_siblings_list");
+    cores.insert(siblings.empty() ? "cpu" + name : siblings[0]);
   }
   return static_cast<int>(cores.size());
 }
