@@ -402,6 +402,7 @@ def test_marked_tests_run_in_a_process_of_their_own(tmp_path, monkeypatch):
         "@pytest.mark.gpu\ndef test_bad(): assert 0, 'as it should'\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), *sys.path)))
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # a part of the tests is the outer pytest's
     monkeypatch.chdir(tmp_path)
     found = report.run_tests("marked")
     assert (found["ran"], found["passed"], found["failed"]) == (True, 1, 1)

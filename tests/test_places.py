@@ -30,6 +30,8 @@ BETWEEN = (
 ABOUT_MODELS = {  # no models themselves
     "KeyValueCache", "PagedKeyValueCache", "from_pretrained", "generate", "stream",
 }  # fmt: skip
+# Whose answer rounding decides (testing/cases/cnns.py); test_models.py counts its parameters.
+ILL_POSED = {"efficientnet_b7"}
 NO_CASE = {
     "__rmatmul__": "it only refuses: a product wants two tensors",
     "__hash__": "it is object's",
@@ -157,7 +159,7 @@ def test_every_optimiser_and_schedule_has_a_case():
 def test_every_model_has_a_case():
     ops = {case.op for case in of_family("models")}
     made = [n for n in models.__all__ if not dataclasses.is_dataclass(getattr(models, n))]
-    assert not [name for name in made if name not in {*ops, *ABOUT_MODELS}]
+    assert not [name for name in made if name not in {*ops, *ABOUT_MODELS, *ILL_POSED}]
 
 
 # --- exports and types ---

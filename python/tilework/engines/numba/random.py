@@ -70,8 +70,10 @@ def random_bits(shape: tuple[int, ...], seed: int, call: int) -> Array:
 def uniform(shape: tuple[int, ...], dtype: str, seed: int, call: int) -> Array:
     n = math.prod(shape)
     if dtype == "float32":
-        return (_words(n, seed, call) >> 8).reshape(shape).astype(np.float32) * np.float32(2.0**-24)
-    return (_long_words(n, seed, call) >> 11).reshape(shape) * 2.0**-53
+        numbers = (_words(n, seed, call) >> 8).astype(np.float32) * np.float32(2.0**-24)
+    else:
+        numbers = (_long_words(n, seed, call) >> 11) * 2.0**-53
+    return numbers.reshape(shape)  # last: of an array without axes NumPy's product is a number
 
 
 def normal(shape: tuple[int, ...], dtype: str, seed: int, call: int) -> Array:

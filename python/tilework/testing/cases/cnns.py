@@ -198,7 +198,9 @@ def _models() -> list[Model]:
             name = f"vgg{depth}{suffix}"
             make = _named(name, pooled=1, **_SMALL)
             found.append((name, make, (3, 32, 32), vgg(counts, 1), False))
-    for size in range(8):
+    # B7's many layers of random weights move by a third of the answer where the image moves by
+    # 1e-12: no two ways to compute it agree.
+    for size in range(7):
         name = f"efficientnet_b{size}"
         eps = 1e-3 if size > 4 else 1e-5
         found.append((name, _named(name), (3, 32, 32), efficientnet(eps, False), False))
