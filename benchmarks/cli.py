@@ -212,6 +212,16 @@ def _accuracy(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def budget_of(args: argparse.Namespace, began: float, count: int) -> Budget | None:
+    """What is left for `count` cases of a run that began then; None where no end is set."""
+    from tilework.benchmarks.selection import Budget
+
+    if args.seconds is not None or args.all or args.filter:
+        return None
+    whole = QUICK_SECONDS if args.quick else USUAL_SECONDS
+    return Budget(whole - (time.perf_counter() - began), count)
+
+
 def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> tuple[Run, int]:
     """What was measured, and how many cases there was no time for."""
     import tilework as tw
@@ -219,7 +229,6 @@ def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> 
     from tilework.benchmarks.contestants import PEERS, TILEWORK, installed
     from tilework.benchmarks.machine import machine
     from tilework.benchmarks.results import Run
-    from tilework.benchmarks.selection import Budget
     from tilework.benchmarks.session import Session
 
     began = time.perf_counter()
@@ -233,10 +242,7 @@ def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> 
     ) as session:
         for kind, why in session.absent.items():
             console.print(f"{kind} takes no part: {why}", markup=False)
-        budget = None
-        if args.seconds is None and not (args.all or args.filter):
-            whole = QUICK_SECONDS if args.quick else USUAL_SECONDS
-            budget = Budget(whole - (time.perf_counter() - began), len(chosen))
+        budget = budget_of(args, began, len(chosen))
         rows = rows_of(session, chosen, budget, args.seconds or CASE_SECONDS, console)
     cpus = len(os.sched_getaffinity(0))
     found = noise.verdict(before, noise.read(), rows, args.threads, cpus)

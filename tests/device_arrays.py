@@ -1,8 +1,24 @@
-"""Arrays of the simulated device that lie in memory as NumPy's do: gaps, alignment and all."""
+"""What tests of kernels share: the simulated device, and arrays of it that lie in memory as
+NumPy's do, gaps, alignment and all."""
 
 import numpy as np
+import pytest
 
-from tilework.testing import stand_in
+from tilework.testing import simulated, stand_in
+
+
+@pytest.fixture(params=simulated.ORDERS)
+def order(request):
+    """A simulated device, its threads in each order."""
+    with simulated.device(order=request.param, seed=7) as served:
+        yield served
+
+
+@pytest.fixture
+def served():
+    """One, its threads at random."""
+    with simulated.device(seed=3) as made:
+        yield made
 
 
 def there(x):

@@ -11,22 +11,14 @@ from tilework.engines.cuda import errors
 from tilework.testing import simulated
 from tilework.testing.stand_in import StandIn
 
+from .device_arrays import order, served
+
+__all__ = ["order", "served"]  # fixtures
+
 pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
 
 DTYPES = ["float32", "float64", "bfloat16"]
 COLUMNS = [1, 3, 8, 136]
-
-
-@pytest.fixture(params=simulated.ORDERS)
-def order(request):
-    with simulated.device(order=request.param, seed=7) as served:
-        yield served
-
-
-@pytest.fixture
-def served():
-    with simulated.device(seed=3) as made:
-        yield made
 
 
 def numbers(shape, dtype="float32", seed=0):

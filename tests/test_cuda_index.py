@@ -12,21 +12,13 @@ from tilework.engines.cuda import index_reduce as reductions_plan
 from tilework.testing import simulated
 from tilework.testing.stand_in import StandIn
 
+from .device_arrays import order, served
+
+__all__ = ["order", "served"]  # fixtures
+
 pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
 
 DTYPES = ["uint8", "bool", "bfloat16", "int32", "float32", "float64", "int64"]
-
-
-@pytest.fixture(params=simulated.ORDERS)
-def order(request):
-    with simulated.device(order=request.param, seed=7) as served:
-        yield served
-
-
-@pytest.fixture
-def served():
-    with simulated.device(seed=3) as made:
-        yield made
 
 
 def numbers(shape, dtype="float32", seed=0):

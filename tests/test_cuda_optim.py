@@ -9,21 +9,13 @@ from tilework.engines.cuda import optim as plan
 from tilework.testing import simulated
 from tilework.testing.stand_in import StandIn
 
+from .device_arrays import order, served
+
+__all__ = ["order", "served"]  # fixtures
+
 pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
 
 SHAPES = [(1,), (7,), (0, 3), (5, 33), (2048,), (2, 1025), (9,)]
-
-
-@pytest.fixture(params=simulated.ORDERS)
-def order(request):
-    with simulated.device(order=request.param, seed=7) as served:
-        yield served
-
-
-@pytest.fixture
-def served():
-    with simulated.device(seed=3) as made:
-        yield made
 
 
 def lists(count, dtype="float32", shapes=SHAPES, seed=0):

@@ -16,14 +16,14 @@ from rich.console import Console
 import tilework as tw
 from tilework import hardware
 from tilework.benchmarks import noise
-from tilework.benchmarks.cli import CASE_SECONDS, QUICK_SECONDS, USUAL_SECONDS, rows_of
+from tilework.benchmarks.cli import CASE_SECONDS, budget_of, rows_of
 from tilework.benchmarks.contestants import ON_CUDA, TILEWORK, installed
 from tilework.benchmarks.gpu import cards, clocks, crossing, roofline, table
 from tilework.benchmarks.gpu.results import Device, DeviceRun, read_device
 from tilework.benchmarks.gpu.timing import DeviceSession
 from tilework.benchmarks.machine import machine
 from tilework.benchmarks.results import Row
-from tilework.benchmarks.selection import Budget, chosen
+from tilework.benchmarks.selection import chosen
 from tilework.errors import error
 from tilework.testing import cases
 from tilework.testing.case import Case
@@ -78,10 +78,7 @@ def measure(
         for kind, why in session.absent.items():
             if kind != "tilework-cuda" or tw.cuda.is_available():
                 console.print(f"{kind} takes no part: {why}", markup=False)
-        budget = None
-        if args.seconds is None and not (args.all or args.filter):
-            whole = QUICK_SECONDS if args.quick else USUAL_SECONDS
-            budget = Budget(whole - (time.perf_counter() - began), len(selected))
+        budget = budget_of(args, began, len(selected))
         rows = rows_of(session, selected, budget, args.seconds or CASE_SECONDS, console)
         clocks_after = clocks.read()  # while the card is awake
     found = noise.verdict(

@@ -31,6 +31,21 @@ TW_HOST_DEVICE constexpr UnitPair unit_pair(uint64_t a, uint64_t b) {
   return {(static_cast<double>(static_cast<int64_t>(a >> 12)) + 0.5) * 0x1p-52, uniform_double(b)};
 }
 
+// Sine and cosine of 2 pi f for |f| <= 1/8, z = f^2: f two_pi + f (z sine(z) + two_pi_low), and
+// 1 + z cosine(z). Minimax, the constant first.
+struct TurnPolynomials {
+  double two_pi, two_pi_low, sine[7], cosine[8];
+};
+TW_HOST_DEVICE constexpr TurnPolynomials turn_polynomials() {
+  return {
+      0x1.921fb54442d18p+2,
+      0x1.1a62633145c07p-52,
+      {-0x1.4abbce625be53p+5, 0x1.466bc6775aae1p+6, -0x1.32d2cce62b872p+6, 0x1.50783486facaap+5,
+       -0x1.e3074d2614b2dp+3, 0x1.e8f036bcd3237p+1, -0x1.6cc577dadd922p-1},
+      {-0x1.3bd3cc9be45dep+4, 0x1.03c1f081b5ac4p+6, -0x1.55d3c7e3cbff7p+6, 0x1.e1f506891ae95p+5,
+       -0x1.a6d1f2a086c90p+4, 0x1.f9d3870871194p+2, -0x1.b6de8b8e9ba08p+0, 0x1.1e745e5e09f6dp-2}};
+}
+
 // An integer in [0, span), for a span of at most 2^32: the product's upper half.
 TW_HOST_DEVICE constexpr uint32_t integer_below(uint32_t word, uint64_t span) {
   return static_cast<uint32_t>(word * span >> 32);

@@ -126,10 +126,10 @@ def manual_seed(seed: int) -> None:
 
     >>> tw.cuda.manual_seed(1)
     """
-    from tilework.functional.random import manual_seed as start
-
     if beside.provider is not None:
-        start(seed)
+        from tilework import functional
+
+        functional.manual_seed(seed)
 
 
 def manual_seed_all(seed: int) -> None:

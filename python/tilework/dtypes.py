@@ -65,6 +65,10 @@ def finfo(dtype: DTypeLike) -> Any:
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
+def _known() -> str:
+    return f"a dtype among {', '.join(map(str, SUPPORTED))}"
+
+
 def check(dtype: DTypeLike, op: str) -> DType:
     """`dtype` as one of ours, else TypeError.
 
@@ -73,19 +77,14 @@ def check(dtype: DTypeLike, op: str) -> DType:
     """
     if id(dtype) in _IDS:
         return dtype  # type: ignore[return-value]
-    known = ", ".join(str(d) for d in SUPPORTED)
     try:
         found = np.dtype(dtype)
     except TypeError:
-        raise error(
-            TypeError, op, f"a dtype among {known}", word(dtype),
-            "name one of them; devices are 'cpu' and 'cuda'",
-        ) from None  # fmt: skip
+        fix = "name one of them; devices are 'cpu' and 'cuda'"
+        raise error(TypeError, op, _known(), word(dtype), fix) from None
     singleton = _SINGLETON.get(found)
     if singleton is None:
-        raise error(
-            TypeError, op, f"a dtype among {known}", found, "convert it with array.astype(...)"
-        )
+        raise error(TypeError, op, _known(), found, "convert it with array.astype(...)")
     return singleton
 
 

@@ -272,7 +272,8 @@ __device__ void forward_bf16(const Call<Bf16>& c, const HeadRows<Bf16>& out, flo
   const int col = warp_in_block() % S::kSplit * (D / S::kSplit);
   Bf16* const own_rows = q_tile + warp_row * S::kRow;
   Accumulators<S::kSums> sums = {};
-  float top[2] = {lowest(0.0f), lowest(0.0f)}, total[2] = {};
+  // Finite: -Inf less itself is NaN.
+  float top[2] = {kLowest<float>, kLowest<float>}, total[2] = {};
   if (begin < seen.end) {
     fetch<S::kRows, D, S::kRow, kBf16Threads>(q_tile, c.q.at(at.b, at.h, at.first), c.q.row, rows,
                                               width, vectors);

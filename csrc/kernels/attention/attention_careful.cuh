@@ -34,7 +34,7 @@ struct WarpRow {
     const int lane = static_cast<int>(threadIdx.x) % kWarpLanes;
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
-      if (lane + i * kWarpLanes < width) narrow(at[i], row[lane + i * kWarpLanes]);
+      if (lane + i * kWarpLanes < width) row[lane + i * kWarpLanes] = narrowed<T>(at[i]);
     }
   }
 };

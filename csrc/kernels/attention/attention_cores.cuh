@@ -238,7 +238,7 @@ __device__ void forward(const Call<T>& c, const HeadRows<T>& out, T* log_sums) {
   Sums<S, T> sums = {};
   T top[S::kEach], total[S::kEach] = {};
 #pragma unroll
-  for (int r = 0; r < S::kEach; ++r) top[r] = lowest(T{});
+  for (int r = 0; r < S::kEach; ++r) top[r] = kLowest<T>;  // finite: -Inf less itself is NaN
   if (begin < seen.end) {
     fetch<S::kRows, D, S::kRow, S::kThreads>(q_tile, c.q.at(at.b, at.h, at.first), c.q.row, rows,
                                              width, vectors);

@@ -5,42 +5,17 @@
 // knows of its whole, 64-bit, goes into the tile's Rule once.
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include "base/elementwise.cuh"
 #include "base/maths.cuh"
 #include "base/philox.h"
 #include "base/ptx.cuh"
 #include "base/random_words.h"
+#include "base/real.cuh"
+#include "base/stored.cuh"
 #include "base/warp.cuh"
 
 namespace tilework::attention_cuda {
 
-template <class T>
-struct WideOf {
-  using type = T;
-};
-template <>
-struct WideOf<__nv_bfloat16> {
-  using type = float;
-};
-template <class T>
-using Wide = typename WideOf<T>::type;
-
-__device__ inline float wide(float x) { return x; }
-__device__ inline double wide(double x) { return x; }
-__device__ inline float wide(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ inline void narrow(float x, float& to) { to = x; }
-__device__ inline void narrow(double x, double& to) { to = x; }
-__device__ inline void narrow(float x, __nv_bfloat16& to) { to = __float2bfloat16_rn(x); }
-
-template <class W>
-__device__ W infinity() {
-  return static_cast<W>(INFINITY);
-}
-// Where a row's largest score begins: finite, that a row whose scores are all -Inf takes e^-Inf.
-__device__ inline float lowest(float) { return -3.402823466e38f; }
-__device__ inline double lowest(double) { return -1.7976931348623157e308; }
 template <class W>
 __device__ bool finite(W x) {
   return x - x == W(0);
@@ -357,7 +332,7 @@ __device__ void fetch(T* to, const T* from, int64_t from_row, int rows, int widt
       if (n < there) {
         piece.at[n] = from[row * from_row + col + n];
       } else {
-        narrow(0, piece.at[n]);
+        piece.at[n] = narrowed<T>(0);
       }
     }
     ptx::store_wide(to + row * Row + col, piece);

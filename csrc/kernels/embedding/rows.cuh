@@ -6,41 +6,14 @@
 // of float32 and bfloat16 by chains of 32 rows in float32, which are then added in float64.
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include "base/elementwise.cuh"
 #include "base/maths.cuh"
+#include "base/stored.cuh"
 
 namespace tilework::rows_cuda {
 
 inline constexpr int kThreads = 256;
 inline constexpr int kChain = 32;  // rows whose sum is taken in float32
-
-template <class T>
-struct WideOf {
-  using Type = T;
-};
-template <>
-struct WideOf<__nv_bfloat16> {
-  using Type = float;
-};
-template <class T>
-using Wide = typename WideOf<T>::Type;
-
-template <class T>
-__device__ T wide(T x) {
-  return x;
-}
-__device__ inline float wide(__nv_bfloat16 x) { return __bfloat162float(x); }
-template <class T>
-__device__ T narrowed(T x) {
-  return x;
-}
-template <class T>
-  requires(sizeof(T) == 2)
-__device__ __nv_bfloat16 narrowed(float x) {
-  return __float2bfloat16_rn(x);
-}
 
 // N columns of a row.
 template <class T, int N>

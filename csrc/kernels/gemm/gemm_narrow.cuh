@@ -112,7 +112,7 @@ __device__ void sweep(TW_GEMM_PARAMETERS(E, Sum)) {
 #pragma unroll
     for (int i = 0; i < kFew; ++i) {
       if (i >= rows) break;
-      const Sum x = widened(of_a[i * a_row + deep * a_k]);
+      const Sum x = wide(of_a[i * a_row + deep * a_k]);
 #pragma unroll
       for (int e = 0; e < kVector; ++e) sums[i][e] += x * y[e];
     }

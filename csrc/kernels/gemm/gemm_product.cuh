@@ -3,18 +3,10 @@
 #pragma once
 
 #include "base/activations.cuh"
+#include "base/stored.cuh"
 #include "kernels/gemm/gemm_tiles.cuh"
 
 namespace tilework::gemm_cuda {
-
-__device__ inline float widened(float x) { return x; }
-__device__ inline double widened(double x) { return x; }
-__device__ inline float widened(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ inline float widened(__half x) { return __half2float(x); }
-__device__ inline void narrow(float& to, float x) { to = x; }
-__device__ inline void narrow(double& to, double x) { to = x; }
-__device__ inline void narrow(__nv_bfloat16& to, float x) { to = __float2bfloat16_rn(x); }
-__device__ inline void narrow(__half& to, float x) { to = __float2half_rn(x); }
 
 // --- The parameters of every product's kernel ---
 //
@@ -37,17 +29,17 @@ __device__ void read_group(Sum (&to)[N], const E* from, int count, bool aligned)
   if (aligned && count == N) {
     const auto pack = load_pack<N>(from);
 #pragma unroll
-    for (int e = 0; e < N; ++e) to[e] = widened(pack.at[e]);
+    for (int e = 0; e < N; ++e) to[e] = wide(pack.at[e]);
   } else {
 #pragma unroll
-    for (int e = 0; e < N; ++e) to[e] = e < count ? widened(from[e]) : Sum{0};
+    for (int e = 0; e < N; ++e) to[e] = e < count ? wide(from[e]) : Sum{0};
   }
 }
 template <class Sum, class E, int N>
 __device__ void write_group(E* to, const Sum (&from)[N], int count, bool aligned) {
   Pack<E, N> pack;
 #pragma unroll
-  for (int e = 0; e < N; ++e) narrow(pack.at[e], from[e]);
+  for (int e = 0; e < N; ++e) pack.at[e] = narrowed<E>(from[e]);
   if (aligned && count == N) {
     store_pack(to, pack);
   } else {

@@ -6,27 +6,11 @@
 // *                   40, 40, 40  0       0        256      6, 6, 6       LDG.128 STG.128
 #pragma once
 
-#include <cuda_bf16.h>
-
 #include "base/elementwise.cuh"
 #include "base/functions.cuh"
+#include "base/stored.cuh"
 
 namespace tilework::gated_cuda {
-
-template <class S>
-struct Computed {
-  using Type = S;
-};
-template <>
-struct Computed<__nv_bfloat16> {
-  using Type = float;
-};
-__device__ inline float wide(float x) { return x; }
-__device__ inline double wide(double x) { return x; }
-__device__ inline float wide(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ inline void store(float* p, float x) { *p = x; }
-__device__ inline void store(double* p, double x) { *p = x; }
-__device__ inline void store(__nv_bfloat16* p, float x) { *p = __float2bfloat16(x); }
 
 // Where a group of elements begins, in the operands and in what is dense: its rows begin `stride`
 // elements apart there, `cols` here.
@@ -54,14 +38,14 @@ __device__ void over_rows(int64_t rows, int64_t cols, int64_t stride, bool wide,
 template <class Gate, bool kGateFirst, class S>
 __device__ void forward(S* y, const S* a, const S* b, int64_t rows, int64_t cols, int64_t stride,
                         bool packs) {
-  using T = typename Computed<S>::Type;
+  using T = Wide<S>;
   over_rows<kPackOf<S>>(rows, cols, stride, packs, [=](auto width, Spot spot) {
     constexpr int N = decltype(width)::value;
     const auto gate = load_pack<N>((kGateFirst ? a : b) + spot.at);
     const auto other = load_pack<N>((kGateFirst ? b : a) + spot.at);
     Pack<S, N> made;
     for (int i = 0; i < N; ++i) {
-      store(&made.at[i], Gate::at(T{wide(gate.at[i])}).value * wide(other.at[i]));
+      made.at[i] = narrowed<S>(Gate::at(T{wide(gate.at[i])}).value * wide(other.at[i]));
     }
     store_pack(y + spot.dense, made);
   });
@@ -70,7 +54,7 @@ __device__ void forward(S* y, const S* a, const S* b, int64_t rows, int64_t cols
 template <class Gate, bool kGateFirst, class S>
 __device__ void backward(S* da, S* db, const S* grad, const S* a, const S* b, int64_t rows,
                          int64_t cols, int64_t stride, bool packs) {
-  using T = typename Computed<S>::Type;
+  using T = Wide<S>;
   over_rows<kPackOf<S>>(rows, cols, stride, packs, [=](auto width, Spot spot) {
     constexpr int N = decltype(width)::value;
     const auto g = load_pack<N>(grad + spot.dense);
@@ -79,8 +63,8 @@ __device__ void backward(S* da, S* db, const S* grad, const S* a, const S* b, in
     Pack<S, N> dgate, dother;
     for (int i = 0; i < N; ++i) {
       const functions::Gate<T> of = Gate::at(T{wide(gate.at[i])});
-      store(&dgate.at[i], wide(g.at[i]) * wide(other.at[i]) * of.slope);
-      store(&dother.at[i], wide(g.at[i]) * of.value);
+      dgate.at[i] = narrowed<S>(wide(g.at[i]) * wide(other.at[i]) * of.slope);
+      dother.at[i] = narrowed<S>(wide(g.at[i]) * of.value);
     }
     store_pack((kGateFirst ? da : db) + spot.at, dgate);
     store_pack((kGateFirst ? db : da) + spot.at, dother);

@@ -85,17 +85,11 @@ __device__ double polynomial(double z, const double (&c)[N]) {
 
 // r cos(2 pi t) and r sin(2 pi t): quarter turns come off exactly.
 __device__ inline Pack<double, 2> on_circle(double r, double t) {
-  constexpr double two_pi = 0x1.921fb54442d18p+2, two_pi_low = 0x1.1a62633145c07p-52;
-  constexpr double s[] = {-0x1.4abbce625be53p+5, 0x1.466bc6775aae1p+6,  -0x1.32d2cce62b872p+6,
-                          0x1.50783486facaap+5,  -0x1.e3074d2614b2dp+3, 0x1.e8f036bcd3237p+1,
-                          -0x1.6cc577dadd922p-1};
-  constexpr double c[] = {-0x1.3bd3cc9be45dep+4, 0x1.03c1f081b5ac4p+6,  -0x1.55d3c7e3cbff7p+6,
-                          0x1.e1f506891ae95p+5,  -0x1.a6d1f2a086c90p+4, 0x1.f9d3870871194p+2,
-                          -0x1.b6de8b8e9ba08p+0, 0x1.1e745e5e09f6dp-2};
+  constexpr TurnPolynomials of = turn_polynomials();
   const double quarters = rint(t * 4.0);
   const double f = t - quarters * 0.25, z = f * f;
-  const double sine = fma(f, two_pi, f * fma(z, polynomial(z, s), two_pi_low));
-  const double cosine = fma(z, polynomial(z, c), 1.0);
+  const double sine = fma(f, of.two_pi, f * fma(z, polynomial(z, of.sine), of.two_pi_low));
+  const double cosine = fma(z, polynomial(z, of.cosine), 1.0);
   const int quarter = static_cast<int>(quarters);
   const double x = quarter & 1 ? sine : cosine, y = quarter & 1 ? cosine : sine;
   return {{(quarter + 1) & 2 ? -(r * x) : r * x, quarter & 2 ? -(r * y) : r * y}};

@@ -15,18 +15,12 @@ struct SinCos {
 // sin and cos of 2 pi t for t in [0, 1): a multiple of a quarter turn is taken off, exactly, and
 // minimax polynomials serve what is left, at most an eighth of a turn.
 TW_INLINE SinCos sincos_turns(Vec<double> t) {
-  constexpr double two_pi = 0x1.921fb54442d18p+2, two_pi_low = 0x1.1a62633145c07p-52;
-  constexpr double s[] = {-0x1.4abbce625be53p+5, 0x1.466bc6775aae1p+6,  -0x1.32d2cce62b872p+6,
-                          0x1.50783486facaap+5,  -0x1.e3074d2614b2dp+3, 0x1.e8f036bcd3237p+1,
-                          -0x1.6cc577dadd922p-1};
-  constexpr double c[] = {-0x1.3bd3cc9be45dep+4, 0x1.03c1f081b5ac4p+6,  -0x1.55d3c7e3cbff7p+6,
-                          0x1.e1f506891ae95p+5,  -0x1.a6d1f2a086c90p+4, 0x1.f9d3870871194p+2,
-                          -0x1.b6de8b8e9ba08p+0, 0x1.1e745e5e09f6dp-2};
+  constexpr TurnPolynomials of = turn_polynomials();
   const Vec<double> quarter = round(t * Vec<double>(4.0));
   const Vec<double> f = t - quarter * Vec<double>(0.25), z = f * f;
-  const Vec<double> sine =
-      fma(f, Vec<double>(two_pi), f * fma(z, polynomial(z, s), Vec<double>(two_pi_low)));
-  const Vec<double> cosine = fma(z, polynomial(z, c), Vec<double>(1.0));
+  const Vec<double> sine = fma(f, Vec<double>(of.two_pi),
+                               f * fma(z, polynomial(z, of.sine), Vec<double>(of.two_pi_low)));
+  const Vec<double> cosine = fma(z, polynomial(z, of.cosine), Vec<double>(1.0));
 
   const Mask<double> odd = (quarter == Vec<double>(1.0)) | (quarter == Vec<double>(3.0));
   // The integer's bit 1, as the sign bit: sin changes sign in the quarters 2 and 3, cos in 1 and 2.

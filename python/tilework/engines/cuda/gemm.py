@@ -28,8 +28,9 @@ from tilework.engines.cuda import gemm_variants
 from tilework.engines.cuda.gemm_variants import set_gemm_variant
 from tilework.engines.cuda.launch import blocks_for, contiguous, empty, empty_as, launch
 from tilework.engines.cupy.base import stored, widened
+from tilework.engines.cupy.gemm import PackedWeight
 
-__all__ = ["linear_backward", "linear_forward", "matmul", "pack_weight", "set_gemm_variant"]
+__all__ = ["linear_backward", "linear_forward", "matmul", "set_gemm_variant"]
 
 Array = Any
 FILLING = 128  # blocks that are enough to fill a card: about as many as one has multiprocessors
@@ -375,21 +376,6 @@ def _by_cublas(a: Array, b: Array, c: Array, fused: Fused) -> None:
     m, n = c.shape
     flags = finish_flags(fused, n, address(c), n, (), c.itemsize, False)
     _join(c.dtype, c, fused, c, 1, 1, m, n, n, n, 1, 0, 0, flags)
-
-
-class PackedWeight:
-    """A weight, held as it came: tiles are read from any layout at one speed."""
-
-    def __init__(self, weight: Array) -> None:
-        self.weight = weight
-
-    @property
-    def nbytes(self) -> int:
-        return 0
-
-
-def pack_weight(weight: Array) -> PackedWeight:
-    return PackedWeight(weight)
 
 
 def _rows(x: Array) -> Array:
