@@ -7,10 +7,10 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "base/text_file.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
-
-#include "base/text_file.h"
 #endif
 
 namespace tilework {
