@@ -102,12 +102,12 @@ def test_cases_on_numpys_arrays(family, request):
 
 @pytest.fixture
 def held():
-    engines.use_engine("cupy")
     engines.serve(stand_in.Held())
+    engines.use_engine("cupy")
     with tw.device("cuda"):
         yield
-    engines.serve(None)
     engines.use_engine("cuda")
+    engines.serve(None)
 
 
 @pytest.mark.parametrize("family", FAMILIES_OF_KERNELS)

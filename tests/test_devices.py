@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 
@@ -141,6 +142,17 @@ def test_without_a_device_cuda_says_so():
         with pytest.raises(RuntimeError, match=r"expected a device for 'cuda'"):
             call()
     assert tw.cuda.memory_allocated() == tw.cuda.memory_reserved() == 0
+
+
+@pytest.mark.parametrize("name", ["cuda", "cupy"])
+def test_an_engine_of_devices_says_what_is_missing(name):
+    if tw.cuda.is_available():
+        pytest.skip("there is a device here")
+    what, _, fix = tw.cuda.why_not().partition(": ")
+    said = f"[use_engine] expected a device for the {name} engine; got {what}: {fix}"
+    with pytest.raises(RuntimeError, match=re.escape(said)):
+        tw.use_engine(name)
+    assert tw.engines.current_engine() not in ("cuda", "cupy")
 
 
 def test_asking_for_a_device_imports_nothing():

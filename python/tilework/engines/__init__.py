@@ -164,12 +164,15 @@ def use_engine(name: str) -> None:
     "cuda" (tilework's kernels) or "cupy" (CuPy's functions alone) for those of a CUDA device.
 
     Raises ValueError on an unknown name, ImportError (with the fix) where the engine is not
-    installed. The environment variable TILEWORK_ENGINE does the same at import.
+    installed, RuntimeError where it is one of a device that is not here, with what is missing
+    (tilework.cuda.why_not()). The environment variable TILEWORK_ENGINE does the same at import.
     """
     global _current, _current_of_devices
     if name not in _MODULES:
         known = " or ".join(repr(n) for n in _MODULES)
         raise error(ValueError, "use_engine", known, repr(name), "name one of them")
+    if name in _OF_DEVICES:
+        device.needed("use_engine", f"the {name} engine")
     module = _load(name)
     if name in _OF_DEVICES:
         _current_of_devices = name

@@ -115,6 +115,13 @@ def number_beside(x: Tensor, other: Tensor) -> Tensor:
     return on_device(x, other.device)
 
 
+def numbers_beside(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both operands, where one of them is a number on the CPU on the other's device."""
+    if a._array.__class__ is b._array.__class__:
+        return a, b
+    return number_beside(a, b), number_beside(b, a)
+
+
 def _moved_back(grad: Any, inputs: tuple[Any, ...], saved: Any) -> Sequence[Any]:
     return (moved(grad, device_of(inputs[0]._array)),)
 

@@ -12,7 +12,7 @@ from tilework import dtypes
 from tilework.arrays import as_array, errstate, namespace, ndarray, scalar
 from tilework.autograd import Op, record, wants_grad
 from tilework.errors import error
-from tilework.functional.cast import cast, number_beside
+from tilework.functional.cast import cast, numbers_beside
 from tilework.functional.common import (
     is_plain,
     need_broadcast,
@@ -33,7 +33,7 @@ def _common(op: str, a: Any, b: Any) -> tuple[Any, Any, Any, dtypes.DType]:
     a, b = operand(a, op) if op in _TENSOR_FIRST else _side(op, "input", a), _side(op, "other", b)
     dtype = dtypes.result_type(a, b)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        a, b = number_beside(a, b), number_beside(b, a)
+        a, b = numbers_beside(a, b)
     xp = namespace((a if isinstance(a, Tensor) else b)._array)
     x, y = (
         t._array.astype(dtype, copy=False)
@@ -368,7 +368,7 @@ def remainder(input: Tensor, other: Any) -> Tensor:
     dtype = dtypes.result_type(*sides)
     a, b = (cast(t, dtype) if isinstance(t, Tensor) else t for t in sides)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        a, b = number_beside(a, b), number_beside(b, a)
+        a, b = numbers_beside(a, b)
     rest = _arithmetic("remainder", a, b)
     tensors = tuple(t if isinstance(t, Tensor) else None for t in (a, b))
     given = [t for t in tensors if t is not None]

@@ -12,7 +12,7 @@ from tilework.arrays import as_array, namespace, ndarray, scalar
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error, word
-from tilework.functional.cast import cast, number_beside
+from tilework.functional.cast import cast, numbers_beside
 from tilework.functional.common import (
     need_broadcast,
     number,
@@ -263,7 +263,7 @@ def _binary(op: BinaryOp, a: Any, b: Any) -> Tensor:
         return _with_number(op, a, b)
     x, y = a._array, b._array
     if x.__class__ is not y.__class__:
-        a, b = number_beside(a, b), number_beside(b, a)
+        a, b = numbers_beside(a, b)
         x, y = a._array, b._array
     dtype = x.dtype
     if dtype is not y.dtype or dtype.kind != "f":
