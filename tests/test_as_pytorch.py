@@ -189,3 +189,11 @@ def test_a_users_own_exception_stays_what_it_is():
 
     with pytest.raises(AttributeError, match="missing"):
         nn.Sequential(nn.Identity(), Strange())(X)
+
+
+@pytest.mark.parametrize("name", ["nll_loss", "multi_margin_loss", "multilabel_margin_loss"])
+def test_fractions_are_no_classes(name):
+    x = tw.zeros(2, 3)
+    target = tw.full((2, 3) if name == "multilabel_margin_loss" else (2,), 0.5)
+    with pytest.raises(TypeError, match=rf"^\[{name}\] expected class indices; got float32: "):
+        getattr(F, name)(x, target)

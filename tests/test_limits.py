@@ -28,6 +28,15 @@ DTYPES = ("float32", "float64", "bfloat16")
 HERE = [t for t in TARGETS if t.serves("pointwise")]
 
 
+# A call is silent whatever it meets: the flags of a processor are no news to who asked for a limit.
+LOUD: Any = {"divide": "raise", "over": "raise", "invalid": "raise"}
+
+
+def judged(formula, *arrays):
+    with np.errstate(all="ignore"):
+        return formula(*arrays)
+
+
 def ends(dtype, extra=()):
     """The values, both signs of each."""
     info = finfo(dtype)
@@ -42,6 +51,10 @@ def wide(x):
 def sigmoid(x):
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 def bell(x):
@@ -65,6 +78,7 @@ def where(condition, a, b):
     return np.where(condition, WIDE(a), b)
 
 
+SELU = 1.6732632423543772, 1.0507009873554805  # alpha and scale: Klambauer et al. 2017
 LINEAR = 2 * math.sqrt(2 / math.pi)
 
 
@@ -267,6 +281,22 @@ UNARY = {
         lambda x: where(x > 0, x, np.expm1(np.minimum(x, 0))),
         lambda x: where(x > 0, 1, np.exp(np.minimum(x, 0))),
     ),
+    "selu": Function(
+        F.selu,
+        lambda x: SELU[1] * where(x > 0, x, SELU[0] * np.expm1(np.minimum(x, 0))),
+        lambda x: SELU[1] * where(x > 0, 1, SELU[0] * np.exp(np.minimum(x, 0))),
+    ),
+    "celu": Function(
+        lambda x: F.celu(x, 2.0),
+        lambda x: where(x > 0, x, 2 * np.expm1(np.minimum(x, 0) / 2)),
+        lambda x: where(x > 0, 1, np.exp(np.minimum(x, 0) / 2)),
+    ),
+    "mish": Function(
+        F.mish,
+        lambda x: faded(x, np.tanh(softplus(x))),
+        lambda x: np.tanh(softplus(x)) + faded(x, sigmoid(x) / np.cosh(softplus(x)) ** 2),
+        ulps=40.0,
+    ),
     "tanhshrink": Function(
         F.tanhshrink, lambda x: x - np.tanh(x), lambda x: np.tanh(x) ** 2, ulps=1e9
     ),
@@ -320,16 +350,25 @@ def test_of_one_tensor(target, op):
     if reason := target.refusal():
         pytest.skip(reason)
     function = UNARY[op]
-    with running_on(target), np.errstate(all="ignore"):
+    with running_on(target), np.errstate(**LOUD):
         for dtype in DTYPES:
             array = np.tile(ends(dtype, (20.0, 1e-3)), 3)  # whole vectors, and a part
             exact = wide(array)
             x = tw.tensor(array, requires_grad=True)
             y = function.call(x)
-            compare(y.detach(), function.value(exact), dtype, function.ulps, function.near[0], op)
+            compare(
+                y.detach(),
+                judged(function.value, exact),
+                dtype,
+                function.ulps,
+                function.near[0],
+                op,
+            )
             y.backward(tw.ones_like(x))
             what = f"the slope of {op}"
-            compare(x.grad, function.slope(exact), dtype, function.ulps, function.near[1], what)
+            compare(
+                x.grad, judged(function.slope, exact), dtype, function.ulps, function.near[1], what
+            )
             if function.bend is None:
                 continue
             slope = tw.autograd.grad(
@@ -337,12 +376,14 @@ def test_of_one_tensor(target, op):
             )[0]
             usual = ~np.isnan(array)
             what = f"the recorded slope of {op}"
-            compare(slope.detach(), function.slope(exact), dtype, 2 * function.ulps, 4, what)
+            compare(
+                slope.detach(), judged(function.slope, exact), dtype, 2 * function.ulps, 4, what
+            )
             if not slope.requires_grad:  # constant
                 continue
             bend = tw.autograd.grad(slope, x, grad_outputs=tw.ones_like(x))[0]
             kept = tw.tensor(bend.numpy()[usual])
-            what, expected = f"the bend of {op}", function.bend(exact)[usual]
+            what, expected = f"the bend of {op}", judged(function.bend, exact)[usual]
             compare(kept, expected, dtype, 4 * function.ulps, function.near[2], what)
 
 
@@ -386,6 +427,23 @@ def zeros(x, y):
     return np.zeros_like(x)
 
 
+def turned(x, y):
+    """The slope of the angle of (x, y) to y, times -1: x over the square of its length."""
+    square = x * x + y * y
+    return np.where(np.isinf(square) | (square == 0), 0, x / square)
+
+
+def toward(x, y):
+    """The slope of a point's length to x: its cosine, and 0 at no length."""
+    size = np.where(np.isnan(y), nan, np.sqrt(x * x + y * y))
+    far = np.isinf(x) & np.isfinite(y)
+    return np.where(size == 0, 0, np.where(far, np.sign(x), x / size))
+
+
+def share_of_sum(x, y):
+    return np.where(x == y, 0.5, sigmoid(x - y))
+
+
 def stack_of(x, y):
     return tw.stack([x, y])
 
@@ -408,9 +466,16 @@ PAIRS = {
     "sub": Pair(tw.sub, np.subtract, ones, lambda x, y: -np.ones_like(x)),
     "mul": Pair(tw.mul, np.multiply, lambda x, y: y, lambda x, y: x),
     "div": Pair(tw.div, np.divide, lambda x, y: 1 / y, lambda x, y: -(x / y / y)),
+    # Of denormals x^(y - 1) leaves the range, where y times it would not.
     "pow": Pair(tw.pow, np.power, base_slope, exponent_slope, ulps=16.0, denormals=False),
     "maximum": Pair(tw.maximum, np.maximum, shares(np.greater, 1), shares(np.less, 1)),
     "minimum": Pair(tw.minimum, np.minimum, shares(np.less, 1), shares(np.greater, 1)),
+    "atan2": Pair(tw.atan2, np.arctan2, lambda x, y: turned(y, x), lambda x, y: -turned(x, y)),
+    # Of denormals a length has few digits.
+    "hypot": Pair(tw.hypot, np.hypot, toward, lambda x, y: toward(y, x), denormals=False),
+    "logaddexp": Pair(
+        tw.logaddexp, np.logaddexp, share_of_sum, lambda x, y: share_of_sum(y, x), ulps=8.0
+    ),
     "remainder": Pair(tw.remainder, np.remainder, ones, lambda x, y: -np.floor_divide(x, y)),
     "clamp from below": Pair(
         lambda x, y: x.clamp(min=y),
@@ -437,25 +502,54 @@ PAIRS = {
 }
 
 
+def log_of_one(p):
+    return np.maximum(np.log(p), -100)
+
+
+def log_of_none(p):
+    return np.maximum(np.log1p(-p), -100)
+
+
+@pytest.mark.parametrize("target", HERE, ids=str)
+def test_binary_cross_entropy(target):
+    """Of probabilities from 0 to 1: a logarithm counts as -100 at least, and a slope is divided by
+    1e-12 at least."""
+    if reason := target.refusal():
+        pytest.skip(reason)
+    with running_on(target), np.errstate(**LOUD):
+        for dtype in DTYPES:
+            parts = np.array([0.0, float(finfo(dtype).smallest_subnormal), 0.5, 1.0])
+            x, t = (a.astype(dtype) for a in np.meshgrid(parts, parts))
+            p, q = wide(x), wide(t)
+            given, wanted = (tw.tensor(a, requires_grad=True) for a in (x, t))
+            y = F.binary_cross_entropy(given, wanted, reduction="none")
+            y.backward(tw.ones_like(y))
+            of_one, of_none = (judged(of, p) for of in (log_of_one, log_of_none))
+            compare(y.detach(), -(q * of_one + (1 - q) * of_none), dtype, 8, 0, "the loss")
+            slope = (p - q) / np.maximum(p * (1 - p), 1e-12)
+            compare(given.grad, slope, dtype, 8, 0, "the slope to a probability")
+            compare(wanted.grad, of_none - of_one, dtype, 8, 0, "the slope to a target")
+
+
 @pytest.mark.parametrize("op", PAIRS)
 @pytest.mark.parametrize("target", HERE, ids=str)
 def test_of_two_tensors(target, op):
     if reason := target.refusal():
         pytest.skip(reason)
     pair = PAIRS[op]
-    with running_on(target), np.errstate(all="ignore"):
+    with running_on(target), np.errstate(**LOUD):
         for dtype in DTYPES:
             arrays = np.array(list(itertools.product(ends(dtype), repeat=2))).T.astype(dtype)
-            if not pair.denormals:  # x^(y - 1) leaves the range, where y times it would not
+            if not pair.denormals:
                 sizes = np.abs(arrays.astype(np.float64))
                 arrays = arrays[:, ~((sizes > 0) & (sizes < tiny(dtype))).any(0)]
             for factor in pair.factors:
-                sizes = np.abs(factor(wide(arrays[0])))
+                sizes = np.abs(judged(factor, wide(arrays[0])))
                 arrays = arrays[:, ~((sizes > 0) & (sizes < tiny(dtype)))]
             x, y = (tw.tensor(a, requires_grad=True) for a in arrays)
             exact = tuple(wide(a) for a in arrays)
             z = pair.call(x, y)
-            compare(z.detach(), pair.value(*exact), dtype, pair.ulps, 0, op)
+            compare(z.detach(), judged(pair.value, *exact), dtype, pair.ulps, 0, op)
             for graph in (False, True):
                 firsts = tw.autograd.grad(
                     z, (x, y), grad_outputs=tw.ones_like(z), create_graph=graph, retain_graph=True
@@ -464,7 +558,7 @@ def test_of_two_tensors(target, op):
                     firsts, (pair.first, pair.second), ("first", "second"), strict=True
                 ):
                     what = f"the slope of {op} to its {name}{', recorded' * graph}"
-                    expected = np.asarray(slope(*exact), WIDE)
+                    expected = np.asarray(judged(slope, *exact), WIDE)
                     compare(got.detach(), expected, dtype, 2 * pair.ulps, 0, what)
 
 
@@ -524,9 +618,63 @@ class Rows:
     ulps: float = 8.0
     sums: bool = False  # whether a sum that leaves the range on its way may be infinite
     squares: bool = False  # whether those of denormals of float64 are lost
+    # Dtypes in which a product of denormals or of the largest numbers leaves the range on its way.
+    narrow: tuple[str, ...] = ()
+
+
+def others(x):
+    """The product of a row's other elements, in the place of each."""
+    return np.stack([np.prod(np.delete(x, i, 1), 1) for i in range(3)], 1)
+
+
+def running_slope(x):
+    """What each element adds to the running products from its own place on, by its slope."""
+    a, b, c = x.T
+    return np.stack([1 + b * (1 + c), a * (1 + c), a * b], 1)
+
+
+def length(p):
+    def of(x):
+        size = np.abs(x)
+        return size.max(1) if p == inf else np.power(np.power(size, p).sum(1), 1 / WIDE(p))
+
+    return of
+
+
+def length_slope(p):
+    """(x / length)^(p - 1) with x's sign; 0 of no length, 1 of what is infinite alone."""
+
+    def of(x):
+        size, n = np.abs(x), length(p)(x)[:, None]
+        alone = (size == inf) & (np.isfinite(x).sum(1, keepdims=True) == 2)
+        share = np.where(alone, 1, np.power(size / n, p - 1))
+        return np.where((n == 0) | (x == 0) & np.isfinite(n), 0, np.sign(x) * share)
+
+    return of
+
+
+def largest_slope(x):
+    """To the largest sizes in equal parts, with their signs; NaN to NaN."""
+    return np.where(x == 0, 0, np.sign(x) * largest_share(np.abs(x), 1))
 
 
 ROWS = {
+    "prod": Rows(lambda x: x.prod(1), lambda x: np.prod(x, 1), others, narrow=("float64",)),
+    "cumprod": Rows(
+        lambda x: x.cumprod(1),
+        lambda x: np.cumprod(x, 1),
+        running_slope,
+        sums=True,
+        narrow=("float64",),
+    ),
+    **{
+        f"norm of order {p}": Rows(
+            lambda x, p=p: x.norm(p, 1), length(p), length_slope(p), ulps=16.0, narrow=DTYPES
+        )
+        for p in (1.5, 2, 3)
+    },
+    "norm of order 1": Rows(lambda x: x.norm(1, 1), lambda x: np.abs(x).sum(1), np.sign, sums=True),
+    "norm of order inf": Rows(lambda x: x.norm(inf, 1), length(inf), largest_slope),
     "sum": Rows(lambda x: x.sum(1), lambda x: x.sum(1), np.ones_like, sums=True),
     "mean": Rows(
         lambda x: x.mean(1), lambda x: x.mean(1), lambda x: np.ones_like(x) / 3, sums=True
@@ -593,24 +741,26 @@ def test_of_rows(target, op):
     if reason := target.refusal():
         pytest.skip(reason)
     rows = ROWS[op]
-    with running_on(target), np.errstate(all="ignore"):
+    with running_on(target), np.errstate(**LOUD):
         for dtype in DTYPES:
             array = np.array(list(itertools.product(ends(dtype), repeat=3))).astype(dtype)
             sizes = np.abs(array.astype(np.float64))
             left_out = np.zeros(sizes.shape, bool)
             if rows.sums:  # a sum that overflows on its way is infinite, whatever comes after
                 left_out |= sizes == float(finfo(dtype).max)
-            if rows.squares and dtype == "float64":
+            if (rows.squares and dtype == "float64") or dtype in rows.narrow:
                 left_out |= (sizes > 0) & (sizes < tiny(dtype))
+            if dtype in rows.narrow:
+                left_out |= sizes == float(finfo(dtype).max)
             array = array[~left_out.any(1)]
             exact = wide(array)
             x = tw.tensor(array, requires_grad=True)
             y = rows.call(x)
-            compare(y.detach(), np.asarray(rows.value(exact)), dtype, rows.ulps, 0, op)
+            compare(y.detach(), np.asarray(judged(rows.value, exact)), dtype, rows.ulps, 0, op)
             if rows.slope is None:
                 continue
             y.backward(tw.ones_like(y))
-            compare(x.grad, np.asarray(rows.slope(exact)), dtype, rows.ulps, rows.ulps, op)
+            compare(x.grad, np.asarray(judged(rows.slope, exact)), dtype, rows.ulps, rows.ulps, op)
 
 
 # --- none is forgotten ---
@@ -629,15 +779,13 @@ PRODUCTS = {
     "max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d",
     "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "scaled_dot_product_attention",
     "rotary_embedding", "varlen_attn", "recurrent", "recurrent_part", "ctc_loss",
-    "crf_log_likelihood",
+    "crf_log_likelihood", "cdist",
 }  # fmt: skip
 # Rows over their deviation: eps stands between them and 0 / 0; see tests/test_norm.py.
 NORMS = {"batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm"}
-# Without a formula here yet: cases hold them to their values within the range, not at its ends.
-ENDS_TO_COME = {
-    "atan2", "binary_cross_entropy", "cdist", "celu", "cumprod", "hypot", "logaddexp", "mish",
-    "norm", "prod", "selu",
-}  # fmt: skip
+
+# Of probabilities alone: test_binary_cross_entropy.
+APART = {"binary_cross_entropy"}
 
 
 def every_op():
@@ -666,5 +814,5 @@ def test_every_op_stands_in_a_table():
     made = [f.call(x[0]) for f in UNARY.values()] + [r.call(x) for r in ROWS.values()]
     made += [p.call(x, x * 2) for p in PAIRS.values()]
     tried = set().union(*map(ops_under, made))
-    missing = every_op() - tried - MOVING - PRODUCTS - NORMS - ENDS_TO_COME
+    missing = every_op() - tried - MOVING - PRODUCTS - NORMS - APART
     assert not missing, f"no table of this file has {sorted(missing)}"

@@ -161,3 +161,18 @@ def test_memory_that_cannot_be_had_is_an_error_and_the_process_goes_on():
             native.sum(np.broadcast_to(np.float32(1), (elements // 4,)), (0,), False)
     assert native.pool_stats()["in_use_bytes"] == in_use
     assert (tw.ones(3) + 1).tolist() == [2, 2, 2]
+
+
+def test_products_of_many_factors_take_no_square_of_memory():
+    """Not where a factor is 0 either, which no quotient serves."""
+    n = 200_000
+    x = tw.ones(n)
+    x[7] = 0.0
+    x.requires_grad_()
+    x.prod().backward()
+    assert x.grad[7] == 1
+    assert x.grad.count_nonzero() == 1
+    x.grad = None
+    x.cumprod(0).sum().backward()
+    assert x.grad[:8].tolist() == [7, 6, 5, 4, 3, 2, 1, n - 7]
+    assert x.grad[8:].count_nonzero() == 0

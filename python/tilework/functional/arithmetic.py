@@ -210,9 +210,13 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
 
 def _atan2_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
-    square, flat = without_zeros(a * a + b * b)
-    scale = zero_where(grad / square, flat)
-    return scale * b, -(scale * a)
+    size, at_0 = without_zeros(hypot(a, b))  # whose square may leave the range
+    # Where either is infinite the angle stands still, and NaN where the other is NaN.
+    still = at_0 | ((size._array == math.inf) & (a._array == a._array) & (b._array == b._array))
+    return (
+        zero_where(grad * (b / size) / size, still),
+        zero_where(-(grad * (a / size)) / size, still),
+    )
 
 
 def _logaddexp_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
@@ -224,7 +228,20 @@ def _logaddexp_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
 
 def _hypot_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
     y = hypot(a, b)
-    return grad * (a / y), grad * (b / y)
+    long = (y._array == math.inf) & (abs(a._array) < math.inf) & (abs(b._array) < math.inf)
+    if long.any():  # beyond the range, where the cosines are not
+        kept = fresh(as_array(~long))
+        a, b = a.where(kept, a * 0.25), b.where(kept, b * 0.25)
+        y = hypot(a, b)
+    y, at_0 = without_zeros(y)
+    return grad * _cosine(a, b, y, at_0), grad * _cosine(b, a, y, at_0)
+
+
+def _cosine(a: Tensor, b: Tensor, y: Tensor, at_0: Any) -> Tensor:
+    """a / y, and 0 at no length; a's sign where a alone is infinite."""
+    found = zero_where(a / y, at_0)
+    far = (abs(a._array) == math.inf) & (abs(b._array) < math.inf)
+    return a.detach().sign().where(fresh(as_array(far)), found) if far.any() else found
 
 
 _ATAN2 = _Two("atan2", "arctan2", _atan2_slopes)

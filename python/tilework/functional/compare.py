@@ -64,6 +64,8 @@ def _compare(op: str, function: str, a: Any, b: Any) -> Tensor:
         if isinstance(b, Tensor):
             y = b._array
             if x.dtype is y.dtype and x.__class__ is y.__class__:
+                if x.dtype is dtypes.bfloat16:
+                    return _compare_unlike(op, function, a, b)
                 try:
                     found = wrap(getattr(namespace(x), function)(x, y))
                 except ValueError:
@@ -78,9 +80,11 @@ def _compare(op: str, function: str, a: Any, b: Any) -> Tensor:
 
 
 def _compare_unlike(op: str, function: str, a: Any, b: Any) -> Tensor:
-    """Dtypes differ, or something is wrong."""
+    """Dtypes differ, or are bfloat16 (of whose NaN NumPy warns), or something is wrong."""
     xp, x, y, _ = _common(op, a, b)
-    return ordered(wrap(getattr(xp, function)(x, y)), a, b)
+    with errstate(invalid="ignore"):
+        found = wrap(getattr(xp, function)(x, y))
+    return ordered(found, a, b)
 
 
 def _arithmetic(op: str, a: Any, b: Any) -> Tensor:
@@ -89,7 +93,7 @@ def _arithmetic(op: str, a: Any, b: Any) -> Tensor:
         raise error(ValueError, op, "divisors other than 0", "0", "mask them first")
     if dtype is dtypes.bfloat16:
         x, y = x.astype(dtypes.float32), y.astype(dtypes.float32)
-    with errstate(divide="ignore", invalid="ignore"):
+    with errstate(all="ignore"):
         return ordered(fresh(as_array(getattr(xp, op)(x, y), dtype)), a, b)
 
 
@@ -194,7 +198,8 @@ def isclose(
             ValueError, "isclose", "rtol and atol of 0 or more", (rtol, atol), "turn their signs"
         )
     xp, x, y, _ = _common("isclose", operand(input, "isclose"), operand(other, "isclose", "other"))
-    return wrap(xp.isclose(x, y, rtol, atol, equal_nan))
+    with errstate(all="ignore"):
+        return wrap(xp.isclose(x, y, rtol, atol, equal_nan))
 
 
 @tensor_method()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import host, is_array, namespace, ndarray, scalar
+from tilework.arrays import errstate, host, is_array, namespace, ndarray, scalar
 from tilework.autograd import Op, mode, record, unrecorded
 from tilework.devices import CUDA, moved
 from tilework.engines import ops
@@ -203,7 +203,8 @@ def _into_slice(total: Array, mine: bool, grad: Array, key: Any, x: Tensor) -> A
         return total
     if not mine:
         total = total.copy("K")
-    total[key] += grad
+    with errstate(all="ignore"):
+        total[key] += grad
     return total
 
 

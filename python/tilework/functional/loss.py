@@ -278,8 +278,8 @@ def cross_entropy(
 def labels_of(target: Tensor, op: str) -> Any:
     """The class indices as int64, unchecked."""
     array = target._array
-    if array.dtype is dtypes.bool:
-        raise error(TypeError, op, "class indices", "bools", "convert with target.long()")
+    if array.dtype.kind not in "iu":
+        raise error(TypeError, op, "class indices", array.dtype, "convert with target.long()")
     return array if array.dtype is dtypes.int64 else array.astype(dtypes.int64)
 
 

@@ -316,7 +316,7 @@ def bernoulli(input: Tensor) -> Tensor:
     """
     x = operand(input, "bernoulli")
     need_float("bernoulli", x)
-    if not ((x._array >= 0) & (x._array <= 1)).all():
+    if not ((x >= 0) & (x <= 1)).all():
         raise error(
             ValueError, "bernoulli", "probabilities in [0, 1]", "others", "clamp or scale them"
         )

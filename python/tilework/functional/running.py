@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, namespace
+from tilework.arrays import as_array, errstate, namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error, word
 from tilework.functional.cast import cast, in_float32
@@ -25,6 +25,7 @@ from tilework.functional.indexing import gather
 from tilework.functional.join import stack
 from tilework.functional.moments import std, var
 from tilework.functional.order import sort, sums_along
+from tilework.functional.pad import pad
 from tilework.functional.pointwise import zero_where
 from tilework.functional.reduce import mean, sum
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -36,21 +37,34 @@ Inputs = tuple[Any, ...]
 # --- products ---
 
 
-def _others(x: Tensor) -> Tensor:
-    """(..., n, n): along the last axis the vectors of x with a 1 in the place of each element in
-    turn. Quadratic in n, and free of a division by zero."""
-    n = x.shape[-1]
-    xp = namespace(x._array)
-    own = fresh(xp.arange(n) == xp.arange(n).reshape(-1, 1))
-    wide = x.unsqueeze(-2).expand(*x.shape[:-1], n, n)
-    return wide.masked_fill(own, 1.0)
+def _wide(x: Array) -> Any:
+    """What products are kept in: float32's leave its range on the way to what is within."""
+    return dtypes.float64 if x.dtype == dtypes.float32 else x.dtype
+
+
+def _running_of(x: Array) -> Array:
+    """The running product along the last axis."""
+    with errstate(all="ignore"):
+        return as_array(namespace(x).cumprod(x, axis=-1, dtype=_wide(x)), x.dtype)
+
+
+def _divides(x: Array, product: Array) -> bool:
+    """Whether the product of all but one is the product over that one: where no digit is lost."""
+    least = float(dtypes.finfo(x.dtype).tiny)
+    size = abs(product)
+    return bool((x != 0).all() and ((size >= least) & (size < math.inf)).all())
 
 
 def _prod_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]
-    if not mode.enabled and (x._array != 0).all():
-        return (grad.unsqueeze(-1) * fresh(saved).unsqueeze(-1) / x,)
-    return (grad.unsqueeze(-1) * _product(_others(x)),)
+    grad = grad.unsqueeze(-1)
+    if not mode.enabled and _divides(x._array, saved):
+        return (grad * fresh(saved).unsqueeze(-1) / x,)
+    # The product of those before each, times that of those behind it.
+    wide = cast(x, _wide(x._array))
+    before = _running(pad(wide[..., :-1], (1, 0), value=1.0))
+    behind = _running(pad(wide[..., 1:].flip(-1), (1, 0), value=1.0)).flip(-1)
+    return (cast(grad * (before * behind), x.dtype),)
 
 
 _PROD = Op("prod", differentiable=_prod_recorded)
@@ -58,7 +72,9 @@ _PROD = Op("prod", differentiable=_prod_recorded)
 
 def _product(x: Tensor) -> Tensor:
     """Along the last axis."""
-    value = as_array(namespace(x._array).prod(x._array, axis=-1), x.dtype)
+    xp, array = namespace(x._array), x._array
+    with errstate(all="ignore"):
+        value = as_array(xp.prod(array, axis=-1, dtype=_wide(array)), x.dtype)
     y = fresh(value)
     if mode.enabled and x._requires_grad:
         record(y, _PROD, (x,), value, (x._storage, y._storage))
@@ -97,10 +113,31 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
 
 def _cumprod_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     x = inputs[0]
-    if not mode.enabled and (x._array != 0).all():
+    if not mode.enabled and _divides(x._array, saved):
         return (sums_along(grad * fresh(saved), x.ndim - 1, True) / x,)
-    # What an element adds to each product from its own place on.
-    return ((_running(_others(x)).triu() * grad.unsqueeze(-2)).sum(-1),)
+    if not mode.enabled:
+        return (fresh(_cumprod_backward(grad._array, x._array)),)
+    # What an element adds to each product from its own place on. Quadratic in their number.
+    n = x.shape[-1]
+    xp = namespace(x._array)
+    own = fresh(xp.arange(n) == xp.arange(n).reshape(-1, 1))
+    others = x.unsqueeze(-2).expand(*x.shape[:-1], n, n).masked_fill(own, 1.0)
+    return ((_running(others).triu() * grad.unsqueeze(-2)).sum(-1),)
+
+
+def _cumprod_backward(grad: Array, x: Array) -> Array:
+    """Without a division. What comes behind element i, by its slope, is s[i] = grad[i] +
+    x[i + 1] s[i + 1]; what stands before it multiplies that."""
+    xp, wide = namespace(x), _wide(x)
+    slopes = xp.empty(x.shape, wide)
+    behind = xp.zeros(x.shape[:-1], wide)
+    before = xp.ones(x.shape, wide)
+    with errstate(all="ignore"):
+        before[..., 1:] = xp.cumprod(x[..., :-1], axis=-1, dtype=wide)
+        for i in reversed(range(x.shape[-1])):
+            behind = grad[..., i] + (x[..., i + 1] * behind if i + 1 < x.shape[-1] else 0)
+            slopes[..., i] = behind
+        return as_array(slopes * before, x.dtype)
 
 
 _CUMPROD = Op("cumprod", differentiable=_cumprod_recorded)
@@ -108,7 +145,7 @@ _CUMPROD = Op("cumprod", differentiable=_cumprod_recorded)
 
 def _running(x: Tensor) -> Tensor:
     """The running product along the last axis."""
-    value = as_array(namespace(x._array).cumprod(x._array, axis=-1), x.dtype)
+    value = _running_of(x._array)
     y = fresh(value)
     if mode.enabled and x._requires_grad:
         record(y, _CUMPROD, (x,), value, (x._storage, y._storage))

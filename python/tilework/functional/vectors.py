@@ -50,13 +50,13 @@ def _norm_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
     p, over, value = saved
     grad = grad.reshape(with_axes(x.shape, over))
     if p == 0.0:
-        return (x.detach() * 0.0,)
+        return (fresh(namespace(x._array).zeros_like(x._array)),)
     if p == 1.0:
         return (grad * x.detach().sign(),)
     n = _norm(x, p, over) if mode.enabled else fresh(value)
     safe, flat = without_zeros(n)
     if p == 2.0:
-        return (x * zero_where(grad / safe, flat),)
+        return (_at_infinity(x * zero_where(grad / safe, flat), x, n, over, grad),)
     if math.isinf(p):
         found = x._array
         won = (abs(found) == n._array) & (found != 0)
@@ -65,7 +65,22 @@ def _norm_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         return (grad * fresh(share),)
     size, zeros = without_zeros(x.abs())
     slope = x.detach().sign() * size ** (p - 1.0)
-    return (zero_where(slope, zeros) * zero_where(grad / safe ** (p - 1.0), flat),)
+    slope = zero_where(slope, zeros) * zero_where(grad / safe ** (p - 1.0), flat)
+    return (_at_infinity(slope, x, n, over, grad),)
+
+
+def _at_infinity(
+    slope: Tensor, x: Tensor, n: Tensor, over: tuple[int, ...], grad: Tensor
+) -> Tensor:
+    """The slope of a norm, and of an infinite element beside finite ones its sign."""
+    if not (n._array == math.inf).any():
+        return slope
+    size = abs(x._array)
+    others = (~(size < math.inf)).sum(axis=over, keepdims=True) == 1
+    result: Tensor = (grad * x.detach().sign()).where(
+        fresh(as_array((size == math.inf) & others)), slope
+    )
+    return result
 
 
 _NORM = Op("norm", differentiable=_norm_recorded)
