@@ -399,19 +399,96 @@ def test_early_stopping_keeps_the_best():
                 [callbacks.EarlyStopping()]).fit(batches, epochs=1)  # fmt: skip
 
 
-def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
+def test_the_best_weights_are_those_that_were_judged_best(tmp_path):
+    """The averages, where there are such: of both callbacks that keep the best."""
     kept = callbacks.Checkpoint(tmp_path / "c", tmp_path / "best", monitor="val_accuracy")
     seen = []
 
     class Keep(callbacks.Callback):
-        def on_epoch(self, trainer):
-            seen.append(weights(trainer))
+        def on_validation_end(self, trainer):
+            seen.append({n: p.numpy().copy() for n, p in trainer.callbacks[0]._average.items()})
 
-    trainer = trainer_of(kept, Keep(), schedule=False)
-    history = trainer.fit(loader_of(), loader_of(), epochs=6)
+    trainer = trainer_of(kept, Keep(), schedule=False, seed=3)
+    history = trainer.fit(loader_of(), loader_of(), epochs=7)
     best = history["val_accuracy"].index(max(history["val_accuracy"]))
+    assert best < 6  # the last epoch's would show nothing
     for name, value in io.load(tmp_path / "best").items():
         np.testing.assert_array_equal(value.numpy(), seen[best][name])
+        np.testing.assert_array_equal(weights(trainer)[name], seen[best][name])
+    judged = trainer.evaluate(loader_of())
+    assert judged["accuracy"] == history[best]["val_accuracy"]
+
+
+def schedules(optimizer):
+    """Each kind that keeps a state of its own making, and how often it steps."""
+    s = optim.lr_scheduler
+    warm = [s.LinearLR(optimizer, 0.1, total_iters=3), s.CosineAnnealingLR(optimizer, 10)]
+    yield s.SequentialLR(optimizer, warm, [3])
+    yield s.ChainedScheduler([s.ConstantLR(optimizer, 0.5, 4), s.ExponentialLR(optimizer, 0.9)])
+    yield s.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.2)
+    yield s.MultiStepLR(optimizer, [2, 3, 3])
+
+
+@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("batch", [1, 5])
+def test_every_schedule_resumes_within_an_accumulation(tmp_path, which, batch):
+    def make(*watchers, seed=1):
+        trainer = trainer_of(*watchers, seed=seed, schedule=False, accumulate=3)
+        schedule = list(schedules(trainer.optimizers["optimizer"]))[which]
+        trainer.callbacks.insert(0, callbacks.Schedule(schedule))
+        return trainer
+
+    assert_resumes_exactly(make, loader_of, tmp_path / "c", 1, batch)
+
+
+def test_a_plateau_is_given_its_figure():
+    tw.manual_seed(1)
+    model = nn.Linear(1, 1)
+    optimizer = optim.SGD(model.parameters(), lr=1.0)
+    plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+    figures = iter([3.0, 2.0, 2.5, 1.0])
+
+    class Given(Supervised):
+        def validation_step(self, batch):
+            return {"figure": next(figures)}
+
+    watch = callbacks.Schedule(plateau, monitor="val_figure")
+    batches = [(tw.ones(2, 1), tw.ones(2, 1))]
+    history = Trainer(Given(model, F.mse_loss), optimizer, [watch]).fit(batches, batches, epochs=4)
+    assert history["lr"] == [1.0, 1.0, 1.0, 0.5]
+    with pytest.raises(KeyError, match=r"\[Schedule\].*val_"):
+        Trainer(Given(model, F.mse_loss), optimizer, [watch]).fit(batches, epochs=1)
+    with pytest.raises(ValueError, match=r"\[Schedule\].*every='epoch'"):
+        callbacks.Schedule(plateau, every="step")
+    with pytest.raises(TypeError, match=r"\[Schedule\].*got SGD"):
+        callbacks.Schedule(optimizer)
+
+
+def test_a_run_that_stopped_early_is_over_when_it_is_resumed(tmp_path):
+    def make():
+        tw.manual_seed(1)
+        model = MLP([9, 4])
+        stop = callbacks.EarlyStopping("val_loss", 2, min_delta=100.0)
+        kept = [callbacks.WeightAverage(0.5), stop, callbacks.Checkpoint(tmp_path / "c")]
+        task = Supervised(model, F.cross_entropy)
+        return Trainer(task, optim.SGD(model.parameters(), lr=0.1), kept)
+
+    whole = make()
+    assert len(whole.fit(loader_of(), loader_of(), epochs=9)) == 3
+    again = make()
+    assert len(again.fit(loader_of(), loader_of(), epochs=9, resume=tmp_path / "c")) == 3
+    assert_same(again, whole)
+
+
+def test_a_finished_run_with_averages_is_saved_whole(tmp_path):
+    """The run goes on with its own weights, not with the averages that the task has at its end."""
+    whole = trainer_of(seed=1)
+    whole.fit(loader_of(), loader_of(), epochs=1)
+    whole.save(tmp_path / "c")
+    whole.fit(loader_of(), loader_of(), epochs=2)
+    other = trainer_of(seed=2)
+    other.fit(loader_of(), loader_of(), epochs=2, resume=tmp_path / "c")
+    assert_same(other, whole)
 
 
 @pytest.mark.parametrize("decay", [None, 0.5])

@@ -84,7 +84,7 @@ class Trainer:
                     "pass one of tilework.optim, or a dict of several by name",
                 )  # fmt: skip
         # What saves comes last: it then holds what the others have made of an epoch.
-        self.callbacks = sorted(callbacks, key=lambda callback: callback.comes_last)
+        self.callbacks = sorted(callbacks, key=lambda c: c.comes_last - c.comes_first)
         self.accumulate = accumulate
         self.clip_norm = clip_norm
         self.clip_value = clip_value

@@ -25,6 +25,8 @@ class WeightAverage(Callback):
     Buffers (running means of batch norm) are not averaged: they are the run's own.
     """
 
+    comes_first = True  # what restores other weights when a run ends does it after this
+
     def __init__(self, decay: float | None = 0.999, start: int = 0) -> None:
         if decay is not None and not 0.0 <= decay < 1.0:
             raise error(ValueError, "WeightAverage", "decay in [0, 1)", decay, "try 0.999")
@@ -66,12 +68,15 @@ class WeightAverage(Callback):
         _put(trainer, self._own)
         self._own = {}
 
+    def judged_weights(self, trainer: Trainer) -> Mapping[str, Tensor]:
+        return self._average
+
     def state_dict(self) -> dict[str, Any]:
-        return {"count": self._count, "average": self._average}
+        return {"count": self._count, "average": self._average, "own": self._own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._count, self._average = int(state["count"]), dict(state["average"])
-        self._own = {}
+        self._own = dict(state.get("own", {}))
 
 
 def _put(trainer: Trainer, weights: Mapping[str, Tensor]) -> None:

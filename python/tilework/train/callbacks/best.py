@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tilework import io
 from tilework.errors import error
 from tilework.tensor import Tensor
-from tilework.train.callbacks.callback import Callback
+from tilework.train.callbacks.callback import Callback, figure_of
 
 if TYPE_CHECKING:
     from tilework.train.trainer import Trainer
@@ -31,19 +31,13 @@ class _Best:
 
     def take(self, trainer: Trainer, least: float = 0.0) -> bool:
         """Whether the last epoch is the best one so far, by more than `least`."""
-        row = trainer.history[-1]
-        if self.monitor not in row:
-            raise error(
-                KeyError, self.op, f"monitor of {', '.join(row)}", repr(self.monitor),
-                "name one, and give fit() validation data for those with val_",
-            )  # fmt: skip
-        value = row[self.monitor]
+        value = figure_of(self.op, trainer, self.monitor)
         sign = 1.0 if self._higher(trainer) else -1.0
         better = value == value and (
             self.value != self.value or sign * (value - self.value) > least
         )
         if better:
-            self.value, self.epoch = value, int(row["epoch"])
+            self.value, self.epoch = value, trainer.position.epoch
         return better
 
     def state_dict(self) -> dict[str, Any]:
@@ -67,7 +61,10 @@ class EarlyStopping(Callback):
         monitor: The figure's name in the history.
         patience: Epochs without one that is better by more than `min_delta`.
         mode: "min" or "max"; by default what the metric of that name says, and "min" for a loss.
-        restore_best: Whether the task gets the best epoch's weights back when the run ends.
+        restore_best: Whether the task gets the best epoch's weights back when the run ends: those
+            that were judged, averages where there is a WeightAverage.
+
+    A run that is resumed where it had ended so ends at once.
     """
 
     def __init__(
@@ -84,12 +81,21 @@ class EarlyStopping(Callback):
         self.restore_best = restore_best
         self._best = _Best("EarlyStopping", monitor, mode)
         self._weights: dict[str, Tensor] = {}
+        self._resumed = False
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        if self._resumed and self._is_over(trainer):
+            trainer.stop()
+        self._resumed = False
+
+    def _is_over(self, trainer: Trainer) -> bool:
+        return trainer.position.epoch - self._best.epoch >= max(self.patience, 1)
 
     def on_epoch(self, trainer: Trainer) -> None:
         if self._best.take(trainer, self.min_delta):
             if self.restore_best:
-                self._weights = _copy_of(trainer)
-        elif trainer.position.epoch - self._best.epoch >= self.patience:
+                self._weights = {n: x.clone() for n, x in _judged(trainer).items()}
+        elif self._is_over(trainer):
             trainer.stop()
 
     def on_fit_end(self, trainer: Trainer) -> None:
@@ -102,6 +108,7 @@ class EarlyStopping(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._best.load_state_dict(state)
         self._weights = dict(state["weights"])
+        self._resumed = True
 
 
 class Checkpoint(Callback):
@@ -109,7 +116,8 @@ class Checkpoint(Callback):
 
     Args:
         path: The file that `fit(resume=path)` goes on from.
-        best: A file for the task's weights at the best epoch, as safetensors, if any.
+        best: A file for the task's weights at the best epoch, as safetensors, if any: those that
+            were judged, averages where there is a WeightAverage.
         monitor, mode: What is best, as in EarlyStopping.
     """
 
@@ -135,7 +143,7 @@ class Checkpoint(Callback):
 
     def on_epoch(self, trainer: Trainer) -> None:
         if self.best is not None and self._best.take(trainer):
-            io.save(trainer.task.state_dict(), self.best)
+            io.save(_judged(trainer), self.best)
         trainer.save(self.path)
 
     def on_interrupt(self, trainer: Trainer) -> None:
@@ -148,5 +156,9 @@ class Checkpoint(Callback):
         self._best.load_state_dict(state)
 
 
-def _copy_of(trainer: Trainer) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in trainer.task.state_dict().items()}
+def _judged(trainer: Trainer) -> dict[str, Tensor]:
+    """The weights that the last epoch's figures are of."""
+    weights: dict[str, Tensor] = trainer.task.state_dict()
+    for callback in trainer.callbacks:
+        weights.update(callback.judged_weights(trainer))
+    return weights

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tilework.errors import error
+
 if TYPE_CHECKING:
+    from tilework.tensor import Tensor
     from tilework.train.trainer import Trainer
 
 
 class Callback:
     """Does something when a run comes to a point; a subclass says what, at which points.
 
-    A checkpoint holds its state_dict(), where that is not empty. `comes_last` puts it behind all
-    others, whatever their order.
+    A checkpoint holds its state_dict(), where that is not empty. `comes_first` puts it before all
+    others, `comes_last` behind them, whatever their order.
 
     >>> class Count(callbacks.Callback):
     ...     batches = 0
@@ -21,6 +24,7 @@ class Callback:
     ...         self.batches += 1
     """
 
+    comes_first = False
     comes_last = False
 
     def on_fit_begin(self, trainer: Trainer) -> None:
@@ -50,9 +54,25 @@ class Callback:
     def on_exit(self, trainer: Trainer) -> None:
         """When fit() ends, however that comes."""
 
+    def judged_weights(self, trainer: Trainer) -> Mapping[str, Tensor]:
+        """What validation judges in place of the task's own weights, by their names there."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """What it needs to go on, as a tree that io.save_checkpoint takes."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from there."""
+
+
+def figure_of(op: str, trainer: Trainer, monitor: str) -> float:
+    """A figure of the last epoch's row. KeyError where it has none of that name."""
+    row = trainer.history[-1]
+    if monitor not in row:
+        raise error(
+            KeyError, op, f"monitor of {', '.join(row)}", repr(monitor),
+            "name one, and give fit() validation data for those with val_",
+        )  # fmt: skip
+    value: float = row[monitor]
+    return value
