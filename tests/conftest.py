@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: runs only with --full")
+    config.addinivalue_line("markers", "minutes: and never by --full-sample")
     config.addinivalue_line("markers", "gpu: runs on a CUDA device, and is skipped without one")
     config.addinivalue_line("markers", "alone: wants the machine for itself")
 
@@ -50,7 +51,8 @@ def selected(items: list[pytest.Item], config: pytest.Config) -> list[pytest.Ite
     full = [item for item in items if item.get_closest_marker("full")]
     left_out = set(full)
     if (seed := config.getoption("--full-sample", default=None)) is not None:
-        left_out -= set(random.Random(seed).sample(full, -(-len(full) // SAMPLED)))
+        short = [item for item in full if not item.get_closest_marker("minutes")]
+        left_out -= set(random.Random(seed).sample(short, -(-len(short) // SAMPLED)))
     return [item for item in items if item not in left_out]
 
 

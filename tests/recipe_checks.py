@@ -14,6 +14,8 @@ from tilework import data
 from tilework.train import recipes
 
 NAMES = recipes.names()
+# Whose run came to less than its goal, which was fixed before: docs/training.md says why.
+MISSED = {"wine"}
 # Narrower networks: beside PyTorch, and where a handful is learnt, for which --full has the whole
 # ones. (Fifty steps of those by Adam grow rounding beyond any bound worth having, in float64 too.)
 SMALL = {"num_classes": 10, "in_channels": 1}

@@ -15,7 +15,7 @@ def add_options(parser: Any) -> None:
     parser.addoption("--full", action="store_true", help="the whole sweep, not the selection")
     parser.addoption(
         "--full-sample", type=int, metavar="SEED",
-        help="the selection, and a fiftieth of what --full adds, drawn by the seed",
+        help="the selection, and a fiftieth of what --full adds within a minute, drawn by the seed",
     )  # fmt: skip
     parser.addoption(
         "--part", default="1/1", metavar="I/N", help="the I-th of N parts: for N processes"

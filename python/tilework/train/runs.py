@@ -56,11 +56,15 @@ def goal(metric: Metric, value: float) -> str:
 
 
 def figures(run: Run | None) -> tuple[str, str]:
-    """What a run came to, and what comes without learning, as text; dashes for none."""
+    """What a run came to, and whether that misses the goal, and what comes without learning, as
+    text."""
     if run is None:
         return "not yet", ""
     baseline = run["baseline"]
     figure = with_interval(run["value"], run["interval"])
+    sign = 1 if "≥" in run["aim"] else -1
+    if sign * run["value"] < sign * run["goal"]:
+        figure += " (missed)"
     return figure, f"{baseline['value']:.4g} ({baseline['name']})"
 
 
