@@ -54,6 +54,9 @@ class Stream:
         ndarray.log.append(("record", event))
         return event
 
+    def synchronize(self):
+        ndarray.log.append("waited")
+
 
 class PinnedMemoryPointer(bytearray):
     pass
@@ -72,6 +75,7 @@ def made():
     fake.ndarray = ndarray
     fake.empty = lambda shape, dtype: np.full(shape, 0, dtype).view(ndarray)
     fake.used = [3, 5]
+    fake.reads_pageable = 0
 
     class Device:
         id = 0
@@ -117,6 +121,8 @@ def made():
         runtime=types.SimpleNamespace(
             getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError,
             getDeviceProperties=lambda i: {"name": b"A card"},
+            cudaDevAttrPageableMemoryAccess=88,
+            deviceGetAttribute=lambda which, i: {88: fake.reads_pageable}[which],
         ),
     )  # fmt: skip
     return fake
@@ -133,8 +139,9 @@ def names():
         ("cuda", "get_elapsed_time runtime Stream MemoryPointer MemoryPool"),
         ("cuda.Device", "id compute_capability synchronize"),
         ("cuda.Event", "record synchronize done"),
-        ("cuda.Stream", "record"),
+        ("cuda.Stream", "record synchronize"),
         ("cuda.MemoryPointer", "ptr copy_from_host_async"),
         ("cuda.MemoryPool", "used_bytes total_bytes free_all_blocks"),
         ("cuda.runtime", "getDeviceCount getDeviceProperties CUDARuntimeError"),
+        ("cuda.runtime", "deviceGetAttribute cudaDevAttrPageableMemoryAccess"),
     ]

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import operator
+import re
 import subprocess
 import sys
 import types
@@ -81,6 +82,15 @@ def test_a_copy_goes_by_the_current_stream_and_waits_for_nothing(served, fake):
     assert fake.log == [("copy", 12, 77)]
 
 
+def test_a_device_that_reads_ordinary_memory_itself_is_waited_for(fake):
+    fake.reads_pageable = 1
+    served = importlib.import_module("tilework.engines.cuda.on_cupy").OnCupy()
+    served.to_device(np.zeros(3, "f4"))  # which may be written to when this returns
+    assert fake.log == [("copy", 12, 77), "waited"]
+    served.to_device(served.pinned(np.zeros(2, "f4")))
+    assert fake.log.count("waited") == 1
+
+
 def test_pinned_memory_is_kept_until_the_device_has_read_it(served, fake):
     x = np.arange(6.0).reshape(2, 3).T
     pinned = served.pinned(x)
@@ -125,8 +135,10 @@ def test_sources_are_launched_with_slots_of_eight_bytes(served, fake):
     assert loaded == ("load", "k-90")
     assert first == second
     assert first[:4] == ("launch", "k", (2, 1, 1), (64, 1, 1))
-    assert [type(slot) for slot in first[4]] == [np.int64, np.float64, np.int64, np.int64]
-    assert first[4] == (5, 2.0, 0, -1)
+    assert [type(slot) for slot in first[4]] == [np.uint64, np.float64, np.uint64, np.uint64]
+    assert first[4] == (5, 2.0, 0, 2**64 - 1)
+    served.launch("k", (1, 1, 1), (1, 1, 1), 0, [2**64 - 1])  # a seed
+    assert fake.log[-1][4] == (2**64 - 1,)
 
 
 def test_more_shared_memory_is_asked_for_once(served, fake):
@@ -233,6 +245,48 @@ def test_what_is_missing_is_said(monkeypatch, devices, installed, compiler, said
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: n if n in installed else None)
     monkeypatch.setattr(nvrtc, "missing", lambda: compiler)
     assert found.missing().startswith(said)
+    assert bool(found.missing()) == bool(said)
+
+
+class Driver:
+    """The driver of one card."""
+
+    def __init__(self, cuda, capability):
+        self._cuda, self._attributes = cuda, dict(zip((75, 76), capability, strict=True))
+
+    def cuDeviceGetCount(self, to):
+        to._obj.value = 1
+        return 0
+
+    def cuDriverGetVersion(self, to):
+        to._obj.value = self._cuda
+        return 0
+
+    def cuDeviceGetAttribute(self, to, which, card):
+        to._obj.value = self._attributes[which]
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("cuda", "capability", "cupy", "built", "said"),
+    [
+        (13000, (8, 0), "cupy-cuda13x", False, ""),
+        (13050, (12, 0), "cupy-cuda13x", True, ""),
+        (13000, (7, 5), "cupy-cuda13x", False, "compute capability 8.0 .* the card's is 7.5"),
+        (12040, (9, 0), "cupy-cuda13x", False, "runs CUDA 12.4, .* is of 13: install a driver"),
+        (12090, (9, 0), "cupy-cuda12x", False, ""),  # of which NVRTC 12 is the compiler
+        (12090, (9, 0), "cupy-cuda12x", True, "runs CUDA 12.9"),  # _cuda is of 13
+    ],
+)
+def test_what_is_too_old_is_said_before_anything_is_imported(
+    monkeypatch, cuda, capability, cupy, built, said
+):
+    modules = ["cupy", *(["tilework._cuda"] if built else [])]
+    monkeypatch.setattr(found, "_driver", lambda: (Driver(cuda, capability), 0))
+    monkeypatch.setattr(found, "_installed", lambda name: name == cupy)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: n if n in modules else None)
+    monkeypatch.setattr(nvrtc, "missing", lambda: "")
+    assert re.search(said, found.missing())
     assert bool(found.missing()) == bool(said)
 
 

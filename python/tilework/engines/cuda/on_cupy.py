@@ -16,15 +16,15 @@ import cupy
 import numpy as np
 
 from tilework import arrays
-from tilework.engines import extension
+from tilework.engines import extension, found
 from tilework.engines.cuda import cubins, errors
 from tilework.engines.cuda.launch import memory_order
 from tilework.errors import error
 
 Array = Any
 Three = tuple[int, int, int]
-_OLDEST = (8, 0)  # the compute capability from which cp.async and bfloat16's products are there
 _SHARED_UNASKED = 32 * 1024  # as csrc/base/shared_memory.h has it
+_WORD = 2**64 - 1
 _REMEMBERED = 8  # of the kernels launched last
 
 
@@ -66,8 +66,11 @@ class FromSources:
         if shared > self._shared.get(kernel, _SHARED_UNASKED):
             function.max_dynamic_shared_size_bytes = shared
             self._shared[kernel] = shared
-        # Every parameter has 8 bytes (csrc/base/cuda.cuh), pointers as whole numbers.
-        given = [np.float64(s) if s.__class__ is float else np.int64(s or 0) for s in slots]
+        # Every parameter has 8 bytes (csrc/base/cuda.cuh), pointers as whole numbers; of a whole
+        # number, which may be a seed of 64 bits or below zero, the low ones.
+        given = [
+            np.float64(s) if s.__class__ is float else np.uint64((s or 0) & _WORD) for s in slots
+        ]
         function(grid, block, tuple(given), shared_mem=shared)
 
     def _loaded(self, kernel: str) -> Any:
@@ -96,7 +99,7 @@ class OnCupy:
     namespace = cupy
 
     def __init__(self) -> None:
-        if self.capability() < _OLDEST:
+        if self.capability() < found.OLDEST:
             raise error(
                 RuntimeError, "cuda", "a card of compute capability 8.0 or later (2020)",
                 f"{self.name()}, of {'.'.join(map(str, self.capability()))}", "stay with 'cpu'",
@@ -105,6 +108,12 @@ class OnCupy:
         self._launch = _launcher(self.capability())
         self._last: deque[str] = deque(maxlen=_REMEMBERED)
         self._under_way: deque[tuple[Any, Array]] = deque()  # copies from pinned memory
+        # GH200, and Linux's heterogeneous memory: such a copy is not staged, and goes on for as
+        # long as it likes after it was asked for.
+        ask = cupy.cuda.runtime
+        self._reads_pageable = bool(
+            ask.deviceGetAttribute(ask.cudaDevAttrPageableMemoryAccess, cupy.cuda.Device().id)
+        )
 
     # --- arrays ---
 
@@ -120,12 +129,14 @@ class OnCupy:
         return made.transpose(back)
 
     def _hold(self, array: Array, stream: Any) -> None:
-        """Keeps pinned memory until the device has read it. (What is not pinned, the driver has
-        read when the copy is queued.)"""
+        """Keeps pinned memory until the device has read it. What is not pinned, the driver has
+        read when the copy is queued; where the device reads that itself, it is waited for."""
         while self._under_way and self._under_way[0][0].done:
             self._under_way.popleft()
         if _is_pinned(array):
             self._under_way.append((stream.record(), array))
+        elif self._reads_pageable:
+            stream.synchronize()
 
     def to_host(self, array: Array) -> Array:
         """A copy in the CPU's memory, its layout kept, done when this returns."""
@@ -163,9 +174,9 @@ class OnCupy:
 
     def _waited(self, op: str, work: Any) -> Any:
         """What waits for the device gives. IndexError where a kernel met an index outside."""
-        found = self._watched(op, work)
+        result = self._watched(op, work)
         errors.check()
-        return found
+        return result
 
     def _watched(self, op: str, work: Any) -> Any:
         try:
@@ -182,13 +193,13 @@ class OnCupy:
 
     def count(self) -> int:
         """How many devices there are."""
-        found: int = cupy.cuda.runtime.getDeviceCount()
-        return found
+        count: int = cupy.cuda.runtime.getDeviceCount()
+        return count
 
     def name(self) -> str:
         """What the card is called."""
-        found: bytes = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"]
-        return found.decode()
+        name: bytes = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"]
+        return name.decode()
 
     def capability(self) -> tuple[int, int]:
         """The compute capability: (9, 0) of an H200."""
