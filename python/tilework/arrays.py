@@ -60,6 +60,18 @@ def as_array(found: Any, dtype: Any = None) -> Array:
     return namespace(found).asarray(found, dtype=dtype)
 
 
+def largest(array: Array, least: float, axis: int | None = None) -> Array:
+    """The largest element, along an axis or of all: `least` where there is none as large. CuPy's
+    max has no `initial`."""
+    if array.__class__ is ndarray:
+        return array.max(axis=axis, initial=least)
+    xp = namespace(array)
+    if array.size:
+        return xp.maximum(array.max(axis=axis), least)
+    shape = () if axis is None else (*array.shape[:axis], *array.shape[axis + 1 :])
+    return xp.full(shape, least, dtype=array.dtype)
+
+
 def address(array: Array) -> int:
     """Where the first element lies."""
     own = getattr(array, "__array_interface__", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from typing import Any
 
-from tilework.arrays import ndarray
+from tilework.arrays import host, ndarray
 from tilework.engines import device as beside
 from tilework.errors import error, word
 
@@ -162,9 +162,9 @@ def resolved(op: str, wanted: Any) -> device:
     return CUDA
 
 
-def placed(op: str, array: Any, wanted: Any) -> Any:
-    """An array on the device that an argument `device` names: itself where it is there."""
-    return moved(array, resolved(op, wanted))
+def namespace_on(at: device) -> Any:
+    """The module whose functions make arrays on a device, CPU or CUDA."""
+    return host if at is CPU else beside.needed("namespace", at).namespace
 
 
 def moved(array: Any, to: device) -> Any:
@@ -173,7 +173,9 @@ def moved(array: Any, to: device) -> Any:
     if here == (to.type == "cpu"):
         return array
     served = beside.needed("to", to)
-    return served.to_device(array) if here else served.to_host(array)
+    if not here:
+        return served.to_host(array)
+    return served.to_device(array) if array.ndim else beside.number_on(served.namespace, array)
 
 
 def moved_beside(array: Any, other: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from tilework.arrays import ndarray
+from tilework.arrays import host, ndarray
 from tilework.errors import error
 
 Array = Any
@@ -144,10 +144,25 @@ def _beside(name: str, value: Any) -> Any:
     if value.__class__ is ndarray:
         if value.ndim or provider is None:
             raise apart(name)
-        return provider.to_device(value)
+        return number_on(provider.namespace, value)
     if value.__class__ in (list, tuple) and _has(value, ndarray):
         raise apart(name)
     return value
+
+
+def filled(array: Array, number: Any) -> Array:
+    """A device's array, with `number` everywhere, as its dtype has it: a kernel's parameter, no
+    copy."""
+    of, value = array, host.asarray(number, dtype=array.dtype)
+    if value.itemsize == 2:  # bfloat16, of which no function of arrays knows more than the bits
+        of, value = array.view("uint16"), value.view("uint16")
+    of[...] = value.item()
+    return array
+
+
+def number_on(xp: Any, number: Array) -> Array:
+    """A NumPy array without axes as one of a device's, whose namespace is `xp`."""
+    return filled(xp.empty((), number.dtype), number)
 
 
 def apart(name: str) -> RuntimeError:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tilework import dtypes
 from tilework.arrays import as_array, broadcast_shapes, errstate, host, iinfo, ndarray, scalar
+from tilework.engines.device import number_on
 from tilework.errors import error
 from tilework.functional.border import marked, restated
 from tilework.layout import entering
@@ -239,7 +240,8 @@ def number_of(op: str, dtype: dtypes.DType, value: Any, name: str = "value", xp:
     TypeError on another thing; ValueError where an integer dtype does not hold it.
     """
     if dtype.kind == "f" and is_plain(value):
-        return xp.asarray(value, dtype=dtype)
+        found = host.asarray(value, dtype=dtype)
+        return found if xp is host else number_on(xp, found)
     if isinstance(value, Tensor) and value._array.size == 1:
         dtypes.check(value.dtype, op)
         value = value.item()
@@ -254,7 +256,8 @@ def number_of(op: str, dtype: dtypes.DType, value: Any, name: str = "value", xp:
             raise error(ValueError, op, f"`{name}` within {dtype}", value, "take a wider dtype")
         value = int(value)
     with errstate(over="ignore"):
-        return xp.asarray(value, dtype=dtype)
+        found = host.asarray(value, dtype=dtype)
+    return found if xp is host else number_on(xp, found)
 
 
 def wrapped_number(op: str, dtype: dtypes.DType, value: Any, xp: Any) -> Any:
@@ -266,7 +269,8 @@ def wrapped_number(op: str, dtype: dtypes.DType, value: Any, xp: Any) -> Any:
     if dtype.kind in "iu" and isinstance(value, int):
         if not -(2**63) <= value < 2**64:
             raise error(ValueError, op, "a number of 64 bits", value, "convert it to float")
-        value &= 2**64 - 1
-        return xp.asarray(value, dtype="uint64").astype(dtype)
-    with errstate(over="ignore"):
-        return xp.asarray(value, dtype=dtype)
+        found = host.asarray(value & 2**64 - 1, dtype="uint64").astype(dtype)
+    else:
+        with errstate(over="ignore"):
+            found = host.asarray(value, dtype=dtype)
+    return found if xp is host else number_on(xp, found)

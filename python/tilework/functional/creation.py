@@ -9,18 +9,36 @@ from typing import Any
 import numpy as np
 
 from tilework import dtypes
-from tilework.arrays import namespace
-from tilework.devices import CPU, Device, moved, placed, resolved
+from tilework.arrays import ndarray
+from tilework.devices import CPU, Device, device_of, moved, namespace_on, resolved
+from tilework.devices import device as device_type
+from tilework.engines import ops
+from tilework.engines.device import filled
 from tilework.errors import error
 from tilework.functional.common import number, number_of, operand, sizes, whole
-from tilework.layout import MemoryFormat, check_format, entering, preserve_format
+from tilework.layout import MemoryFormat, check_format, entering, inverse, preserve_format
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
-def finish(array: Any, requires_grad: bool, device: Device, op: str) -> Tensor:
-    """A fresh array as a tensor, with the arguments that every creation function has."""
-    made = fresh(placed(op, array, device))
+def finish(array: Any, requires_grad: bool) -> Tensor:
+    """A fresh array as a tensor, which every creation function may want a gradient of."""
+    made = fresh(array)
     return made.requires_grad_() if requires_grad else made
+
+
+def _written(array: Any, number: Any) -> Any:
+    """A fresh array with one number everywhere."""
+    if array.__class__ is not ndarray:
+        return filled(array, number)
+    array.fill(number)  # as np.ones does, by a longer way
+    return array
+
+
+def converted(array: Any, dtype: dtypes.DType) -> Any:
+    """A fresh array in the dtype that was asked for, where it was made."""
+    if dtype is dtypes.bfloat16 and array.__class__ is not ndarray:
+        return ops.narrow(array.astype(dtypes.float32))
+    return array.astype(dtype, copy=False)
 
 
 _NESTS = (list, tuple, range)
@@ -66,8 +84,11 @@ def tensor(
     (dtype('int64'), dtype('float32'))
     """
     if isinstance(data, Tensor):
-        device = data.device if device is None else device
-        data = moved(data._array, CPU)
+        wanted = data.dtype if dtype is None else dtypes.check(dtype, "tensor")
+        at = data.device if device is None else resolved("tensor", device)
+        made: Tensor = data.detach().to(wanted, device=at, copy=True)
+        return made.requires_grad_() if requires_grad else made
+    at = resolved("tensor", device)
     if isinstance(data, np.ndarray) and not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
     found = _FLAT.get(frozenset(map(type, data))) if data.__class__ is list else None
@@ -86,7 +107,7 @@ def tensor(
         raise error(
             ValueError, "tensor", f"numbers that {wanted} holds", reason, "use a wider dtype"
         ) from None
-    return finish(dtypes.canonical(array, "tensor"), requires_grad, device, "tensor")
+    return finish(moved(dtypes.canonical(array, "tensor"), at), requires_grad)
 
 
 # A list of plain numbers, which is looked at once, by the classes in it.
@@ -185,8 +206,8 @@ def zeros(
     >>> tw.zeros(2)
     tensor([0., 0.])
     """
-    array = _made(np.zeros, "zeros", lengths, size, dtype)
-    return finish(array, requires_grad, device, "zeros")
+    make = namespace_on(resolved("zeros", device)).zeros
+    return finish(_made(make, "zeros", lengths, size, dtype), requires_grad)
 
 
 def _float32_or(dtype: Any, op: str) -> dtypes.DType:
@@ -202,9 +223,8 @@ def ones(
     >>> tw.ones(2)
     tensor([1., 1.])
     """
-    array = _made(np.empty, "ones", lengths, size, dtype)
-    array.fill(1)  # as np.ones does, by a longer way
-    return finish(array, requires_grad, device, "ones")
+    make = namespace_on(resolved("ones", device)).empty
+    return finish(_written(_made(make, "ones", lengths, size, dtype), 1), requires_grad)
 
 
 def empty(
@@ -216,8 +236,8 @@ def empty(
     >>> tw.empty(2, 3).shape
     (2, 3)
     """
-    array = _made(np.empty, "empty", lengths, size, dtype)
-    return finish(array, requires_grad, device, "empty")
+    make = namespace_on(resolved("empty", device)).empty
+    return finish(_made(make, "empty", lengths, size, dtype), requires_grad)
 
 
 def full(
@@ -232,12 +252,22 @@ def full(
     tensor([7, 7])
     """
     wanted = _dtype_of_fill(fill_value) if dtype is None else dtypes.check(dtype, "full")
-    array = np.full(shape_of("full", (size,)), number_of("full", wanted, fill_value, "fill_value"))
-    return finish(array, requires_grad, device, "full")
+    value = number_of("full", wanted, fill_value, "fill_value")
+    array = namespace_on(resolved("full", device)).empty(shape_of("full", (size,)), wanted)
+    return finish(_written(array, value), requires_grad)
 
 
 def _dtype_of_fill(value: Any) -> dtypes.DType:
     return value.dtype if isinstance(value, Tensor) else dtypes.of_number(value)
+
+
+def _empty_like(array: Any, at: device_type, dtype: dtypes.DType) -> Any:
+    """A fresh array on a device that lies as `array` does."""
+    xp = namespace_on(at)
+    if device_of(array) is at:
+        return xp.empty_like(array, dtype=dtype)
+    order = sorted(range(array.ndim), key=lambda i: -abs(array.strides[i]))
+    return xp.empty([array.shape[i] for i in order], dtype).transpose(inverse(order))
 
 
 def _like(
@@ -247,12 +277,11 @@ def _like(
     x = operand(input, op)
     check_format(op, memory_format, x.ndim)
     wanted = x.dtype if dtype is None else dtypes.check(dtype, op)
-    xp = namespace(x._array)
-    array = xp.empty_like(x._array, dtype=wanted)
+    at = x.device if device is None else resolved(op, device)
+    array = _empty_like(x._array, at, wanted)
     if value is not None:
-        array[...] = number_of(op, wanted, value, "fill_value", xp)
-    at = x.device if device is None else device
-    return finish(array, requires_grad, at, op)._show_format(memory_format, x)
+        array = _written(array, number_of(op, wanted, value, "fill_value"))
+    return finish(array, requires_grad)._show_format(memory_format, x)
 
 
 def zeros_like(
@@ -323,8 +352,9 @@ def arange(
     """
     if end is _END or end is None:
         start, end = 0, start
+    xp = namespace_on(resolved("arange", device))
     if start.__class__ is int is end.__class__ and step == 1 and dtype is None and start <= end:
-        return finish(np.arange(start, end, dtype=dtypes.int64), requires_grad, device, "arange")
+        return finish(xp.arange(start, end, dtype=dtypes.int64), requires_grad)
     start, end, step = (
         number("arange", n, v)
         for n, v in (("start", start), ("end", end), ("step", step))
@@ -342,12 +372,10 @@ def arange(
         if not step:
             raise error(ValueError, "arange", "a step of 1 or more of integers", 0, "raise it")
     count = max(math.ceil((end - start) / step), 0)
-    if dtypes.is_float(wanted):
-        array = np.asarray(start + step * np.arange(count)).astype(wanted)
-    else:
-        array = int(start) + int(step) * np.arange(count)
-        array = array.astype(wanted)
-    return finish(array, requires_grad, device, "arange")
+    if not dtypes.is_float(wanted):
+        start, step = int(start), int(step)
+    places = xp.arange(count, dtype=dtypes.int64)
+    return finish(converted(start + step * places, wanted), requires_grad)
 
 
 def linspace(
@@ -362,12 +390,23 @@ def linspace(
     count = whole("linspace", "steps", steps)
     if count < 0:
         raise error(ValueError, "linspace", "steps of 0 or more", steps, "raise it")
-    ends = number("linspace", "start", start), number("linspace", "end", end)
+    first, last = number("linspace", "start", start), number("linspace", "end", end)
     wanted = _float32_or(dtype, "linspace")
     if not dtypes.is_float(wanted):  # as PyTorch: the ends first, then each number, towards zero
-        ends = int(ends[0]), int(ends[1])
-    array = np.linspace(*ends, count).astype(wanted)
-    return finish(array, requires_grad, device, "linspace")
+        first, last = int(first), int(last)
+    xp = namespace_on(resolved("linspace", device))
+    return finish(converted(_between(xp, float(first), float(last), count), wanted), requires_grad)
+
+
+def _between(xp: Any, start: float, end: float, count: int) -> Any:
+    """NumPy's linspace in steps that round alike everywhere: no product is fused with a sum."""
+    places, length, parts = xp.arange(count, dtype=dtypes.float64), end - start, count - 1
+    step = length / parts if parts > 0 else length
+    # A step that is 0 though the ends are apart has lost its digits.
+    array = (places * step if step or parts < 1 else places / parts * length) + start
+    if parts > 0:
+        array[-1] = end
+    return array
 
 
 def eye(
@@ -381,8 +420,10 @@ def eye(
             [0., 1.]])
     """
     rows, columns = shape_of("eye", (n, n if m is None else m))
-    array = np.eye(rows, columns, dtype=_float32_or(dtype, "eye"))
-    return finish(array, requires_grad, device, "eye")
+    xp = namespace_on(resolved("eye", device))
+    array = xp.zeros((rows, columns), _float32_or(dtype, "eye"))
+    _written(array[:columns].reshape(-1)[:: columns + 1], 1)
+    return finish(array, requires_grad)
 
 
 def _here(x: Tensor, options: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import Array, namespace
+from tilework.arrays import Array, largest, namespace
 from tilework.autograd import Op, record
 from tilework.autograd import mode as tape
 from tilework.engines import ops
@@ -151,7 +151,7 @@ def _norms(rows: Array, order: float) -> Array:
     xp = namespace(rows)
     sizes = xp.abs(rows)
     if order == math.inf:
-        return sizes.max(axis=1, initial=0.0)
+        return largest(sizes, 0.0, 1)
     if order == 2.0:
         return xp.sqrt(xp.square(sizes).sum(axis=1))
     if order == 0.0:

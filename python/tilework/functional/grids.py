@@ -10,17 +10,17 @@ from typing import Any
 
 from tilework import dtypes
 from tilework.arrays import broadcast_shapes
-from tilework.devices import Device
+from tilework.devices import Device, namespace_on, resolved
 from tilework.errors import error, word
 from tilework.functional.common import axis, operand, room_for, sizes, whole
-from tilework.functional.creation import arange
+from tilework.functional.creation import converted
 from tilework.functional.indexing import index_select
 from tilework.functional.join import cat, narrow, stack
 from tilework.functional.masks import nonzero
 from tilework.functional.rearrange import flip
 from tilework.functional.reduce import sum
 from tilework.functional.shape import broadcast_to, reshape, transpose
-from tilework.tensor import Tensor, tensor_method
+from tilework.tensor import Tensor, fresh, tensor_method
 
 _MOST = 2**20  # parts, or elements chosen at once
 
@@ -330,11 +330,27 @@ def _triangle(
     rows, columns = whole(op, "row", row), whole(op, "col", col)
     if rows < 0 or columns < 0:
         raise error(ValueError, op, "lengths from 0", (rows, columns), "raise them")
-    i, j = arange(rows, device=device).unsqueeze(1), arange(columns, device=device)
-    past = j - whole(op, "offset", offset)
-    kept = past >= i if upper else past <= i
-    found = kept.expand(rows, columns).contiguous()
-    return argwhere(found).t().contiguous().to(dtypes.int64 if dtype is None else dtype)
+    shift = min(max(whole(op, "offset", offset), -rows), columns) + (not upper)
+    wanted = dtypes.int64 if dtype is None else dtypes.check(dtype, op)
+    xp = namespace_on(resolved(op, device))
+    before = xp.clip(xp.arange(rows, dtype=dtypes.int64) + shift, 0, columns)
+    below = _below(rows, columns, shift)
+    total = rows * columns - below if upper else below
+    room_for(op, (2, total))
+    lengths, places = columns - before if upper else before, xp.arange(total, dtype=dtypes.int64)
+    ends = xp.cumsum(lengths)
+    i = xp.searchsorted(ends, places, side="right")
+    first = ends - lengths - before if upper else ends - lengths
+    return fresh(converted(xp.stack([i, places - xp.take(first, i)]), wanted))
+
+
+def _below(rows: int, columns: int, shift: int) -> int:
+    """The elements in front of column i + shift, over all rows i: a run of empty rows, one of
+    growing ones, one of whole ones."""
+    grows = min(max(-shift, 0), rows)
+    whole_from = min(max(columns - shift, grows), rows)
+    growing = (grows + whole_from - 1 + 2 * shift) * (whole_from - grows) // 2
+    return growing + (rows - whole_from) * columns
 
 
 def tril_indices(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import errstate, host, is_array, namespace, ndarray, scalar
+from tilework.arrays import errstate, host, is_array, largest, namespace, ndarray, scalar
 from tilework.autograd import Op, mode, record, unrecorded
 from tilework.devices import CUDA, moved
 from tilework.engines import ops
@@ -497,7 +497,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if dtypes.is_float(labels.dtype) or labels.dtype is dtypes.bool:
         raise error(TypeError, "one_hot", "class indices", labels.dtype, "convert with x.long()")
     num_classes = whole("one_hot", "num_classes", num_classes)
-    count = num_classes if num_classes >= 0 else int(labels.max(initial=-1)) + 1
+    count = num_classes if num_classes >= 0 else int(largest(labels, -1)) + 1
     room_for("one_hot", (*labels.shape, count))
     xp = namespace(labels)
     index = labels.reshape(-1, 1).astype(dtypes.int64, copy=False)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from tilework import dtypes
-from tilework.devices import CPU, moved
+from tilework.arrays import errstate, largest, namespace, ndarray
 from tilework.errors import error
+from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand, whole
 from tilework.functional.random import rand
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -28,10 +32,13 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False) -> T
     need_float(op, x)
     if x.ndim not in (1, 2) or not x.shape[-1]:
         raise error(ValueError, op, "weights (N, C) or (C,), C from 1", x.shape, "reshape them")
-    weights = np.atleast_2d(moved(x._array, CPU)).astype(np.float64)
-    if not (np.isfinite(weights) & (weights >= 0)).all():
+    xp, at = namespace(x._array), x.device
+    weights = cast(x.detach(), dtypes.float64)._array.reshape(-1, x.shape[-1])
+    fewest = weights.shape[1] - largest((weights <= 0).sum(1), 0)
+    right = (xp.isfinite(weights) & (weights >= 0)).all()
+    above = int(xp.where(right, fewest, -1))  # for which the host waits, once
+    if above < 0:
         raise error(ValueError, op, "finite weights from 0", "others", "clamp or scale them")
-    above = (weights > 0).sum(1).min(initial=weights.shape[1])
     if count < 1 or (above < 1 if replacement else above < count):
         most = "" if replacement else f" to {above}, the fewest weights above 0 in a row"
         raise error(
@@ -39,17 +46,32 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False) -> T
             "draw with replacement" if above else "give weights that are not all 0",
         )  # fmt: skip
     if replacement:
-        ends = np.cumsum(weights, 1)
-        at = rand(len(weights), count, dtype=dtypes.float64, device="cpu")._array * ends[:, -1:]
-        rows = zip(ends, at, strict=True)
-        drawn = np.array([np.searchsorted(row, a, "right") for row, a in rows], np.int64)
+        ends = xp.cumsum(weights, 1)
+        wanted = rand(len(weights), count, dtype=dtypes.float64, device=at)._array * ends[:, -1:]
+        drawn = _first_above(ends, wanted)
     else:
         # The first of exponential clocks, each as fast as its weight, are such a draw.
-        bits = rand(*weights.shape, dtype=dtypes.float64, device="cpu")._array
-        with np.errstate(divide="ignore"):
-            waits = -np.log1p(-bits) / weights
-        waits[weights == 0] = np.inf
-        drawn = np.argsort(waits, 1, kind="stable")[:, :count]
-    drawn = drawn.reshape(len(weights), count)
-    found = np.ascontiguousarray(drawn if x.ndim == 2 else drawn[0])
-    return fresh(moved(found, x.device))
+        bits = rand(*weights.shape, dtype=dtypes.float64, device=at)._array
+        with errstate(divide="ignore", invalid="ignore"):
+            waits = -xp.log1p(-bits) / weights
+        waits = xp.where(weights > 0, waits, math.inf)
+        drawn = xp.argsort(waits, 1, kind="stable")[:, :count]
+    return fresh((drawn if x.ndim == 2 else drawn[0]).copy())
+
+
+def _first_above(ends: Any, wanted: Any) -> Any:
+    """In each row of rising numbers (N, C), the place of the first that is above each of (N, M)."""
+    if ends.__class__ is ndarray:
+        found = np.empty(wanted.shape, np.int64)
+        for row, values, places in zip(ends, wanted, found, strict=True):
+            places[:] = np.searchsorted(row, values, "right")
+        return found
+    xp = namespace(ends)  # whose searchsorted knows one row: all rows are halved together
+    low = xp.zeros(wanted.shape, "int64")
+    high = xp.full(wanted.shape, ends.shape[1], "int64")
+    for _ in range(ends.shape[1].bit_length()):
+        middle = xp.minimum((low + high) // 2, ends.shape[1] - 1)
+        not_above = (low < high) & (xp.take_along_axis(ends, middle, 1) <= wanted)
+        low = xp.where(not_above, middle + 1, low)
+        high = xp.where(not_above, high, middle)
+    return low

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tilework import dtypes
-from tilework.arrays import namespace
+from tilework.arrays import largest, namespace
 from tilework.autograd import Op, mode, record
 from tilework.devices import moved_beside
 from tilework.functional.common import number_of
@@ -37,7 +37,7 @@ def places_of(lengths: Array, order: Array | None = None) -> Places:
     [2, 1, 1]
     """
     xp = namespace(lengths)
-    alive = lengths > xp.arange(int(lengths.max(initial=0)))[:, None]
+    alive = lengths > xp.arange(int(largest(lengths, 0)))[:, None]
     step, sequence = alive.nonzero()
     sizes = alive.sum(axis=1).astype(dtypes.int64)
     return Places(step, sequence if order is None else order[sequence], sizes)

@@ -21,7 +21,7 @@ from tilework.engines import ops, ops_on
 from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import need_float, number, operand, whole
-from tilework.functional.creation import finish, shape_of
+from tilework.functional.creation import converted, finish, shape_of
 from tilework.layout import inverse
 from tilework.tensor import Tensor, fresh
 
@@ -137,7 +137,7 @@ def _drawn(
     if wanted is dtypes.bfloat16:
         # To the nearest, one uniform number in 512 would become the 1 that is excluded.
         array = _rounded_down(array) if op == "rand" else ops.narrow(array)
-    return finish(array, requires_grad, at, op)
+    return finish(array, requires_grad)
 
 
 def _rounded_down(array: Any) -> Any:
@@ -254,12 +254,11 @@ def randint(
             ValueError, "randint", f"a range within the whole numbers of {wanted}", (first, end),
             f"stay between {least} and {most}, or take a wider dtype",
         )  # fmt: skip
-    shape = shape_of("randint", (), size)
-    bits = ops.random_bits(shape, *_generator.next()).astype("uint64")
+    shape, at = shape_of("randint", (), size), resolved("randint", device)
+    bits = ops_on(at).random_bits(shape, *_generator.next()).astype("uint64")
     # The high half of the product: even to within 2**-32, with no modulo's bias to small numbers.
     drawn = (bits * np.uint64(end - first)) >> np.uint64(32)
-    array = as_array((drawn.astype(dtypes.int64) + first).astype(wanted))
-    return finish(array, requires_grad, device, "randint")
+    return finish(converted(as_array(drawn.astype(dtypes.int64) + first), wanted), requires_grad)
 
 
 def _whole_numbers(dtype: dtypes.DType) -> tuple[int, int]:
@@ -279,10 +278,11 @@ def randperm(n: int, *, dtype: Any = None, device: Device = None) -> Tensor:
     [0, 1, 2, 3]
     """
     (count,) = shape_of("randperm", (n,))
-    keys = ops.random_bits((2 * count,), *_generator.next()).astype(np.uint64)
+    draw = ops_on(resolved("randperm", device)).random_bits
+    keys = draw((2 * count,), *_generator.next()).astype(np.uint64)
     order = namespace(keys).argsort((keys[:count] << np.uint64(32)) | keys[count:], kind="stable")
     wanted = dtypes.int64 if dtype is None else dtypes.check(dtype, "randperm")
-    return finish(order.astype(wanted, copy=False), False, device, "randperm")
+    return finish(converted(order, wanted), False)
 
 
 def normal(

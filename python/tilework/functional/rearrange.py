@@ -169,11 +169,7 @@ def tile(input: Tensor, *dims: Any) -> Tensor:
 def _counts(op: str, repeats: Any, length: int) -> list[int]:
     """How often each of `length` elements is to be repeated."""
     if isinstance(repeats, Tensor) and repeats.ndim:
-        if dtypes.is_float(repeats.dtype) or repeats.ndim != 1:
-            raise error(
-                TypeError, op, "repeats of integers (n,)", f"{repeats.dtype} {repeats.shape}",
-                "use .long(), or flatten them",
-            )  # fmt: skip
+        _need_counts(op, repeats)
         counts = [int(n) for n in repeats.tolist()]
     else:
         counts = [whole(op, "repeats", repeats)]
@@ -184,6 +180,33 @@ def _counts(op: str, repeats: Any, length: int) -> list[int]:
             ValueError, op, f"repeats from 0, one or {length}", counts[:8], "one for each element"
         )
     return counts
+
+
+def _need_counts(op: str, repeats: Tensor) -> None:
+    if dtypes.is_float(repeats.dtype) or repeats.ndim != 1:
+        raise error(
+            TypeError, op, "repeats of integers (n,)", f"{repeats.dtype} {repeats.shape}",
+            "use .long(), or flatten them",
+        )  # fmt: skip
+
+
+def _repeated_on_device(op: str, length: int, repeats: Tensor, output_size: int | None) -> Any:
+    """Which of `length` elements stands at each place of the result, by counts that a device has.
+    The host asks for two numbers of them, none where `output_size` tells the second."""
+    _need_counts(op, repeats)
+    counts = repeats._array
+    if counts.size not in (1, length):
+        raise error(
+            ValueError, op, f"repeats, one or {length}", counts.size, "one for each element"
+        )
+    xp = namespace(counts)
+    ends = xp.cumsum(xp.broadcast_to(counts.astype("int64"), (length,)))
+    total = output_size
+    if total is None:
+        least, total = xp.stack([counts.min(), ends[-1]]).tolist() if length else (0, 0)
+        if least < 0:
+            raise error(ValueError, op, "repeats from 0", least, "raise them")
+    return xp.searchsorted(ends, xp.arange(total, dtype="int64"), side="right")
 
 
 @tensor_method()
@@ -200,12 +223,18 @@ def repeat_interleave(
     op = "repeat_interleave"
     x = operand(input, op)
     x, at = (x.reshape(-1), 0) if dim is None else (x, axis(op, dim, x.ndim))
+    if isinstance(repeats, Tensor) and repeats.is_cuda and repeats.ndim:
+        order = _repeated_on_device(op, x.shape[at], repeats, output_size)
+        return index_select(x, at, fresh(order))
     counts = _counts(op, repeats, x.shape[at])
     if output_size is not None and sum(counts) != output_size:
         raise error(ValueError, op, f"repeats of {output_size} in all", sum(counts), "count them")
     room_for(op, (*x.shape[:at], sum(counts), *x.shape[at + 1 :]))  # NumPy's repeat does not look
-    order = np.repeat(np.arange(x.shape[at]), counts)
-    return index_select(x, at, fresh(moved(order, x.device)))
+    if x.is_cuda and len(set(counts)) == 1:  # made there of one number
+        order = namespace(x._array).arange(sum(counts), dtype="int64") // counts[0]
+    else:
+        order = moved(np.repeat(np.arange(x.shape[at]), counts), x.device)
+    return index_select(x, at, fresh(order))
 
 
 @tensor_method()

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, namespace
+from tilework.arrays import as_array, largest, namespace
 from tilework.errors import error
 from tilework.functional.common import axis, need_float, operand, room_for, side, whole, wrap
 from tilework.tensor import Tensor, fresh, tensor_method
@@ -93,7 +93,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
             ValueError, op, "a vector of whole numbers from 0, and minlength from 0",
             f"{x.shape} of {x.dtype}, minlength {least}", "shift them, or use .long()",
         )  # fmt: skip
-    room_for(op, (max(least, int(x._array.max(initial=0)) + 1),))
+    room_for(op, (max(least, int(largest(x._array, 0)) + 1),))
     xp, kind = namespace(x._array), dtypes.int64
     given = None
     if weights is not None:

@@ -103,7 +103,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix. ValueError unless there are two axes."""
     if tensor.ndim != 2:
         raise error(ValueError, "eye_", "two axes", tensor.shape, "initialise a matrix")
-    return tensor.copy_(fresh(np.eye(*tensor.shape, dtype=tensor.dtype)))
+    return tensor.copy_(F.eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:

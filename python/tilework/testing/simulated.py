@@ -44,6 +44,8 @@ class Simulated:
 
         self.module = _cudasim
         self.launched: dict[str, int] = {}  # how often, by the kernel's name
+        self.crossings = stand_in.crossings  # what went to the host and came from there
+        self.crossings.clear()
 
     def home(self, array: Any) -> Any:
         """`array` where it lies in the device's memory, else a copy that does."""
@@ -68,10 +70,12 @@ class Simulated:
 
     def to_device(self, array: Any) -> Any:
         """A copy in the device's memory, its layout kept."""
+        self.crossings["to_device"] += 1
         return stand_in.StandIn(array.copy("K"))
 
     def to_host(self, array: Any) -> Any:
         """A copy in the CPU's memory, its layout kept."""
+        self.crossings["to_host"] += 1
         self.synchronize()
         return array._held.copy("K")
 

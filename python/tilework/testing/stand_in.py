@@ -9,6 +9,7 @@ Python's numbers alone (item, tolist, bool), and an op gives arrays, never NumPy
 from __future__ import annotations
 
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from tilework import engines
 from tilework.engines import device
 
 _home: Callable[[Any], Any] | None = None
+# What went between the host and the device, by the way it went: arrays and numbers.
+crossings: Counter[str] = Counter()
 
 
 def set_home(home: Callable[[Any], Any] | None) -> None:
@@ -84,10 +87,15 @@ def dressed(value: Any) -> Any:
     return value
 
 
+_OF_NUMPY = frozenset(("initial", "where"))  # options
+
+
 def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of NumPy's, on stand-ins."""
 
     def call(*args: Any, **options: Any) -> Any:
+        if not _OF_NUMPY.isdisjoint(options):
+            raise TypeError(f"CuPy's {function.__name__} takes none of {', '.join(_OF_NUMPY)}")
         return dressed(function(*map(bare, args), **{k: bare(v) for k, v in options.items()}))
 
     return call
@@ -123,6 +131,8 @@ class StandIn:
 
     def __getattr__(self, name: str) -> Any:
         if name in METHODS:
+            if name in ("item", "tolist"):
+                crossings[name] += 1
             return wrapped(getattr(self._held, name))
         if name in FIELDS:
             found = getattr(self._held, name)
@@ -149,6 +159,8 @@ class StandIn:
 
 def _attach(name: str) -> None:
     def method(self: Any, *others: Any) -> Any:
+        if name in _NUMBERS and name != "__len__":
+            crossings[name] += 1
         found = getattr(self._held, name)(*map(bare, others))
         if name.startswith("__i") and name not in ("__int__", "__invert__", "__index__"):
             return self
@@ -184,6 +196,8 @@ def _poisoned(make: Callable[..., Any]) -> Callable[..., StandIn]:
 
 def _asarray(value: Any, dtype: Any = None) -> StandIn:
     """The one way here for an array of NumPy's, as CuPy's: it is asked for."""
+    if not isinstance(value, StandIn):
+        crossings["asarray"] += 1
     held = value._held if isinstance(value, StandIn) else value
     return StandIn(np.asarray(held, dtype))
 
