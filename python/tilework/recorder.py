@@ -18,10 +18,11 @@ from tilework.autograd import Op
 from tilework.engines import CONTRACT
 from tilework.errors import error
 
-# Fast entrances that layers take, by the op that they are.
+# Entrances that layers take, by the op that they are.
 _ENTRANCES = (
     ("tilework.functional.gemm", "fused_linear", "linear"),
     ("tilework.functional.conv", "fused_conv2d", "conv2d"),
+    ("tilework.functional.attention", "weights_under", "attention_weights"),
 )
 
 
@@ -129,8 +130,11 @@ def _functions() -> dict[CodeType, Named]:
     found: dict[CodeType, list[tuple[str, FunctionType]]] = {}
 
     def add(name: str, function: Any) -> None:
-        while hasattr(function, "__wrapped__"):
-            function = function.__wrapped__
+        # A wrapper has the name of what it wraps; a method that writes in place has its own.
+        while (
+            inner := getattr(function, "__wrapped__", None)
+        ) is not None and inner.__name__ == function.__name__:
+            function = inner
         if isinstance(function, FunctionType):
             found.setdefault(function.__code__, []).append((name, function))
 

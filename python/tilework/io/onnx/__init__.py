@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from tilework.autograd import no_grad
 from tilework.errors import error
 from tilework.io.files import replacing
-from tilework.io.onnx import elementwise, layers, recurrent, shapes
+from tilework.io.onnx import elementwise, layers, logic, numbers, picks, recurrent, shapes
 from tilework.io.onnx.graph import Graph, Handler, MissingError
 from tilework.nested import tensors_in
 from tilework.nn import Module
@@ -23,7 +24,8 @@ __all__ = ["export"]
 OPSET = 18  # what is written is none newer's
 
 _HANDLERS: dict[str, Handler] = {
-    **elementwise.HANDLERS, **layers.HANDLERS, **recurrent.HANDLERS, **shapes.HANDLERS,
+    **elementwise.HANDLERS, **layers.HANDLERS, **logic.HANDLERS, **numbers.HANDLERS,
+    **picks.HANDLERS, **recurrent.HANDLERS, **shapes.HANDLERS,
 }  # fmt: skip
 
 
@@ -93,9 +95,9 @@ def _emit(graph: Graph, call: Call) -> None:
         if _writes(call):
             graph.note_constant_write(given[0], call.name)
         return
-    handler, missing = _HANDLERS.get(call.name), call.name
+    handler, missing = _handler(call.name), call.name
     try:
-        names = None if handler is None else handler(graph, call.arguments, results)
+        names = None if handler is None else handler(graph, _named_input(call), results)
     except MissingError as found:
         names, missing = None, str(found)
     if names is not None:
@@ -111,7 +113,28 @@ def _emit(graph: Graph, call: Call) -> None:
     graph.note_missing(results, missing)
 
 
-_IN_PLACE = re.compile(r"__setitem__|__i\w+__|[a-z]\w*_")
+def _handler(name: str) -> Handler | None:
+    """The op's; of one that writes in place, that of the op whose result it writes."""
+    found = _HANDLERS.get(name)
+    if found is not None or not _IN_PLACE.fullmatch(name):
+        return found
+    return _HANDLERS.get("__" + name[3:] if name.startswith("__") else name[:-1])
+
+
+def _named_input(call: Call) -> dict[str, Any]:
+    """The arguments, by a function's names where a method has others."""
+    given = call.arguments
+    if "self" not in given or "input" in given:
+        return given
+    if isinstance(given.get("args"), tuple) and "function" in given:  # what it writes in place
+        signature = inspect.signature(given["function"])
+        bound = signature.bind(given["self"], *given["args"], **given["options"])
+        bound.apply_defaults()
+        return bound.arguments
+    return {**given, "input": given["self"]}
+
+
+_IN_PLACE = re.compile(r"__setitem__|__i(?!nvert)\w+__|[a-z]\w*_")
 
 
 def _writes(call: Call) -> bool:

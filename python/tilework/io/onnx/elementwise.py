@@ -37,10 +37,7 @@ def binary(op: str, *, reflected: bool = False, compares: bool = False) -> Handl
             common = np.result_type(
                 left.dtype, right.dtype if isinstance(right, Tensor) else left.dtype
             )
-        values = [
-            g.of(x, common) if isinstance(x, Tensor) else g.constant(np.asarray(x, common))
-            for x in (left, right)
-        ]
+        values = [g.value(x, common) for x in (left, right)]
         return g.node(op, *(values[::-1] if reflected else values))
 
     return emit
@@ -114,38 +111,50 @@ def _to(g: Graph, a: Arguments, y: Results) -> str:
 
 def reduction(op: str) -> Handler:
     def emit(g: Graph, a: Arguments, y: Results) -> str | None:
-        x, dim = _given(a), a.get("dim")
-        if len(y) != 1 or a.get("dtype") is not None:
+        if len(y) != 1:
             return None
-        axes = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
-        named = g.integers(*(i % x.ndim for i in axes))
-        return g.node(op, g.of(x, y[0].dtype), named, keepdims=int(a.get("keepdim", False)))
+        return reduced(g, op, g.of(_given(a), y[0].dtype), a)
 
     return emit
 
 
+def axes_of(a: Arguments) -> list[int]:
+    """The axes that an op reduces, all of them without `dim`."""
+    x, dim = _given(a), a.get("dim")
+    axes = range(x.ndim) if dim is None or dim == () else [dim] if isinstance(dim, int) else dim
+    return [int(i) % x.ndim for i in axes]
+
+
+def reduced(g: Graph, op: str, value: str, a: Arguments, keepdim: bool | None = None) -> str:
+    """The input's `value` reduced as the op's arguments say."""
+    kept = a.get("keepdim", False) if keepdim is None else keepdim
+    return g.node(op, value, g.integers(*axes_of(a)), keepdims=int(kept))
+
+
 def _arg(op: str) -> Handler:
-    def emit(g: Graph, a: Arguments, y: Results) -> str | None:
-        if a["dim"] is None:
-            return None
-        keep = int(a["keepdim"])
-        return g.node(op, g(_given(a)), axis=int(a["dim"]), keepdims=keep)
+    def emit(g: Graph, a: Arguments, y: Results) -> str:
+        x, dim, keep = _given(a), a["dim"], int(a["keepdim"])
+        if dim is not None:
+            return g.node(op, g(x), axis=int(dim), keepdims=keep)
+        flat = g.node(op, g.node("Reshape", g(x), g.integers(-1)), axis=0, keepdims=0)
+        return g.node("Reshape", flat, g.integers(*y[0].shape))
 
     return emit
 
 
 def _softmax(op: str) -> Handler:
-    return lambda g, a, y: g.node(op, g(a["input"]), axis=int(a["dim"]))
+    return lambda g, a, y: g.node(op, g.of(a["input"], y[0].dtype), axis=int(a["dim"]))
 
 
 def _where(g: Graph, a: Arguments, y: Results) -> str | None:
     if a.get("input") is None or a.get("other") is None:
         return None
-    return g.node("Where", g(a["condition"]), g(a["input"], y[0]), g(a["other"], y[0]))
+    ends = [g.value(a[name], y[0].dtype) for name in ("input", "other")]
+    return g.node("Where", g(a["condition"]), *ends)
 
 
 def _masked_fill(g: Graph, a: Arguments, y: Results) -> str:
-    return g.node("Where", g(a["mask"]), g(a["value"], y[0]), g(_given(a)))
+    return g.node("Where", g(a["mask"]), g.value(a["value"], y[0].dtype), g(_given(a)))
 
 
 def _normalize(g: Graph, a: Arguments, y: Results) -> str | None:
@@ -177,24 +186,26 @@ _UNARY = {
     "sqrt": "Sqrt", "erf": "Erf", "sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu",
     "relu_": "Relu", "reciprocal": "Reciprocal", "sin": "Sin", "cos": "Cos", "floor": "Floor",
     "ceil": "Ceil", "sign": "Sign", "round": "Round", "hardswish": "HardSwish",
-    "softsign": "Softsign", "mish": "Mish", "logical_not": "Not", "isnan": "IsNaN",
+    "softsign": "Softsign", "mish": "Mish", "tan": "Tan", "asin": "Asin", "acos": "Acos",
+    "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "selu": "Selu",
 }  # fmt: skip
 _BINARY = {
-    "add": "Add", "__add__": "Add", "add_": "Add", "__iadd__": "Add", "sub": "Sub",
-    "__sub__": "Sub", "mul": "Mul", "__mul__": "Mul", "mul_": "Mul", "__imul__": "Mul",
+    "add": "Add", "__add__": "Add", "sub": "Sub", "__sub__": "Sub", "mul": "Mul", "__mul__": "Mul",
     "div": "Div", "__truediv__": "Div", "pow": "Pow", "__pow__": "Pow", "maximum": "Max",
     "minimum": "Min",
 }  # fmt: skip
-_REFLECTED = {"__radd__": "Add", "__rsub__": "Sub", "__rmul__": "Mul", "__rtruediv__": "Div"}
+_REFLECTED = {
+    "__radd__": "Add", "__rsub__": "Sub", "__rmul__": "Mul", "__rtruediv__": "Div",
+    "__rpow__": "Pow",
+}  # fmt: skip
 _COMPARED = {
     "eq": "Equal", "__eq__": "Equal", "lt": "Less", "__lt__": "Less", "le": "LessOrEqual",
     "__le__": "LessOrEqual", "gt": "Greater", "__gt__": "Greater", "ge": "GreaterOrEqual",
-    "__ge__": "GreaterOrEqual", "logical_and": "And", "__and__": "And", "logical_or": "Or",
-    "__or__": "Or",
+    "__ge__": "GreaterOrEqual",
 }  # fmt: skip
 _REDUCED = {
     "sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax", "amin": "ReduceMin",
-    "max": "ReduceMax", "min": "ReduceMin", "logsumexp": "ReduceLogSumExp",
+    "logsumexp": "ReduceLogSumExp", "prod": "ReduceProd",
 }  # fmt: skip
 
 HANDLERS: dict[str, Handler] = {
@@ -206,7 +217,8 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(["dropout", "dropout1d", "dropout2d"], _dropout),
     **dict.fromkeys(["alpha_dropout", "feature_alpha_dropout"], _dropout),
     **dict.fromkeys(["contiguous", "detach", "clone", "requires_grad_"], _same),
-    **dict.fromkeys(["to", "float", "double", "long", "int", "bool", "type_as"], _to),
+    **dict.fromkeys(["to", "float", "double", "long", "int", "bool", "bfloat16"], _to),
+    "type_as": _to,
     "gelu": lambda g, a, y: gelu(g, g(a["input"]), y[0].dtype, a["approximate"]),
     "silu": lambda g, a, y: activated(g, g(a["input"]), y[0].dtype, "silu"),
     "relu6": _clip(0.0, 6.0),

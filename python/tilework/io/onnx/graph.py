@@ -153,7 +153,14 @@ class Graph:
 
     def of(self, x: Tensor, dtype: Any) -> str:
         """A tensor's value in a dtype."""
-        return self(x) if x.dtype == dtype else self.node("Cast", self(x), to=self._kind(dtype))
+        return self(x) if x.dtype == dtype else self.cast(self(x), dtype)
+
+    def cast(self, name: str, dtype: Any) -> str:
+        return self.node("Cast", name, to=self._kind(np.dtype(dtype)))
+
+    def value(self, x: Any, dtype: Any) -> str:
+        """A tensor's or a number's value in a dtype."""
+        return self.of(x, dtype) if isinstance(x, Tensor) else self.constant(np.asarray(x, dtype))
 
     def reshape(self, name: str, before: Sequence[int], after: Sequence[int]) -> str:
         """To a shape in which a batch of any size stays one."""

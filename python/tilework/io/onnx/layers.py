@@ -139,16 +139,21 @@ def _windows(size: int, count: int) -> Any:
     return table
 
 
-_RESIZES = {"nearest": "nearest", "bilinear": "linear", "linear": "linear", "bicubic": "cubic"}
+_RESIZES = {
+    "nearest": "nearest", "nearest-exact": "nearest", "bilinear": "linear", "linear": "linear",
+}  # fmt: skip
 
 
 def _interpolate(g: Graph, a: Arguments, y: Results) -> str | None:
     x, mode = a["input"], a["mode"]
     if mode not in _RESIZES or a["antialias"]:
         return None
-    settings: dict[str, Any] = {"mode": _RESIZES[mode], "cubic_coeff_a": -0.75}
+    settings: dict[str, Any] = {"mode": _RESIZES[mode]}
     if mode == "nearest":
         settings |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    elif mode == "nearest-exact":
+        settings |= {"coordinate_transformation_mode": "half_pixel"}
+        settings |= {"nearest_mode": "round_prefer_ceil"}
     else:
         aligned = "align_corners" if a["align_corners"] else "pytorch_half_pixel"
         settings["coordinate_transformation_mode"] = aligned
@@ -223,6 +228,14 @@ def _group_norm(g: Graph, a: Arguments, y: Results) -> str:
     return value
 
 
+def _instance_norm(g: Graph, a: Arguments, y: Results) -> str | None:
+    x = a["input"]
+    if not a["use_input_stats"] or x.ndim < 3:
+        return None
+    ends = [_ones_or(g, a[n], x, x.shape[1], fill) for n, fill in (("weight", 1.0), ("bias", 0.0))]
+    return g.node("InstanceNormalization", g(x), *ends, epsilon=float(a["eps"]))
+
+
 def _local_response_norm(g: Graph, a: Arguments, y: Results) -> str:
     return g.node(
         "LRN", g(a["input"]), size=int(a["size"]), alpha=float(a["alpha"]),
@@ -243,12 +256,22 @@ def _attention(g: Graph, a: Arguments, y: Results) -> str | None:
 
 
 def _scores(g: Graph, a: Arguments, q: str, k: str, v: str) -> str:
+    return g.node("MatMul", _weights(g, a, q, k, _masks(g, a)), v)
+
+
+def _weights_under(g: Graph, a: Arguments, y: Results) -> str:
+    """Those that nn.MultiheadAttention gives too."""
+    given = {"query": a["q"], "key": a["k"], "scale": None}
+    masks = [] if a["mask"] is None else [_added(g, a["mask"], a["q"])]
+    return _weights(g, given, g(a["q"]), g(a["k"]), masks)
+
+
+def _weights(g: Graph, a: Arguments, q: str, k: str, masks: list[str]) -> str:
     query, key = a["query"], a["key"]
     scale = 1 / math.sqrt(query.shape[-1]) if a["scale"] is None else float(a["scale"])
     order = [*range(key.ndim - 2), key.ndim - 1, key.ndim - 2]
     scores = g.node("MatMul", q, g.node("Transpose", k, perm=order))
     scores = g.node("Mul", scores, g.constant(np.asarray(scale, query.dtype)))
-    masks = _masks(g, a)
     for mask in masks:
         scores = g.node("Add", scores, mask)
     weights = g.node("Softmax", scores, axis=-1)
@@ -256,7 +279,7 @@ def _scores(g: Graph, a: Arguments, q: str, k: str, v: str) -> str:
         most = g.node("ReduceMax", scores, g.integers(-1), keepdims=1)
         zero, least = (g.constant(np.asarray(end, query.dtype)) for end in (0, -np.inf))
         weights = g.node("Where", g.node("Equal", most, least), zero, weights)
-    return g.node("MatMul", weights, v)
+    return weights
 
 
 def _masks(g: Graph, a: Arguments) -> list[str]:
@@ -266,13 +289,17 @@ def _masks(g: Graph, a: Arguments) -> list[str]:
         behind = columns - rows if a["causal_alignment"] == "bottom_right" else 0
         allowed = np.tri(rows, columns, behind, dtype=bool)
         masks.append(g.constant(np.where(allowed, 0, -np.inf).astype(query.dtype)))
-    mask = a["attn_mask"]
-    if mask is not None and mask.dtype.kind == "b":
-        ends = [g.constant(np.asarray(value, query.dtype)) for value in (0, -np.inf)]
-        masks.append(g.node("Where", g(mask), *ends))
-    elif mask is not None:
-        masks.append(g(mask))
+    if a["attn_mask"] is not None:
+        masks.append(_added(g, a["attn_mask"], query))
     return masks
+
+
+def _added(g: Graph, mask: Tensor, query: Tensor) -> str:
+    """A mask as what is added to the scores: one of bools says what takes part."""
+    if mask.dtype.kind != "b":
+        return g(mask)
+    ends = [g.constant(np.asarray(value, query.dtype)) for value in (0, -np.inf)]
+    return g.node("Where", g(mask), *ends)
 
 
 def _grouped(g: Graph, a: Arguments) -> str:
@@ -307,6 +334,16 @@ def _embedding(g: Graph, a: Arguments, y: Results) -> str | None:
     return g.node("Gather", g(a["weight"]), g(a["input"]))
 
 
+def _embedding_bag(g: Graph, a: Arguments, y: Results) -> str | None:
+    """Bags of one size; others have no form."""
+    ops = {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}
+    given = (a["max_norm"], a["per_sample_weights"], a["padding_idx"])
+    if a["input"].ndim != 2 or any(x is not None for x in given):
+        return None
+    rows = g.node("Gather", g(a["weight"]), g(a["input"]))
+    return g.node(ops[a["mode"]], rows, g.integers(1), keepdims=0)
+
+
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(["matmul", "__matmul__", "mm", "bmm"], _matmul),
     "linear": _linear,
@@ -326,8 +363,11 @@ HANDLERS: dict[str, Handler] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
     "local_response_norm": _local_response_norm,
     "scaled_dot_product_attention": _attention,
+    "attention_weights": _weights_under,
     "rotary_embedding": _rotary,
+    "embedding_bag": _embedding_bag,
     "embedding": _embedding,
 }

@@ -90,4 +90,23 @@ def _layer(
     return [g.node("Reshape", y, g.integers(0, 0, -1)), *made[1:]]
 
 
-HANDLERS: dict[str, Handler] = {name: _layers(name) for name in _KINDS}
+def _cell(name: str) -> Handler:
+    """One step is a layer over one."""
+
+    def emit(g: Graph, a: Arguments, y: Results) -> list[str]:
+        params = [a[key] for key in ("w_ih", "w_hh", "b_ih", "b_hh") if a[key] is not None]
+        hx = a["hx"] if isinstance(a["hx"], (tuple, list)) else [a["hx"]]
+        first = g.integers(0)
+        states = [g.node("Unsqueeze", g(h), first) if h is not None else "" for h in hx]
+        settings = {"bidirectional": False, "has_biases": len(params) == 4, "reset_after": True}
+        x = g.node("Unsqueeze", g(a["input"]), first)
+        _, *last = _layer(g, name, settings, x, params, states)
+        return [g.node("Squeeze", state, first) for state in last]
+
+    return emit
+
+
+HANDLERS: dict[str, Handler] = {
+    **{name: _layers(name) for name in _KINDS},
+    **{f"{name}_cell": _cell(name) for name in _KINDS},
+}

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tilework.functional.creation import tensor
 from tilework.io.onnx.elementwise import Results, _given
 from tilework.io.onnx.graph import Arguments, Graph, Handler
+from tilework.io.onnx.picks import picked_together
 from tilework.nested import tensors_in
 from tilework.tensor import Tensor
 
@@ -18,6 +20,18 @@ SPREADS = ("expand", "expand_as", "broadcast_to")
 def _reshaped(g: Graph, a: Arguments, y: Results) -> str:
     x = _given(a)
     return g.reshape(g(x), x.shape, y[0].shape)
+
+
+def _unsqueezed(g: Graph, a: Arguments, y: Results) -> str:
+    return g.node("Unsqueeze", g(_given(a)), g.integers(int(a["dim"])))
+
+
+def _squeezed(g: Graph, a: Arguments, y: Results) -> str:
+    x, dim = _given(a), a["dim"]
+    named = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    axes = sorted({int(i) % x.ndim for i in named} if x.ndim else ())
+    axes = [i for i in axes if x.shape[i] == 1]
+    return g.node("Squeeze", g(x), g.integers(*axes)) if axes else g(x)
 
 
 def _permuted(g: Graph, a: Arguments, y: Results) -> str:
@@ -39,12 +53,14 @@ def _expanded(g: Graph, a: Arguments, y: Results) -> str:
 
 
 def _cat(g: Graph, a: Arguments, y: Results) -> str:
-    return g.node("Concat", *(g(x) for x in tensors_in(a["tensors"])), axis=int(a["dim"]))
+    parts = [g.of(x, y[0].dtype) for x in tensors_in(a["tensors"])]
+    return g.node("Concat", *parts, axis=int(a["dim"]))
 
 
 def _stacked(g: Graph, a: Arguments, y: Results) -> str:
     axis = int(a["dim"]) % y[0].ndim
-    parts = [g.node("Unsqueeze", g(x), g.integers(axis)) for x in tensors_in(a["tensors"])]
+    given = [g.of(x, y[0].dtype) for x in tensors_in(a["tensors"])]
+    parts = [g.node("Unsqueeze", x, g.integers(axis)) for x in given]
     return g.node("Concat", *parts, axis=axis)
 
 
@@ -80,14 +96,16 @@ def _item(g: Graph, a: Arguments, y: Results) -> str | None:
     """x[key] of numbers, slices, None and one tensor of integers."""
     x, key = _given(a), a["key"]
     parts = list(key) if isinstance(key, tuple) else [key]
-    if Ellipsis in [p for p in parts if not isinstance(p, Tensor)]:
+    if any(p is Ellipsis for p in parts):
         at = next(i for i, p in enumerate(parts) if p is Ellipsis)
         taken = sum(p is not None and p is not Ellipsis for p in parts)
         parts[at : at + 1] = [slice(None)] * (x.ndim - taken)
-    known = all(p is None or isinstance(p, (int, slice)) or _is_index(p) for p in parts)
-    if not known or sum(isinstance(p, Tensor) for p in parts) > 1:
+    parts = [_as_index(g, p) for p in parts]
+    if not all(p is None or isinstance(p, (int, slice)) or _is_index(p) for p in parts):
         return None
     value = _sliced(g, x, g(x), [p for p in parts if p is not None])
+    if sum(isinstance(p, Tensor) for p in parts) > 1:
+        return _several(g, x, value, parts)
     axis = 0
     for part in parts:
         if part is None:
@@ -100,6 +118,28 @@ def _item(g: Graph, a: Arguments, y: Results) -> str | None:
             axis += part.ndim - 1
         axis += 1
     return value
+
+
+def _as_index(g: Graph, part: Any) -> Any:
+    """A list, or a mask that no input is in, as the places that it names."""
+    if isinstance(part, (list, np.ndarray)):
+        part = tensor(np.asarray(part))
+        g.note_constants([part])
+    if isinstance(part, Tensor) and part.dtype.kind == "b" and part.ndim == 1:
+        if not g.is_constant(part):
+            return part
+        part = tensor(part.numpy().nonzero()[0])
+        g.note_constants([part])
+    return part
+
+
+def _several(g: Graph, x: Tensor, value: str, parts: list[Any]) -> str | None:
+    """Several tensors, one behind the other, between slices."""
+    at = [i for i, p in enumerate(parts) if isinstance(p, Tensor)]
+    together = at == list(range(at[0], at[0] + len(at)))
+    if not together or any(p is None or isinstance(p, int) for p in parts):
+        return None
+    return picked_together(g, value, x.ndim, parts, at[0])
 
 
 def _is_index(part: Any) -> bool:
@@ -124,11 +164,27 @@ def _padded(g: Graph, a: Arguments, y: Results) -> str | None:
     """F.pad counts from the last axis; ONNX has all beginnings, and then all ends."""
     x, pads = _given(a), [int(n) for n in a["pad"]]
     if a["mode"] == "circular":
-        return None
+        return _wrapped(g, g(x), x.shape, pads)
     axes = [x.ndim - 1 - i for i in range(len(pads) // 2)]
     value = g.constant(np.asarray(a["value"] or 0, x.dtype))
     both = g.integers(*pads[0::2], *pads[1::2])
     return g.node("Pad", g(x), both, value, g.integers(*axes), mode=_PAD_MODES[a["mode"]])
+
+
+def _wrapped(g: Graph, value: str, shape: Any, pads: list[int]) -> str | None:
+    """Each axis between its own end and its own beginning: newer opsets alone have a word."""
+    if min(pads) < 0:
+        return None
+    for i, (before, behind) in enumerate(zip(pads[0::2], pads[1::2], strict=True)):
+        axis = len(shape) - 1 - i
+        cuts = [(shape[axis] - before, shape[axis])] if before else []
+        parts = [g.node("Slice", value, *map(g.integers, cut), g.integers(axis)) for cut in cuts]
+        parts.append(value)
+        if behind:
+            ends = (g.integers(0), g.integers(behind), g.integers(axis))
+            parts.append(g.node("Slice", value, *ends))
+        value = g.node("Concat", *parts, axis=axis) if len(parts) > 1 else value
+    return value
 
 
 def _shuffled(g: Graph, a: Arguments, y: Results) -> str:
@@ -153,7 +209,9 @@ def _flipped(g: Graph, a: Arguments, y: Results) -> str:
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(["reshape", "reshape_as", "view", "view_as"], _reshaped),
-    **dict.fromkeys(["flatten", "unflatten", "squeeze", "unsqueeze"], _reshaped),
+    **dict.fromkeys(["flatten", "unflatten"], _reshaped),
+    "unsqueeze": _unsqueezed,
+    "squeeze": _squeezed,
     "permute": _permuted,
     **dict.fromkeys(["transpose", "swapaxes", "t", "T", "mT"], _transposed),
     **dict.fromkeys(SPREADS, _expanded),
