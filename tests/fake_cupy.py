@@ -40,14 +40,17 @@ class Event:
         self.disable_timing, self.done = disable_timing, False
 
     def record(self, stream=None):
-        self.done = True
+        self.done, self.stream = True, stream
 
     def synchronize(self):
         pass
 
 
 class Stream:
-    ptr = 77
+    done = False
+
+    def __init__(self, null=False, ptds=False, non_blocking=False, priority=0):
+        self.ptr, self.options = 77 + 11 * priority, (non_blocking, priority)
 
     def record(self, event=None):
         event = event or Event()
@@ -55,7 +58,15 @@ class Stream:
         return event
 
     def synchronize(self):
+        if ndarray.failure:
+            raise ndarray.failure
         ndarray.log.append("waited")
+
+    def wait_event(self, event):
+        ndarray.log.append(("wait", self.ptr, event))
+
+    def use(self):
+        Stream.current = self
 
 
 class PinnedMemoryPointer(bytearray):
@@ -69,7 +80,8 @@ class CUDARuntimeError(RuntimeError):
 def made():
     """The module, of one device that has done nothing yet. `failure` is raised by what waits."""
     ndarray.log, ndarray.failure = [], None
-    log, stream = ndarray.log, Stream()
+    log = ndarray.log
+    Stream.null = Stream.current = Stream()
     fake = types.ModuleType("cupy")
     fake.log = log
     fake.ndarray = ndarray
@@ -116,11 +128,13 @@ def made():
     fake.get_default_memory_pool = fake.get_default_pinned_memory_pool = Pool
     fake.cuda = types.SimpleNamespace(
         Device=Device, Event=Event, PinnedMemoryPointer=PinnedMemoryPointer,
-        alloc_pinned_memory=PinnedMemoryPointer, get_current_stream=lambda: stream,
+        alloc_pinned_memory=PinnedMemoryPointer, get_current_stream=lambda: Stream.current,
+        Stream=Stream,
         get_elapsed_time=lambda start, end: 1.5,
         runtime=types.SimpleNamespace(
             getDeviceCount=lambda: 1, CUDARuntimeError=CUDARuntimeError,
-            getDeviceProperties=lambda i: {"name": b"A card"},
+            getDeviceProperties=lambda i: {"name": b"A card", "multiProcessorCount": 132},
+            memGetInfo=lambda: (7, 9),
             cudaDevAttrPageableMemoryAccess=88,
             deviceGetAttribute=lambda which, i: {88: fake.reads_pageable}[which],
         ),
@@ -139,9 +153,10 @@ def names():
         ("cuda", "get_elapsed_time runtime Stream MemoryPointer MemoryPool"),
         ("cuda.Device", "id compute_capability synchronize"),
         ("cuda.Event", "record synchronize done"),
-        ("cuda.Stream", "record synchronize"),
+        ("cuda.Stream", "record done synchronize wait_event use null"),
+        ("cuda.Stream.null", "ptr"),
         ("cuda.MemoryPointer", "ptr copy_from_host_async"),
         ("cuda.MemoryPool", "used_bytes total_bytes free_all_blocks"),
-        ("cuda.runtime", "getDeviceCount getDeviceProperties CUDARuntimeError"),
+        ("cuda.runtime", "getDeviceCount getDeviceProperties memGetInfo CUDARuntimeError"),
         ("cuda.runtime", "deviceGetAttribute cudaDevAttrPageableMemoryAccess"),
     ]

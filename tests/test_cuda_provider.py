@@ -96,6 +96,8 @@ def test_pinned_memory_is_kept_until_the_device_has_read_it(served, fake):
     pinned = served.pinned(x)
     assert pinned.strides == x.strides
     np.testing.assert_array_equal(pinned, x)
+    assert served.is_pinned(pinned[:1])
+    assert not served.is_pinned(x)
     served.to_device(pinned)
     (event, held), *_ = served._under_way
     assert np.shares_memory(held, pinned)
@@ -193,6 +195,8 @@ def test_what_fails_later_names_the_kernels_launched_last(served, fake, wait):
 def test_what_the_card_says(served, fake):
     assert (served.count(), served.name(), served.capability()) == (1, "A card", (9, 0))
     assert served.memory() == (3, 5)
+    assert served.card_memory() == (7, 9)
+    assert served.multiprocessors() == 132
     served.empty_cache()
     assert fake.log == ["freed", "freed"]
 
@@ -203,6 +207,36 @@ def test_a_card_that_is_too_old_is_refused(fake):
         importlib.import_module("tilework.engines.cuda.on_cupy").OnCupy()
 
 
+def test_launches_copies_and_marks_go_by_the_stream_of_the_moment(fake, monkeypatch):
+    calls = []
+    with_module(monkeypatch, launch=lambda *args: calls.append(args[4]))
+    served = importlib.import_module("tilework.engines.cuda.on_cupy").OnCupy()
+    other, before = served.stream(-1), served.current_stream()
+    assert other.of_cupy.options == (True, -1)  # which does not wait for the null stream
+    for stream in (other, before, served.default_stream()):
+        stream.use()
+        assert served.current_stream().ptr == stream.ptr
+        served.launch("k", (1, 1, 1), (1, 1, 1), 0, [])
+        served.to_device(np.zeros(3, "f4"))
+        assert fake.log[-1] == ("copy", 12, stream.ptr)
+        mark = served.event(False)
+        mark.record()
+        assert mark.of_cupy.stream is stream.of_cupy  # CuPy's own default is the null stream
+    assert calls == [66, 77, 77]
+    mark.record(other)
+    assert mark.of_cupy.stream is other.of_cupy
+    before.wait(mark)
+    assert fake.log[-1] == ("wait", 77, mark.of_cupy)
+    assert not other.query()
+
+
+def test_a_stream_that_failed_names_its_kernels(served, fake):
+    served.launch("first", (1, 1, 1), (1, 1, 1), 0, [])
+    fake.ndarray.failure = fake.cuda.runtime.CUDARuntimeError("cudaErrorIllegalAddress")
+    with pytest.raises(RuntimeError, match=r"IllegalAddress.*first\).*LAUNCH_BLOCKING"):
+        served.current_stream().synchronize()
+
+
 def test_events(served):
     start, end = served.event(True), served.event(True)
     assert not start.query()
@@ -211,8 +245,8 @@ def test_events(served):
     assert end.query()
     end.synchronize()
     assert start.elapsed_time(end) == 1.5
-    assert not start._event.disable_timing
-    assert served.event(False)._event.disable_timing
+    assert not start.of_cupy.disable_timing
+    assert served.event(False).of_cupy.disable_timing
 
 
 # --- the fake ---

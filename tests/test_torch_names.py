@@ -21,6 +21,7 @@ PLACES = {  # of the list, and what stands there in tilework
     "optim": (optim,),
     "utils.data": (data,),
     "autograd": (tw.autograd,),
+    "cuda": (tw.cuda,),
     "nn.Module": (nn.Module,),
     "optim.Optimizer": (optim.Optimizer,),
 }
@@ -74,7 +75,7 @@ def theirs(place):
     there = {"Tensor": torch.Tensor, "F": torch.nn.functional}.get(place) or torch
     for part in place.split(".") if there is torch else ():
         there = getattr(there, part)
-    if place in ("nn.utils", "utils.data", "autograd"):
+    if place in ("nn.utils", "utils.data", "autograd", "cuda"):
         return set(there.__all__)
     wanted = {"F": inspect.isroutine, "nn": inspect.isclass, "optim": inspect.isclass}.get(
         place, lambda _: True

@@ -18,11 +18,37 @@ Array = Any
 Three = tuple[int, int, int]
 
 
+class Stream(Protocol):
+    """A line of work of the device: what is in one runs in its order, beside the others."""
+
+    @property
+    def ptr(self) -> int:
+        """Its handle, a cudaStream_t; 0 of the default stream."""
+        ...
+
+    def query(self) -> bool:
+        """Whether all that was launched in it has ended."""
+        ...
+
+    def synchronize(self) -> None:
+        """Waits until it has."""
+        ...
+
+    def wait(self, event: Any) -> None:
+        """What is launched in it from now on begins when the device has come to the mark."""
+        ...
+
+    def use(self) -> None:
+        """Launches and copies of this thread go to it from now on."""
+        ...
+
+
 class Event(Protocol):
     """A mark in the device's work."""
 
-    def record(self) -> None:
-        """Marks what was launched until now."""
+    def record(self, stream: Any = None) -> None:
+        """Marks what was launched until now, in a stream; in the current one where none is
+        given."""
         ...
 
     def query(self) -> bool:
@@ -57,6 +83,10 @@ class Provider(Protocol):
         """A copy in memory of the CPU that the device reads by itself, its layout kept."""
         ...
 
+    def is_pinned(self, array: Array) -> bool:
+        """Whether a NumPy array lies in such memory."""
+        ...
+
     def mapped(self, count: int) -> Array:
         """`count` zeros of int64 in the host's memory, a NumPy array, that kernels can write to
         (pinned): they tell there what went wrong (cuda/errors.py)."""
@@ -75,6 +105,18 @@ class Provider(Protocol):
         """A mark that is not recorded yet; `timed` if elapsed_time is to be asked."""
         ...
 
+    def stream(self, priority: int) -> Stream:
+        """A new line of work; the lower its number the sooner it gets its turn."""
+        ...
+
+    def current_stream(self) -> Stream:
+        """Where this thread's launches and copies go."""
+        ...
+
+    def default_stream(self) -> Stream:
+        """Where they go unless another was taken."""
+        ...
+
     def count(self) -> int:
         """How many devices there are."""
         ...
@@ -85,6 +127,14 @@ class Provider(Protocol):
 
     def capability(self) -> tuple[int, int]:
         """The compute capability: (9, 0) of an H200."""
+        ...
+
+    def multiprocessors(self) -> int:
+        """How many the card has."""
+        ...
+
+    def card_memory(self) -> tuple[int, int]:
+        """Bytes of the card that are free for all its users, and all that it has."""
         ...
 
     def memory(self) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from tilework import engines
 from tilework.engines.cuda import errors
 from tilework.testing import stand_in
 
+_CARD = 2**30  # bytes
 ORDERS = ("forward", "reverse", "random")
 
 
@@ -46,6 +47,7 @@ class Simulated:
         self.launched: dict[str, int] = {}  # how often, by the kernel's name
         self.crossings = stand_in.crossings  # what went to the host and came from there
         self.crossings.clear()
+        self._lines, self.line = 0, Line(self, 0)
 
     def home(self, array: Any) -> Any:
         """`array` where it lies in the device's memory, else a copy that does."""
@@ -91,8 +93,18 @@ class Simulated:
         self.module.launch(kernel, grid, block, shared, tuple(slots))
 
     def pinned(self, array: Any) -> Any:
-        """A copy: all of the host's memory can be reached."""
-        return array.copy("K")
+        """A copy, which is known by its memory: all of the host's can be reached."""
+        order = sorted(range(array.ndim), key=lambda i: -array.strides[i])
+        dense = array.transpose(order)
+        made = np.frombuffer(_Pinned(dense.tobytes()), array.dtype).reshape(dense.shape)
+        return made.transpose(np.argsort(order)) if order else made
+
+    def is_pinned(self, array: Any) -> bool:
+        """Whether the array is one of pinned()'s."""
+        base = array
+        while isinstance(base, (np.ndarray, memoryview)):
+            base = base.obj if isinstance(base, memoryview) else base.base
+        return isinstance(base, _Pinned)
 
     def synchronize(self) -> None:
         """A launch has ended when it returns: indices that lay outside are told."""
@@ -101,6 +113,19 @@ class Simulated:
     def event(self, timed: bool) -> Mark:
         """A mark, whose time is the host's."""
         return Mark()
+
+    def stream(self, priority: int) -> Line:
+        """A new line, which is as idle as the others: a launch has ended when it returns."""
+        self._lines += 1
+        return Line(self, self._lines)
+
+    def current_stream(self) -> Line:
+        """The one that is in use."""
+        return self.line
+
+    def default_stream(self) -> Line:
+        """The first."""
+        return Line(self, 0)
 
     def count(self) -> int:
         """One."""
@@ -114,6 +139,14 @@ class Simulated:
         """That of the architecture whose limits hold launches."""
         return (8, 0)
 
+    def multiprocessors(self) -> int:
+        """One: blocks run one after another."""
+        return 1
+
+    def card_memory(self) -> tuple[int, int]:
+        """What arrays leave of a gigabyte, and that."""
+        return _CARD - self.module.allocated_bytes(), _CARD
+
     def memory(self) -> tuple[int, int]:
         """Bytes in use, and taken: the same."""
         used = self.module.allocated_bytes()
@@ -123,10 +156,36 @@ class Simulated:
         """Nothing: no memory waits."""
 
 
+class _Pinned(bytearray):
+    """Memory that counts as pinned."""
+
+
+class Line:
+    """A stream of a device that has done everything at once."""
+
+    def __init__(self, served: Simulated, number: int) -> None:
+        self._served, self.ptr = served, number
+
+    def query(self) -> bool:
+        """Nothing is under way."""
+        return True
+
+    def synchronize(self) -> None:
+        """Indices that lay outside are told."""
+        errors.check()
+
+    def wait(self, event: Mark) -> None:
+        """The device has come to every mark."""
+
+    def use(self) -> None:
+        """Makes it the one in use."""
+        self._served.line = self
+
+
 class Mark:
     """An event of a device that has done everything at once."""
 
-    def record(self) -> None:
+    def record(self, stream: Line | None = None) -> None:
         """Marks what was launched until now."""
         self.time = time.perf_counter()
 

@@ -151,6 +151,10 @@ class OnCupy:
         made[...] = dense
         return made.transpose(back)
 
+    def is_pinned(self, array: Array) -> bool:
+        """Whether a NumPy array lies in memory that pinned() has made."""
+        return _is_pinned(array)
+
     def mapped(self, count: int) -> Array:
         """Zeros in pinned memory: a device has that among its own addresses."""
         return self.pinned(np.zeros(count, np.int64))
@@ -171,6 +175,18 @@ class OnCupy:
     def event(self, timed: bool) -> Event:
         """A mark that is not recorded yet."""
         return Event(self, timed)
+
+    def stream(self, priority: int) -> Stream:
+        """A new line of work, which does not wait for the default stream's, as PyTorch's."""
+        return Stream(self, cupy.cuda.Stream(non_blocking=True, priority=priority))
+
+    def current_stream(self) -> Stream:
+        """CuPy's current stream, which the arrays' own functions go to as well."""
+        return Stream(self, cupy.cuda.get_current_stream())
+
+    def default_stream(self) -> Stream:
+        """The null stream."""
+        return Stream(self, cupy.cuda.Stream.null)
 
     def _waited(self, op: str, work: Any) -> Any:
         """What waits for the device gives. IndexError where a kernel met an index outside."""
@@ -198,13 +214,27 @@ class OnCupy:
 
     def name(self) -> str:
         """What the card is called."""
-        name: bytes = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"]
+        name: bytes = self._properties()["name"]
         return name.decode()
+
+    def _properties(self) -> dict[str, Any]:
+        found: dict[str, Any] = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+        return found
 
     def capability(self) -> tuple[int, int]:
         """The compute capability: (9, 0) of an H200."""
         digits = cupy.cuda.Device().compute_capability  # "90", "120"
         return int(digits[:-1]), int(digits[-1])
+
+    def multiprocessors(self) -> int:
+        """How many the card has."""
+        found: int = self._properties()["multiProcessorCount"]
+        return found
+
+    def card_memory(self) -> tuple[int, int]:
+        """Bytes of the card that are free for all its users, and all that it has."""
+        free, total = cupy.cuda.runtime.memGetInfo()
+        return free, total
 
     def memory(self) -> tuple[int, int]:
         """Bytes in use by arrays, and bytes taken from the device."""
@@ -217,28 +247,57 @@ class OnCupy:
         cupy.get_default_pinned_memory_pool().free_all_blocks()
 
 
+class Stream:
+    """A line of work: a stream of CuPy's."""
+
+    def __init__(self, served: OnCupy, stream: Any) -> None:
+        self._waited = served._waited
+        self.of_cupy = stream
+
+    @property
+    def ptr(self) -> int:
+        """Its cudaStream_t."""
+        return int(self.of_cupy.ptr)
+
+    def query(self) -> bool:
+        """Whether all that was launched in it has ended."""
+        return bool(self.of_cupy.done)
+
+    def synchronize(self) -> None:
+        """Waits until it has. RuntimeError where a kernel failed."""
+        self._waited("synchronize", self.of_cupy.synchronize)
+
+    def wait(self, event: Event) -> None:
+        """What is launched in it from now on begins when the device has come to the mark."""
+        self.of_cupy.wait_event(event.of_cupy)
+
+    def use(self) -> None:
+        """Makes it CuPy's current stream, of this thread."""
+        self.of_cupy.use()
+
+
 class Event:
     """A mark in the current stream's work."""
 
     def __init__(self, served: OnCupy, timed: bool) -> None:
         self._waited = served._waited
-        self._event = cupy.cuda.Event(disable_timing=not timed)
+        self.of_cupy = cupy.cuda.Event(disable_timing=not timed)
 
-    def record(self) -> None:
-        """Marks what was launched until now."""
-        self._event.record()
+    def record(self, stream: Stream | None = None) -> None:
+        """Marks what was launched until now, in a stream or in the current one."""
+        self.of_cupy.record(cupy.cuda.get_current_stream() if stream is None else stream.of_cupy)
 
     def query(self) -> bool:
         """Whether the device has come to the mark."""
-        return bool(self._event.done)
+        return bool(self.of_cupy.done)
 
     def synchronize(self) -> None:
         """Waits until it has. RuntimeError where a kernel before it failed."""
-        self._waited("synchronize", self._event.synchronize)
+        self._waited("synchronize", self.of_cupy.synchronize)
 
     def elapsed_time(self, end: Event) -> float:
         """Milliseconds from this mark to another."""
-        return float(cupy.cuda.get_elapsed_time(self._event, end._event))
+        return float(cupy.cuda.get_elapsed_time(self.of_cupy, end.of_cupy))
 
 
 def _dense(array: Array) -> tuple[Array, list[int]]:
