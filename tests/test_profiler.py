@@ -126,3 +126,11 @@ def test_summary_command(capsys):
     assert "61,706" in capsys.readouterr().out
     assert cli.main(["summary", "nothing"]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_a_method_that_writes_in_place_has_its_own_name():
+    x = tw.ones(2)
+    with Recorder() as recorder:
+        x.exp_().pow_(2).clamp_(0, 1)
+        x **= 2
+    assert [call.name for call in recorder.calls] == ["exp_", "pow_", "clamp_", "__ipow__"]
