@@ -68,6 +68,36 @@ def test_a_tree_comes_back(tmp_path, zipped):
 
 
 @FORMS
+def test_plain_containers_and_names_of_dtypes_come_back(tmp_path, zipped):
+    tree = {
+        "kinds": {1, 2}, "frozen": frozenset(["a"]), "bytes": bytearray(b"x\xff"), "c": 1 + 2j,
+        "none": bytearray(), "dtypes": [torch.float32, torch.int64, torch.bool, torch.bfloat16],
+        "small": [torch.tensor([-3, 5], dtype=t) for t in (torch.int8, torch.int16)],
+    }  # fmt: skip
+    found = io.load(written(tmp_path, tree, zipped))
+    for name in ("kinds", "frozen", "bytes", "c", "none"):
+        assert found[name] == tree[name]
+        assert type(found[name]) is type(tree[name])
+    assert found["dtypes"] == [tw.float32, tw.int64, tw.bool, tw.bfloat16]
+    assert [(x.dtype, x.tolist()) for x in found["small"]] == [(tw.int32, [-3, 5])] * 2
+
+
+def test_what_has_no_dtype_here_says_so(tmp_path):
+    path = written(tmp_path, {"a": torch.zeros(2, dtype=torch.complex64)}, True)
+    with pytest.raises(ValueError, match=r"\[io.load\].*ComplexFloatStorage.*convert the tensor"):
+        io.load(path)
+
+
+def test_a_tree_that_shares_its_parts_is_read_at_once(tmp_path):
+    """Each level twice the one below: 2 to the 60 leaves, if each were made anew."""
+    tree = [torch.ones(1)]
+    for _ in range(60):
+        tree = [tree, tree]
+    found = io.load(written(tmp_path, tree, True))
+    assert found[0] is found[1]
+
+
+@FORMS
 def test_an_optimisers_state_comes_back(tmp_path, zipped):
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.Adam(model.parameters())

@@ -129,3 +129,9 @@ def test_devices():
     stream.seek(0)
     with pytest.raises(RuntimeError, match=r"^\[load\] expected 'cpu' or 'cuda'"):
         tw.load(stream, "gpu")
+
+
+@pytest.mark.parametrize("tree", [[1], "weights", None])
+def test_io_save_says_that_it_takes_names_to_tensors(tmp_path, tree):
+    with pytest.raises(TypeError, match=r"\[io.save\] .*state_dict\(\)"):
+        tw.io.save(tree, tmp_path / "w")

@@ -18,12 +18,13 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from tilework import dtypes
 from tilework.errors import error
 from tilework.io.files import StrPath
 from tilework.tensor import Tensor, fresh
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80\x02"  # how files begin, since torch 1.6 and before
-# The storages that a file may name. Float16 has no tensors here: it is widened.
+# The storages that a file may name. Those that have no tensors here are widened.
 STORAGES: dict[str, Any] = {
     "DoubleStorage": np.float64,
     "FloatStorage": np.float32,
@@ -31,15 +32,30 @@ STORAGES: dict[str, Any] = {
     "BFloat16Storage": ml_dtypes.bfloat16,
     "LongStorage": np.int64,
     "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
+_WIDENED = {np.dtype(np.float16): np.float32, np.dtype(np.int16): np.int32,
+            np.dtype(np.int8): np.int32}  # fmt: skip
+# The names of torch's dtypes that may stand in a tree.
+_DTYPES = {
+    **{name: getattr(dtypes, name) for name in
+       ("float64", "float32", "bfloat16", "int64", "int32", "uint8")},
+    "double": dtypes.float64, "float": dtypes.float32, "long": dtypes.int64, "int": dtypes.int32,
+    "bool": dtypes.bool,
+}  # fmt: skip
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _LEGACY_HEADS = 3  # magic number, protocol, what wrote it
 
 
 class _Refused(Exception):
     """What the file asks for is not allowed."""
+
+    def __init__(self, what: str, fix: str = "save model.state_dict() there") -> None:
+        super().__init__(what)
+        self.fix = fix
 
 
 class _Storage:
@@ -75,8 +91,8 @@ class _Rebuilt:
         strides = tuple(s * size for s in self.strides)
         data = numbers.view(np.uint8).data  # bfloat16 has no buffer of its own
         view = np.ndarray(self.shape, numbers.dtype, data, self.offset * size, strides)
-        if view.dtype == np.float16:
-            return fresh(view.astype(np.float32))
+        if view.dtype in _WIDENED:
+            return fresh(view.astype(_WIDENED[view.dtype]))
         return fresh(view.copy(order="K"))
 
 
@@ -95,6 +111,13 @@ def _bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _byte_array(data: Any = b"") -> bytearray:
+    """Of bytes alone: of a number it would have that size."""
+    if not isinstance(data, bytes):
+        raise _Refused(f"a bytearray of a {type(data).__name__}")
+    return bytearray(data)
+
+
 class _Name:
     """A class of torch whose name alone matters."""
 
@@ -103,6 +126,12 @@ class _Name:
 
 
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    **{
+        (module, kind.__name__): kind
+        for module in ("__builtin__", "builtins")
+        for kind in (set, frozenset, complex)
+    },
+    **{(module, "bytearray"): _byte_array for module in ("__builtin__", "builtins")},
     ("_codecs", "encode"): _bytes,
     ("collections", "Counter"): Counter,
     ("collections", "OrderedDict"): OrderedDict,
@@ -124,6 +153,10 @@ class _Unpickler(pickle.Unpickler):
             return _ALLOWED[module, name]
         if module in ("torch", "torch.storage") and name in STORAGES:
             return _Name(name)
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        if module == "torch" and name.endswith("Storage"):
+            raise _Refused(f"a {name}", "convert the tensor to float32 or int64 there")
         raise _Refused(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
@@ -150,7 +183,7 @@ def read_pickled(path: StrPath | BinaryIO) -> Any:
     except _Refused as reason:
         raise error(
             ValueError, "io.load", "tensors, numbers and text in plain containers",
-            f"{reason} in {path}", "save model.state_dict() there",
+            f"{reason} in {path}", reason.fix,
         ) from reason  # fmt: skip
     except Exception as reason:  # a pickle may fail anywhere
         raise error(
@@ -217,14 +250,19 @@ def _numbers(data: bytes, storage: _Storage, order: str) -> np.ndarray[Any, Any]
 
 def _with_tensors(tree: Any, made: dict[int, Any]) -> Any:
     """The tree with its tensors; what stands in it twice is made once."""
-    if isinstance(tree, _Rebuilt):
-        if id(tree) not in made:
-            made[id(tree)] = tree.tensor()
+    if id(tree) in made:
         return made[id(tree)]
-    if isinstance(tree, Mapping):
-        return {key: _with_tensors(value, made) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(_with_tensors(value, made) for value in tree)
+    if isinstance(tree, (_Rebuilt, Mapping, list, tuple, set, frozenset)):
+        made[id(tree)] = found = _made(tree, made)
+        return found
     if isinstance(tree, (_Storage, _Name)):
         raise _Refused("a storage by itself")
     return tree
+
+
+def _made(tree: Any, made: dict[int, Any]) -> Any:
+    if isinstance(tree, _Rebuilt):
+        return tree.tensor()
+    if isinstance(tree, Mapping):
+        return {key: _with_tensors(value, made) for key, value in tree.items()}
+    return type(tree)(_with_tensors(value, made) for value in tree)

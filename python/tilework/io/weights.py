@@ -47,9 +47,9 @@ def save(
 
     Strided tensors (transposed, channels-last) are written in C order. The file is written beside
     `path`, synced and renamed: at any time `path` is the old file or the new one, whole.
-    TypeError where a value is no tensor or of a dtype that tilework does not read back, or a name
-    is no string; ValueError where a name is none that the format has; OSError as the system gives
-    it (a full disk). Nothing has been replaced then.
+    TypeError where it is no dict, where a value is no tensor or of a dtype that tilework does not
+    read back, or a name is no string; ValueError where a name is none that the format has; OSError
+    as the system gives it (a full disk). Nothing has been replaced then.
 
     >>> import tilework as tw
     >>> folder = getfixture("tmp_path")
@@ -57,6 +57,11 @@ def save(
     >>> load(folder / "w.safetensors")["weight"].shape
     (2, 3)
     """
+    if not isinstance(state_dict, Mapping):
+        raise error(
+            TypeError, "io.save", "names to tensors", type(state_dict).__name__,
+            "pass model.state_dict(); tw.save writes other trees",
+        )  # fmt: skip
     arrays = {_name(name): _array(name, value) for name, value in state_dict.items()}
     texts = {_name(key): _text(value) for key, value in (metadata or {}).items()}
     for reserved in (_CRC, _FORMAT):
