@@ -121,17 +121,17 @@ void wait_for_copies() {
 }
 template <class Wide>
 void load_wide(Wide& to, const void* from, Site at = Site::current()) {
-  cudasim::load_wide(&to, from, sizeof to, alignof(Wide), at);
+  cudasim::load_wide(&to, from, sizeof to, alignof(Wide), cudasim::Space::any, at);
 }
 template <class Wide>
 void store_wide(void* to, const Wide& from, Site at = Site::current()) {
-  cudasim::store_wide(to, &from, sizeof from, alignof(Wide), at);
+  cudasim::store_wide(to, &from, sizeof from, alignof(Wide), cudasim::Space::any, at);
 }
 inline void load_global(uint4& to, const void* from, Site at = Site::current()) {
-  load_wide(to, from, at);
+  cudasim::load_wide(&to, from, sizeof to, alignof(uint4), cudasim::Space::global, at);
 }
 inline void store_global(void* to, const uint4& from, Site at = Site::current()) {
-  store_wide(to, from, at);
+  cudasim::store_wide(to, &from, sizeof from, alignof(uint4), cudasim::Space::global, at);
 }
 inline void load_matrices(uint32_t (&to)[4], const void* row, Site at = Site::current()) {
   cudasim::ldmatrix(4, false, row, to, at);

@@ -17,9 +17,15 @@ void AsyncCopies::ask(void* to, const void* from, size_t bytes, size_t filled, S
               " bytes: 4, 8 or 16 are copied at a time",
           at);
   }
-  see({to, bytes, true}, at);
-  if (filled > 0)
-    see({.at = const_cast<void*>(from), .bytes = filled, .store = false, .alignment = bytes}, at);
+  see({.at = to, .bytes = bytes, .store = true, .space = Space::shared}, at);
+  if (filled > 0) {
+    see({.at = const_cast<void*>(from),
+         .bytes = filled,
+         .store = false,
+         .alignment = bytes,
+         .space = Space::global},
+        at);
+  }
   std::memset(to, 0xFF, bytes);
   open_.push_back({to, from, bytes, filled, at});
 }

@@ -34,7 +34,8 @@ inline constexpr Architecture kSm100{"sm_100", 48 * 1024, 227 * 1024};
 struct Settings {
   Order order = Order::random;
   uint64_t seed = 1;
-  Architecture architecture = kSm80;
+  // The least of the cards that are served: sm_86 and sm_120 have as much as sm_89.
+  Architecture architecture = kSm89;
   // Both need kernels that tell of each load and store (the CMake target `cudasim_kernels`):
   bool races = true;     // two threads at one place, nothing between them
   bool traffic = false;  // what each line costs of memory: traffic.h

@@ -120,7 +120,7 @@ void complete_mma(const Lanes& lanes, uint32_t) {
 void ldmatrix(int count, bool transposed, const void* row, uint32_t* registers, Site at) {
   // The rows of the matrices that are loaded; other lanes' addresses are not looked at.
   if (this_thread().lane < static_cast<uint32_t>(8 * count)) {
-    see({const_cast<void*>(row), 16, false}, at);
+    see({.at = const_cast<void*>(row), .bytes = 16, .store = false, .space = Space::shared}, at);
   }
   const MatrixLoad mine{count, transposed, static_cast<const char*>(row), registers};
   wait_for_warp({.name = "ldmatrix",

@@ -46,6 +46,10 @@ std::string what_of(const Access& access) {
          std::to_string(access.bytes) + " bytes";
 }
 
+bool reaches(Space space, Region::Kind kind) {
+  return space == Space::any || (space == Space::global) == (kind == Region::Kind::global);
+}
+
 bool ordered(const Stamp& before, const Stamp& now) {
   if (before.block != now.block) return false;
   if (before.thread == now.thread || before.barrier != now.barrier) return true;
@@ -132,6 +136,11 @@ void see_at(const Access& access, uint32_t line) {
               std::to_string(region->bytes),
           line_text(line));
   }
+  if (!reaches(access.space, region->kind)) {
+    fault(what_of(access) + " in " + (region->kind == Region::Kind::shared ? "shared" : "global") +
+              " memory, by an instruction for the other",
+          line_text(line));
+  }
   const size_t alignment = access.alignment != 0 ? access.alignment : access.bytes;
   if (offset % alignment != 0) {
     fault(what_of(access) + " at byte " + std::to_string(offset) +
@@ -164,7 +173,10 @@ void see_access(void* at, size_t bytes, bool store, void* return_address) {
 
 void see(const Access& access, Site at) {
   const InSimulator inside;
-  if (this_thread().fiber.owns(access.at)) return;
+  if (this_thread().fiber.owns(access.at)) {
+    if (access.space == Space::any) return;
+    fault(what_of(access) + " in a thread's own memory, by an instruction for another", at);
+  }
   see_at(access, line_number(at));
 }
 

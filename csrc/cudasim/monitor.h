@@ -16,6 +16,9 @@
 
 namespace tilework::cudasim {
 
+// What an instruction reaches: those of CUDA C++ any memory, those of PTX what they name.
+enum class Space { any, global, shared };
+
 struct Access {
   void* at;
   size_t bytes;
@@ -23,6 +26,7 @@ struct Access {
   bool atomic = false;
   bool counted = true;   // in the traffic report
   size_t alignment = 0;  // 0: its size
+  Space space = Space::any;
 };
 
 // From the simulator's own calls, which the compiler does not see.

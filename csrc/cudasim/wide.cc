@@ -6,13 +6,18 @@
 
 namespace tilework::cudasim {
 
-void load_wide(void* to, const void* from, size_t bytes, size_t alignment, Site at) {
-  see({.at = const_cast<void*>(from), .bytes = bytes, .store = false, .alignment = alignment}, at);
+void load_wide(void* to, const void* from, size_t bytes, size_t alignment, Space space, Site at) {
+  see({.at = const_cast<void*>(from),
+       .bytes = bytes,
+       .store = false,
+       .alignment = alignment,
+       .space = space},
+      at);
   std::memcpy(to, from, bytes);
 }
 
-void store_wide(void* to, const void* from, size_t bytes, size_t alignment, Site at) {
-  see({.at = to, .bytes = bytes, .store = true, .alignment = alignment}, at);
+void store_wide(void* to, const void* from, size_t bytes, size_t alignment, Space space, Site at) {
+  see({.at = to, .bytes = bytes, .store = true, .alignment = alignment, .space = space}, at);
   std::memcpy(to, from, bytes);
 }
 

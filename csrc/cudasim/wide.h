@@ -4,11 +4,11 @@
 
 #include <stddef.h>
 
-#include "cudasim/fault.h"
+#include "cudasim/monitor.h"
 
 namespace tilework::cudasim {
 
-void load_wide(void* to, const void* from, size_t bytes, size_t alignment, Site at);
-void store_wide(void* to, const void* from, size_t bytes, size_t alignment, Site at);
+void load_wide(void* to, const void* from, size_t bytes, size_t alignment, Space space, Site at);
+void store_wide(void* to, const void* from, size_t bytes, size_t alignment, Space space, Site at);
 
 }  // namespace tilework::cudasim

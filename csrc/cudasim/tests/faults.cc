@@ -156,7 +156,7 @@ void bounds() {
     fault_where("no memory of the device", f::foreign_local, {1, f::kBlock}, y.data());
   }
   fault_where("dynamic shared memory is asked for", f::past_dynamic, {1, f::kBlock}, y.data(), 1);
-  fault_where("52000 bytes of shared memory, and sm_80 allows 49152", f::too_much_shared,
+  fault_where("52000 bytes of shared memory, and sm_89 allows 49152", f::too_much_shared,
               {1, f::kBlock}, y.data());
   fault_where("32000 bytes of shared memory beside 20000 dynamic ones", f::too_much_beside,
               {1, f::kBlock, 20000}, y.data());
@@ -188,11 +188,25 @@ void async_copies() {
   expect_none([&] { CHECK((copied(f::row<0, true>))); });
   expect_fault("cp.async copies not waited for", [&] { copied(f::row<1, true>); });
   expect_fault("cp.async copies not waited for", [&] { copied(f::row<0, false>); });
+  expect_fault("a store of 16 bytes in global memory, by an instruction for the other",
+               [&] { TW_LAUNCH(f::row_to_global, 1, f::kBlock, 0, nullptr, from, y.data()); });
+  expect_fault("a load of 16 bytes in shared memory, by an instruction for the other",
+               [&] { TW_LAUNCH(f::row_of_shared, 1, f::kBlock, 0, nullptr, y.data()); });
   expect_none([&] { TW_LAUNCH(f::row_of_others<true>, 1, f::kBlock, 0, nullptr, from, y.data()); });
   if (!kMonitor) return;
   expect_fault("a race", [&] {
     TW_LAUNCH(f::row_of_others<false>, 1, f::kBlock, 0, nullptr, from, y.data());
   });
+}
+
+void spaces() {
+  const DeviceArray<float> y(4 * f::kBlock);
+  const auto fault_of = [&](const char* part, void (*kernel)(float*)) {
+    expect_fault(part, [&] { TW_LAUNCH(kernel, 1, f::kBlock, 0, nullptr, y.data()); });
+  };
+  fault_of("a store of 16 bytes in shared memory, by an instruction", f::shared_as_global);
+  fault_of("a load of 16 bytes in a thread's own memory, by an instruction", f::local_as_global);
+  fault_of("a load of 16 bytes in global memory, by an instruction", f::matrices_of_global);
 }
 
 void limits() {
@@ -204,10 +218,10 @@ void limits() {
   refused("a block of (1, 1, 65) threads", {1, dim3(1, 1, 65)});
   refused("a block of (0, 1, 1) threads", {1, 0});
   refused("a grid of (1, 65536, 1) blocks", {dim3(1, 65536), 32});
-  refused("sm_80 has 166912 for a block", {1, 32, 200 * 1024});
+  refused("sm_89 has 101376 for a block", {1, 32, 100 * 1024});
   settings().architecture = kSm90;
   expect_none([&] { launch("big", f::warp_sum<true>, {1, 32, 200 * 1024}, y.data()); });
-  settings().architecture = kSm80;
+  settings().architecture = kSm89;
 }
 
 // --- what memory costs ---
@@ -251,6 +265,7 @@ int main() {
   bounds();
   collectives();
   async_copies();
+  spaces();
   limits();
   traffic();
   return 0;

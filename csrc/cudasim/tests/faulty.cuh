@@ -171,6 +171,39 @@ __global__ void row_of_others(const float* x, float* y) {
   y[threadIdx.x] = words[4 * ((threadIdx.x + 1) % kBlock)];
 }
 
+// Instructions of PTX name the memory that they reach, and reach no other.
+__global__ void row_to_global(const float* x, float* y) {
+  ptx::copy_async(&y[4 * threadIdx.x], &x[4 * threadIdx.x]);
+  ptx::wait_for_copies<0>();
+}
+
+__global__ void row_of_shared(float* y) {
+  TW_SHARED(float, words, [kBlock * 8]);
+  for (unsigned i = 0; i < 4; ++i) words[4 * threadIdx.x + i] = 1;
+  ptx::copy_async(&words[4 * (kBlock + threadIdx.x)], &words[4 * threadIdx.x]);
+  ptx::commit_copies();
+  ptx::wait_for_copies<0>();
+  y[threadIdx.x] = words[4 * (kBlock + threadIdx.x)];
+}
+
+__global__ void shared_as_global(float* y) {
+  TW_SHARED(uint4, words, [kBlock]);
+  ptx::store_global(&words[threadIdx.x], make_uint4(1, 2, 3, 4));
+  y[threadIdx.x] = static_cast<float>(words[threadIdx.x].x);
+}
+
+__global__ void local_as_global(float* y) {
+  uint4 held = make_uint4(1, 2, 3, 4), found;
+  ptx::load_global(found, &held);
+  y[threadIdx.x] = static_cast<float>(found.x);
+}
+
+__global__ void matrices_of_global(float* y) {
+  uint32_t found[4];
+  ptx::load_matrices(found, y + 4 * threadIdx.x);
+  y[threadIdx.x] = static_cast<float>(found[0]);
+}
+
 __global__ void too_much_shared(float* y) {
   TW_SHARED(float, words, [13000]);
   words[threadIdx.x] = 1;
