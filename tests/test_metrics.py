@@ -80,8 +80,18 @@ def test_rankings():
         (metrics.AveragePrecision(), sklearn.average_precision_score),
     ):
         close(streamed(metric, BINARY_SCORES, BINARY), judge(BINARY, BINARY_SCORES))
-        each = [judge(c == LABELS, SCORES[:, c]) for c in range(3)]
-        close(streamed(metric, SCORES, LABELS), np.mean(each))
+        logits = SCORES + RNG.uniform(0, 0.1, SCORES.shape)  # no ties, which rounding may break
+        weights = np.exp(logits)
+        shares = weights / weights.sum(1, keepdims=True)
+        each = [judge(c == LABELS, shares[:, c]) for c in range(3)]
+        close(streamed(metric, shares, LABELS), np.mean(each))
+        close(streamed(metric, logits, LABELS), np.mean(each))
+        away = logits[:, 1] - logits[:, 3]  # of a network of two classes
+        expected = np.mean([judge(BINARY == 0, -away), judge(BINARY, away)])
+        close(streamed(metric, logits[:, [3, 1]], BINARY), expected)
+        huge = 1000 * logits[:, [3, 1]]  # whose probabilities are 0 and 1
+        close(streamed(metric, huge, BINARY), expected)
+        assert math.isnan(metric(np.array([math.nan, 0.0]), np.array([0, 1])))
         assert math.isnan(metric(np.ones(3), np.zeros(3, int)))
         assert math.isnan(metric(np.ones(0), np.zeros(0, int)))
 
@@ -96,6 +106,14 @@ def test_regression():
     ):
         expected = judge(true.astype(float), found.astype(float))
         np.testing.assert_allclose(streamed(metric, found, true), expected, rtol=1e-9)
+    several = np.column_stack([true, 3 * true + 5e4, np.ones_like(true)])
+    guesses = several + RNG.standard_normal(several.shape).astype(np.float32)
+    expected = sklearn.r2_score(several.astype(float), guesses.astype(float))
+    np.testing.assert_allclose(streamed(metrics.R2(), guesses, several), expected, rtol=1e-9)
+    metric = metrics.R2()
+    metric.update(several[:, :2], several[:, :2])
+    with pytest.raises(ValueError, match=r"\[R2\] expected 2 outputs"):
+        metric.update(several, several)
     assert metrics.R2()(np.ones(3), np.ones(3)) == 1.0
     assert metrics.R2()(np.zeros(3), np.ones(3)) == 0.0
 

@@ -24,6 +24,22 @@ def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
 
+def test_a_split_too_small_for_all_classes_is_drawn_by_chance():
+    x, y = np.arange(20.0)[:, None], np.array([0] * 9 + [1] * 10 + [2])
+    model = Classifier(epochs=2, patience=1, random_state=0).fit(x, y)
+    assert model.classes_.tolist() == [0, 1, 2]
+
+
+def test_no_batch_of_one_row():
+    """33 rows are a batch of 32, and one that batch norm could not use."""
+
+    def network(inputs, outputs):
+        return nn.Sequential(nn.Linear(inputs, 4), nn.BatchNorm1d(4), nn.Linear(4, outputs))
+
+    x, y = np.arange(33.0)[:, None], np.arange(33) % 2
+    assert Classifier(network, epochs=2, random_state=0).fit(x, y).predict(x).shape == (33,)
+
+
 def test_cross_validation_of_a_pipeline():
     x, y = load_wine(return_X_y=True)
     model = make_pipeline(StandardScaler(), Classifier(epochs=30, random_state=0))

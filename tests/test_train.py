@@ -528,6 +528,10 @@ def test_errors_say_what_to_do():
     with pytest.raises(TypeError, match=r"\[Trainer\].*Supervised\(model, loss\)"):
         Trainer(model, optimizer)
     task = Supervised(model, F.mse_loss)
+    for loss in (lambda y, t: 1.0, lambda y, t: {"loss": 1.0}, lambda y, t: {"a": 1.0, "b": 2.0}):
+        lost = Trainer(Supervised(model, loss), optimizer)
+        with pytest.raises(TypeError, match=r"\[Supervised\].*a loss.*got float"):
+            lost.fit([(tw.ones(2, 1), tw.ones(2, 1))], epochs=1)
     with pytest.raises(TypeError, match=r"\[Trainer\].*optimizer as an Optimizer; got list"):
         Trainer(task, [optimizer])
     with pytest.raises(TypeError, match=r"\[Trainer\].*put it in a list"):

@@ -72,7 +72,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, x: Array, y: Array, outputs: int, loss: Any, classes: Array | None) -> None:
         """Trains a new network; where `patience` says so, until a part that is held out, of each
-        class as much, has not improved for so many epochs, and by then with the best weights."""
+        class its share where there are enough, has not improved for so many epochs, and by then
+        with the best weights."""
         seed = int(check_random_state(self.random_state).randint(_SEEDS))
         with _seeded(seed):
             build = self.network or self._perceptron
@@ -84,14 +85,17 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             if self.patience is not None:
                 watchers.append(callbacks.EarlyStopping("val_loss", self.patience))
                 x, x_held_out, y, y_held_out = train_test_split(
-                    x, y, test_size=self.validation_fraction, random_state=seed, stratify=classes
-                )
+                    x, y, test_size=self.validation_fraction, random_state=seed,
+                    stratify=_divided(classes, self.validation_fraction),
+                )  # fmt: skip
                 held_out = DataLoader(TensorDataset(x_held_out, y_held_out), 1024)
             optimizer = optim.AdamW(
                 network.parameters(), lr=self.lr, weight_decay=self.weight_decay
             )
             trainer = Trainer(Supervised(network, loss), optimizer, watchers)
-            loader = DataLoader(TensorDataset(x, y), self.batch_size, shuffle=True)
+            # A batch of one row has no statistics for batch norm: it waits for another epoch.
+            alone = self.batch_size > 1 and len(x) > 1 and len(x) % self.batch_size == 1
+            loader = DataLoader(TensorDataset(x, y), self.batch_size, shuffle=True, drop_last=alone)
             self.history_ = trainer.fit(loader, held_out, epochs=self.epochs)
         self.n_iter_ = len(self.history_)
 
@@ -105,6 +109,16 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         outputs = predict(Supervised(self.network_, F.mse_loss), x)
         found: Array = outputs.numpy().astype(np.float64)
         return found
+
+
+def _divided(classes: Array | None, fraction: float) -> Array | None:
+    """The classes, where both parts of a split are large enough to have all of them."""
+    if classes is None:
+        return None
+    counts = np.bincount(classes)
+    held_out = int(np.ceil(fraction * len(classes)))
+    parts = min(held_out, len(classes) - held_out)
+    return classes if counts.min() > 1 and parts >= len(counts) else None
 
 
 @contextmanager

@@ -11,6 +11,17 @@ from tilework.errors import error
 from tilework.metrics.metric import Counts, Floats, Metric, array_of
 
 
+def _of_class(scores: NDArray[Any], c: int) -> NDArray[Any]:
+    """What ranks samples (N, C) by the probability of class c: that itself, and of logits, which
+    are not all in [0, 1], the log odds of their softmax."""
+    if scores.shape[1] == 1 or (scores.min() >= 0 and scores.max() <= 1):
+        return scores[:, c]
+    others = np.delete(scores.astype(np.float64), c, 1)
+    most = others.max(1)
+    odds: NDArray[Any] = scores[:, c] - most - np.log(np.exp(others - most[:, None]).sum(1))
+    return odds
+
+
 class _Ranking(Metric):
     """One figure of a binary ranking; of several classes the mean of each against the rest."""
 
@@ -44,9 +55,14 @@ class _Ranking(Metric):
         if not any(map(len, self._scores)):
             return float("nan")
         scores, true = np.concatenate(self._scores), np.concatenate(self._targets)
+        if np.isnan(scores).any():
+            return float("nan")
         if scores.ndim == 1:
             return self._binary(true.astype(np.int64), scores)
-        each = [self._binary((true == c).astype(np.int64), scores[:, c]) for c in np.unique(true)]
+        each = [
+            self._binary((true == c).astype(np.int64), _of_class(scores, int(c)))
+            for c in np.unique(true)
+        ]
         return float(np.mean(each))
 
     @staticmethod
@@ -65,10 +81,12 @@ def _steps(true: Counts, scores: NDArray[Any]) -> tuple[Floats, Floats]:
 
 class ROCAUC(_Ranking):
     """The area under the receiver operating characteristic: the chance that a positive's score is
-    above a negative's, ties counted half. NaN where there are positives or negatives alone.
+    above a negative's, ties counted half. NaN where there are positives or negatives alone, and
+    where a score is NaN.
 
     Scores (N,) with labels 0 and 1, or (N, C) with classes: then the mean of each class against the
-    rest. Keeps every score.
+    rest, by its probability; of scores that are not all in [0, 1], logits, by that of their
+    softmax. Keeps every score.
 
     >>> metrics.ROCAUC()(tw.tensor([0.1, 0.4, 0.35, 0.8]), tw.tensor([0, 0, 1, 1]))
     0.75

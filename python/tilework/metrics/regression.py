@@ -65,8 +65,9 @@ class MSE(MAE):
 class R2(Metric):
     """The share of the targets' variance that is explained: 1 - squared error / squared spread.
 
-    1 for targets that are all equal and met, 0 where they are missed, as scikit-learn has it; NaN
-    for fewer than two.
+    Of targets (N, ...) the mean of each output's own share. It is 1 for an output whose targets are
+    all equal and met, 0 where they are missed, as scikit-learn has it; NaN for fewer than two
+    samples.
 
     >>> round(metrics.R2()(tw.tensor([2.5, 0.0, 2.0, 8.0]), tw.tensor([3.0, -0.5, 2.0, 7.0])), 4)
     0.9486
@@ -78,24 +79,37 @@ class R2(Metric):
         self.reset()
 
     def reset(self) -> None:
-        self._count, self._center, self._spread, self._error = 0, 0.0, 0.0, 0.0
+        self._count = 0
+        self._center: Floats = np.zeros(0)  # of each output
+        self._spread: Floats = np.zeros(0)
+        self._error: Floats = np.zeros(0)
 
     def update(self, output: Any, target: Any) -> None:
         found, true = pair("R2", output, target)
         if not true.size:
             return
+        samples = len(true) if true.ndim else 1
+        found, true = found.reshape(samples, -1), true.reshape(samples, -1)
+        if not self._count:
+            self._center, self._spread, self._error = np.zeros((3, true.shape[1]))
+        elif len(self._center) != true.shape[1]:
+            raise error(
+                ValueError, "R2", f"{len(self._center)} outputs a sample, as before", true.shape[1],
+                "reset() it first",
+            )  # fmt: skip
         # Spreads of parts join without the difference of two large sums (Chan et al. 1979).
-        center, count = float(true.mean()), self._count + true.size
+        center, count = true.mean(0), self._count + samples
         away = center - self._center
-        self._spread += float(np.square(true - center).sum())
-        self._spread += away**2 * self._count * true.size / count
-        self._center += away * true.size / count
-        self._error += float(np.square(found - true).sum())
+        self._spread += np.square(true - center).sum(0)
+        self._spread += away**2 * (self._count * samples / count)
+        self._center += away * (samples / count)
+        self._error += np.square(found - true).sum(0)
         self._count = count
 
     def compute(self) -> float:
         if self._count < 2:
             return float("nan")
-        if self._spread == 0.0:
-            return 1.0 if self._error == 0.0 else 0.0
-        return 1.0 - self._error / self._spread
+        varies = self._spread > 0.0
+        ratio = np.divide(self._error, self._spread, out=np.zeros_like(self._error), where=varies)
+        shares = np.where(varies, 1.0 - ratio, np.where(self._error == 0.0, 1.0, 0.0))
+        return float(shares.mean())

@@ -79,12 +79,19 @@ class Task(Module):
         losses = self.training_step(batch)
         if isinstance(losses, Tensor):
             losses = {"loss": losses}
-        if not losses:
+        if not isinstance(losses, Mapping) or not losses:
             raise error(
-                ValueError, "Task", "a loss from training_step", "an empty dict", "return one"
-            )
+                ValueError if isinstance(losses, Mapping) else TypeError, type(self).__name__,
+                "a loss from training_step, a tensor or a dict of them",
+                "an empty dict" if isinstance(losses, Mapping) else type(losses).__name__,
+                "return one that the parameters lead to",
+            )  # fmt: skip
         total = losses["loss"] if "loss" in losses else sum(losses.values())
-        assert isinstance(total, Tensor)
+        if not isinstance(total, Tensor):
+            raise error(
+                TypeError, type(self).__name__, "a loss that is a tensor", type(total).__name__,
+                "compute it from the model's output",
+            )  # fmt: skip
         trainer.backward(total)
         return {"loss": total, **losses}
 
