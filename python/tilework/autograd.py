@@ -16,10 +16,12 @@ from math import inf
 from typing import Any
 
 from tilework.arrays import as_array, host, namespace, ndarray, writeable
+from tilework.custom import Function
 from tilework.dtypes import float32, float64
 from tilework.engines import ops
 from tilework.engines.device import apart
 from tilework.errors import error
+from tilework.hooks import hooks_of
 from tilework.states import WRITE, as_at, by_time, parted
 from tilework.storage import NOTHING, next_time
 from tilework.tape import (
@@ -38,6 +40,7 @@ from tilework.tape import (
 from tilework.tensor import Tensor, fresh, tensor_method
 
 __all__ = [
+    "Function",
     "Op",
     "backward",
     "enable_grad",
@@ -151,7 +154,9 @@ def _walk(
             if storage.version > time:
                 raise _written(op)
         if t._retain:
-            _accumulate(_keeper(t), grad.copy())
+            grad = _passed(t, grad, owned)
+            if held and t in held:
+                pending[t] = grad
         if op.plain:
             grads = op.backward(grad, inputs, saved)
         elif op.onto is not None:
@@ -171,7 +176,7 @@ def _walk(
         for p, g in zip(inputs, grads):  # noqa: B905 (strict costs a tenth of the loop)
             if g is None or not p._requires_grad:
                 continue
-            if held is None and p._node is None:
+            if held is None and p._node is None and not p._retain:
                 # A leaf's gradient is the user's to write: no alias of another's.
                 if g is grad or g.base is not None:
                     # The layout may be the leaf's own. NumPy's copies lie in fresh pages.
@@ -201,6 +206,31 @@ def _walk(
             else:
                 pending[p] = add_arrays(pending[p], g)
                 owned.add(p)
+    if held is None and pending:  # leaves with hooks, which see the sum
+        for leaf, total in pending.items():
+            _arrive(leaf, total)
+
+
+def _passed(t: Tensor, grad: Array, owned: set[Tensor]) -> Array:
+    """The gradient of a recorded tensor after its hooks; kept where retain_grad asked for it."""
+    hooks = hooks_of(t)
+    if hooks is not None:
+        owned.discard(t)  # a hook may have kept it
+        grad = hooks.passed_array(grad)
+    if hooks is None or hooks.retains:
+        _accumulate(_keeper(t), grad.copy())
+    return grad
+
+
+def _arrive(leaf: Tensor, grad: Any) -> None:
+    """Adds a gradient to that of a leaf, between its hooks."""
+    hooks = hooks_of(leaf)
+    if isinstance(grad, Tensor):
+        _accumulate_recorded(leaf, grad if hooks is None else hooks.passed_on_tape(grad))
+    else:
+        _accumulate(leaf, (grad if hooks is None else hooks.passed_array(grad)).copy("K"))
+    if hooks is not None:
+        hooks.arrived(leaf)
 
 
 def _added(
@@ -233,7 +263,7 @@ def _place(
         p = as_at(p, t._seq)
     if not p._requires_grad:
         return
-    if held is None and p._node is None:
+    if held is None and p._node is None and not p._retain:
         if p._grad is None:
             first = place(None, True, grad, saved, p)
             if p._grad is not None:
@@ -283,7 +313,13 @@ def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Te
             raise _written(op)
         with enable_grad():
             if t._retain:
-                _accumulate_recorded(_keeper(t), grad)
+                hooks = hooks_of(t)
+                if hooks is not None:
+                    grad = hooks.passed_on_tape(grad)
+                    if t in held:
+                        pending[t] = grad
+                if hooks is None or hooks.retains:
+                    _accumulate_recorded(_keeper(t), grad)
             made_of = _made_of(t)
             grads = op.differentiable(grad, made_of, saved)
             for p, g in zip(made_of, grads, strict=True):
@@ -409,13 +445,13 @@ def backward(
         raise _needs_grad()
     self = _now(self)
     if self._node is None:
-        _accumulate(self, _seed(self, gradient).copy())
+        _arrive(self, _seed(self, gradient))
         return
     if create_graph:
         on_tape: dict[Tensor, Any] = {self: _seed_on_tape(self, gradient)}
         _walk_recorded(_reach((self,)), on_tape, set())
         for leaf, g in on_tape.items():
-            _accumulate_recorded(leaf, g)
+            _arrive(leaf, g)
         return
     _walk([self], {self: _seed(self, gradient)}, retain_graph)
 
@@ -435,12 +471,15 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    allow_unused: bool = False,
+    only_inputs: bool = True,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of `outputs` with respect to `inputs`; no `grad` attribute is touched.
 
     `create_graph` records the gradients, so that they can be differentiated again. An input that
-    the outputs do not depend on is a RuntimeError, or None with `allow_unused`.
+    the outputs do not depend on is a RuntimeError, or None with `allow_unused`, or zeros with
+    `materialize_grads`. `only_inputs` says nothing any more, as in PyTorch.
 
     >>> import tilework as tw
     >>> x = tw.tensor(3.0, requires_grad=True)
@@ -463,14 +502,20 @@ def grad(
         pending[root] = seed if held_seed is None else plus(held_seed, seed)
     held = set(targets)
     kept = _prune(_reach(roots), held)
+    passed = frozenset(kept)  # whose turn comes, when their hooks are called
     if create_graph:
         _walk_recorded(kept, pending, held)
     else:
         due = [t for t in kept if t in pending]
-        _walk(due, pending, retain_graph, held, frozenset(kept))
+        _walk(due, pending, retain_graph, held, passed)
     results: list[Tensor | None] = []
     for t in targets:
         found = pending.get(t)
+        hooks = None if t in passed else hooks_of(t)
+        if hooks is not None and found is not None:
+            found = (hooks.passed_on_tape if create_graph else hooks.passed_array)(found)
+        if found is None and materialize_grads:
+            found = namespace(t._array).zeros(t.shape, t.dtype)
         if found is None and not allow_unused:
             raise error(
                 RuntimeError, "grad", "inputs that the outputs depend on",

@@ -23,6 +23,7 @@ from tilework.arrays import namespace
 from tilework.dtypes import bfloat16, float32
 from tilework.engines import ops
 from tilework.errors import error
+from tilework.hooks import hooks_of
 from tilework.regions import Place, Region
 from tilework.storage import NOTHING, Aside, next_time
 from tilework.tape import UNRECORDED, Op, mode, record
@@ -202,7 +203,7 @@ def _part(x: Tensor, root: Tensor, state: Tensor) -> Tensor:
     part._seq = state._seq + 1  # a write takes two ticks: nothing else has this one
     part._requires_grad = True
     if x._retain:
-        part._retain = True
+        part._retain = x._retain
         _aside(part).whose = ref(x)
     return part
 
@@ -211,6 +212,9 @@ def _twin(x: Tensor) -> Tensor:
     """A tensor in the place on the tape that `x` has now."""
     twin = fresh(x._array)
     twin._node, twin._seq, twin._requires_grad = x._node, x._seq, x._requires_grad
+    hooks = hooks_of(x)
+    if hooks is not None:  # they see the gradient of what was before a write; `grad` is of now
+        twin._retain, x._retain = hooks.of_the_past()
     return twin
 
 

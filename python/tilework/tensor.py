@@ -332,7 +332,11 @@ class Tensor:
                 RuntimeError, "retain_grad", "a tensor that requires grad", "one that does not",
                 "compute it from a leaf with requires_grad=True",
             )  # fmt: skip
-        self._retain = self._node is not None
+        held: Any = self._retain
+        if isinstance(held, bool):
+            self._retain = self._node is not None
+        else:  # its hooks
+            held.retains = self._node is not None
 
     @property
     def data(self) -> Tensor:

@@ -217,8 +217,7 @@ def _is_plain(module: Any) -> bool:
         isinstance(module, Module)
         and type(module).__module__.startswith("tilework.nn.")
         and "forward" not in module.__dict__
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
+        and not module._is_hooked()
     )
 
 

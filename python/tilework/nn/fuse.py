@@ -77,10 +77,7 @@ def _belong(parent: Module, layer: Any, norm: Any) -> bool:
         return False
     if isinstance(layer, _TRANSPOSED) and not isinstance(parent, Sequential):
         return False  # forward may ask its batch norm for an activation, which these lack
-    plain = all(
-        not m._forward_hooks and not m._forward_pre_hooks and "forward" not in vars(m)
-        for m in (layer, norm)
-    )
+    plain = all(not m._is_hooked() and "forward" not in vars(m) for m in (layer, norm))
     features = layer.out_features if isinstance(layer, Linear) else layer.out_channels
     return plain and features == norm.num_features
 

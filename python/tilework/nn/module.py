@@ -22,11 +22,13 @@ from tilework.errors import error
 from tilework.functional.border import bordered, restated
 from tilework.functional.inplace import check_writable, written
 from tilework.layout import MemoryFormat, preserve_format
+from tilework.nn.backward_hooks import BackwardHook, watched
 from tilework.nn.parameter import Parameter
 from tilework.tensor import Tensor, fresh
 
 M = TypeVar("M", bound="Module")
 Hook = Callable[..., Any]
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
 
 # Raised when a module gets or loses a hook, or a forward of its own: fused plans
 # (containers.Sequential) are made anew.
@@ -98,6 +100,7 @@ class Module:
     ]  # attribute -> "parameter", "buffer", "hidden" (a buffer not saved), "module"
     _forward_hooks: dict[int, Hook] | None = None
     _forward_pre_hooks: dict[int, Hook] | None = None
+    _backward_hooks: dict[int, BackwardHook] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -111,7 +114,7 @@ class Module:
     def __setstate__(self, state: dict[str, Any]) -> None:
         # copy.copy hands over the registry itself: what one of the two registers, the other lacks.
         self.__dict__.update(state)
-        for name in ("_names", "_forward_hooks", "_forward_pre_hooks"):
+        for name in ("_names", *_HOOKS):
             held = state.get(name)
             if held is not None:
                 self.__dict__[name] = dict(held)
@@ -124,7 +127,7 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            if self._forward_pre_hooks or self._forward_hooks:
+            if self._forward_pre_hooks or self._forward_hooks or self._backward_hooks:
                 return self._call_hooked(args, kwargs)
             return self.forward(*args, **kwargs)
         except Exception as reason:
@@ -142,7 +145,10 @@ class Module:
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        output = self.forward(*args, **kwargs)
+        if self._backward_hooks:
+            output = watched(self, self._backward_hooks, args, kwargs)
+        else:
+            output = self.forward(*args, **kwargs)
         for hook in list((self._forward_hooks or {}).values()):
             changed = hook(self, args, output)
             if changed is not None:
@@ -158,14 +164,35 @@ class Module:
         """Calls hook(module, args) before forward; what it returns (but None) are the arguments."""
         return self._register_hook("_forward_pre_hooks", hook)
 
-    def _register_hook(self, name: str, hook: Hook) -> RemovableHandle:
+    def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Calls hook(module, grad_input, grad_output) when the gradients of the arguments are
+        known: tuples, with None for what is no tensor or wants no gradient. What it returns, if
+        anything, are the gradients of the arguments. `prepend`: before the other hooks.
+
+        Arguments and results are copied in forward: an activation in place does not reach them.
+        """
+        return self._register_hook("_backward_hooks", BackwardHook(hook, False), prepend)
+
+    def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Calls hook(module, grad_output) before the module's own backward; what it returns, if
+        anything, are the gradients of the results."""
+        return self._register_hook("_backward_hooks", BackwardHook(hook, True), prepend)
+
+    def _register_hook(self, name: str, hook: Any, prepend: bool = False) -> RemovableHandle:
         hooks = getattr(self, name)
         if hooks is None:
             hooks = {}
             object.__setattr__(self, name, hooks)
         _count_hooks()
+        others = dict(hooks)
+        if prepend:
+            hooks.clear()
         hooks[hooks_changed] = hook
+        hooks.update(others)
         return RemovableHandle(hooks, hooks_changed)
+
+    def _is_hooked(self) -> bool:
+        return any(getattr(self, name) for name in _HOOKS)
 
     # --- registration ---
 

@@ -430,9 +430,10 @@ METHODS: dict[str, Call] = {
     "where": Call(_method("where"), (X, b(3, 4), X)),
     "backward": Call(_backward, (X, X, False)),
 }  # fmt: skip
-# `retain_grad` needs a result of the tape, and takes nothing that could be bent; the others refuse
-# where there is no device.
-UNBENT = frozenset({"retain_grad", "cuda", "pin_memory"})
+# These need a result of the tape, and take nothing that could be bent but what is called; the others
+# refuse where there is no device.
+UNBENT = frozenset({"retain_grad", "register_hook", "register_post_accumulate_grad_hook", "cuda",
+                    "pin_memory"})  # fmt: skip
 
 _AT: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "getitem": ((X, (0, slice(1, 3))), {}),
