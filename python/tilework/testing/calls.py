@@ -430,7 +430,7 @@ METHODS: dict[str, Call] = {
     "where": Call(_method("where"), (X, b(3, 4), X)),
     "backward": Call(_backward, (X, X, False)),
 }  # fmt: skip
-# These need a result of the tape, and take nothing that could be bent but what is called; the others
+# These need a result of the tape and take nothing that could be bent, or what is called; the others
 # refuse where there is no device.
 UNBENT = frozenset({"retain_grad", "register_hook", "register_post_accumulate_grad_hook", "cuda",
                     "pin_memory"})  # fmt: skip
