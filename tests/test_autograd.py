@@ -441,6 +441,23 @@ def test_grad_leaves_attributes_alone_and_takes_non_leaves():
     with pytest.raises(RuntimeError, match="allow_unused"):
         tw.autograd.grad((x * 2).sum(), leaf(1.0))
     assert tw.autograd.grad((x * 2).sum(), leaf(1.0), allow_unused=True) == (None,)
+    unused = tw.ones(2, requires_grad=True)
+    (zeros,) = tw.autograd.grad((x * 2).sum(), unused, materialize_grads=True)
+    assert zeros.tolist() == [0.0, 0.0]
+
+
+def test_a_gradients_penalty_as_it_is_written():
+    """WGAN-GP (Gulrajani et al., 2017) with PyTorch's own arguments, in their order."""
+    x = tw.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    y = (x**2).sum(1)
+    (dx,) = tw.autograd.grad(y, x, tw.ones(2), True, True, True, None)
+    ((dx.norm(2, dim=1) - 1) ** 2).mean().backward()
+    assert x.grad is not None
+    (again,) = tw.autograd.grad(
+        outputs=(x**2).sum(1), inputs=x, grad_outputs=tw.ones(2), create_graph=True,
+        retain_graph=True, only_inputs=True,
+    )  # fmt: skip
+    assert again.tolist() == dx.tolist()
 
 
 DIFFERENTIABLE = {

@@ -453,3 +453,8 @@ def test_the_extension_refuses_what_is_no_tensor():
     ):
         with pytest.raises((TypeError, AttributeError)):
             call()
+
+
+def test_a_tensor_of_sizes_says_what_to_call():
+    with pytest.raises(TypeError, match=r"\[Tensor\].*sizes, 2 and 3.*tilework\.empty"):
+        tw.Tensor(2, 3)

@@ -72,6 +72,11 @@ class Tensor:
             array, storage = entering(array, "Tensor"), new_storage()
             storage.exposed = True
             storage.layout = NATURAL
+        elif type(array) is int:
+            raise error(
+                TypeError, "Tensor", "a numpy.ndarray", f"sizes, {array} and {storage}",
+                "use tilework.empty(sizes), or tilework.tensor(values)",
+            )  # fmt: skip
         self._array = array
         self._storage = storage
         self._requires_grad = False
