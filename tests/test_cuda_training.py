@@ -54,6 +54,20 @@ def losses(device, build):
     return found
 
 
+def test_a_frozen_network_of_a_device_is_not_trained():
+    """A device's arrays have no flag that says so (CuPy's)."""
+    with simulated.device(), tw.device("cuda"):
+        model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+        step = optim.SGD(model.parameters(), lr=0.1).step
+        model(tw.ones(1, 3)).sum().backward()
+        step()
+        nn.utils.freeze(model)
+        with pytest.raises(ValueError, match="expected writable parameters; got a read-only one"):
+            step()
+        nn.utils.unfreeze(model)
+        step()
+
+
 @pytest.mark.parametrize("build", [mlp, gpt])
 @pytest.mark.parametrize("order", simulated.ORDERS)
 def test_a_network_trains_to_the_cpus_losses(build, order):

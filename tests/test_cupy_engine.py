@@ -131,6 +131,12 @@ def test_stand_ins_have_no_more_than_cupy():
     assert hasattr(cupy.lib.stride_tricks, "as_strided")
     names = stand_in.METHODS | stand_in.FIELDS
     assert [name for name in sorted(names) if not hasattr(cupy.ndarray, name)] == []
+    from cupy._core.flags import Flags
+
+    given = [n for n in dir(stand_in.StandIn(np.zeros(2)).flags) if not n.startswith("_")]
+    assert given == ["c_contiguous", "f_contiguous", "owndata"]
+    assert all(hasattr(Flags, name) for name in given)
+    assert not hasattr(Flags, "writeable")
 
 
 # --- numbers ---

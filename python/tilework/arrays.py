@@ -87,6 +87,12 @@ def writeable(array: Array) -> bool:
     return bool(getattr(array.flags, "writeable", True))
 
 
+def set_writeable(array: Array, allowed: bool) -> None:
+    """Lets an array of the host's be written to, or no longer."""
+    if array.__class__ is ndarray:
+        array.flags.writeable = allowed
+
+
 def strided(flat: Array, shape: Any, dtype: Any, offset: int, strides: Any) -> Array:
     """A view into an array of one axis, of its dtype, from `offset` on; that and the strides are in
     bytes."""

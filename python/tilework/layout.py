@@ -15,7 +15,7 @@ from typing import Any
 from weakref import ref
 
 from tilework import dtypes
-from tilework.arrays import address, ndarray, strided, writeable
+from tilework.arrays import address, ndarray, set_writeable, strided, writeable
 from tilework.engines import ops
 from tilework.errors import error
 
@@ -161,7 +161,7 @@ class Layout:
             base.reshape(-1), array.shape, array.dtype, self._shown(distance) * item, steps
         )
         if not writeable(array):
-            part.flags.writeable = False
+            set_writeable(part, False)
         return part
 
 

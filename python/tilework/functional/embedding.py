@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import Array, largest, namespace
+from tilework.arrays import Array, largest, namespace, writeable
 from tilework.autograd import Op, record
 from tilework.autograd import mode as tape
 from tilework.engines import ops
@@ -132,7 +132,7 @@ def _renorm(op: str, table: Tensor, index: Array, max_norm: Any, norm_type: Any)
             RuntimeError, op, "max_norm with a weight that is a leaf", "the result of an op",
             "call with weight.clone() made under no_grad, or drop max_norm",
         )  # fmt: skip
-    if not table._array.flags.writeable or table._storage.frozen:
+    if table._storage.frozen or not writeable(table._array):
         check_writable(op, table)
     xp = namespace(index)
     at = xp.unique(index)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tilework.arrays import namespace
+from tilework.arrays import namespace, set_writeable, writeable
 from tilework.autograd import Op, mode, record, unrecorded
 from tilework.engines import ops
 from tilework.errors import error
@@ -145,7 +145,7 @@ def _shown_in(x: Tensor, wanted: tuple[int, ...]) -> Array | None:
         if storage.layout is None:  # x alone is here, and shows C order: a copy may take its place
             found = array.reshape(wanted)
             if not _shares(found, array):
-                found.flags.writeable = array.flags.writeable or not storage.frozen
+                set_writeable(found, writeable(array) or not storage.frozen)
                 _replace(x, found.reshape(array.shape))
             return found
         shape = resolved(wanted, array.size)

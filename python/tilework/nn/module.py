@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from tilework import dtypes
-from tilework.arrays import namespace
+from tilework.arrays import namespace, set_writeable
 from tilework.autograd import no_grad
 from tilework.devices import Device, moved, names_device, resolved
 from tilework.errors import error
@@ -562,9 +562,8 @@ def _move(t: Tensor, to: Any) -> None:
 
 
 def _freeze(t: Tensor, frozen: bool) -> None:
-    """Keeps a tensor read-only, where it was (a device's arrays have no such flag)."""
-    if t.is_cpu:
-        t._array.flags.writeable = not frozen
+    """Keeps a tensor read-only, where it was."""
+    set_writeable(t._array, not frozen)
     t._storage.frozen = frozen
 
 

@@ -12,6 +12,7 @@ from tilework import dtypes
 from tilework.arrays import namespace, ndarray, writeable
 from tilework.autograd import enable_grad
 from tilework.devices import CPU, moved
+from tilework.engines import device as beside
 from tilework.engines import ops
 from tilework.errors import error
 from tilework.storage import next_time
@@ -25,7 +26,7 @@ def _refuse_frozen(params: Iterable[Tensor]) -> None:
     """ValueError on a read-only one: before a step of several engine calls begins, since one that
     fails on the way would leave the model half updated."""
     for p in params:
-        if not p._array.flags.writeable:
+        if p._storage.frozen or not writeable(p._array):
             raise error(
                 ValueError, "step", "writable parameters",
                 f"a read-only one of shape {p._array.shape}",
@@ -117,7 +118,8 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if len(self.param_groups) > 1:  # a group's engine call checks its own
+        # A group's engine call checks its own, of the CPU's: a device's have no flag for that.
+        if len(self.param_groups) > 1 or beside.provider is not None:
             for group in self.param_groups:
                 _refuse_frozen(p for p in group["params"] if p._grad is not None)
         for group in self.param_groups:

@@ -56,7 +56,7 @@ METHODS = frozenset((
     "view",
 ))
 FIELDS = frozenset((
-    "shape", "dtype", "ndim", "size", "strides", "itemsize", "nbytes", "flags", "T", "base",
+    "shape", "dtype", "ndim", "size", "strides", "itemsize", "nbytes", "T", "base",
 ))
 _NUMBERS = ("__bool__", "__int__", "__float__", "__index__", "__len__")
 _TWO = (
@@ -101,6 +101,16 @@ def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+class _Flags:
+    """As CuPy has them: how an array lies, and not whether it may be written to."""
+
+    __slots__ = ("c_contiguous", "f_contiguous", "owndata")
+
+    def __init__(self, of: Any) -> None:
+        self.c_contiguous, self.f_contiguous = of.c_contiguous, of.f_contiguous
+        self.owndata = of.owndata
+
+
 class StandIn:
     """An array that is none of NumPy's."""
 
@@ -134,6 +144,8 @@ class StandIn:
             if name in ("item", "tolist"):
                 crossings[name] += 1
             return wrapped(getattr(self._held, name))
+        if name == "flags":
+            return _Flags(self._held.flags)
         if name in FIELDS:
             found = getattr(self._held, name)
             return found if isinstance(found, tuple) else dressed(found)

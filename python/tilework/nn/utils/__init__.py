@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tilework import functional as F
+from tilework.arrays import set_writeable
 from tilework.autograd import no_grad
 from tilework.engines import ops
 from tilework.errors import error
@@ -48,7 +49,7 @@ def freeze(model: M) -> M:
     for p in model.parameters():
         p.requires_grad_(False)
         p._storage.frozen = True
-        p._array.flags.writeable = False
+        set_writeable(p._array, False)
     return model
 
 
@@ -58,7 +59,7 @@ def unfreeze(model: M) -> M:
         if p._storage.frozen:
             p._storage.frozen = False
             p._storage.packed = None
-            p._array.flags.writeable = True
+            set_writeable(p._array, True)
             p.requires_grad_(True)
     return model
 
