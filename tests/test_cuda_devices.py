@@ -1,8 +1,5 @@
 """Tensors on a CUDA device, by the simulated one: PyTorch's names, no copies unasked."""
 
-import copy
-import pickle
-
 import numpy as np
 import pytest
 
@@ -116,19 +113,6 @@ def test_modules_move_in_place():
     assert model.cpu()[0].weight.is_cpu
 
 
-def test_files_and_copies(tmp_path):
-    x = tw.randn(2, 3, device="cuda")
-    tw.save({"x": x}, tmp_path / "x.pt")
-    assert tw.load(tmp_path / "x.pt")["x"].is_cpu
-    again = tw.load(tmp_path / "x.pt", map_location="cuda")["x"]
-    assert again.is_cuda
-    assert again.tolist() == x.tolist() == pickle.loads(pickle.dumps(x)).tolist()
-    twin = copy.deepcopy(x)
-    assert twin.is_cuda
-    twin.zero_()
-    assert x.tolist() == again.tolist()
-
-
 def test_an_optimisers_state_lives_beside_its_parameters():
     w = tw.ones(3, device="cuda", requires_grad=True)
     adam = optim.Adam([w], lr=0.5)
@@ -166,8 +150,24 @@ def test_marks_and_memory():
 
 def test_a_loader_pins_what_it_gives():
     loader = data.DataLoader(data.TensorDataset(np.arange(4.0)), batch_size=2, pin_memory=True)
-    batches = [batch.to("cuda", non_blocking=True).tolist() for (batch,) in loader]
-    assert batches == [[0.0, 1.0], [2.0, 3.0]]
+    batches = [batch for (batch,) in loader]
+    assert all(batch.is_pinned() for batch in batches)
+    moved = [batch.to("cuda", non_blocking=True).tolist() for batch in batches]
+    assert moved == [[0.0, 1.0], [2.0, 3.0]]
+
+
+def test_pinned_memory_is_known():
+    for x in (tw.randn(3, 4), tw.randn(4, 3).t(), tw.tensor(2.0), tw.zeros(0, 2)):
+        pinned = x.pin_memory()
+        assert (x.is_pinned(), pinned.is_pinned(), pinned[...].is_pinned()) == (False, True, True)
+        assert pinned.pin_memory() is pinned
+        assert pinned.stride() == x.stride()
+        assert tw.equal(pinned, x)
+        assert not pinned.clone().is_pinned()
+    there = tw.ones(2, device="cuda")
+    assert not there.is_pinned()
+    with pytest.raises(RuntimeError, match=r"\[pin_memory\] expected a tensor on the CPU"):
+        there.pin_memory()
 
 
 def test_a_seed_gives_the_same_numbers_on_both():

@@ -138,7 +138,10 @@ def test_without_a_device_cuda_says_so():
     tw.cuda.manual_seed_all(3)
     assert tw.get_rng_state().tolist() == before
     assert tw.device("cuda" if tw.cuda.is_available() else "cpu") == tw.ones(1).device
-    for call in (tw.cuda.synchronize, tw.cuda.Event, tw.cuda.get_device_name):
+    assert not tw.ones(2).is_pinned()
+    for call in (
+        tw.cuda.synchronize, tw.cuda.Event, tw.cuda.get_device_name, tw.ones(2).pin_memory,
+    ):  # fmt: skip
         with pytest.raises(RuntimeError, match=r"expected a device for 'cuda'"):
             call()
     assert tw.cuda.memory_allocated() == tw.cuda.memory_reserved() == 0

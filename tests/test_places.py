@@ -37,6 +37,7 @@ NO_CASE = {
     "__hash__": "it is object's",
     "cuda": "of devices: test_cuda_devices.py",
     "pin_memory": "of devices: test_cuda_devices.py",
+    "is_pinned": "of devices: test_cuda_devices.py",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tilework.arrays import host, ndarray
 from tilework.engines import device as beside
+from tilework.engines import found
 from tilework.errors import error, word
 
 _TYPES = ("cpu", "cuda")
@@ -127,6 +128,17 @@ def get_default_device() -> device:
     device(type='cpu')
     """
     return _default.get()
+
+
+def restored(op: str, where: str, fix: str) -> device:
+    """The device that something was saved on, CPU or CUDA. RuntimeError, with a fix of the
+    caller's, where it is not here."""
+    try:
+        return resolved(op, where)
+    except RuntimeError as reason:
+        absent = where.startswith("cuda") and beside.provider is None
+        got = (absent and found.missing().partition(": ")[0]) or "none such"
+        raise error(RuntimeError, op, f"the device of a tensor of '{where}'", got, fix) from reason
 
 
 def names_device(value: Any) -> bool:

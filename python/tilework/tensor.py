@@ -16,7 +16,7 @@ import numpy as np
 
 from tilework import dtypes
 from tilework.arrays import ndarray, writeable
-from tilework.devices import CPU, CUDA, device, moved
+from tilework.devices import CPU, CUDA, device, moved, restored
 from tilework.engines.device import apart
 from tilework.errors import error
 from tilework.layout import (
@@ -492,7 +492,8 @@ class Tensor:
         ordered = array.transpose(order)
         shown = preserved_order(self.shape, [(self.shape, self._strides())])
         back = inverse(order)
-        made_of = (_kind(self), ordered, self._requires_grad, back, shown)
+        where = () if self.is_cpu else (str(self.device),)
+        made_of = (_kind(self), ordered, self._requires_grad, back, shown, *where)
         return _rebuild, made_of, self.__dict__ or None
 
     def __repr__(self) -> str:
@@ -588,6 +589,9 @@ if native is not None:
     fresh, view_of, new_storage = native.fresh, native.view_of, native.new_storage
 
 
+_PICKLED = "pickle x.cpu(), or tilework.save it and load it with map_location='cpu'"
+
+
 def _kind(x: Tensor) -> type[Tensor]:
     """The class of a copy, which is no view."""
     return Tensor if isinstance(x, PlainView) else type(x)
@@ -599,10 +603,14 @@ def _rebuild(
     requires_grad: bool,
     axes: tuple[int, ...] | None = None,
     shown: list[int] | None = None,
+    where: str = "cpu",
 ) -> Tensor:
     twin = kind.__new__(kind)
     array = dtypes.canonical(array, "pickle")
-    Tensor.__init__(twin, array if axes is None else array.transpose(axes), new_storage())
+    array = array if axes is None else array.transpose(axes)
+    if where != "cpu":
+        array = moved(array, restored("unpickle", where, _PICKLED))
+    Tensor.__init__(twin, array, new_storage())
     twin._requires_grad = requires_grad
     if shown is not None and shown != list(range(array.ndim)):
         twin._show_in(shown)

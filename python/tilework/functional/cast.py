@@ -10,6 +10,7 @@ from tilework import dtypes
 from tilework.arrays import as_array, errstate, ndarray
 from tilework.autograd import Op, mode, record
 from tilework.devices import Device, device, device_of, moved, names_device, resolved
+from tilework.engines import device as beside
 from tilework.engines import ops
 from tilework.engines.device import needed
 from tilework.errors import error
@@ -141,12 +142,26 @@ def cpu(self: Tensor, memory_format: MemoryFormat = preserve_format) -> Tensor:
 
 @tensor_method()
 def pin_memory(self: Tensor) -> Tensor:
-    """A copy in memory of the CPU that a device reads by itself: from there a copy to it goes on
-    beside other work. RuntimeError on a tensor of a device's, or where there is no device."""
+    """A copy in memory of the CPU that a device reads by itself, from where a copy to it goes on
+    beside other work; the tensor itself where it lies there. RuntimeError on a tensor of a
+    device's, or where there is no device."""
     if self.is_cuda:
         raise error(RuntimeError, "pin_memory", "a tensor on the CPU", "one on cuda", "x.cpu()")
-    made = needed("pin_memory", "'cuda'").pinned(self._array)
-    return fresh(made)._keep_order(self)
+    served = needed("pin_memory", "'cuda'")
+    if served.is_pinned(self._array):
+        return self
+    return fresh(served.pinned(self._array))._keep_order(self)
+
+
+@tensor_method()
+def is_pinned(self: Tensor) -> bool:
+    """Whether the tensor lies in memory that a device reads by itself: pin_memory()'s.
+
+    >>> tw.ones(2).is_pinned()
+    False
+    """
+    served = beside.provider
+    return served is not None and self.is_cpu and served.is_pinned(self._array)
 
 
 @tensor_method("cuda")

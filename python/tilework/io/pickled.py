@@ -11,14 +11,15 @@ import pickle
 import struct
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
 
 from tilework import dtypes
+from tilework.devices import CPU, Device
 from tilework.errors import error
 from tilework.io.files import StrPath
 from tilework.tensor import Tensor, fresh
@@ -61,11 +62,18 @@ class _Refused(Exception):
 class _Storage:
     """A run of numbers, which may not have been read yet."""
 
-    __slots__ = ("dtype", "length", "numbers")
+    __slots__ = ("dtype", "goes_to", "length", "numbers", "was_on")
 
-    def __init__(self, dtype: np.dtype[Any], length: int) -> None:
+    def __init__(self, dtype: np.dtype[Any], was_on: str, length: int) -> None:
         self.dtype, self.length = dtype, length
         self.numbers: np.ndarray[Any, Any] | None = None
+        self.was_on = was_on
+        self.goes_to: Device = CPU
+
+    def tensor(self) -> Tensor:
+        """All of its numbers."""
+        assert self.numbers is not None
+        return fresh(self.numbers.astype(_WIDENED.get(self.dtype, self.dtype), copy=False))
 
 
 class _Rebuilt:
@@ -92,8 +100,10 @@ class _Rebuilt:
         data = numbers.view(np.uint8).data  # bfloat16 has no buffer of its own
         view = np.ndarray(self.shape, numbers.dtype, data, self.offset * size, strides)
         if view.dtype in _WIDENED:
-            return fresh(view.astype(_WIDENED[view.dtype]))
-        return fresh(view.copy(order="K"))
+            made = fresh(view.astype(_WIDENED[view.dtype]))
+        else:
+            made = fresh(view.copy(order="K"))
+        return made.to(device=self.storage.goes_to)  # type: ignore[no-any-return]
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> _Rebuilt:
@@ -143,8 +153,12 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
+_StorageOf = Callable[[np.dtype[Any], str, str, int], _Storage]  # dtype, key, device, length
+Place = Callable[[Tensor, str], Device]  # a storage's numbers and device -> where they are to be
+
+
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Any, storage_of: Callable[[np.dtype[Any], str, int], _Storage]):
+    def __init__(self, file: Any, storage_of: _StorageOf):
         super().__init__(file, encoding="utf-8")
         self._storage_of = storage_of
 
@@ -160,26 +174,34 @@ class _Unpickler(pickle.Unpickler):
         raise _Refused(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
-        kind, named, key, _, length, *_ = pid
+        kind, named, key, device, length, *_ = pid
         if kind != "storage" or not isinstance(named, _Name):
             raise _Refused(f"a persistent {kind!r}")
-        return self._storage_of(np.dtype(STORAGES[named.name]), str(key), int(length))
+        return self._storage_of(np.dtype(STORAGES[named.name]), str(key), str(device), int(length))
 
 
-def read_pickled(path: StrPath | BinaryIO) -> Any:
+def read_pickled(path: StrPath | BinaryIO, place: Place | None = None) -> Any:
     """What torch.save wrote: tensors in dicts, lists and tuples, with numbers and text; of a path,
-    or of a file that is open to be read.
+    or of a file that is open to be read. On the CPU where `place` does not say where each storage
+    goes.
 
     ValueError where the file is damaged, or names anything else: a module, saved whole, needs its
     class, which this never looks up.
     """
-    try:
-        with _opened(path) as file:
-            start = file.tell()
-            begins = file.read(len(ZIP))
-            file.seek(start)
-            tree = _read_zip(file) if begins == ZIP else _read_legacy(file)
+    with _told(path):
+        tree, storages = _read(path)
+    if place is not None:
+        for storage in storages:
+            storage.goes_to = place(storage.tensor(), storage.was_on)
+    with _told(path):
         return _with_tensors(tree, {})
+
+
+@contextmanager
+def _told(path: StrPath | BinaryIO) -> Iterator[None]:
+    """Says of whatever fails that it is the file's fault."""
+    try:
+        yield
     except _Refused as reason:
         raise error(
             ValueError, "io.load", "tensors, numbers and text in plain containers",
@@ -192,12 +214,23 @@ def read_pickled(path: StrPath | BinaryIO) -> Any:
         ) from reason  # fmt: skip
 
 
+def _read(path: StrPath | BinaryIO) -> tuple[Any, list[_Storage]]:
+    """The tree, whose tensors are to be made, and the storages that they are of."""
+    storages: dict[str, _Storage] = {}
+    with _opened(path) as file:
+        start = file.tell()
+        begins = file.read(len(ZIP))
+        file.seek(start)
+        tree = (_read_zip if begins == ZIP else _read_legacy)(file, storages)
+    return tree, list(storages.values())
+
+
 def _opened(path: Any) -> AbstractContextManager[BinaryIO]:
     """A file by its path, or one that is open, and stays so."""
     return nullcontext(path) if hasattr(path, "read") else open(path, "rb")
 
 
-def _read_zip(file: BinaryIO) -> Any:
+def _read_zip(file: BinaryIO, storages: dict[str, _Storage]) -> Any:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         (program,) = (name for name in names if name.endswith("/data.pkl"))
@@ -207,23 +240,21 @@ def _read_zip(file: BinaryIO) -> Any:
         order = "little"
         if folder + "byteorder" in names:
             order = archive.read(folder + "byteorder").decode()
-        storages: dict[str, _Storage] = {}
 
-        def storage_of(dtype: np.dtype[Any], key: str, length: int) -> _Storage:
+        def storage_of(dtype: np.dtype[Any], key: str, device: str, length: int) -> _Storage:
             if key not in storages:
-                storage = storages[key] = _Storage(dtype, length)
+                storage = storages[key] = _Storage(dtype, device, length)
                 storage.numbers = _numbers(archive.read(f"{folder}data/{key}"), storage, order)
             return storages[key]
 
         return _Unpickler(io.BytesIO(archive.read(program)), storage_of).load()
 
 
-def _read_legacy(file: BinaryIO) -> Any:
+def _read_legacy(file: BinaryIO, storages: dict[str, _Storage]) -> Any:
     """Three pickles before the tree; then the storages' keys, and each one's length and numbers."""
-    storages: dict[str, _Storage] = {}
 
-    def storage_of(dtype: np.dtype[Any], key: str, length: int) -> _Storage:
-        return storages.setdefault(key, _Storage(dtype, length))
+    def storage_of(dtype: np.dtype[Any], key: str, device: str, length: int) -> _Storage:
+        return storages.setdefault(key, _Storage(dtype, device, length))
 
     magic, protocol, written_by = (
         _Unpickler(file, storage_of).load() for _ in range(_LEGACY_HEADS)

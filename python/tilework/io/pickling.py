@@ -18,11 +18,13 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
+from tilework.arrays import address
+from tilework.devices import CPU, moved
 from tilework.errors import error
 from tilework.io.files import StrPath, replacing
 from tilework.io.pickled import STORAGES
 from tilework.nn.parameter import Parameter
-from tilework.tensor import Tensor
+from tilework.tensor import Tensor, fresh
 
 _STORAGES = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
 _PLAIN = (bool, int, float, str, bytes, type(None))
@@ -42,8 +44,8 @@ class _Global:
 class _Stored:
     """A tensor's numbers, under the key of their record."""
 
-    def __init__(self, dtype: np.dtype[Any], key: str, length: int) -> None:
-        self.of = ("storage", _global("torch", _STORAGES[dtype]), key, "cpu", length)
+    def __init__(self, dtype: np.dtype[Any], key: str, device: str, length: int) -> None:
+        self.of = ("storage", _global("torch", _STORAGES[dtype]), key, device, length)
 
 
 def _is_known(obj: Any) -> bool:
@@ -90,19 +92,20 @@ class _Pickler(_InPython):  # type: ignore[misc]
         )  # fmt: skip
 
     def _reduce_tensor(self, x: Tensor) -> Any:
-        x = x.cpu()
-        array = np.asarray(x._array, order="C")
-        at = (x._array.__array_interface__["data"][0], array.shape, x._array.strides, array.dtype)
-        key, _ = self.records.setdefault(at, (str(len(self.records)), array))
-        strides = tuple(s // array.itemsize for s in array.strides)
-        stored = _Stored(x.dtype, key, array.size)
         none: Any = OrderedDict()  # of hooks
+        if isinstance(x, Parameter):
+            inner = fresh(x._array)
+            self._held.append(inner)  # the pickle's memo goes by addresses
+            return _global("torch._utils", "_rebuild_parameter"), (inner, x.requires_grad, none)
+        at = (address(x._array), x._array.shape, x._array.strides, x._array.dtype)
+        if at not in self.records:
+            numbers = np.asarray(moved(x._array, CPU), order="C")
+            self.records[at] = str(len(self.records)), numbers
+        key, array = self.records[at]
+        strides = tuple(s // array.itemsize for s in array.strides)
+        stored = _Stored(x.dtype, key, str(x.device), array.size)
         of = (stored, 0, tuple(x.shape), strides, False, none)
-        if not isinstance(x, Parameter):
-            return _global("torch._utils", "_rebuild_tensor_v2"), of
-        inner = Tensor(x._array)
-        self._held.append(inner)  # the pickle's memo goes by addresses
-        return _global("torch._utils", "_rebuild_parameter"), (inner, x.requires_grad, none)
+        return _global("torch._utils", "_rebuild_tensor_v2"), of
 
 
 def save(obj: Any, f: StrPath | BinaryIO, **options: Any) -> None:
@@ -110,7 +113,8 @@ def save(obj: Any, f: StrPath | BinaryIO, **options: Any) -> None:
     path, or a file that is open to be written.
 
     torch.load reads it back, and tilework.load; strided tensors are written in C order, and one
-    that stands in several places once. A path is replaced whole, as by io.save. PyTorch's other
+    that stands in several places once. Each is written with its device's name, where load() brings
+    it back. A path is replaced whole, as by io.save. PyTorch's other
     arguments (`pickle_module`, `pickle_protocol`) are taken and change nothing. TypeError on
     anything else: a module, a function, an array of NumPy's.
 

@@ -17,7 +17,7 @@ import numpy as np
 from tilework.devices import CPU, moved
 from tilework.errors import error
 from tilework.io.files import StrPath, replacing
-from tilework.io.pickled import PICKLE, ZIP, read_pickled
+from tilework.io.pickled import PICKLE, ZIP, Place, read_pickled
 from tilework.tensor import Tensor, fresh
 
 # safetensors' names; its own NumPy reader has no bfloat16.
@@ -92,8 +92,8 @@ def load(path: StrPath | BinaryIO) -> Any:
     of a path, or for torch.save's of a file that is open to be read.
 
     A file of torch.save, the zip form and the one before torch 1.6, gives its tensors, numbers and
-    text in its dicts, lists and tuples; float16 becomes float32. Nothing in it is run: ValueError
-    where it names a class or a function (a module saved whole).
+    text in its dicts, lists and tuples, on the CPU wherever they were; float16 becomes float32.
+    Nothing in it is run: ValueError where it names a class or a function (a module saved whole).
 
     ValueError where the file is damaged: where its parts do not fit together, or are not those of
     the checksum that save() has written.
@@ -103,13 +103,19 @@ def load(path: StrPath | BinaryIO) -> Any:
     >>> load(folder / "w.safetensors")
     {'bias': tensor([0., 0., 0.], dtype=float64)}
     """
+    return load_to(path, None)
+
+
+def load_to(path: StrPath | BinaryIO, place: Place | None) -> Any:
+    """load(), with tensors where `place` says; safetensors files know of no device but the CPU."""
     if hasattr(path, "read"):
-        return read_pickled(path)
+        return read_pickled(path, place)
     with open(path, "rb") as file:
         begins = file.read(4)
     if begins.startswith((ZIP, PICKLE)):
-        return read_pickled(path)
-    return load_with_metadata(path)[0]
+        return read_pickled(path, place)
+    found = load_with_metadata(path)[0]
+    return found if place is None else {k: x.to(place(x, "cpu")) for k, x in found.items()}
 
 
 def load_with_metadata(path: StrPath) -> tuple[dict[str, Tensor], dict[str, str]]:

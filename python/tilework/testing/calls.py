@@ -365,7 +365,7 @@ _METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     **{name: ((X,), {}) for name in ("dim", "numel", "element_size", "is_contiguous", "long", "int",
                                      "is_floating_point", "tolist", "numpy", "detach", "float",
                                      "double", "bfloat16", "bool", "contiguous", "zero_", "cpu",
-                                     "get_device")},
+                                     "get_device", "is_pinned")},
     **{name: ((X,), {"dim": 1}) for name in ("size", "stride")},
     "repeat": ((X, 2, 1, 3), {}),
     **{name: ((X, X), {}) for name in ("type_as", "multiply",
