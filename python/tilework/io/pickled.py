@@ -103,7 +103,7 @@ class _Rebuilt:
             made = fresh(view.astype(_WIDENED[view.dtype]))
         else:
             made = fresh(view.copy(order="K"))
-        return made.to(device=self.storage.goes_to)  # type: ignore[no-any-return]
+        return made.to(device=self.storage.goes_to)
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> _Rebuilt:
