@@ -128,6 +128,20 @@ def diagonal_written(tw, x, w):
     return y * y
 
 
+def diagonal_view_written(tw, x, w):
+    y = x * 1
+    early = y.diagonal()
+    y.mul_(2)
+    y.diagonal(1).mul_(w[:3])
+    return y * y + early.sum()
+
+
+def diagonal_filled(tw, x, w):
+    y = x * w
+    y.fill_diagonal_(0.5)
+    return y * x
+
+
 def broadcast_write(tw, x, w):
     y = x * 1
     y[:] = w

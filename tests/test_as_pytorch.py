@@ -197,3 +197,40 @@ def test_fractions_are_no_classes(name):
     target = tw.full((2, 3) if name == "multilabel_margin_loss" else (2,), 0.5)
     with pytest.raises(TypeError, match=rf"^\[{name}\] expected class indices; got float32: "):
         getattr(F, name)(x, target)
+
+
+def test_a_diagonal_is_a_view():
+    x = tw.zeros(2, 3)
+    x.diagonal(1).fill_(5.0)
+    tw.diag(x, 1).zero_()  # a copy, as PyTorch's
+    assert x.tolist() == [[0, 5, 0], [0, 0, 5]]
+    assert x.diagonal(7).shape == x.diagonal(-(2**62)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wrap", "places"),
+    [
+        ((7, 3), False, [(0, 0), (1, 1), (2, 2)]),
+        ((7, 3), True, [(0, 0), (1, 1), (2, 2), (4, 0), (5, 1), (6, 2)]),
+        ((2, 4), True, [(0, 0), (1, 1)]),
+        ((2, 2, 2), False, [(0, 0, 0), (1, 1, 1)]),
+    ],
+)
+def test_a_filled_diagonal(shape, wrap, places):
+    for x in (tw.zeros(shape), tw.zeros(shape[::-1]).permute(*reversed(range(len(shape))))):
+        assert x.fill_diagonal_(2.0, wrap=wrap) is x
+        assert x.nonzero().tolist() == [list(p) for p in places]
+        assert x.sum() == 2 * len(places)
+
+
+def test_refusals_of_diagonals_and_windows():
+    for call in (
+        lambda: tw.ones(3).fill_diagonal_(1.0),
+        lambda: tw.ones(2, 2, 3).fill_diagonal_(1.0),
+        lambda: tw.ones(4).unfold(0, 5, 1),
+        lambda: tw.ones(4).unfold(0, 2, 0),
+    ):
+        with pytest.raises(ValueError, match=r"^\[\w+\] expected .*; got .*: ."):
+            call()
+    with pytest.raises(IndexError, match=r"^\[unfold\]"):
+        tw.ones(4).unfold(1, 2, 1)

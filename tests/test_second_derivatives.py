@@ -118,6 +118,13 @@ CALLS = {
     "addcdiv": lambda x, y: tw.addcdiv(x, x * y, y),
     "einsum": lambda x, y: tw.einsum("ij,kj,il->kl", x, y, x),
     "diagonal": lambda x, y: (x @ y.t()).diagonal(1) ** 2,
+    "unfold along": lambda x, y: (x * y).unfold(1, 2, 1) ** 2,
+    **{
+        f"scatter_reduce {how}": lambda x, y, how=how: (
+            x.scatter_reduce(0, LABELS.abs()[:, None].expand(4, 3) % 3, x * y, how) ** 2
+        )
+        for how in ("amax", "amin", "prod")
+    },
     "diag_embed": lambda x, y: tw.diag_embed(x, 1) ** 2 * y[0, 0],
     "roll": lambda x, y: x.roll((1, 1), (0, 1)) ** 2 * y,
     "meshgrid": lambda x, y: tw.meshgrid(x[0] ** 2, y[0])[0] ** 2,

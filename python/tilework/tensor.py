@@ -145,6 +145,14 @@ class Tensor:
         """The number of elements."""
         return self._array.size
 
+    def nelement(self) -> int:
+        """numel by PyTorch's other name."""
+        return self._array.size
+
+    def ndimension(self) -> int:
+        """dim by PyTorch's other name."""
+        return self._array.ndim
+
     def element_size(self) -> int:
         """Bytes of one element."""
         return self._array.itemsize

@@ -200,6 +200,12 @@ for _name, _dtype in (
     tensor_method(_name)(_method(_name, _dtype))
 
 
+@tensor_method("type")
+def type_(self: Tensor, dtype: Any) -> Tensor:
+    """The tensor in a dtype: to(dtype) by PyTorch's other name. TypeError on what is no dtype."""
+    return cast(self, dtypes.check(dtype, "type"))
+
+
 @tensor_method("type_as")
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor in the dtype of another."""

@@ -250,3 +250,30 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
         raise error(ValueError, "outer", "two vectors", f"{x.shape} and {y.shape}", "flatten them")
     result: Tensor = x.unsqueeze(1) * y.unsqueeze(0)
     return result
+
+
+@tensor_method("unfold")
+def windows_along(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Windows of `size` along an axis, one every `step`: their elements on a new last axis. A copy,
+    not PyTorch's view.
+
+    ValueError where size is beyond the axis, or step below 1.
+
+    >>> tw.arange(5).unfold(0, 3, 2)
+    tensor([[0, 1, 2],
+            [2, 3, 4]])
+    """
+    x = self if self.ndim else self.reshape(1)
+    at = axis("unfold", dimension, x.ndim)
+    size, step = whole("unfold", "size", size), whole("unfold", "step", step)
+    if not 0 <= size <= x.shape[at] or step < 1:
+        raise error(
+            ValueError, "unfold", f"size up to {x.shape[at]} and step from 1", (size, step),
+            "take smaller windows",
+        )  # fmt: skip
+    xp = namespace(x._array)
+    starts = xp.arange(0, x.shape[at] - size + 1, step)
+    found = index_select(x, at, fresh((starts.reshape(-1, 1) + xp.arange(size)).reshape(-1)))
+    shape = (*x.shape[:at], len(starts), size, *x.shape[at + 1 :])
+    windows: Tensor = found.reshape(shape).movedim(at + 1, -1)
+    return windows

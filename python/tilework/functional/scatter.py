@@ -92,6 +92,14 @@ def _extreme_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     )
 
 
+def _extreme_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    x, source = inputs
+    at, index, *_ = saved
+    shares = _extreme_backward(namespace(x._array).ones_like(grad._array), (x, source), saved)
+    own, theirs = (fresh(share) for share in shares)
+    return own * grad, theirs * gather(grad, at, fresh(index))
+
+
 def _where_set(mask: Array, x: Array) -> Array:
     xp = namespace(x)
     return ops.where(mask != 0, x, xp.zeros((), dtype=x.dtype))
@@ -130,11 +138,26 @@ def _product_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
     return own, (flowing * others(source, theirs, zeros, rest)).astype(x.dtype)
 
 
+def _product_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
+    """By quotients, of factors that are not zero; PyTorch refuses the others, too."""
+    x, source = inputs
+    at, index, include_self, _ = saved
+    places = fresh(index)
+    start = x if include_self else scatter(x, at, places, 1.0)
+    if not ((start._array != 0).all() and (source._array != 0).all()):
+        raise error(
+            NotImplementedError, "scatter_reduce", "no factor of 0 where create_graph=True", "one",
+            "multiply along an axis by prod, whose gradients can be differentiated",
+        )  # fmt: skip
+    flowing = grad * scatter_reduce(start, at, places, source, "prod")
+    return _left(flowing / start, at, index, include_self), gather(flowing, at, places) / source
+
+
 _SCATTER = Op("scatter", differentiable=_scatter_recorded)
 _SCATTER_ADD = Op("scatter_add", differentiable=_sum_recorded)
 _MEAN = Op("scatter_reduce", differentiable=_sum_recorded)
-_EXTREME = Op("scatter_reduce", _extreme_backward)
-_PRODUCT = Op("scatter_reduce", _product_backward)
+_EXTREME = Op("scatter_reduce", _extreme_backward, _extreme_recorded)
+_PRODUCT = Op("scatter_reduce", _product_backward, _product_recorded)
 _REDUCED = {
     "sum": _SCATTER_ADD, "mean": _MEAN, "prod": _PRODUCT, "amax": _EXTREME, "amin": _EXTREME,
 }  # fmt: skip

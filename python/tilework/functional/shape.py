@@ -30,7 +30,7 @@ Array = Any
 Inputs = tuple[Any, ...]
 
 
-def _viewed(x: Tensor, array: Array, op: Op, saved: Any = None) -> Tensor:
+def viewed(x: Tensor, array: Array, op: Op, saved: Any = None) -> Tensor:
     """A recorded view of x: `array` is on the same memory."""
     y = view_of(x, array)
     if not mode.enabled:
@@ -105,7 +105,7 @@ def _reshaped(op: str, x: Tensor, size: tuple[Any, ...]) -> Tensor:
         try:
             found = array.reshape(wanted)
             if found.shape == wanted or -1 in wanted:
-                return _viewed(x, found, _RESHAPE)
+                return viewed(x, found, _RESHAPE)
         except (TypeError, ValueError):
             pass  # lengths in another form, or wrong ones
     wanted = sizes(op, size)
@@ -115,11 +115,11 @@ def _reshaped(op: str, x: Tensor, size: tuple[Any, ...]) -> Tensor:
         if layout is NATURAL or (array.flags.c_contiguous and layout is None):
             found = _seen_or_copied(array, wanted)
             if array.flags.c_contiguous or _shares(found, array):
-                return _viewed(x, found, _RESHAPE)
+                return viewed(x, found, _RESHAPE)
         else:
             found = _shown_in(x, wanted)
             if found is not None:
-                return _viewed(x, found, _RESHAPE)
+                return viewed(x, found, _RESHAPE)
             found = ops.copy(array, False).reshape(wanted)
     except ValueError:
         raise error(
@@ -196,7 +196,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     as_it_lies = (layout is NATURAL or layout is None) and array.flags.c_contiguous
     usual = start_dim.__class__ is int is end_dim.__class__ and start_dim == 0 and end_dim == -1
     if usual and as_it_lies:
-        return _viewed(x, array.reshape(-1), _RESHAPE)
+        return viewed(x, array.reshape(-1), _RESHAPE)
     start, end = axis("flatten", start_dim, x.ndim), axis("flatten", end_dim, x.ndim)
     if start > end:
         raise error(
@@ -234,10 +234,10 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     shape = array.shape
     if dim.__class__ is int and -len(shape) <= dim < len(shape):
         found = array.squeeze(dim) if shape[dim] == 1 else array
-        return _viewed(x, found, _RESHAPE)
+        return viewed(x, found, _RESHAPE)
     among = () if isinstance(dim, (tuple, list)) and not dim else axes("squeeze", dim, array.ndim)
     gone = tuple([i for i in among if shape[i] == 1])
-    return _viewed(x, array.squeeze(gone) if gone else array, _RESHAPE)
+    return viewed(x, array.squeeze(gone) if gone else array, _RESHAPE)
 
 
 @tensor_method()
@@ -250,7 +250,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """
     x = operand(input, "unsqueeze")
     at = axis("unsqueeze", dim, x._array.ndim + 1)
-    return _viewed(x, x._array[(*(slice(None),) * at, None)], _RESHAPE)
+    return viewed(x, x._array[(*(slice(None),) * at, None)], _RESHAPE)
 
 
 # --- permute ---
@@ -280,7 +280,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     x = operand(input, "permute")
     if _INTS.issuperset(map(type, dims)) and dims:
         try:
-            return _viewed(x, x._array.transpose(dims), _PERMUTE, dims)
+            return viewed(x, x._array.transpose(dims), _PERMUTE, dims)
         except ValueError:
             pass
     rank = x._array.ndim
@@ -290,7 +290,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
             ValueError, "permute", f"each of {rank} axes once", sizes("permute", dims),
             "name them all",
         )  # fmt: skip
-    return _viewed(x, x._array.transpose(order), _PERMUTE, order)
+    return viewed(x, x._array.transpose(order), _PERMUTE, order)
 
 
 @tensor_method("transpose", "swapaxes")
@@ -309,7 +309,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
         order = list(range(rank))
         if order:
             order[a], order[b] = order[b], order[a]
-    return _viewed(x, x._array.transpose(order), _PERMUTE, tuple(order))
+    return viewed(x, x._array.transpose(order), _PERMUTE, tuple(order))
 
 
 @tensor_method()
@@ -323,7 +323,7 @@ def t(input: Tensor) -> Tensor:
     rank = x._array.ndim
     if rank > 2:
         raise error(ValueError, "t", "at most two axes", x.shape, "use transpose(dim0, dim1)")
-    return x if rank < 2 else _viewed(x, x._array.T, _PERMUTE, (1, 0))
+    return x if rank < 2 else viewed(x, x._array.T, _PERMUTE, (1, 0))
 
 
 @tensor_method()
@@ -388,7 +388,7 @@ def expand(input: Tensor, *size: Any) -> Tensor:
     x = operand(input, "expand")
     wanted = size[0] if len(size) == 1 and size[0].__class__ is tuple else sizes("expand", size)
     try:
-        return _viewed(x, ops.expand(x._array, wanted), _EXPAND)
+        return viewed(x, ops.expand(x._array, wanted), _EXPAND)
     except (TypeError, ValueError):
         raise error(
             ValueError, "expand", f"a size that {x.shape} broadcasts to", sizes("expand", size),

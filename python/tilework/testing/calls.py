@@ -362,12 +362,16 @@ _F: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
 
 # Methods that are no functions too, with what follows the tensor itself.
 _METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
-    **{name: ((X,), {}) for name in ("dim", "numel", "element_size", "is_contiguous", "long", "int",
-                                     "is_floating_point", "tolist", "numpy", "detach", "float",
+    **{name: ((X,), {}) for name in ("dim", "numel", "nelement", "ndimension", "long", "int",
+                                     "element_size", "is_contiguous", "is_floating_point",
+                                     "tolist", "numpy", "detach", "float",
                                      "double", "bfloat16", "bool", "contiguous", "zero_", "cpu",
                                      "get_device", "is_pinned")},
     **{name: ((X,), {"dim": 1}) for name in ("size", "stride")},
     "repeat": ((X, 2, 1, 3), {}),
+    "type": ((X, tw.float64), {}),
+    "unfold": ((X, 1, 2, 1), {}),
+    "fill_diagonal_": ((X, 2.0), {"wrap": True}),
     **{name: ((X, X), {}) for name in ("type_as", "multiply",
                                        "copy_", "view_as", "reshape_as", "expand_as")},
     **{name: ((X, X), {"alpha": 2}) for name in ("subtract",)},

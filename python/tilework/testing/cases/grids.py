@@ -84,6 +84,9 @@ def _turned() -> Iterator[Row]:
            lambda x, k=k: np.diagonal(x, k)) for k in (-5, -2, 0, 1, 3)),
         ("diag", lambda tw, F, x: tw.diag(x, 1), lambda x: np.diag(x, 1)),
         ("diag of a vector", lambda tw, F, x: x[0].diag(-1), lambda x: np.diag(x[0], -1)),
+        *((f"unfold by {step}", lambda tw, F, x, step=step: x.unfold(1, 2, step),
+           lambda x, step=step: np.lib.stride_tricks.sliding_window_view(x, 2, 1)[:, ::step])
+          for step in (1, 2, 3)),
         ("diag_embed", lambda tw, F, x: tw.diag_embed(x),
          lambda x: np.stack([np.diag(v) for v in x])),
         ("diag_embed in front", lambda tw, F, x: tw.diag_embed(x, 2, 0, 1),
