@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -252,9 +253,11 @@ def _measure(chosen: list[Case], args: argparse.Namespace, console: Console) -> 
 
 
 def rows_of(
-    session: Session, chosen: list[Case], budget: Budget | None, seconds: float, console: Console
-) -> list[Row]:
-    """The cases' rows: the main ones are measured first, in case that the time is up."""
+    session: Session, chosen: list[Case], budget: Budget | None, seconds: float, console: Console,
+    keep: Callable[[list[Row]], None] | None = None,
+) -> list[Row]:  # fmt: skip
+    """The cases' rows: the main ones are measured first, in case that the time is up. `keep` is
+    given after each those that there are."""
     from rich.progress import Progress
 
     rows: dict[Case, Row] = {}
@@ -266,6 +269,8 @@ def rows_of(
                 break
             bar.update(task, description=escape(str(case)))
             rows[case] = session.measure(case, share)
+            if keep is not None:
+                keep(list(rows.values()))
             bar.advance(task)
     return [rows[case] for case in chosen if case in rows]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import select
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tilework.benchmarks import environment
@@ -18,6 +20,8 @@ from tilework.testing.case import Case
 INPUT_SETS = 3  # rotated, so that no answer comes from the inputs of the call before
 SAMPLE_SECONDS = 0.004  # long beside the clock and the pipe, short beside the machine's drifts
 MIN_ROUNDS, MAX_ROUNDS = 5, 200
+ANSWER_SECONDS = 900.0  # whoever takes longer for one answer hangs
+_CLOSING_SECONDS = 60.0
 
 
 class WorkerProcess:
@@ -38,13 +42,27 @@ class WorkerProcess:
         self._process.stdin.flush()
         return self._read()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no more."""
+        return self._process.poll() is not None
+
     def close(self) -> None:
+        """Ends the process, by force where it does not end by itself."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_CLOSING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # one that a driver holds may stay: nobody waits for it
 
     def _read(self) -> Any:
         assert self._process.stdout is not None
+        # Nothing of an earlier line is left in the buffer: each request has one.
+        if not select.select([self._process.stdout], [], [], ANSWER_SECONDS)[0]:
+            self._process.kill()
+            raise RuntimeError(f"a benchmark process had not answered after {ANSWER_SECONDS:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"a benchmark process ended with status {self._process.wait()}")

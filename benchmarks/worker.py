@@ -36,7 +36,7 @@ class Worker:
         for kind in kinds:
             try:
                 self.contestants.append(make(kind, threads))
-            except ImportError as reason:
+            except (ImportError, RuntimeError) as reason:  # the latter of a device
                 self.absent[kind] = str(reason)
         self.cases = {c.bench.label: c for c in cases.benchmarks() if c.bench is not None}
         self.case: Case | None = None

@@ -27,6 +27,7 @@ from tilework.benchmarks.gpu import (
     work,
 )
 from tilework.benchmarks.gpu.results import Device, DeviceRun, read_device
+from tilework.benchmarks.session import WorkerProcess
 from tilework.benchmarks.worker import Worker
 from tilework.testing import cases, simulated
 from tilework.testing.runner import to_tensors
@@ -54,6 +55,8 @@ needs_simulator = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated
 
 class Here:
     """A worker of this very process, so that it has the device that the test has."""
+
+    ended = False
 
     def __init__(self, kinds, threads, env):
         self._worker = Worker(threads, list(kinds))
@@ -376,6 +379,94 @@ def test_a_fault_of_the_device_ends_its_process_and_not_the_run(fault):
         assert one.workers[0] is cpu
         assert one.workers[1] is not card
         assert [t.state for t in one.measure(FORWARD, 0.01).times] == ["ready", "ready"]
+        cpu.ask, cpu.ended = ask, True  # the system took it, for its memory
+        assert [t.state for t in one.measure(FORWARD, 0.01).times] == ["failed"]
+        assert one.workers[0] is not cpu
+        assert [t.state for t in one.measure(FORWARD, 0.01).times] == ["ready", "ready"]
+
+
+@needs_simulator
+@pytest.mark.usefixtures("device")
+def test_a_process_that_does_not_begin_again_fails_each_case(monkeypatch):
+    with timing.DeviceSession(["tilework:native", "tilework-cuda"]) as one:
+        card = one.workers[1]
+
+        def ask(do, **arguments):
+            raise RuntimeError("it ended with status 1")
+
+        def none(*_):
+            raise RuntimeError("no card any more")
+
+        card.ask = ask
+        monkeypatch.setattr(session, "WorkerProcess", none)
+        for _ in range(2):
+            (times,) = one.measure(FORWARD, 0.01).times
+            assert (times.state, times.why) == ("failed", "it ended with status 1")
+
+
+def test_a_process_that_hangs_is_ended(tmp_path, monkeypatch):
+    script = tmp_path / "hangs"
+    script.write_text(
+        '#!/bin/sh\necho \'{"contestants": [], "absent": {}}\'\nread one\nexec sleep 60\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    worker = WorkerProcess([], 1, dict(os.environ))
+    monkeypatch.setattr(session, "ANSWER_SECONDS", 0.2)
+    with pytest.raises(RuntimeError, match=r"had not answered after 0\.2 s"):
+        worker.ask("forget")
+    worker.close()
+    assert worker.ended
+
+
+def test_a_contestant_whose_device_refuses_is_absent(monkeypatch):
+    def make(kind, threads):
+        raise RuntimeError("compute capability 8.0 is wanted")
+
+    monkeypatch.setattr("tilework.benchmarks.worker.make", make)
+    assert Worker(1, ["tilework-cuda"]).absent == {
+        "tilework-cuda": "compute capability 8.0 is wanted"
+    }
+
+
+@needs_simulator
+@pytest.mark.usefixtures("device")
+def test_what_ends_a_report_leaves_what_was_measured(tmp_path, monkeypatch):
+    tests = {"ran": True, "why": "", "passed": 3, "failed": 0, "skipped": 0, "failures": []}
+    monkeypatch.setattr(report, "run_tests", lambda: tests)
+    monkeypatch.setattr(report, "chosen", lambda *_: [FORWARD, BACKWARD])
+    monkeypatch.setattr(flow, "installed", lambda _: [])
+    measure = timing.DeviceSession.measure
+
+    def interrupted(self, case, budget):
+        if case is BACKWARD:
+            raise KeyboardInterrupt
+        return measure(self, case, budget)
+
+    monkeypatch.setattr(timing.DeviceSession, "measure", interrupted)
+    path = tmp_path / "r.json"
+    assert cli.main(["gpu-report", "--output", str(path)]) == 130
+    run = read_device(path)
+    assert ([row.label for row in run.rows], run.tests) == (["small forward"], tests)
+    assert run.device.transfers["small forward"].to_device > 0
+    assert "ended before" in run.noise["text"]
+    assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_a_file_stays_until_another_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "r.json"
+    results.write_whole(path, "before")
+
+    def cut(self, text):
+        self.touch()
+        raise OSError("no space left")
+
+    monkeypatch.setattr(type(path), "write_text", cut)
+    with pytest.raises(OSError, match="no space"):
+        results.write_whole(path, "after")
+    monkeypatch.undo()
+    assert path.read_text() == "before"
+    assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
 
 
 @needs_simulator

@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -28,7 +29,10 @@ from tilework.errors import error
 from tilework.testing import cases
 from tilework.testing.case import Case
 
-_VERSIONS = ("cupy", "cupy-cuda12x", "cupy-cuda13x", "torch", "nvidia-cuda-runtime")
+_VERSIONS = (
+    "cupy", "cupy-cuda12x", "cupy-cuda13x", "torch", "nvidia-cuda-runtime", "nvidia-cuda-nvrtc",
+    "nvidia-cublas",
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -68,8 +72,10 @@ def measure(
     console: Console,
     other: DeviceRun | None = None,
     crossed: bool = False,
+    keep: Callable[[DeviceRun], None] | None = None,
 ) -> tuple[DeviceRun, int]:
-    """What was measured, and how many cases there was no time for; `crossed`: the sweep too."""
+    """What was measured, and how many cases there was no time for; `crossed`: the sweep too. `keep`
+    is given what there is after each case, in case that the rest never comes."""
     began = time.perf_counter()
     about = machine(args.threads, args.isa, args.precision)
     before, clocks_before = noise.read(), clocks.read()
@@ -79,31 +85,37 @@ def measure(
             if kind != "tilework-cuda" or tw.cuda.is_available():
                 console.print(f"{kind} takes no part: {why}", markup=False)
         budget = budget_of(args, began, len(selected))
-        rows = rows_of(session, selected, budget, args.seconds or CASE_SECONDS, console)
+        device = described(args.model_gpu)
+        device.moved, device.transfers = session.moved, session.transfers
+        kept = None if keep is None else lambda rows: keep(unfinished(rows, about, device))
+        seconds = args.seconds or CASE_SECONDS
+        rows = rows_of(session, selected, budget, seconds, console, kept)
         clocks_after = clocks.read()  # while the card is awake
     found = noise.verdict(
         before, noise.read(), _of_cpu(rows), args.threads, len(os.sched_getaffinity(0))
     )
-    device = described(args.model_gpu)
-    device.moved, device.transfers = session.moved, session.transfers
     if device.measured:
         device.about["clocks"] = clocks.line(clocks_before, clocks_after)
     command = shlex.join(["tilework", *sys.argv[1:]])
     measured = DeviceRun(rows, about, found, command, _now(), device, other=other)
+    if keep is not None:
+        keep(measured)
     if crossed:
         ours = [k for k in kinds if k == "tilework-cuda" or k.startswith("tilework:")]
         crossing.measured_anew(args, ours, measured)
     return measured, len(selected) - len(rows)
 
 
-def without_rows(tests: dict[str, Any]) -> DeviceRun:
-    """A run of this machine and its device, of which only the tests have ended."""
-    text = "The table was not measured: the report ended before"
-    about = machine(1, None, None)
-    return DeviceRun(
-        [], about, {"reasons": [text], "text": text}, when=_now(), device=described(None),
-        tests=tests,
-    )  # fmt: skip
+def unfinished(rows: list[Row], about: dict[str, Any], device: Device) -> DeviceRun:
+    """A run that ended before all was measured."""
+    text = "Not all was measured: the report ended before"
+    noise_ = {"reasons": [text], "text": text}
+    return DeviceRun(rows, about, noise_, when=_now(), device=device)
+
+
+def without_rows() -> DeviceRun:
+    """A run of this machine and its device, of which nothing is measured yet."""
+    return unfinished([], machine(1, None, None), described(None))
 
 
 def _now() -> str:

@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"tilework gpu-report needs a GPU: {tw.cuda.why_not()}", file=sys.stderr)
         return 1
     from tilework.benchmarks.gpu import flow
+    from tilework.benchmarks.gpu.results import DeviceRun
 
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(f"{tw.cuda.get_device_name()}: the tests, which take some minutes", markup=False)
@@ -51,8 +52,13 @@ def run(args: argparse.Namespace) -> int:
     console.print(verdict(tests), markup=False)
     options = _options(args)
     selected = chosen(cases.benchmarks(), "quick" if args.quick else "usual")
-    flow.without_rows(tests).write(args.output)  # so that a crash leaves what was found before it
-    measured, left_out = flow.measure(selected, options, console, crossed=True)
+
+    def keep(found: DeviceRun) -> None:
+        found.tests = tests
+        found.write(args.output)
+
+    keep(flow.without_rows())  # whatever ends the report leaves what was found before
+    measured, left_out = flow.measure(selected, options, console, crossed=True, keep=keep)
     measured.tests = tests
     status = flow.told(measured, left_out, options, console)
     console.print(f"written to {args.output}", markup=False)
@@ -74,13 +80,16 @@ def run_tests(package: str = "tilework.tests") -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tests.xml"
         command = [
-            sys.executable, "-m", "pytest", "--pyargs", package, "-m", "gpu", "-q",
+            sys.executable, "-m", "pytest", "--pyargs", package, "-m", "gpu", "-v",
             "-p", "no:cacheprovider", f"--junit-xml={file}",
         ]  # fmt: skip
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
-            return _not_run(f"the tests had not ended after {_SECONDS:.0f} s", failed=1)
+        except subprocess.TimeoutExpired as late:
+            said = late.stdout or b""
+            last = (said if isinstance(said, str) else said.decode(errors="replace"))[-_TEXT:]
+            why = f"the tests had not ended after {_SECONDS:.0f} s; the last of them:\n{last}"
+            return _not_run(why, failed=1)
         if done.returncode not in (0, 1):  # pytest's own for tests that ran
             lines = (done.stdout + done.stderr).strip()[-_TEXT:]
             return _not_run(lines, failed=1)

@@ -10,7 +10,7 @@ from typing import Any
 from tilework.benchmarks.gpu import cards
 from tilework.benchmarks.gpu.cards import Card
 from tilework.benchmarks.gpu.work import Moved, Work, work
-from tilework.benchmarks.results import Row, Run, Times, read
+from tilework.benchmarks.results import Row, Run, Times, read, write_whole
 from tilework.errors import error
 
 NOT_MEASURED = "bound, not measured"
@@ -96,7 +96,7 @@ class DeviceRun(Run):
 
     def write(self, path: Path) -> None:
         """Everything, and each kernel's place under the roof."""
-        path.write_text(json.dumps(self.content(), indent=1) + "\n")
+        write_whole(path, json.dumps(self.content(), indent=1) + "\n")
 
     def content(self) -> dict[str, Any]:
         from tilework.benchmarks.gpu.roofline import points

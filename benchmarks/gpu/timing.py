@@ -18,7 +18,7 @@ class DeviceSession(Session):
     our own contestant on the device takes to move them.
 
     Who plays on the device has a process of its own: a fault there ends all later work of the
-    process, so that it is started anew.
+    process, so that it is started anew, as any is that has ended.
     """
 
     def __init__(
@@ -57,9 +57,12 @@ class DeviceSession(Session):
                 self.moved[row.label] = self._moved
             if self._transfer is not None:
                 self.transfers[row.label] = self._transfer
-        if any(t.state == "failed" and t.device != "CPU" for t in row.times):
-            self._start_anew()
+        failed = any(t.state == "failed" and t.device != "CPU" for t in row.times)
+        self._start_anew([w.ended or (failed and g[0] in ON_CUDA) for w, g in self._pairs()])
         return row
+
+    def _pairs(self) -> list[tuple[WorkerProcess, list[str]]]:
+        return list(zip(self.workers, self._grouped, strict=True))
 
     def _time(self, turns: list[tuple[WorkerProcess, int, Times]], budget: float) -> None:
         players = list(turns)  # which timing shuffles
@@ -70,13 +73,14 @@ class DeviceSession(Session):
             if times.ours and times.device != "CPU":
                 self._transfer = Moved(**worker.ask("transfers", contestant=i))
 
-    def _start_anew(self) -> None:
-        """New processes for the device's contestants."""
-        for i, group in enumerate(self._grouped):
-            if group[0] in ON_CUDA:
-                with suppress(OSError):
-                    self.workers[i].close()
-                self.workers[i] = session.WorkerProcess(group, self._threads, self._environment)
+    def _start_anew(self, which: list[bool]) -> None:
+        """New processes for those. One that does not begin leaves its place to the old one, which
+        fails by what it answers."""
+        for i, (worker, group) in enumerate(self._pairs()):
+            if which[i]:
+                worker.close()
+                with suppress(RuntimeError, OSError):
+                    self.workers[i] = session.WorkerProcess(group, self._threads, self._environment)
 
 
 def _row(case: Case, reason: str) -> Row:
