@@ -78,11 +78,17 @@ class Tiny(nn.Module):
 """
 RECIPE = """
 import dataclasses
+
 from tilework.train.recipes import mlp
 
 RECIPE = dataclasses.replace(
-    mlp.RECIPE, title="one layer on digits", file="tiny", epochs=3, goal=0.8, parameters=650,
+    mlp.RECIPE,
+    title="one layer on digits",
+    file="tiny",
     network=lambda file, images: file.Tiny(len(images.classes)),
+    epochs=3,
+    goal=0.8,
+    parameters=650,
 )
 """
 

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,17 @@ from tilework.train import Supervised, judge, recipes, runs
 from tilework.train import recipe as running
 from tilework.train.recipe import Optimisation
 
-from .recipe_checks import MISSED, every_recipe, folder, narrow, nuclei, said, source_of
+from .recipe_checks import (
+    MISSED,
+    MODEL,
+    RECIPE,
+    every_recipe,
+    folder,
+    narrow,
+    nuclei,
+    said,
+    source_of,
+)
 
 __all__ = ["folder"]  # a fixture
 
@@ -144,6 +155,36 @@ def test_a_new_architecture_is_found(folder):
     for test in ("parameters_are_as", "a_handful_of_samples", "it_is_the_same_over_pytorch"):
         assert re.search(rf"{test}\w*\[tiny\] (PASSED|SKIPPED)", tested)
     assert "failed" not in tested
+    summary = said("-m", "tilework", "summary", "tiny", "--folder", str(folder), cwd=folder)
+    assert "650" in summary.splitlines()[-1]
+
+
+def test_the_pages_two_files_are_these():
+    page = Path(__file__).parent.parent / "docs/training.md"
+    if not page.is_file():
+        pytest.skip("the documents are not in the package")
+    for text in (MODEL, RECIPE):
+        assert textwrap.indent(text.strip(), "    ") in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("NAME = 1", "none in .*odd.py"), ("RECIPE = 3", "int in .*odd.py")],
+)
+def test_a_file_without_a_recipe_says_so(folder, text, words):
+    (folder / "recipes/odd.py").write_text(text)
+    program = (
+        f"from tilework.train import recipes; recipes.add_folder({str(folder)!r})\n"
+        "try:\n    recipes.get('odd')\nexcept TypeError as error:\n    print(error)"
+    )
+    assert re.search(rf"\[train\] expected RECIPE = .*{words}", said("-c", program, cwd=folder))
+
+
+def test_a_name_that_is_here_already_is_refused(folder):
+    """Else ours would be trained in its place."""
+    (folder / "recipes/lenet.py").write_text("RECIPE = None")
+    with pytest.raises(ValueError, match=r"\[train\] .*recipes/lenet.py: rename it"):
+        recipes.add_folder(folder)
 
 
 def test_listing_imports_nothing(folder):
@@ -155,8 +196,17 @@ def test_listing_imports_nothing(folder):
         "assert 'tilework.train.recipes.lenet' not in sys.modules"
     )
     said("-c", program, cwd=folder)
+    (folder / "recipes/unread.py").write_text("RECIPE = (")
+    (folder / "recipes/without.py").write_text("")
     listing = ("-m", "tilework", "train", "--list", "--folder", str(folder))
-    assert "nothing_of_that_name" in said(*listing, cwd=folder)
+    listed = said(*listing, cwd=folder)
+    for part in (
+        "nothing_of_that_name",
+        "SyntaxError",
+        "TypeError: [train]",
+        "one layer on digits",
+    ):
+        assert part in listed
 
 
 def test_what_is_not_there_is_a_sentence():

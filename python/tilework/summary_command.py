@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from tilework.errors import error
 
@@ -17,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", type=int, nargs="+", metavar="N", default=[1, 3, 224, 224],
         help="a model's input, the batch first (default: 1 3 224 224); a recipe knows its own",
     )  # fmt: skip
+    parser.add_argument(
+        "--folder", type=Path, help="one with recipes/ and models/ of your own, besides ours"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from tilework.nn import Module
     from tilework.train import recipes
 
+    if args.folder is not None:
+        recipes.add_folder(args.folder)
     if args.name in recipes.names():
         recipe = recipes.get(args.name)
         source = data.source(recipe.data)
@@ -34,7 +40,10 @@ def run(args: argparse.Namespace) -> int:
         print(tw.summary(recipe.model(source), inputs))
         return 0
     maker = getattr(models, args.name, None)
-    model = maker() if callable(maker) else None
+    try:
+        model = maker() if callable(maker) else None
+    except TypeError:  # one that needs arguments, or no model
+        model = None
     if not isinstance(model, Module):
         raise error(
             ValueError, "summary", "a recipe of `tilework train --list`, or a model of "

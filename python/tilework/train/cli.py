@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tilework.io.files import replacing
@@ -80,6 +81,11 @@ def table() -> Table:
             recipe = recipes.get(name)
         except ImportError as reason:  # an extra that is absent
             found.add_row(name, f"needs {reason.name or reason}", "", "", figure, baseline)
+            continue
+        except Exception as reason:  # a file of one's own may fail anywhere
+            line = next(iter(str(reason).splitlines()), "")
+            what = escape(f"{type(reason).__name__}: {line}")
+            found.add_row(name, what, "", "", figure, baseline)
             continue
         goal = runs.goal(recipe.metrics()[0], recipe.goal)
         found.add_row(name, recipe.title, recipe.data, goal, figure, baseline)

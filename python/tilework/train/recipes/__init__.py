@@ -35,12 +35,21 @@ def get(name: str) -> Recipe:
             ValueError, "train", f"a recipe of {', '.join(names())}", repr(name), "name one"
         )
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-    recipe: Recipe = module.RECIPE
+    recipe = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise error(
+            TypeError, "train", "RECIPE = Recipe(...) in the file",
+            f"{'none' if recipe is None else type(recipe).__name__} in {module.__file__}",
+            "write it as tilework/train/recipes/lenet.py has it",
+        )  # fmt: skip
     return recipe
 
 
 def add_folder(folder: str | os.PathLike[str]) -> None:
-    """Lets recipes be found in `folder`/recipes, and their models in `folder`/models, too."""
+    """Lets recipes be found in `folder`/recipes, and their models in `folder`/models, too.
+
+    ValueError where one of these is missing, and where a file has the name of one that is here.
+    """
     from tilework import models
 
     root = Path(folder)
@@ -49,6 +58,14 @@ def add_folder(folder: str | os.PathLike[str]) -> None:
             raise error(
                 ValueError, "train", f"a folder with {part}", f"no {root / part}", "make it first"
             )
-        if str(root / part) not in path:
-            path.append(str(root / part))
+        if str(root / part) in path:
+            continue
+        known = {module.name for module in pkgutil.iter_modules(path)}
+        for file in sorted((root / part).glob("[a-zA-Z]*.py")):
+            if file.stem in known:
+                raise error(
+                    ValueError, "train", f"{part} under names of their own", file,
+                    f"rename it: {file.stem} is here already",
+                )  # fmt: skip
+        path.append(str(root / part))
     importlib.invalidate_caches()
