@@ -153,6 +153,28 @@ def test_lengths_are_checked(lengths, message):
         rnn.pack_padded_sequence(tw.ones(3, 2, 4), tw.tensor(lengths))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "orders", "message"),
+    [
+        ([1, 2, 3], (), "batch_sizes from 1 up that never grow, 6 in all"),
+        ([3, 2], (), "batch_sizes"),
+        ([7, -1], (), "batch_sizes"),
+        ([], (), "batch_sizes"),
+        ([2**62] * 4 + [6], (), "batch_sizes"),  # which is 6 in all, of 64 bits
+        ([3, 3], ([0, 1, 7],), "sorted_indices as an order of 3"),
+        ([3, 3], ([0, 1, 2], [0, 1]), "unsorted_indices as an order of 3"),
+    ],
+)
+def test_packed_sequences_of_ones_own_are_checked(sizes, orders, message):
+    orders = [tw.tensor(order) for order in orders]
+    packed = rnn.PackedSequence(tw.ones(6, 2), tw.tensor(sizes, dtype=tw.int64), *orders)
+    with pytest.raises(ValueError, match=rf"\[pad_packed_sequence\].*{message}"):
+        rnn.pad_packed_sequence(packed)
+    if not orders:
+        with pytest.raises(ValueError, match=rf"\[gru\].*{message}"):
+            nn.GRU(2, 3)(packed)
+
+
 def test_lengths_are_whole_numbers():
     with pytest.raises(TypeError, match="lengths as whole numbers; got float"):
         rnn.pack_padded_sequence(tw.ones(3, 2, 4), [2.5, 1.0])

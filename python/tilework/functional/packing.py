@@ -9,6 +9,7 @@ from tilework import dtypes
 from tilework.arrays import largest, namespace
 from tilework.autograd import Op, mode, record
 from tilework.devices import moved_beside
+from tilework.errors import error
 from tilework.functional.common import number_of
 from tilework.tensor import Tensor, fresh
 
@@ -27,6 +28,24 @@ class Places(NamedTuple):
         """The index of the rows in a padded array, beside `x`."""
         step, sequence = moved_beside(self.step, x), moved_beside(self.sequence, x)
         return (sequence, step) if batch_first else (step, sequence)
+
+
+def sizes_of(op: str, batch_sizes: Any, rows: int) -> Any:
+    """Packed rows' batch sizes as an array, checked."""
+    array = batch_sizes._array if isinstance(batch_sizes, Tensor) else None
+    if array is None or array.ndim != 1 or array.dtype != dtypes.int64:
+        raise error(
+            TypeError, op, "batch_sizes as a tensor (T,) of int64",
+            type(batch_sizes).__name__ if array is None else f"{array.shape} of {array.dtype}",
+            "take those of a PackedSequence",
+        )  # fmt: skip
+    fits = array.size and array[-1] >= 1 and array[0] <= rows and array.sum() == rows
+    if not fits or (array[1:] > array[:-1]).any():
+        raise error(
+            ValueError, op, f"batch_sizes from 1 up that never grow, {rows} in all", array.tolist(),
+            "take those of a PackedSequence",
+        )  # fmt: skip
+    return array
 
 
 def places_of(lengths: Array, order: Array | None = None) -> Places:

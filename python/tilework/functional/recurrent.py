@@ -18,6 +18,7 @@ from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.creation import zeros
 from tilework.functional.indexing import zeros_but_at
 from tilework.functional.join import cat, stack, unbind
+from tilework.functional.packing import sizes_of
 from tilework.functional.random import dropout as drop
 from tilework.storage import Storage
 from tilework.tensor import Tensor
@@ -318,23 +319,6 @@ def _check_state(op: str, name: str, x: Tensor, state: State, shape: tuple[int, 
         )  # fmt: skip
 
 
-def _sizes_of(op: str, batch_sizes: Any, rows: int) -> Any:
-    """Packed rows' batch sizes as an array, checked."""
-    array = batch_sizes._array if isinstance(batch_sizes, Tensor) else None
-    if array is None or array.ndim != 1 or array.dtype != dtypes.int64:
-        raise error(
-            TypeError, op, "batch_sizes as a tensor (T,) of int64",
-            type(batch_sizes).__name__ if array is None else f"{array.shape} of {array.dtype}",
-            "take those of a PackedSequence",
-        )  # fmt: skip
-    if not array.size or array[-1] < 1 or (array[1:] > array[:-1]).any() or array.sum() != rows:
-        raise error(
-            ValueError, op, f"batch_sizes from 1 up that never grow, {rows} in all", array.tolist(),
-            "take those of a PackedSequence",
-        )  # fmt: skip
-    return array
-
-
 def _layers(
     cell: str, input: Tensor, states: Sequence[State], params: Sequence[Tensor], has_biases: bool,
     num_layers: int, dropout: float, train: bool, bidirectional: bool, batch_first: bool,
@@ -358,7 +342,7 @@ def _layers(
             f"input {'(N, T, I)' if batch_first else '(T, N, I)'}, or (rows, I) and batch_sizes",
             x.shape, "add the axis of the batch",
         )  # fmt: skip
-    sizes = None if batch_sizes is None else _sizes_of(op, batch_sizes, x.shape[0])
+    sizes = None if batch_sizes is None else sizes_of(op, batch_sizes, x.shape[0])
     axis = 1 if batch_first else 0
     if sizes is None and not x.shape[axis]:
         raise error(ValueError, op, "at least one step", x.shape, "give a longer sequence")

@@ -191,7 +191,7 @@ def pad_packed_sequence(
     """
     op = "pad_packed_sequence"
     packed = _checked(op, sequence)
-    sizes = packed.batch_sizes._array
+    sizes = packing.sizes_of(op, packed.batch_sizes, packed.data.shape[0])
     steps = len(sizes)
     if total_length is not None:
         steps = whole(op, "total_length", total_length)
@@ -201,11 +201,24 @@ def pad_packed_sequence(
                 steps, "give more, or None",
             )  # fmt: skip
     lengths = (sizes[:, None] > np.arange(sizes[0])).sum(axis=0)
-    order = None if packed.sorted_indices is None else packed.sorted_indices.cpu()._array
+    order = _permutation(op, "sorted_indices", packed.sorted_indices, len(lengths))
+    back = _permutation(op, "unsorted_indices", packed.unsorted_indices, len(lengths))
     places = packing.places_of(lengths, order)
     y = packing.pad(packed.data, places, steps, batch_first, padding_value)
-    back = packed.unsorted_indices
-    return y, fresh(lengths if back is None else lengths[back.cpu()._array])
+    return y, fresh(lengths if back is None else lengths[back])
+
+
+def _permutation(op: str, name: str, given: Tensor | None, count: int) -> Any:
+    """A batch's order as an array, checked; None where there is none."""
+    if given is None:
+        return None
+    array = given.cpu()._array
+    if not np.array_equal(np.sort(array, axis=None), np.arange(count)) or array.ndim != 1:
+        raise error(
+            ValueError, op, f"{name} as an order of {count} sequences", array.tolist(),
+            "take those of a PackedSequence",
+        )  # fmt: skip
+    return array
 
 
 def pad_sequence(
