@@ -134,3 +134,37 @@ def test_a_method_that_writes_in_place_has_its_own_name():
         x.exp_().pow_(2).clamp_(0, 1)
         x **= 2
     assert [call.name for call in recorder.calls] == ["exp_", "pow_", "clamp_", "__ipow__"]
+
+
+def test_pytorchs_arguments_and_its_decorator():
+    @profiler.record_function("part")
+    def down(n):
+        return F.relu(tw.ones(n)) if n == 1 else down(n - 1)
+
+    activities = [profiler.ProfilerActivity.CPU]
+    with profiler.profile(activities=activities, record_shapes=True) as p:
+        down(2)
+    assert {row.key: row.count for row in p.key_averages()} == {"part": 2, "ones": 1, "relu": 1}
+    assert down(1).tolist() == [1.0]  # outside of a profile
+
+
+def test_a_part_that_another_thread_names_is_not_in_this_ones_profile():
+    def other():
+        with profiler.record_function("elsewhere"):
+            F.relu(tw.ones(1))
+
+    with profiler.profile() as p:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        F.relu(tw.ones(2))
+    assert [row.key for row in p.key_averages()] == ["ones", "relu"]
+
+
+def test_a_part_that_began_before_the_profile_ends_without_it():
+    part = profiler.record_function("before")
+    part.__enter__()
+    with profiler.profile() as p:
+        F.relu(tw.ones(2))
+        part.__exit__(None, None, None)
+    assert {row.key for row in p.key_averages()} == {"ones", "relu"}

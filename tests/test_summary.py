@@ -76,3 +76,8 @@ def test_table():
 def test_bad_shapes(shape):
     with pytest.raises(ValueError, match=r"\[summary\] expected .*; got .*: ."):
         tw.summary(Branches(), shape)
+
+
+def test_a_tensor_is_an_input_itself():
+    found = tw.summary(nn.Embedding(5, 3), tw.tensor([[1, 2]]))
+    assert found.layers[0].output_shape == (1, 2, 3)

@@ -68,16 +68,15 @@ class Summary:
 
 def summary(
     model: Module,
-    input_shape: Sequence[int] | Sequence[Sequence[int]] | Sequence[Tensor],
+    input_shape: Sequence[int] | Sequence[Sequence[int]] | Sequence[Tensor] | Tensor,
     dtype: Any = None,
 ) -> Summary:
     """Runs the model once on zeros of `input_shape`, batch axis and all, and notes each layer.
 
-    Several inputs are given as a sequence of shapes, or of tensors, which are then run. `dtype` is
-    the inputs'; by default the first parameter's. The model is called in evaluation mode and left
-    as it was. What a forward()
-    computes by functions rather than layers is in no layer's row. Errors: the model's own;
-    ValueError on a shape that is none.
+    Several inputs are given as a sequence of shapes; a tensor, or a sequence of them, is itself
+    run. `dtype` is the inputs'; by default the first parameter's. The model is called in evaluation
+    mode and left as it was. What a forward() computes by functions rather than layers is in no
+    layer's row. Errors: the model's own; ValueError on a shape that is none.
 
     >>> found = tw.summary(nn.Sequential(nn.Linear(784, 100), nn.ReLU()), (64, 784))
     >>> found.parameters, found.multiply_adds, found.layers[1].output_shape
@@ -85,7 +84,9 @@ def summary(
     """
     if dtype is None:
         dtype = next((p.dtype for p in model.parameters()), dtypes.float32)
-    if isinstance(input_shape, (tuple, list)) and any(isinstance(x, Tensor) for x in input_shape):
+    if isinstance(input_shape, Tensor):
+        inputs = [input_shape]
+    elif isinstance(input_shape, (tuple, list)) and any(isinstance(x, Tensor) for x in input_shape):
         inputs = list(input_shape)
     else:
         inputs = [functional.zeros(*shape, dtype=dtype) for shape in _shapes(input_shape)]
