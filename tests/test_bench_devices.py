@@ -2,10 +2,12 @@
 times mean nothing, and without any."""
 
 import dataclasses
+import inspect
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -504,6 +506,15 @@ def test_marked_tests_run_in_a_process_of_their_own(tmp_path, monkeypatch):
     found = report.run_tests("marked")
     assert (found["ran"], found["why"], found["failed"]) == (False, "every one was skipped", 1)
     assert report.run_tests("no_such_package")["failed"] == 1
+
+
+def test_the_marked_tests_are_those_that_the_report_runs():
+    """One file: that another cannot be imported where a card is, is no reason to run none."""
+    mark = "pytest.mark." + "gpu"
+    here = Path(__file__)
+    marked = [file.name for file in here.parent.glob("*.py") if mark in file.read_text()]
+    assert sorted(marked) == [here.name, "test_gpu.py"]
+    assert inspect.signature(report.run_tests).parameters["package"].default.endswith(".test_gpu")
 
 
 def test_a_failed_test_is_in_the_report(tmp_path):

@@ -96,6 +96,25 @@ def test_where_no_cache_can_be_written_kernels_are_compiled_all_the_same(shipped
     assert not path.is_relative_to(folder)
 
 
+@pytest.mark.usefixtures("shipped")
+def test_a_file_that_is_cut_off_is_no_file(monkeypatch):
+    first = cubins.file_of("alpha_float", 90)
+    for kept in first.parent.iterdir():  # as a loss of power leaves them
+        kept.write_bytes(b"")
+    forget()
+    assert cubins.kernels_in(cubins.file_of("alpha_float", 90).read_bytes())
+    first.unlink()
+    forget()
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(cubins.os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        cubins.file_of("alpha_float", 90)
+    assert {p.suffix for p in first.parent.iterdir()} == {".json"}
+
+
 def test_without_a_compiler_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(nvrtc, "missing", lambda: "no libnvrtc: pip install 'tilework[cuda]'")
     with pytest.raises(ImportError, match=r"no libnvrtc: pip install 'tilework\[cuda\]'"):

@@ -73,7 +73,7 @@ def _options(args: argparse.Namespace) -> argparse.Namespace:
     return parser.parse_args([*words, *(["--quick"] if args.quick else [])])
 
 
-def run_tests(package: str = "tilework.tests") -> dict[str, Any]:
+def run_tests(package: str = "tilework.tests.test_gpu") -> dict[str, Any]:
     """How the marked tests ended, in a process of their own."""
     if importlib.util.find_spec("pytest") is None:
         return _not_run("pytest is not installed: pip install 'tilework[test]'")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +35,7 @@ def file_of(kernel: str, capability: int) -> Path:
 def compiled(name: str, capability: int) -> Path:
     """A file of sources.files(), compiled, in the cache."""
     path = cache_folder() / f"{Path(name).stem}-sm_{capability}-{_key(name)}.cubin"
-    if not path.is_file():
+    if not _is_kept(path):
         _keep(path, nvrtc.compiled(name, capability))
     return path
 
@@ -43,7 +45,7 @@ def index() -> dict[str, str]:
     """The kernels, and which of sources.files() has each: macros put their names together, so that
     the compiler alone can tell."""
     path = cache_folder() / f"names-{_key(*sources.files())}.json"
-    if not path.is_file():
+    if not _is_kept(path):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             named = list(zip(sources.files(), pool.map(nvrtc.names, sources.files()), strict=True))
         found = {name: file for file, ptx in named for name in sorted(kernels_in(ptx))}
@@ -61,8 +63,18 @@ def kernels_in(compiled: bytes) -> frozenset[str]:
 def _keep(path: Path, made: bytes) -> None:
     """Writes beside `path`, and renames what is whole: another process may do the same."""
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        part.write(made)
-    os.replace(part.name, path)
+        try:
+            part.write(made)
+            part.close()
+            os.replace(part.name, path)
+        except OSError:  # no space is left
+            os.unlink(part.name)
+            raise
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a file is there. One that is empty is what a loss of power leaves of a new name."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 @cache
@@ -85,7 +97,9 @@ def cache_folder() -> Path:
         with tempfile.NamedTemporaryFile(dir=place):
             return place
     except (OSError, RuntimeError):
-        return Path(tempfile.mkdtemp(prefix="tilework-kernels-"))
+        own = tempfile.mkdtemp(prefix="tilework-kernels-")
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        return Path(own)
 
 
 def check_compiler() -> None:
