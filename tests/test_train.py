@@ -98,6 +98,20 @@ def test_it_learns_and_reports():
     assert history.names() == ["epoch", "loss", "lr", "val_loss", "val_accuracy"]
 
 
+@pytest.mark.parametrize("kind", ["sampler", "batch_sampler", "indices"])
+def test_a_samplers_own_generator_is_resumed(tmp_path, kind):
+    def loader():
+        pairs = data.TensorDataset(IMAGES, LABELS)
+        if kind == "indices":
+            return data.DataLoader(pairs, 8, sampler=data.SubsetRandomSampler(range(40), 3))
+        drawn = data.RandomSampler(pairs, generator=3)
+        if kind == "sampler":
+            return data.DataLoader(pairs, 8, sampler=drawn)
+        return data.DataLoader(pairs, batch_sampler=data.BatchSampler(drawn, 8, True))
+
+    assert_resumes_exactly(trainer_of, loader, tmp_path / "c", 1, 3)
+
+
 def test_the_definition_of_a_step():
     """Against a loop by hand: the mean of two batches' gradients, clipped; a step of what is left
     at the epoch's end."""

@@ -21,9 +21,16 @@ class Numbers:
         self._loaders: dict[str, np.random.Generator] = {}
 
     def follow(self, **loaders: Any) -> None:
-        """Keeps these loaders' generators too."""
-        made = {name: getattr(loader, "generator", None) for name, loader in loaders.items()}
-        self._loaders = {n: x for n, x in made.items() if isinstance(x, np.random.Generator)}
+        """Keeps these loaders' generators too, and those of their samplers."""
+        self._loaders = {}
+        for name, loader in loaders.items():
+            holder, at = loader, name
+            while holder is not None:
+                made = getattr(holder, "generator", None)
+                if isinstance(made, np.random.Generator):
+                    self._loaders[at] = made
+                inner = getattr(holder, "batch_sampler", None) or getattr(holder, "sampler", None)
+                holder, at = inner, f"{at} sampler"
 
     def get(self) -> State:
         made = {**self._named, **self._loaders}
