@@ -7,7 +7,8 @@
 
 kernels   nvcc for each architecture with warnings as errors; no kernel spills a register; the table
           at the head of each file (cuda_tables.py) is what ptxas says; the machine code has the
-          instructions that the table names
+          instructions that the table names, and fuses nothing by itself where results are the CPU's
+          to the bit
 nvrtc     NVRTC compiles each file, by the package's own way, and knows the names of its kernels
 wheel     the wheel that `TILEWORK_CUDA=ON` makes by NVIDIA's compiler from PyPI; it is imported,
           and has the kernels and their sources
@@ -29,6 +30,10 @@ from pathlib import Path
 import cuda_tables
 import cuda_toolkit
 from cuda_toolkit import ARCHITECTURES, ROOT, Compiled, Refused, Toolkit, run
+
+# Files that promise the CPU's results to the bit: what is fused stands in the source, and the
+# compiler, which fuses products and sums as it likes, finds nothing more.
+EXACT = ("optim.cuh",)
 
 # What a file's source means to have in the machine code of some kernel.
 MEANT = {"ptx::mma_": "HMMA", "ptx::copy_async": "LDGSTS.128"}
@@ -63,8 +68,20 @@ def kernels(options: argparse.Namespace) -> list[str]:
                    for k in found if k.spilled]  # fmt: skip
         if {k.architecture for k in found} == set(ARCHITECTURES):
             faults += _table(file, found, version, options.write)
+        if file.name in EXACT:
+            faults += _fused(toolkit, file)
         print(f"{file.relative_to(ROOT)}: {len({k.name for k in found})} kernels", flush=True)
     return faults
+
+
+def _fused(toolkit: Toolkit, file: Path) -> list[str]:
+    """A fault where the compiler fuses more than the source says."""
+    text = f'#include "{file.relative_to(ROOT / "csrc")}"\n'
+    plain, own = (
+        toolkit.code(text, ARCHITECTURES[0], option) for option in ("-fmad=false", "-fmad=true")
+    )
+    name = file.relative_to(ROOT)
+    return [] if plain == own else [f"{name}: products and sums are fused that are none on the CPU"]
 
 
 def _compiled(toolkit: Toolkit, file: Path, architecture: str) -> tuple[list[Compiled], str]:

@@ -71,6 +71,18 @@ class Toolkit:
             for name, registers, shared, spilled in _used(told)
         ]
 
+    def code(self, text: str, architecture: str, *options: str) -> str:
+        """The machine code of a source, instruction by instruction."""
+        with tempfile.TemporaryDirectory() as folder:
+            unit = Path(folder, "kernels.cu")
+            unit.write_text(text)
+            cubin = unit.with_suffix(".cubin")
+            run(
+                self.root / "bin/nvcc", "-std=c++20", "-cubin", f"-arch=sm_{architecture}",
+                f"-I{ROOT / 'csrc'}", *options, "-o", cubin, unit,
+            )  # fmt: skip
+            return re.sub(r"/\*.*?\*/", "", run(self.root / "bin/cuobjdump", "-sass", cubin))
+
 
 def find(given: Path | None = None) -> Toolkit:
     """The toolkit in `given`, else PyPI's of this Python, else the system's."""
