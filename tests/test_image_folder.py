@@ -97,3 +97,12 @@ def test_what_cannot_be_read_is_named(root):
         data.read_image(root / "cat/1.png", 0)
     with pytest.raises(ValueError, match=r"\[ImageFolder\] expected a loader, or size"):
         data.ImageFolder(root, loader=data.read_image, size=3)
+
+
+def test_what_other_programs_leave_is_no_picture(root):
+    for name in (".ipynb_checkpoints/1.png", "cat/._1.png", "cat/.thumbs/1.png", ".DS_Store"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("no picture")
+    pictures = data.ImageFolder(root)
+    assert pictures.classes == ["cat", "dog"]
+    assert len([image for image, _ in pictures]) == 4

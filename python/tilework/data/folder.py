@@ -69,7 +69,8 @@ class ImageFolder(Dataset):
 
     Classes are root's folders, sorted; a picture's class is the one that it lies in, however deep.
     As in torchvision, but for what an image is: a float32 tensor (C, H, W) in [0, 1], read anew at
-    each access, at one `size` for all, so that they stack into batches.
+    each access, at one `size` for all, so that they stack into batches. Files and folders whose
+    names begin with a dot are none: other programs leave them (._1.jpg, .ipynb_checkpoints).
 
     Args:
         root: The folder.
@@ -120,13 +121,16 @@ class ImageFolder(Dataset):
 
 
 def _is_image(path: str) -> bool:
-    return path.lower().endswith(IMG_EXTENSIONS)
+    return path.lower().endswith(IMG_EXTENSIONS) and not _is_hidden(os.path.basename(path))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _classes(root: Path) -> tuple[list[str], dict[str, int]]:
-    found = (
-        sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-    )
+    entries = root.iterdir() if root.is_dir() else ()
+    found = sorted(e.name for e in entries if e.is_dir() and not _is_hidden(e.name))
     if not found:
         raise error(
             FileNotFoundError, "ImageFolder", "a folder with a folder for each class",
@@ -143,6 +147,7 @@ def _samples(
         paths = (
             os.path.join(folder, file)
             for folder, _, files in sorted(os.walk(root / name, followlinks=True))
+            if not any(map(_is_hidden, Path(folder).relative_to(root).parts))
             for file in sorted(files)
         )
         before = len(found)
