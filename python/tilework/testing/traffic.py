@@ -36,9 +36,14 @@ class Line(NamedTuple):
     ideal: int
 
 
-def _products(dtype: Any, flip: bool) -> None:
+def _products(dtype: Any, flip: bool, precision: str = "highest") -> None:
     a, b = tw.randn(256, 96, dtype=dtype), tw.randn(96, 256, dtype=dtype)
-    (b.t() @ a.t() if flip else a @ b).sum()
+    before = tw.get_float32_matmul_precision()
+    tw.set_float32_matmul_precision(precision)
+    try:
+        (b.t() @ a.t() if flip else a @ b).sum()
+    finally:
+        tw.set_float32_matmul_precision(before)
 
 
 def _attention(dtype: Any) -> None:
@@ -73,6 +78,10 @@ PROGRAMS: Mapping[str, Callable[[], Any]] = {
     "gemm float, both sides transposed": lambda: _products(tw.float32, True),
     "gemm bfloat16": lambda: _products(tw.bfloat16, False),
     "gemm bfloat16, both sides transposed": lambda: _products(tw.bfloat16, True),
+    "gemm tf32": lambda: _products(tw.float32, False, "high"),
+    "gemm tf32, both sides transposed": lambda: _products(tw.float32, True, "high"),
+    "gemm float in bfloat16": lambda: _products(tw.float32, False, "medium"),
+    "gemm float in bfloat16, both sides transposed": lambda: _products(tw.float32, True, "medium"),
     "attention float": lambda: _attention(tw.float32),
     "attention bfloat16": lambda: _attention(tw.bfloat16),
     "pointwise": lambda: F.gelu(tw.randn(20000)) + tw.randn(20000),
