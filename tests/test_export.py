@@ -108,6 +108,27 @@ SMALL = {
     "masked": (Masked, lambda: (tw.randn(2, 2, 3, 4),)),
     "views": (Shuffled, lambda: (tw.randn(2, 4, 3),)),
 }  # fmt: skip
+SMALL |= {
+    "autoencoder": (lambda: models.Autoencoder([64, 8, 3]), lambda: (tw.rand(2, 1, 8, 8),)),
+    "convolutional": (lambda: models.ConvAutoencoder(8, 3, 4), lambda: (tw.rand(2, 1, 8, 8),)),
+    "sparse": (lambda: models.SparseAutoencoder([64, 8, 3]), lambda: (tw.rand(2, 1, 8, 8),)),
+    "vae": (lambda: models.VAE([64, 8, 3]), lambda: (tw.rand(2, 1, 8, 8),)),
+    "anomaly": (lambda: models.AnomalyDetector([64, 8, 3]), lambda: (tw.rand(2, 1, 8, 8),)),
+    "mlp-forecaster": (lambda: models.MLPForecaster(12), lambda: (tw.randn(2, 12),)),
+    "perceptron": (lambda: models.Perceptron(5), lambda: (tw.randn(2, 5),)),
+    "seq2seq": (
+        lambda: models.Seq2Seq(models.Seq2SeqConfig(50, 50, 4, 8)), lambda: (ids(2, 4), ids(2, 3))
+    ),
+    "luong": (
+        lambda: models.Seq2Seq(models.Seq2SeqConfig(50, 50, 4, 8, attention="general")),
+        lambda: (ids(2, 4), ids(2, 3)),
+    ),
+    "silero": (models.SileroVAD, lambda: (tw.randn(2, 576),)),
+    "vgg": (
+        lambda: models.VGG([1] * 5, 4, width=1 / 16, in_channels=1, pooled=1),
+        lambda: (tw.randn(2, 1, 32, 32),),
+    ),
+}  # fmt: skip
 IMAGES = {"num_classes": 10, "in_channels": 1}
 SMALL |= {
     "alexnet": (lambda: models.AlexNet(width=1 / 8, **IMAGES), lambda: (tw.randn(2, 1, 64, 64),)),
@@ -281,6 +302,11 @@ def test_writes_without_a_form_are_errors(function, name):
         ours.export(Does(function), tw.randn(2, 3))
 
 
+class Packed(nn.Module):
+    def forward(self, x):
+        return nn.utils.rnn.pack_padded_sequence(x, [2, 1])
+
+
 class Windowed(nn.Module):
     def forward(self, x):
         return F.scaled_dot_product_attention(x, x, x, window=(2, 2))
@@ -295,6 +321,7 @@ class Hidden(nn.Module):
     ("call", "kind", "words"),
     [
         (lambda: ours.export(Windowed(), tw.ones(1, 1, 4, 2)), NotImplementedError, "scaled_dot"),
+        (lambda: ours.export(Packed(), tw.ones(2, 2, 3)), NotImplementedError, "pack_padded"),
         (lambda: ours.export(nn.ReLU(), [1.0]), TypeError, "float"),
         (lambda: ours.export(nn.ReLU(), ()), TypeError, "none"),
         (lambda: ours.export(nn.ReLU(), tw.ones(2), input_names=[]), ValueError, "1 input_names"),

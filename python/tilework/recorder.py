@@ -23,6 +23,8 @@ _ENTRANCES = (
     ("tilework.functional.gemm", "fused_linear", "linear"),
     ("tilework.functional.conv", "fused_conv2d", "conv2d"),
     ("tilework.functional.attention", "weights_under", "attention_weights"),
+    ("tilework.functional.packing", "pack", "pack_padded_sequence"),
+    ("tilework.functional.packing", "pad", "pad_packed_sequence"),
 )
 
 
