@@ -525,6 +525,22 @@ def test_a_trial_chooses_once_for_a_shape(one, variants, monkeypatch, kernel, li
     assert (np.abs(out._held - 1 - a.astype(np.float64) @ b) <= bound(a, b, "float32", 1.0)).all()
 
 
+@pytest.mark.parametrize("reason", [ImportError("no libcublas.so.13"), MemoryError()])
+def test_products_go_on_where_cublas_cannot(one, variants, monkeypatch, reason):
+    timed(monkeypatch, one, 1.0, 2.0)
+
+    def missing(*_):
+        raise reason
+
+    monkeypatch.setattr(gemm, "_by_cublas", missing)
+    a, b = normal((9, 8), "float32"), normal((8, 12), "float32", 1)
+    assert_product(matmul(a, b), a, b)
+    assert list(variants.found().values()) == ["kernel"]
+    variants.set_gemm_variant("cublas")  # it is asked for
+    with pytest.raises(type(reason)):
+        matmul(a, b)
+
+
 def test_nothing_is_tried_without_a_devices_clock(one, variants, monkeypatch):
     monkeypatch.setattr(gemm_variants, "SHORTEST_TRIAL", 0)
     matmul(normal((9, 8), "float32"), normal((8, 12), "float32"))

@@ -5,11 +5,13 @@
 
 A trial runs both a few times, between two events of the device, and waits for them: once for each
 shape, dtype and layout. Nothing is tried where time is not a device's (the simulated one), nor for
-products that are done before a clock would tell: those are the kernels'.
+products that are done before a clock would tell: those are the kernels'. So are all where cuBLAS
+is not installed, or has no memory for its work.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -66,13 +68,23 @@ def chosen(key: Hashable, work: int, ways: dict[str, Callable[[], None]]) -> str
         return "kernel"
     with _lock:
         if key not in _found:
-            _found[key] = min(VARIANTS, key=lambda name: _milliseconds(ways[name]))
+            _found[key] = min(VARIANTS, key=lambda name: _tried(name, ways[name]))
         return _found[key]
 
 
 def _has_clock() -> bool:
     served = device.provider
     return served is not None and served.namespace.__name__ == "cupy"
+
+
+def _tried(name: str, way: Callable[[], None]) -> float:
+    """What a trial takes: for ever, of another's library that cannot run here."""
+    try:
+        return _milliseconds(way)
+    except (ImportError, MemoryError):
+        if name == "kernel":
+            raise
+        return math.inf
 
 
 def _milliseconds(way: Callable[[], None]) -> float:
