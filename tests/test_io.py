@@ -524,3 +524,21 @@ def test_loading_takes_the_size_of_the_file_once(tmp_path):
     tracemalloc.stop()
     assert size <= peak < 1.1 * size
     assert held < 0.1 * size
+
+
+@pytest.mark.parametrize(
+    ("stored", "name", "read"),
+    [(np.float16, "F16", tw.float32), (np.int8, "I8", tw.int32), (np.int16, "I16", tw.int32)],
+)
+def test_what_has_no_dtype_here_is_widened(tmp_path, stored, name, read):
+    """Beside bfloat16, which safetensors' own NumPy reader does not know."""
+    half, values = np.ones(2, ml_dtypes.bfloat16).tobytes(), np.array([-3, 5, 0], stored).tobytes()
+    end = len(half) + len(values)
+    header = {
+        "b": {"dtype": "BF16", "shape": [2], "data_offsets": [0, len(half)]},
+        "a": {"dtype": name, "shape": [3], "data_offsets": [len(half), end]},
+    }
+    (tmp_path / "w").write_bytes(file_of(header, half + values))
+    found = io.load(tmp_path / "w")
+    assert (found["a"].dtype, found["a"].tolist()) == (read, [-3, 5, 0])
+    assert (found["b"].dtype, found["b"].float().tolist()) == (tw.bfloat16, [1.0, 1.0])

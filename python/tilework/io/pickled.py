@@ -51,6 +51,11 @@ _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _LEGACY_HEADS = 3  # magic number, protocol, what wrote it
 
 
+def widened(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What has no tensors here in the dtype that holds it; anything else as it is."""
+    return array.astype(_WIDENED.get(array.dtype, array.dtype), copy=False)
+
+
 class _Refused(Exception):
     """What the file asks for is not allowed."""
 
@@ -99,10 +104,7 @@ class _Rebuilt:
         strides = tuple(s * size for s in self.strides)
         data = numbers.view(np.uint8).data  # bfloat16 has no buffer of its own
         view = np.ndarray(self.shape, numbers.dtype, data, self.offset * size, strides)
-        if view.dtype in _WIDENED:
-            made = fresh(view.astype(_WIDENED[view.dtype]))
-        else:
-            made = fresh(view.copy(order="K"))
+        made = fresh(widened(view) if view.dtype in _WIDENED else view.copy(order="K"))
         return made.to(device=self.storage.goes_to)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from tilework.devices import CPU, moved
 from tilework.errors import error
 from tilework.io.files import StrPath, replacing
-from tilework.io.pickled import PICKLE, ZIP, Place, read_pickled
+from tilework.io.pickled import PICKLE, ZIP, Place, read_pickled, widened
 from tilework.tensor import Tensor, fresh
 
 # safetensors' names; its own NumPy reader has no bfloat16.
@@ -31,6 +31,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_READ = {**_DTYPES, "F16": np.dtype(np.float16), "I16": np.dtype(np.int16), "I8": np.dtype(np.int8)}
 _METADATA = "__metadata__"
 # Two entries: where a flipped bit has renamed one of them, the other is left alone.
 _CRC, _FORMAT = "tilework.crc32", "tilework.format"
@@ -91,9 +92,10 @@ def load(path: StrPath | BinaryIO) -> Any:
     """Reads a safetensors file as a dict of tensors, or what torch.save wrote (.pt, .pth, .bin):
     of a path, or for torch.save's of a file that is open to be read.
 
-    A file of torch.save, the zip form and the one before torch 1.6, gives its tensors, numbers and
-    text in its dicts, lists and tuples, on the CPU wherever they were; float16 becomes float32.
-    Nothing in it is run: ValueError where it names a class or a function (a module saved whole).
+    Float16 becomes float32, int8 and int16 int32. A file of torch.save, the zip form and the one
+    before torch 1.6, gives its tensors, numbers and text in its dicts, lists and tuples, on the CPU
+    wherever they were. Nothing in it is run: ValueError where it names a class or a function (a
+    module saved whole).
 
     ValueError where the file is damaged: where its parts do not fit together, or are not those of
     the checksum that save() has written.
@@ -138,13 +140,13 @@ def read(path: StrPath) -> tuple[dict[str, Tensor], dict[str, str], bool]:
         file.seek(start)
         tensors = {}
         for name, entry in entries.items():
-            array = np.empty(entry["shape"], _DTYPES[entry["dtype"]])
+            array = np.empty(entry["shape"], _READ[entry["dtype"]])
             for chunk in _chunks(array):
                 if file.readinto(chunk) != len(chunk):
                     raise _damaged(path, "a file cut short")
                 if crc is not None:
                     found = zlib.crc32(chunk, found)
-            tensors[name] = fresh(array)
+            tensors[name] = fresh(widened(array))
     if crc is not None and crc != f"{found:08x}":
         raise _damaged(path, f"the checksum {found:08x} where {crc} is written")
     return tensors, metadata, crc is not None
@@ -203,9 +205,9 @@ def _read_header(
     except (safetensors.SafetensorError, ValueError, OSError) as reason:
         raise _damaged(path, reason) from reason
     for name, entry in header.items():
-        if entry["dtype"] not in _DTYPES:
+        if entry["dtype"] not in _READ:
             raise error(
-                ValueError, "io.load", f"dtypes among {', '.join(_DTYPES)}",
+                ValueError, "io.load", f"dtypes among {', '.join(_READ)}",
                 f"{entry['dtype']} for {name!r} in {path}", "convert the file first",
             )  # fmt: skip
     ordered = dict(sorted(header.items(), key=lambda item: (*item[1]["data_offsets"], item[0])))

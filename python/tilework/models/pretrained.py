@@ -72,7 +72,7 @@ def from_pretrained(path: StrPath) -> Any:
     model = nn.utils.skip_init(make_model, make_config.from_config(config))
     state: dict[str, Any] = {}
     for file in _files(source):
-        state.update(_tensors(file))
+        state.update(io.load(file))
     load_published(model, state, KINDS[kind][2])
     return model.eval()
 
@@ -105,18 +105,6 @@ def _files(folder: Path) -> Iterator[Path]:
                 "save the weights as safetensors",
             )  # fmt: skip
         yield folder / name
-
-
-def _tensors(path: Path) -> Mapping[str, Any]:
-    """The tensors of a file, of float16 too, which is no dtype of tilework."""
-    with open(path, "rb") as file:
-        header = file.read(int.from_bytes(file.read(8), "little") % 2**27)
-    if b'"F16"' not in header:
-        loaded: Mapping[str, Any] = io.load(path)
-        return loaded
-    from safetensors.numpy import load_file
-
-    return {name: array.astype("float32") for name, array in load_file(path).items()}
 
 
 def load_published(model: nn.Module, state: Mapping[str, Any], prefix: str) -> None:
