@@ -23,7 +23,8 @@ from tilework.testing.runner import forward
 MOST = 30
 # What stands between a case and the function that it calls: decorators, and Python's copy.
 BETWEEN = (
-    "functional/border.py", "functional/common.py", "functional/cast.py", "tape.py", "/copy.py",
+    "functional/border.py", "functional/common.py", "functional/cast.py", "functional/lowering.py",
+    "tape.py", "/copy.py",
 )  # fmt: skip
 
 # Tensor's methods that no case can call, and why.
@@ -35,6 +36,8 @@ ILL_POSED = {"efficientnet_b7"}
 NO_CASE = {
     "__rmatmul__": "it only refuses: a product wants two tensors",
     "__hash__": "it is object's",
+    "register_hook": "of the tape: test_hooks.py",
+    "register_post_accumulate_grad_hook": "of the tape: test_hooks.py",
     "cuda": "of devices: test_cuda_devices.py",
     "pin_memory": "of devices: test_cuda_devices.py",
     "is_pinned": "of devices: test_cuda_devices.py",
@@ -169,7 +172,8 @@ def test_every_model_has_a_case():
 # Modules of functional whose functions serve the others.
 NOT_PUBLIC = {"numbers_first"}  # an example of a helper
 HELPERS = {
-    "border", "cast", "common", "conv_shapes", "inplace", "packed", "packing", "planes", "windows",
+    "border", "cast", "common", "conv_shapes", "inplace", "lowering", "packed", "packing", "planes",
+    "windows",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ MODULES = [
             "functional", "nn", "nn.init", "nn.utils", "nn.utils.rnn", "optim",
             "optim.lr_scheduler", "train", "train.callbacks", "train.recipes", "data",
             "data.augment", "io", "io.onnx", "metrics", "models", "profiler", "sklearn", "autograd",
-            "cuda",
+            "cuda", "amp",
         )
     ),
 ]  # fmt: skip

@@ -65,6 +65,7 @@ config.from_environment()
 
 # Imported when first asked for: few programs need them all, and import must stay quick.
 _LATER = (
+    "amp",
     "cuda",
     "data",
     "io",
@@ -76,8 +77,15 @@ _LATER = (
     "train",
     "utils",
 )
-_LATER_FUNCTIONS = ("load", "save")  # of serialization
+_LATER_FUNCTIONS = {  # and their modules
+    "autocast": "amp",
+    "get_autocast_dtype": "amp",
+    "is_autocast_enabled": "amp",
+    "load": "serialization",
+    "save": "serialization",
+}
 if _TYPE_CHECKING:
+    from tilework import amp as amp
     from tilework import cuda as cuda
     from tilework import data as data
     from tilework import io as io
@@ -88,6 +96,9 @@ if _TYPE_CHECKING:
     from tilework import testing as testing
     from tilework import train as train
     from tilework import utils as utils
+    from tilework.amp import autocast as autocast
+    from tilework.amp import get_autocast_dtype as get_autocast_dtype
+    from tilework.amp import is_autocast_enabled as is_autocast_enabled
     from tilework.serialization import load as load
     from tilework.serialization import save as save
 else:
@@ -96,7 +107,8 @@ else:
         if name in _LATER:
             return _importlib.import_module(f"tilework.{name}")
         if name in _LATER_FUNCTIONS:
-            return getattr(_importlib.import_module("tilework.serialization"), name)
+            module = _importlib.import_module(f"tilework.{_LATER_FUNCTIONS[name]}")
+            return getattr(module, name)
         raise AttributeError(f"module 'tilework' has no attribute {name!r}")
 
     def __dir__() -> list[str]:

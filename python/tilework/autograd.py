@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any
 
+from tilework import autocasting
 from tilework.arrays import as_array, host, namespace, ndarray, writeable
 from tilework.custom import Function
 from tilework.dtypes import float32, float64
@@ -447,6 +448,9 @@ def backward(
     if self._node is None:
         _arrive(self, _seed(self, gradient))
         return
+    if autocasting.active and autocasting.state.dtypes:
+        with autocasting.paused():
+            return backward(self, gradient, retain_graph, create_graph)
     if create_graph:
         on_tape: dict[Tensor, Any] = {self: _seed_on_tape(self, gradient)}
         _walk_recorded(_reach((self,)), on_tape, set())
@@ -487,6 +491,12 @@ def grad(
     >>> tw.autograd.grad(dx, x)
     (tensor(18.),)
     """
+    if autocasting.active and autocasting.state.dtypes:
+        with autocasting.paused():
+            return grad(
+                outputs, inputs, grad_outputs, retain_graph, create_graph, only_inputs,
+                allow_unused, materialize_grads,
+            )  # fmt: skip
     roots, targets = (tuple(map(_now, _as_tuple(ts))) for ts in (outputs, inputs))
     if grad_outputs is None or isinstance(grad_outputs, Tensor):
         gradients: Sequence[Any] = (grad_outputs,) * len(roots)

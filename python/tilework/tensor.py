@@ -231,12 +231,15 @@ class Tensor:
 
     # --- to and from arrays ---
 
-    def numpy(self) -> Any:
-        """An array on the tensor's memory; a tensor that requires grad must be detached first.
+    def numpy(self, *, force: bool = False) -> Any:
+        """An array on the tensor's memory; a tensor that requires grad must be detached first, and
+        one of a device copied to the CPU: `force` does both.
 
         It has PyTorch's strides: what the engine laid otherwise goes over to C order, once. From
         here on writes may come that tilework does not see: nothing is cached for this memory.
         """
+        if force:
+            return self.detach().cpu().numpy()  # type: ignore[attr-defined]
         if self._requires_grad:
             raise error(
                 RuntimeError, "numpy", "a tensor without grad", "one that requires grad",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tilework import dtypes
+from tilework import autocasting, dtypes
 from tilework.arrays import as_array, broadcast_shapes, namespace
 from tilework.autograd import Op, gradients_through, mode, recorded
 from tilework.dtypes import float32, float64
@@ -15,6 +15,7 @@ from tilework.engines.score_rule import UNBOUNDED, ScoreRule
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, need_float, number, operand, whole
+from tilework.functional.lowering import lowered
 from tilework.functional.masks import where
 from tilework.functional.random import next_call
 from tilework.functional.softmax import softmax
@@ -242,6 +243,8 @@ def scaled_dot_product_attention(
     given = tuple(
         operand(x, _OP, name) for name, x in (("query", query), ("key", key), ("value", value))
     )
+    if autocasting.active:
+        given, (attn_mask,) = lowered(*given), lowered(attn_mask)
     need_float(_OP, given[0])
     for x in given:
         if x.ndim < 2:

@@ -6,9 +6,11 @@ from tilework.errors import error
 from tilework.functional.cast import widening
 from tilework.functional.common import operand
 from tilework.functional.gemm import matmul
+from tilework.functional.lowering import unlowered
 from tilework.tensor import Tensor
 
 
+@unlowered
 @widening
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input1 A_k input2 + bias_k for each matrix A_k of weight (K, M, N): of (..., M) and (..., N)

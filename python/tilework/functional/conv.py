@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
-from tilework import dtypes
+from tilework import autocasting, dtypes
 from tilework.arrays import ndarray
 from tilework.autograd import Op, mode, record, recorded
 from tilework.dtypes import bfloat16, float32, float64
@@ -20,8 +20,9 @@ from tilework.errors import error
 from tilework.functional import overlap
 from tilework.functional.border import refusal
 from tilework.functional.conv_shapes import Geometry, Pair, conv_plan, transpose_plan
+from tilework.functional.lowering import lowered
 from tilework.functional.packed import packed_weight
-from tilework.functional.unary import ACTIVATIONS, check_activation
+from tilework.functional.unary import ACTIVATIONS, activated, check_activation
 from tilework.tensor import Tensor, fresh, new_storage
 
 Inputs = tuple[Any, ...]
@@ -306,6 +307,12 @@ def fused_conv2d(
     residual: Tensor | None,
 ) -> Tensor:
     """conv2d() for the layers: by position, which is the cheaper call; tuples, not lists."""
+    if autocasting.active:
+        input, weight, bias = lowered(input, weight, bias)
+        if isinstance(residual, Tensor) and residual.dtype is not weight.dtype:
+            check_activation("conv2d", activation)
+            y = fused_conv2d(input, weight, bias, stride, padding, dilation, groups, "none", None)
+            return activated(y + residual, activation)
     settings = (stride, padding, dilation, groups)
     try:
         x, w = input._array, weight._array
@@ -440,6 +447,11 @@ def _in_general(
     residual: Tensor | None = None,
 ) -> Tensor:
     """Any rank, with or without a batch; or an error."""
+    if autocasting.active:
+        input, weight, bias = lowered(input, weight, bias)
+        if isinstance(residual, Tensor) and residual.dtype is not weight.dtype:
+            y = _in_general(op, plan, settings, input, weight, bias, "none")
+            return activated(y + residual, activation)
     _check_tensors(op, input, weight, bias, residual)
     rank = int(op[-2])
     batched = input.ndim != rank + 1

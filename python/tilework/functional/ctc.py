@@ -15,6 +15,7 @@ from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import need_below, need_float, operand, whole
 from tilework.functional.loss import check_reduction
+from tilework.functional.lowering import in_full
 from tilework.tensor import Tensor, fresh
 
 Array = Any
@@ -101,6 +102,7 @@ def _labels(targets: Tensor, counts: Lengths, batch: int, symbols: int) -> tuple
     return array.astype(dtypes.int64), lengths
 
 
+@in_full
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,

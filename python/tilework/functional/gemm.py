@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tilework import dtypes
+from tilework import autocasting, dtypes
 from tilework.arrays import as_array, broadcast_shapes, namespace, ndarray
 from tilework.autograd import Op, mode, record, recorded
 from tilework.dtypes import bfloat16, float32, float64
@@ -14,9 +14,10 @@ from tilework.engines import ops
 from tilework.errors import error
 from tilework.functional.border import refusal
 from tilework.functional.common import operand, side
+from tilework.functional.lowering import lowered
 from tilework.functional.packed import packed_weight
 from tilework.functional.pointwise import to_shape_of
-from tilework.functional.unary import ACTIVATIONS, check_activation
+from tilework.functional.unary import ACTIVATIONS, activated, check_activation
 from tilework.storage import Storage
 from tilework.tensor import Tensor, fresh, new_storage, tensor_method
 
@@ -76,6 +77,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
     tensor([3., 3.])
     """
     a, b = operand(input, "matmul"), operand(other, "matmul", "other")
+    if autocasting.active:
+        a, b = lowered(a, b)
     x, y = a._array, b._array
     if x.ndim < 2 or y.ndim < 2:
         return _with_vector(a, b)
@@ -245,6 +248,11 @@ def fused_linear(
     input: Tensor, weight: Tensor, bias: Tensor | None, activation: str, residual: Tensor | None
 ) -> Tensor:
     """linear() for the layers: by position, which is the cheaper call."""
+    if autocasting.active:
+        input, weight, bias = lowered(input, weight, bias)
+        if isinstance(residual, Tensor) and residual.dtype is not weight.dtype:
+            check_activation("linear", activation)
+            return activated(fused_linear(input, weight, bias, "none", None) + residual, activation)
     try:
         x, w = input._array, weight._array
         b = None if bias is None else bias._array

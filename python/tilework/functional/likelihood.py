@@ -14,6 +14,7 @@ from tilework.functional.cast import cast, widening
 from tilework.functional.common import broadcasts, need_float, operand
 from tilework.functional.elementary import log1p, xlogy
 from tilework.functional.loss import check_reduction, promoted, reduced, weighted
+from tilework.functional.lowering import in_full
 from tilework.functional.masks import raised
 from tilework.tensor import Tensor, fresh
 
@@ -36,6 +37,7 @@ def _bce_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
 _BCE = Op("binary_cross_entropy", differentiable=_bce_recorded)
 
 
+@in_full
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -70,6 +72,7 @@ def binary_cross_entropy(
     return cast(reduced(loss if weight is None else loss * weight, reduction), dtype)
 
 
+@in_full
 def kl_div(
     input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
 ) -> Tensor:
@@ -91,6 +94,7 @@ def kl_div(
     return cast(reduced(loss, reduction), dtype)
 
 
+@in_full
 def poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, *,
     eps: float = 1e-8, reduction: str = "mean",
@@ -134,6 +138,7 @@ def _variance(x: Tensor, var: Any) -> Tensor:
     return v
 
 
+@in_full
 @widening
 def gaussian_nll_loss(
     input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6,

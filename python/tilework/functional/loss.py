@@ -13,6 +13,7 @@ from tilework.engines import ops
 from tilework.errors import error, word
 from tilework.functional.cast import cast
 from tilework.functional.common import need_broadcast, need_float, operand
+from tilework.functional.lowering import in_full
 from tilework.functional.pointwise import zero_where
 from tilework.functional.softmax import log_softmax, softmax
 from tilework.functional.unary import softplus_of
@@ -119,6 +120,7 @@ def _unlike(op: DistanceOp, x: Tensor, t: Tensor, limit: float, reduction: str) 
     return cast(_distance(op, x, t, limit, reduction), dtype)
 
 
+@in_full
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """(input - target)^2, averaged, summed or as it is; shapes broadcast.
 
@@ -130,6 +132,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return _distance(_MSE, input, target, 0.0, reduction)
 
 
+@in_full
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|input - target|, averaged, summed or as it is; shapes broadcast.
 
@@ -139,6 +142,7 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return _distance(_L1, input, target, 0.0, reduction)
 
 
+@in_full
 def smooth_l1_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
@@ -156,6 +160,7 @@ def smooth_l1_loss(
     return _distance(_SMOOTH_L1, input, target, float(beta), reduction)
 
 
+@in_full
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
 ) -> Tensor:
@@ -204,6 +209,7 @@ def _cross_entropy_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequenc
 _CROSS_ENTROPY = Op("cross_entropy", _cross_entropy_backward, _cross_entropy_recorded)
 
 
+@in_full
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -334,6 +340,7 @@ def _nll_of_any(
     return loss.reshape(target.shape) if reduction == "none" else loss
 
 
+@in_full
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -380,6 +387,7 @@ def nll_loss(
 # --- compositions ---
 
 
+@in_full
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,

@@ -11,6 +11,7 @@ from tilework.errors import error
 from tilework.functional.cast import widening
 from tilework.functional.common import need_broadcast, need_float, operand
 from tilework.functional.loss import check_labels, check_reduction, labels_of, reduced
+from tilework.functional.lowering import in_full
 from tilework.functional.unary import softplus_of
 from tilework.functional.vectors import pairwise_distance
 from tilework.tensor import Tensor, fresh
@@ -33,6 +34,7 @@ def _same_rank(op: str, tensors: list[Tensor]) -> None:
         )  # fmt: skip
 
 
+@in_full
 @widening
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *,
@@ -54,6 +56,7 @@ def margin_ranking_loss(
     return reduced((margin - t * (a - b)).clamp(0), reduction)
 
 
+@in_full
 @widening
 def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean"
@@ -71,6 +74,7 @@ def hinge_embedding_loss(
     return reduced(apart + x.where(t != -1, 0.0), reduction)
 
 
+@in_full
 @widening
 def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-target * input)) without overflow, of targets 1 and -1; shapes broadcast.
@@ -84,6 +88,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> 
     return reduced(softplus_of(-(t * x)), reduction)
 
 
+@in_full
 @widening
 def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
@@ -118,6 +123,7 @@ def _rows(op: str, input: Any, target: Any, wanted: Callable[[Tensor], Any]) -> 
     return x.reshape(-1, x.shape[-1] if x.ndim else 1), labels_of(t, op)
 
 
+@in_full
 @widening
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0,
@@ -149,6 +155,7 @@ def multi_margin_loss(
     return reduced((loss.sum(1) / classes).reshape(input.shape[:-1]), reduction)
 
 
+@in_full
 @widening
 def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """The sum over pairs of max(0, 1 - (x[own] - x[other])), divided by C, of each of an item's own
@@ -175,6 +182,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean
     return reduced(loss.reshape(input.shape[:-1]), reduction)
 
 
+@in_full
 @widening
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *,
@@ -219,6 +227,7 @@ def _triplet(
     return reduced((margin + distance(anchor, positive) - far).clamp(0), reduction)
 
 
+@in_full
 @widening
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0,
@@ -239,6 +248,7 @@ def triplet_margin_loss(
     )
 
 
+@in_full
 @widening
 def triplet_margin_with_distance_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, *,

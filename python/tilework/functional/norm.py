@@ -22,6 +22,14 @@ Inputs = tuple[Any, ...]
 Optional = Tensor | None
 
 
+def _in_one_dtype(x: Tensor, residual: Optional) -> tuple[Tensor, Optional]:
+    """An input and its residual in the wider dtype of the two, as a sum of them has it."""
+    narrow = isinstance(residual, Tensor) and residual._array.dtype is not x._array.dtype
+    if narrow and {x.dtype, residual.dtype} == {dtypes.bfloat16, dtypes.float32}:  # type: ignore[union-attr]
+        return cast(x, dtypes.float32), cast(residual, dtypes.float32)  # type: ignore[arg-type]
+    return x, residual
+
+
 def _check_parameter(op: str, name: str, value: Optional, x: Tensor, shape: Sequence[int]) -> None:
     """ValueError or TypeError where a weight, bias or statistic does not go with the input."""
     if value is None:
@@ -143,7 +151,7 @@ def batch_norm(
     tensor([[-1.],
             [ 1.]])
     """
-    x = operand(input, "batch_norm")
+    x, residual = _in_one_dtype(operand(input, "batch_norm"), residual)
     _check_batch(x, training, running_mean, running_var, activation)
     for name, value in (
         ("running_mean", running_mean), ("running_var", running_var), ("weight", weight),
@@ -323,7 +331,7 @@ def _trailing(
 ) -> Any:  # fmt: skip
     """Rows over the trailing axes, a weight to each element of a row; with a residual, the norm of
     the sum and the sum."""
-    x = operand(input, op.name)
+    x, residual = _in_one_dtype(operand(input, op.name), residual)
     need_float(op.name, x)
     shape = normalized_shape
     if shape.__class__ is not tuple or x._array.shape[-len(shape) :] != shape:

@@ -6,17 +6,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tilework import autocasting
 from tilework.dtypes import is_float
 from tilework.errors import error
 from tilework.functional.cast import widening
 from tilework.functional.common import axis, broadcasts, number, operand, whole
 from tilework.functional.diagonals import diagonal
 from tilework.functional.gemm import bmm, matmul, mm
+from tilework.functional.lowering import lowered, unlowered
 from tilework.functional.shape import broadcast_to
 from tilework.tensor import Tensor, tensor_method
 
 
 @tensor_method()
+@unlowered
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of products of two vectors (n,). ValueError on other shapes.
 
@@ -33,6 +36,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 
 
 @tensor_method()
+@unlowered
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """A matrix (n, m) times a vector (m,). ValueError on other shapes.
 
@@ -46,6 +50,11 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
             "transpose or reshape them",
         )  # fmt: skip
     return matmul(a, v)
+
+
+def _lowered(input: Any) -> Any:
+    """What a product is added to, in the product's dtype under autocast."""
+    return lowered(input)[0] if autocasting.active else input
 
 
 def _added(op: str, input: Any, product: Tensor, beta: Any, alpha: Any) -> Tensor:
@@ -75,10 +84,11 @@ def addmm(
     >>> tw.addmm(tw.ones(2), tw.ones(1, 3), tw.ones(3, 2))
     tensor([[4., 4.]])
     """
-    return _added("addmm", input, mm(mat1, mat2), beta, alpha)
+    return _added("addmm", _lowered(input), mm(mat1, mat2), beta, alpha)
 
 
 @tensor_method()
+@unlowered
 @widening
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec); input broadcasts, and is not read where beta is 0.
@@ -100,7 +110,7 @@ def baddbmm(
     >>> tw.baddbmm(tw.ones(1), tw.ones(1, 1, 3), tw.ones(1, 3, 2))
     tensor([[[4., 4.]]])
     """
-    return _added("baddbmm", input, bmm(batch1, batch2), beta, alpha)
+    return _added("baddbmm", _lowered(input), bmm(batch1, batch2), beta, alpha)
 
 
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:

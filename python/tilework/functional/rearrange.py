@@ -252,8 +252,8 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     return result
 
 
-@tensor_method("unfold")
-def windows_along(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+@tensor_method()
+def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Windows of `size` along an axis, one every `step`: their elements on a new last axis. A copy,
     not PyTorch's view.
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
-from tilework import dtypes
+from tilework import autocasting, dtypes
 from tilework.arrays import namespace
 from tilework.autograd import Op, gradients_through, mode, recorded
 from tilework.engines import ops
@@ -18,6 +18,7 @@ from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.creation import zeros
 from tilework.functional.indexing import zeros_but_at
 from tilework.functional.join import cat, stack, unbind
+from tilework.functional.lowering import lowered
 from tilework.functional.packing import sizes_of
 from tilework.functional.random import dropout as drop
 from tilework.storage import Storage
@@ -319,6 +320,11 @@ def _check_state(op: str, name: str, x: Tensor, state: State, shape: tuple[int, 
         )  # fmt: skip
 
 
+def _is_lowered(cell: str, x: Tensor) -> bool:
+    """Whether autocast has a call in bfloat16: LSTMs, and others of what is so already."""
+    return bool(autocasting.active) and (cell == "lstm" or x.dtype is dtypes.bfloat16)
+
+
 def _layers(
     cell: str, input: Tensor, states: Sequence[State], params: Sequence[Tensor], has_biases: bool,
     num_layers: int, dropout: float, train: bool, bidirectional: bool, batch_first: bool,
@@ -326,6 +332,8 @@ def _layers(
 ) -> tuple[Any, ...]:  # fmt: skip
     op = cell  # its function has the same name
     x = operand(input, op, "input")
+    if _is_lowered(cell, x):
+        (x,), states, params = lowered(x), lowered(*states), lowered(*params)
     need_float(op, x)
     num_layers, has_biases = whole(op, "num_layers", num_layers), bool(has_biases)
     if num_layers < 1:
@@ -499,6 +507,8 @@ def rnn_relu(
 
 def _one_step(op: str, cell: str, input: Any, states: Sequence[State], weights: Any) -> Any:
     x = operand(input, op, "input")
+    if _is_lowered(cell, x):
+        (x,), states, weights = lowered(x), lowered(*states), lowered(*weights)
     w, u, b_w, b_u = weights
     group: list[State] = [
         operand(w, op, "w_ih"), operand(u, op, "w_hh"),

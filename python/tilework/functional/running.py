@@ -23,6 +23,7 @@ from tilework.functional.common import (
 )
 from tilework.functional.indexing import gather
 from tilework.functional.join import stack
+from tilework.functional.lowering import in_full
 from tilework.functional.moments import std, var
 from tilework.functional.order import sort, sums_along
 from tilework.functional.pad import pad
@@ -91,6 +92,7 @@ def _factors(op: str, input: Any, dtype: Any) -> Tensor:
 
 @tensor_method()
 @numpy_names
+@in_full
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The product over all elements, or along `dim`; integers and bools give int64. `dtype`
     converts before.
@@ -240,6 +242,7 @@ _BETWEEN = ("linear", "lower", "higher", "midpoint", "nearest")
 
 @tensor_method()
 @numpy_names
+@in_full
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *,
     interpolation: str = "linear",

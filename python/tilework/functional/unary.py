@@ -424,6 +424,11 @@ def check_activation(op: str, activation: str) -> None:
         raise error(ValueError, op, f"activation among {known}", word(activation), "name one")
 
 
+def activated(x: Tensor, activation: str) -> Tensor:
+    """One of the activations that kernels fuse, or "none", on its own."""
+    return x if activation == "none" else _unary(ACTIVATIONS[activation], x)
+
+
 def bias_activation(input: Tensor, bias: Tensor, activation: str = "relu") -> Tensor:
     """activation(input + bias) in one pass, with bias (N,) along the input's last axis.
 

@@ -14,6 +14,7 @@ from tilework.errors import error, word
 from tilework.functional.cast import cast, widening
 from tilework.functional.common import Dim, axes, axis, need_float, number, numpy_names, operand
 from tilework.functional.gemm import matmul
+from tilework.functional.lowering import in_full
 from tilework.functional.masks import raised
 from tilework.functional.pointwise import without_zeros, zero_where
 from tilework.functional.reduce import with_axes
@@ -230,6 +231,7 @@ def _euclid(a: Tensor, b: Tensor) -> Tensor:
     return d
 
 
+@in_full
 @widening
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = _MODES[0]) -> Tensor:
     """The distance of order `p` between each row of x1 (..., P, M) and each of x2 (..., R, M):

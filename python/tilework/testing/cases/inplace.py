@@ -115,6 +115,13 @@ def _values() -> Iterator[Row]:
         _copied(lambda y: y[:, 1].zero_()),
         _in_numpy(lambda y: y[:, 1].fill(0)),
     )
+    matrix = given(floats(7, 3))
+    for wrap in (False, True):
+        yield (
+            f"fill_diagonal_, wrap={wrap}", matrix,
+            _copied(lambda y, wrap=wrap: y.fill_diagonal_(2.5, wrap)),
+            _in_numpy(lambda y, wrap=wrap: np.fill_diagonal(y, 2.5, wrap)),
+        )  # fmt: skip
     yield "fill_", x, _copied(lambda y: y.fill_(2.5)), lambda x: x * 0 + 2.5, none
     yield (
         "fill_ of a view",

@@ -86,6 +86,9 @@ def _sizes() -> Iterator[Row]:
     bytes_ = {"dtypes": ("float64",)}
     made = given(floats(*SHAPE))
     yield "element_size", made, _said(lambda x: x.element_size()), lambda x: np.array(8), bytes_
+    yield "nelement", made, _said(lambda x: x.nelement()), lambda x: np.array(x.size), bytes_
+    yield "ndimension", made, _said(lambda x: x.ndimension()), lambda x: np.array(x.ndim), bytes_
+    yield "type", made, lambda tw, F, x: x.type(tw.float64), lambda x: x, bytes_
     yield "itemsize", made, _said(lambda x: x.itemsize), lambda x: np.array(8), bytes_
     yield "nbytes", made, _said(lambda x: x.nbytes), lambda x: np.array(192), bytes_
     yield (
