@@ -519,3 +519,24 @@ def test_a_transformers_batches_are_of_one_size(batch_first):
         model(
             tw.ones(1, 2, 4).transpose(0, batch_first), tw.ones(3, 1, 4).transpose(0, batch_first)
         )
+
+
+def test_a_state_can_be_assigned():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    net[0].bias.requires_grad_(False)
+    before = net[0].weight
+    state = {name: value.double() for name, value in net.state_dict().items()}
+    state["1.num_batches_tracked"] = tw.tensor(7)
+    assert net.load_state_dict(state, assign=True) == ([], [])
+    assert net[0].weight is not before
+    assert net[0].weight.dtype == net[1].running_mean.dtype == tw.float64
+    assert (net[0].weight.requires_grad, net[0].bias.requires_grad) == (True, False)
+    assert isinstance(net[0].weight, nn.Parameter)
+    assert list(net.state_dict()) == list(state)
+    assert net(tw.ones(4, 2, dtype=tw.float64)).dtype == tw.float64
+    values = np.ones((3, 2), np.float32)
+    net[0].load_state_dict({"weight": values, "bias": np.zeros(3, np.float32)}, assign=True)
+    values[:] = 5
+    assert net[0].weight.tolist() == [[1.0, 1.0]] * 3
+    with pytest.raises(ValueError, match="load_state_dict"):
+        net.load_state_dict({"x": tw.ones(1)}, assign=True)

@@ -381,12 +381,13 @@ class Module:
         return {name: value.detach() for name, value in self._state().items()}
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
         """Copies a state into the module: of tensors, NumPy arrays, or a live PyTorch state_dict.
 
-        With `strict` every key must match. ValueError lists all missing, unexpected and mismatched
-        keys, and the module stays as it was.
+        With `strict` every key must match. With `assign` the state's tensors take the place of the
+        module's, whose dtype and device they keep: make the optimiser after it. ValueError lists
+        all missing, unexpected and mismatched keys, and the module stays as it was.
         """
         if not isinstance(state_dict, Mapping):
             raise error(
@@ -412,6 +413,10 @@ class Module:
                 " | ".join(faults), "load into a model of the same shape"
                 + ("" if mismatched else ", or pass strict=False"),
             )  # fmt: skip
+        if assign:
+            for name in arrays:
+                self._assign(name, own[name], state_dict[name], arrays[name])
+            return IncompatibleKeys(missing, unexpected)
         with no_grad():
             for name in arrays:
                 check_writable("load_state_dict", own[name])
@@ -419,6 +424,14 @@ class Module:
                 own[name]._array[...] = moved(array, own[name].device)
                 written(own[name])
         return IncompatibleKeys(missing, unexpected)
+
+    def _assign(self, name: str, old: Tensor, given: Any, array: Any) -> None:
+        """Puts a state's tensor in a parameter's or buffer's place."""
+        parent, _, leaf = name.rpartition(".")
+        value = given.detach() if isinstance(given, Tensor) else fresh(array.copy())
+        if isinstance(old, Parameter):
+            value = Parameter(value, requires_grad=old.requires_grad)
+        setattr(self.get_submodule(parent), leaf, value)
 
     # --- modes and conversions ---
 
