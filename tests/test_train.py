@@ -367,10 +367,12 @@ def test_kinds_of_batches():
     auto = nn.Linear(1, 1)
     alone = Trainer(Supervised(auto, F.mse_loss), optim.SGD(auto.parameters(), lr=0.1))
     assert alone.fit([a], epochs=3)["loss"][0] > alone.history["loss"][-1]
+    loader = data.DataLoader(data.TensorDataset(a), 4)  # whose batches are lists of one
+    assert alone.fit(loader, loader, epochs=4)[-1]["loss"] < alone.history["loss"][-2]
     with pytest.raises(KeyError, match=r"\[Supervised\].*target=KEY"):
         task.training_step({"a": a})
-    with pytest.raises(TypeError, match=r"\[Supervised\].*1 parts"):
-        task.training_step([a])
+    with pytest.raises(TypeError, match=r"\[Supervised\].*0 parts"):
+        task.training_step([])
 
 
 def test_losses_by_name():

@@ -112,7 +112,8 @@ class Supervised(Task):
         target: The target's key, where batches are dicts.
 
     A batch is (input, target), (inputs..., target), or a dict, whose other entries are given to the
-    model by name. A batch that is one tensor is its own target (an autoencoder's).
+    model by name. A batch that is one tensor, alone or in a list, is its own target (an
+    autoencoder's).
 
     >>> model = nn.Linear(3, 2)
     >>> task = Supervised(model, F.cross_entropy, [metrics.Accuracy()])
@@ -169,9 +170,9 @@ class Supervised(Task):
                 )  # fmt: skip
             inputs = {name: value for name, value in batch.items() if name != self.target}
             return inputs, batch.get(self.target)
-        if isinstance(batch, (tuple, list)) and len(batch) >= (2 if needs_target else 1):
-            if len(batch) == 1:
-                return batch[0], None
+        if isinstance(batch, (tuple, list)) and batch:
+            if len(batch) == 1:  # a dataset's of one tensor
+                return batch[0], batch[0] if needs_target else None
             return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
         raise error(
             TypeError, "Supervised", "a batch (input, target), a dict, or a tensor",
