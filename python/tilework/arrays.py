@@ -60,6 +60,20 @@ def as_array(found: Any, dtype: Any = None) -> Array:
     return namespace(found).asarray(found, dtype=dtype)
 
 
+_SMALL = 4096  # elements, up to which counting takes less than NumPy's any() does to begin
+
+
+def may_hold(found: Array) -> bool:
+    """Whether a mask (or numbers that are not 0) holds anywhere. A device is not asked, since that
+    would be to wait for it: its answer is True, and what is done then must be right, though it be
+    needless, where the mask holds nowhere."""
+    if found.__class__ is ndarray:
+        if found.size <= _SMALL:
+            return bool(np.count_nonzero(found))
+        return bool(found.any())
+    return bool(found) if isinstance(found, scalar) else True
+
+
 def largest(array: Array, least: float, axis: int | None = None) -> Array:
     """The largest element, along an axis or of all: `least` where there is none as large. CuPy's
     max has no `initial`."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from tilework.arrays import host, ndarray
 from tilework.engines import device as beside
-from tilework.engines import found
 from tilework.errors import error, word
 
 _TYPES = ("cpu", "cuda")
@@ -136,6 +135,8 @@ def restored(op: str, where: str, fix: str) -> device:
     try:
         return resolved(op, where)
     except RuntimeError as reason:
+        from tilework.engines import found
+
         absent = where.startswith("cuda") and beside.provider is None
         got = (absent and found.missing().partition(": ")[0]) or "none such"
         raise error(RuntimeError, op, f"the device of a tensor of '{where}'", got, fix) from reason

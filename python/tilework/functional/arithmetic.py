@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, errstate, namespace
+from tilework.arrays import as_array, errstate, may_hold, namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error
 from tilework.functional.cast import cast, number_beside, widening
@@ -127,7 +127,7 @@ def nan_to_num(
         (array == math.inf, most if posinf is None else posinf),
         (array == -math.inf, -most if neginf is None else neginf),
     ):
-        if where.any():
+        if may_hold(where):
             y = y.masked_fill(fresh(as_array(where)), value)
     return y.clone() if y is x else y
 
@@ -222,14 +222,14 @@ def _atan2_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
 def _logaddexp_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
     # Of two equal infinities each takes half.
     same = fresh(as_array(a._array == b._array))
-    away = (a - b).masked_fill(same, 0.0) if same._array.any() else a - b
+    away = (a - b).masked_fill(same, 0.0) if may_hold(same._array) else a - b
     return grad * away.sigmoid(), grad * (-away).sigmoid()
 
 
 def _hypot_slopes(grad: Tensor, a: Tensor, b: Tensor) -> Sequence[Tensor]:
     y = hypot(a, b)
     long = (y._array == math.inf) & (abs(a._array) < math.inf) & (abs(b._array) < math.inf)
-    if long.any():  # beyond the range, where the cosines are not
+    if may_hold(long):  # beyond the range, where the cosines are not
         kept = fresh(as_array(~long))
         a, b = a.where(kept, a * 0.25), b.where(kept, b * 0.25)
         y = hypot(a, b)
@@ -241,7 +241,7 @@ def _cosine(a: Tensor, b: Tensor, y: Tensor, at_0: Any) -> Tensor:
     """a / y, and 0 at no length; a's sign where a alone is infinite."""
     found = zero_where(a / y, at_0)
     far = (abs(a._array) == math.inf) & (abs(b._array) < math.inf)
-    return a.detach().sign().where(fresh(as_array(far)), found) if far.any() else found
+    return a.detach().sign().where(fresh(as_array(far)), found) if may_hold(far) else found
 
 
 _ATAN2 = _Two("atan2", "arctan2", _atan2_slopes)

@@ -241,7 +241,7 @@ def number_of(op: str, dtype: dtypes.DType, value: Any, name: str = "value", xp:
     """
     if dtype.kind == "f" and is_plain(value):
         found = host.asarray(value, dtype=dtype)
-        return found if xp is host else number_on(xp, found)
+        return number_on(xp, found)
     if isinstance(value, Tensor) and value._array.size == 1:
         dtypes.check(value.dtype, op)
         value = value.item()
@@ -257,7 +257,7 @@ def number_of(op: str, dtype: dtypes.DType, value: Any, name: str = "value", xp:
         value = int(value)
     with errstate(over="ignore"):
         found = host.asarray(value, dtype=dtype)
-    return found if xp is host else number_on(xp, found)
+    return number_on(xp, found)
 
 
 def wrapped_number(op: str, dtype: dtypes.DType, value: Any, xp: Any) -> Any:
@@ -273,4 +273,4 @@ def wrapped_number(op: str, dtype: dtypes.DType, value: Any, xp: Any) -> Any:
     else:
         with errstate(over="ignore"):
             found = host.asarray(value, dtype=dtype)
-    return found if xp is host else number_on(xp, found)
+    return number_on(xp, found)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, errstate, namespace, ndarray, scalar
+from tilework.arrays import as_array, errstate, host, namespace, ndarray, scalar
 from tilework.autograd import Op, record, wants_grad
+from tilework.engines.device import number_on
 from tilework.errors import error
 from tilework.functional.cast import cast, numbers_beside
 from tilework.functional.common import (
@@ -89,8 +90,11 @@ def _compare_unlike(op: str, function: str, a: Any, b: Any) -> Tensor:
 
 def _arithmetic(op: str, a: Any, b: Any) -> Tensor:
     xp, x, y, dtype = _common(op, a, b)
-    if dtype.kind in "iu" and op in ("floor_divide", "remainder") and not xp.all(y):
-        raise error(ValueError, op, "divisors other than 0", "0", "mask them first")
+    if dtype.kind in "iu" and op in ("floor_divide", "remainder"):
+        # Of a device's divisors the number alone is known without waiting for it.
+        whole = xp.all(y) if y.__class__ is ndarray else isinstance(b, Tensor) or b
+        if not whole:
+            raise error(ValueError, op, "divisors other than 0", "0", "mask them first")
     if dtype is dtypes.bfloat16:
         x, y = x.astype(dtypes.float32), y.astype(dtypes.float32)
     with errstate(all="ignore"):
@@ -380,7 +384,8 @@ def remainder(input: Tensor, other: Any) -> Tensor:
     if wants_grad(*given):
         xp = namespace(rest._array)
         values = tuple(
-            t._array if isinstance(t, Tensor) else xp.asarray(t, dtype=dtype) for t in (a, b)
+            t._array if isinstance(t, Tensor) else number_on(xp, host.asarray(t, dtype=dtype))
+            for t in (a, b)
         )
         record(rest, _REMAINDER, tensors, values, tuple(t._storage for t in given))
     return rest

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, errstate, namespace
+from tilework.arrays import as_array, errstate, may_hold, namespace
 from tilework.autograd import Op, mode, record
 from tilework.functional.cast import cast, in_float32, widening
 from tilework.functional.common import operand, ordered, side
@@ -205,7 +205,8 @@ def xlogy(input: Any, other: Any) -> Tensor:
     a, b = x._array, y._array
     with errstate(invalid="ignore"):
         none = (a == 0) & ((b <= 0) | xp.isinf(b))
-    if none.any():  # there the logarithm of 1 is taken
+    # Spread over more elements, y's gradient would be summed in another order: a device is asked.
+    if may_hold(none) if y.shape == none.shape else none.any():  # there log(1) is taken
         y = y.expand(none.shape).masked_fill(fresh(as_array(none)), 1.0)
     result: Tensor = x * y.log()
     return result

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, broadcast_shapes, namespace
+from tilework.arrays import as_array, broadcast_shapes, may_hold, namespace
 from tilework.autograd import Op, mode, record, recorded
 from tilework.engines import ops
 from tilework.errors import error, word
@@ -417,6 +417,7 @@ def binary_cross_entropy_with_logits(
 
 def weighted(value: Tensor, weight: Tensor) -> Tensor:
     """value * weight, and 0 where the weight is, though the value be infinite."""
-    if namespace(value._array).isinf(value._array).any():
-        value = zero_where(value, weight._array == 0)
+    infinite = namespace(value._array).isinf(value._array)
+    if may_hold(infinite):
+        value = zero_where(value, infinite & (weight._array == 0))
     return value * weight

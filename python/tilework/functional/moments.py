@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, errstate, namespace
+from tilework.arrays import as_array, errstate, may_hold, namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.functional.cast import cast, in_float32
@@ -25,7 +25,7 @@ def _away(x: Array, mean: Array, rest: Array) -> Array:
     """The distances from the mean, which is given in two parts: that of float32 is off by half an
     ulp of its own size, which is much beside small distances."""
     away = ops.binary_forward("sub", x.astype(mean.dtype, copy=False), mean)
-    return ops.binary_forward("sub", away, rest) if rest.any() else away
+    return ops.binary_forward("sub", away, rest) if may_hold(rest) else away
 
 
 def _spread_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -143,7 +143,7 @@ def _logsumexp_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any
         scale = as_array(grad.reshape(value.shape) / total)
     dx = ops.binary_forward("mul", share, scale)
     ends = namespace(value).isinf(value)
-    if ends.any():
+    if may_hold(ends):
         dx = namespace(x).where(ends, grad.reshape(value.shape) * _ends(x, value, over), dx)
     return (dx,)
 
@@ -154,7 +154,7 @@ def _logsumexp_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[An
     terms = (x - fresh(base)).exp()  # any base gives the same
     share = terms / sum(terms, over, keepdim=True)
     ends = namespace(value).isinf(value)
-    if ends.any():
+    if may_hold(ends):
         share = fresh(_ends(x._array, value, over)).where(fresh(ends), share)
     return (grad.reshape(value.shape) * share,)
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, namespace, ndarray, scalar
+from tilework.arrays import as_array, host, may_hold, namespace, ndarray, scalar
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
+from tilework.engines.device import number_on
 from tilework.errors import error, word
 from tilework.functional.cast import cast, numbers_beside
 from tilework.functional.common import (
@@ -160,16 +161,16 @@ def _base_gradient(grad: Array, x: Any, y: Any) -> Array:
     dx = ops.binary_forward("mul", ops.binary_forward("mul", power, y), grad)
     if isinstance(y, float):  # and not 0
         return _zero_where(power == 0, dx) if math.isinf(y) else dx
-    dead = y == 0
-    if namespace(y).isinf(y).any():
-        dead = dead | (power == 0)
+    dead, infinite = y == 0, namespace(y).isinf(y)
+    if may_hold(infinite):
+        dead = dead | (infinite & (power == 0))
     return _zero_where(dead, dx)
 
 
 def _exponent_gradient(grad: Array, x: Any, y: Array, power: Array) -> Array:
     """grad * x^y * log(x), but 0 where x is 0 and y not negative, and where the power of an
     infinite x has vanished."""
-    base = namespace(y).asarray(x, dtype=y.dtype) if isinstance(x, float) else x
+    base = _number_as(x, y) if isinstance(x, float) else x
     slope = ops.binary_forward("mul", power, ops.unary_forward("log", base))
     return ops.binary_forward("mul", grad, _zero_where(_vanished(base, y, power), slope))
 
@@ -180,7 +181,11 @@ def _vanished(base: Array, exponent: Array, power: Array) -> Array:
 
 
 def _zero_where(dead: Array, x: Array) -> Array:
-    return namespace(x).where(dead, x.dtype.type(0), x) if dead.any() else x
+    return namespace(x).where(dead, x.dtype.type(0), x) if may_hold(dead) else x
+
+
+def _number_as(number: float, model: Array) -> Array:
+    return number_on(namespace(model), host.asarray(number, dtype=model.dtype))
 
 
 def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
@@ -196,7 +201,7 @@ def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         else:
             found = power._array
             flat = found == 0 if math.isinf(b) else namespace(found).full(found.shape, b == 0)
-        if flat.any():  # of a base of 1: no infinite slope is multiplied by 0 further down
+        if may_hold(flat):  # of a base of 1: no infinite slope is multiplied by 0 further down
             power = _binary(_POW, a.masked_fill(fresh(as_array(flat)), 1.0), b - 1)
         da = sum_to(zero_where(grad * (b * power), flat), a)
     if isinstance(b, Tensor) and b._requires_grad:
@@ -204,7 +209,7 @@ def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         base = a if isinstance(a, Tensor) else full_like_number(a, b)
         power = _binary(_POW, base, b)
         flat = _vanished(base._array, b._array, power._array)
-        if flat.any():
+        if may_hold(flat):
             base = base.masked_fill(fresh(as_array(flat)), 1.0)
             power = _binary(_POW, base, b)
         db = sum_to(zero_where(grad * (power * base.log()), flat), b)
@@ -213,12 +218,12 @@ def _pow_recorded(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
 
 def full_like_number(number: float, model: Tensor) -> Tensor:
     """A 0-d tensor of `number` in the dtype of `model`."""
-    return fresh(namespace(model._array).asarray(number, dtype=model.dtype))
+    return fresh(_number_as(number, model._array))
 
 
 def zero_where(x: Tensor, drop: Any) -> Tensor:
     """`x` with 0 where `drop`, even where it is NaN or infinite."""
-    if not drop.any():
+    if not may_hold(drop):
         return x
     drop = as_array(drop)
     return x.masked_fill(fresh(namespace(drop).broadcast_to(drop, x.shape)), 0.0)
@@ -227,7 +232,7 @@ def zero_where(x: Tensor, drop: Any) -> Tensor:
 def without_zeros(x: Tensor) -> tuple[Tensor, Any]:
     """`x` with 1 in the place of 0, to divide by, and where that is."""
     flat = x._array == 0
-    return (x.masked_fill(fresh(as_array(flat)), 1.0) if flat.any() else x), flat
+    return (x.masked_fill(fresh(as_array(flat)), 1.0) if may_hold(flat) else x), flat
 
 
 def _pick_recorded(loses: Callable[[Any, Any], Any]) -> Callable[..., Sequence[Any]]:
@@ -237,7 +242,7 @@ def _pick_recorded(loses: Callable[[Any, Any], Any]) -> Callable[..., Sequence[A
     def backward(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]:
         (a, b), (x, y) = inputs, _values(inputs, saved)
         ties = x == y
-        if ties.any():
+        if may_hold(ties):
             grad = (grad * 0.5).where(fresh(as_array(ties)), grad)
         da = db = None
         if a is not None and a._requires_grad:

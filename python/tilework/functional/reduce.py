@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, broadcast_shapes, namespace
+from tilework.arrays import as_array, broadcast_shapes, may_hold, namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
@@ -172,7 +172,7 @@ def _extreme_gradient(grad: Tensor, inputs: Inputs, saved: Any) -> Sequence[Any]
     xp = namespace(values)
     winners = as_array(x._array == values)
     lost = xp.isnan(values)
-    if lost.any():
+    if may_hold(lost):
         winners |= xp.isnan(x._array) & lost
     count = fresh(as_array(winners.sum(axis=over, keepdims=True), grad.dtype))
     share = (grad.reshape(shape) / count).expand(x.shape)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import as_array, errstate, namespace
+from tilework.arrays import as_array, errstate, may_hold, namespace
 from tilework.autograd import Op, mode, record
 from tilework.errors import error, word
 from tilework.functional.cast import cast, in_float32
@@ -190,7 +190,7 @@ def _ranked(op: str, x: Tensor, dim: Any, keepdim: bool, place: Any) -> Ranked:
     if op == "median" and dtypes.is_float(x.dtype):
         last = values.narrow(at, n - 1, 1)  # where NaN is sorted to
         odd = last != last
-        if odd._array.any():
+        if may_hold(odd._array):
             found = fresh(namespace(x._array).isnan(x._array)).long().argmax(at, keepdim=True)
             order = found.where(odd, order)
             picked = gather(x, at, order)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import namespace
+from tilework.arrays import may_hold, namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
 from tilework.errors import error
@@ -171,7 +171,7 @@ def largest_of(x: Tensor, values: Array, places: Array) -> Tensor:
     if not (mode.enabled and x._requires_grad):
         return y
     none = places < 0
-    if not none.any():
+    if not may_hold(none):
         record(y, GATHER, (x,), (0, places))
         return y
     if not len(x):

@@ -71,7 +71,7 @@ def unique_consecutive(
         places = xp.cumsum(begins, axis=0, dtype=dtypes.int64) - 1
         values.append(places.reshape(x.shape) if at is None else places)
     if return_counts:
-        ends = xp.concatenate([starts[1:], xp.asarray([n])]) if n else starts
+        ends = xp.concatenate([starts[1:], xp.full((1,), n)]) if n else starts
         values.append(ends - starts)
     return _given(values)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tilework.arrays import as_array, broadcast_shapes, errstate, namespace
+from tilework.arrays import as_array, broadcast_shapes, errstate, may_hold, namespace
 from tilework.autograd import Op, mode, record
 from tilework.dtypes import check as checked
 from tilework.engines import ops
@@ -74,7 +74,7 @@ def _at_infinity(
     slope: Tensor, x: Tensor, n: Tensor, over: tuple[int, ...], grad: Tensor
 ) -> Tensor:
     """The slope of a norm, and of an infinite element beside finite ones its sign."""
-    if not (n._array == math.inf).any():
+    if not may_hold(n._array == math.inf):
         return slope
     size = abs(x._array)
     others = (~(size < math.inf)).sum(axis=over, keepdims=True) == 1

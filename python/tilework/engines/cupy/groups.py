@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tilework.arrays import namespace
+from tilework.arrays import may_hold, namespace
 from tilework.engines.layout import contiguous
 
 Array = Any
@@ -46,7 +46,7 @@ def combined(groups: Groups, parts: Parts, combine: Combine) -> Parts:
     step = 1
     while step < len(keys):
         same = (keys[step:] == keys[:-step])[:, None]
-        if not bool(same.any()):
+        if not may_hold(same):
             break
         met = combine(tuple(p[:-step] for p in now), tuple(p[step:] for p in now))
         following = tuple(p.copy() for p in now)
