@@ -364,9 +364,9 @@ def _mixed(op: BinaryOp, a: Any, b: Any) -> Tensor:
         else wrapped_number(op.name, dtype, t, xp)
         for t in (a, b)
     )
-    if op is _POW and isinstance(b, Tensor) and (y < 0).any():
+    if op is _POW and isinstance(b, Tensor) and may_hold(y < 0):
         return fresh(as_array(_integer_power(x, y), dtype))
-    if op is _POW and (y < 0).any():
+    if op is _POW and not isinstance(b, Tensor) and wrapped_number("pow", dtype, b, host) < 0:
         raise error(
             ValueError, "pow", "non-negative exponents of integers", "a negative one",
             "convert the base with x.float()",

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tilework import dtypes
-from tilework.arrays import broadcast_shapes, namespace
+from tilework.arrays import broadcast_shapes, host, namespace
 from tilework.autograd import Op, mode, record
 from tilework.engines import ops
+from tilework.engines.device import number_on
 from tilework.errors import error, word
 from tilework.functional.cast import cast
 from tilework.functional.common import axis, broadcasts, number_of, numpy_names, operand
@@ -71,7 +72,7 @@ def _alike(a: Array, b: Array) -> Array:
 
 def _filled(x: Array, at: int, index: Array, value: float) -> Array:
     """x with `value` where the index points."""
-    return ops.scatter(x, at, index, namespace(x).asarray(value, dtype=x.dtype))
+    return ops.scatter(x, at, index, number_on(namespace(x), host.asarray(value, dtype=x.dtype)))
 
 
 def _extreme_backward(grad: Array, inputs: Inputs, saved: Any) -> Sequence[Any]:
