@@ -111,6 +111,17 @@ class _Flags:
         self.owndata = of.owndata
 
 
+def _diagonal(held: Any) -> Callable[..., Any]:
+    """The method, whose view may be written to, as CuPy's."""
+
+    def diagonal(*args: Any) -> Any:
+        found = held.diagonal(*args)
+        found.flags.writeable = held.flags.writeable
+        return found
+
+    return diagonal
+
+
 class StandIn:
     """An array that is none of NumPy's."""
 
@@ -143,7 +154,9 @@ class StandIn:
         if name in METHODS:
             if name in ("item", "tolist"):
                 crossings[name] += 1
-            return wrapped(getattr(self._held, name))
+            return wrapped(
+                _diagonal(self._held) if name == "diagonal" else getattr(self._held, name)
+            )
         if name == "flags":
             return _Flags(self._held.flags)
         if name in FIELDS:
