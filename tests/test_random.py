@@ -1,6 +1,7 @@
 """Random numbers: bounds that rounding must not reach, one event a call, tails that end."""
 
 import math
+import pickle
 import sys
 import threading
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 import tilework as tw
+from tilework import data, nn
 from tilework import functional as F
-from tilework import nn
 
 DTYPES = [tw.bfloat16, tw.float32, tw.float64]
 RANGES = [(0, 1), (-1, 1), (1e8, 1e8 + 8), (256, 258), (-5, -4.999), (1, 1 + 1e-7), (3, 3), (-8, 0)]
@@ -265,3 +266,74 @@ def test_slopes_and_gumbels_are_drawn():
     (hard * tw.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert np.isfinite(logits.grad.numpy()).all()
     assert abs(logits.grad.numpy()).max() > 0.1
+
+
+# --- generators ---
+
+DRAWINGS = {
+    "rand": lambda g: tw.rand(3, generator=g),
+    "randn": lambda g: tw.randn(3, generator=g),
+    "randint": lambda g: tw.randint(9, (3,), generator=g),
+    "randperm": lambda g: tw.randperm(9, generator=g),
+    "normal": lambda g: tw.normal(0.0, 2.0, (3,), generator=g),
+    "bernoulli": lambda g: tw.bernoulli(tw.full((30,), 0.5), generator=g),
+    "multinomial": lambda g: tw.multinomial(tw.ones(30), 5, generator=g),
+    "uniform_": lambda g: tw.empty(3).uniform_(generator=g),
+    "normal_": lambda g: tw.empty(3).normal_(generator=g),
+    **{
+        name: lambda g, name=name: getattr(nn.init, name)(tw.empty(3, 4), generator=g)
+        for name in ("uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "xavier_normal_",
+                     "kaiming_uniform_", "kaiming_normal_", "orthogonal_")
+    },
+    "sparse_": lambda g: nn.init.sparse_(tw.empty(3, 4), 0.3, generator=g),
+    "random_split": lambda g: tw.tensor(data.random_split(range(9), [4, 5], g)[0].indices),
+    "DataLoader": lambda g: tw.cat(
+        [b[0] for b in data.DataLoader(data.TensorDataset(tw.arange(9)), 3, True, generator=g)]
+    ),
+    "RandomSampler": lambda g: tw.tensor(list(data.RandomSampler(range(9), generator=g))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_generator_has_numbers_of_its_own(name):
+    draw, generator = DRAWINGS[name], tw.Generator().manual_seed(5)
+    tw.manual_seed(1)
+    state = tw.get_rng_state()
+    first, second = draw(generator), draw(generator)
+    assert tw.equal(tw.get_rng_state(), state)  # the process's own stands still
+    assert not tw.equal(first, second)
+    again = tw.Generator().manual_seed(5)
+    assert tw.equal(draw(again), first)
+    assert tw.equal(draw(again), second)
+
+
+def test_its_numbers_are_those_of_manual_seed():
+    tw.manual_seed(5)
+    expected = tw.rand(3), tw.randperm(9)
+    generator = tw.Generator().manual_seed(5)
+    assert generator.initial_seed() == 5
+    assert tw.equal(tw.rand(3, generator=generator), expected[0])
+    state = generator.get_state()
+    kept = pickle.loads(pickle.dumps(generator))
+    for g in (generator, kept):
+        assert tw.equal(tw.randperm(9, generator=g), expected[1])
+    generator.set_state(state)
+    assert tw.equal(tw.randperm(9, generator=generator), expected[1])
+    assert generator.seed() == generator.initial_seed()
+    tw.default_generator.manual_seed(5)
+    assert tw.equal(tw.rand(3), expected[0])
+    assert generator.device == tw.device("cpu")
+
+
+def test_a_generator_is_left_where_a_call_fails():
+    generator = tw.Generator().manual_seed(5)
+    with pytest.raises(ValueError, match="randint"):
+        tw.randint(5, 2, (3,), generator=generator)
+    tw.manual_seed(1)
+    first = tw.rand(2)
+    tw.manual_seed(1)
+    assert tw.equal(tw.rand(2), first)
+    with pytest.raises(TypeError, match=r"^\[rand\] expected generator a tilework.Generator"):
+        tw.rand(2, generator=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"^\[manual_seed\]"):
+        generator.manual_seed(2**64)

@@ -53,6 +53,7 @@ from tilework.dtypes import (
 from tilework.engines import use_engine
 from tilework.explain import explain_attention, explain_conv2d, explain_recurrent
 from tilework.functional import *  # noqa: F403
+from tilework.functional.generator import Generator, default_generator
 from tilework.layout import channels_last, contiguous_format, preserve_format
 from tilework.tensor import Tensor
 
@@ -116,6 +117,7 @@ else:
 
 
 __all__ = [
+    "Generator",
     "Tensor",
     "__version__",
     "autograd",
@@ -124,6 +126,7 @@ __all__ = [
     "channels_last",
     "config",
     "contiguous_format",
+    "default_generator",
     "device",
     "double",
     "dtypes",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tilework import functional
 from tilework.data.collate import default_collate
 from tilework.errors import error
+from tilework.functional.generator import Generator
 from tilework.tensor import Tensor, fresh
 
 Indices = NDArray[np.int64]
@@ -151,17 +152,17 @@ class TransformedDataset(Dataset):
 def random_split(
     dataset: Any,
     lengths: Sequence[int | float],
-    generator: np.random.Generator | int | None = None,
+    generator: np.random.Generator | Generator | int | None = None,
     *,
     stratify: Any = None,
 ) -> list[Subset]:
     """Cuts a permutation of `dataset` into parts of the given lengths, or fractions that sum to 1.
 
-    `generator` is a seed or a NumPy generator; by default tilework's own seed decides. `stratify`,
-    a label for each sample (beyond PyTorch's arguments), gives each part its share of each label,
-    as scikit-learn's argument of that name does for two parts. ValueError where the lengths do not
-    sum to the dataset's, or there are not as many labels. What fractions leave over goes one sample
-    each to the first parts, as in PyTorch.
+    `generator` is a seed, a tilework.Generator or a NumPy generator; by default tilework's own
+    decides. `stratify`, a label for each sample (beyond PyTorch's arguments), gives each part its
+    share of each label, as scikit-learn's argument of that name does for two parts. ValueError
+    where the lengths do not sum to the dataset's, or there are not as many labels. What fractions
+    leave over goes one sample each to the first parts, as in PyTorch.
 
     >>> samples, labels = TensorDataset(np.zeros(10)), ["a", "b", "b", "b", "b"] * 2
     >>> [len(part) for part in random_split(samples, [0.75, 0.25], generator=0)]

@@ -13,17 +13,22 @@ from tilework import cuda, functional
 from tilework.data.collate import default_collate
 from tilework.data.dataset import fetch, is_stream, length_of
 from tilework.errors import error
+from tilework.functional.generator import Generator
 from tilework.nested import mapped
 
 Order = NDArray[np.int64]
-Source = np.random.Generator | int | None
+Source = np.random.Generator | Generator | int | None
 T = TypeVar("T")
 
 
-def numpy_generator(source: np.random.Generator | int) -> np.random.Generator:
-    """The generator itself, or one of a seed."""
+def numpy_generator(
+    source: np.random.Generator | Generator | int,
+) -> np.random.Generator:
+    """The generator itself, or one of a seed, or of one that a tilework.Generator draws."""
     if isinstance(source, np.random.Generator):
         return source
+    if isinstance(source, Generator):
+        source = int(functional.random_seed(generator=source))
     # PCG64 by name: default_rng may change its generator some day, and a seed's numbers must not.
     return np.random.Generator(np.random.PCG64(source))
 

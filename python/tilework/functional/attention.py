@@ -15,9 +15,9 @@ from tilework.engines.score_rule import UNBOUNDED, ScoreRule
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import broadcasts, need_float, number, operand, whole
+from tilework.functional.generator import next_call
 from tilework.functional.lowering import lowered
 from tilework.functional.masks import where
-from tilework.functional.random import next_call
 from tilework.functional.softmax import softmax
 from tilework.storage import Storage
 from tilework.tensor import Tensor, fresh, new_storage

@@ -18,6 +18,7 @@ from tilework.errors import error
 from tilework.functional import compare, order, pointwise, unary
 from tilework.functional.cast import cast, number_beside, on_device
 from tilework.functional.common import number_of, operand, values_of
+from tilework.functional.generator import Generator, takes_generator
 from tilework.functional.indexing import (
     is_basic,
     is_whole_mask,
@@ -232,7 +233,10 @@ def copy_(self: Tensor, src: Any) -> Tensor:
 
 
 @tensor_method()
-def uniform_(self: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+@takes_generator
+def uniform_(
+    self: Tensor, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Uniform random numbers in [low, high), in place. ValueError where low is above high."""
     return write_over(
         "uniform_", self, lambda x: fresh(uniform_between(x.shape, x.dtype, low, high, x.device)),
@@ -241,7 +245,10 @@ def uniform_(self: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 
 
 @tensor_method()
-def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+@takes_generator
+def normal_(
+    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Normal random numbers, in place."""
     return write_over(
         "normal_",

@@ -12,12 +12,20 @@ from tilework.arrays import errstate, largest, namespace, ndarray
 from tilework.errors import error
 from tilework.functional.cast import cast
 from tilework.functional.common import need_float, operand, whole
+from tilework.functional.generator import Generator, takes_generator
 from tilework.functional.random import rand
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
 @tensor_method()
-def multinomial(input: Tensor, num_samples: int, replacement: bool = False) -> Tensor:
+@takes_generator
+def multinomial(
+    input: Tensor,
+    num_samples: int,
+    replacement: bool = False,
+    *,
+    generator: Generator | None = None,
+) -> Tensor:
     """`num_samples` indices of each row of weights (N, C) or (C,), drawn in proportion to them:
     (N, num_samples) or (num_samples,), int64. Weights need not sum to 1.
 

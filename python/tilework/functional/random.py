@@ -6,9 +6,7 @@ engine change it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,47 +20,9 @@ from tilework.errors import error
 from tilework.functional.cast import cast, in_float32
 from tilework.functional.common import need_float, number, operand, whole
 from tilework.functional.creation import converted, finish, shape_of
+from tilework.functional.generator import Generator, default_generator, next_call, takes_generator
 from tilework.layout import inverse
 from tilework.tensor import Tensor, fresh
-
-_LAST = 2**64 - 1
-
-
-class _Generator:
-    """The process's seed, and how many calls have drawn from it. Each method is one event: no two
-    threads draw under one number, and a look at the state moves nothing."""
-
-    def __init__(self) -> None:
-        self._seed = self._calls = 0
-        self.unlock()
-
-    def unlock(self) -> None:
-        self._lock = Lock()
-
-    def restart(self, seed: int, calls: int) -> None:
-        with self._lock:
-            self._seed, self._calls = seed, calls
-
-    def next(self) -> tuple[int, int]:
-        """(seed, call): one for each drawing."""
-        with self._lock:
-            call = self._calls
-            self._calls = call + 1 if call != _LAST else 0
-            return self._seed, call
-
-    def peek(self) -> tuple[int, int]:
-        with self._lock:
-            return self._seed, self._calls
-
-
-_generator = _Generator()
-if hasattr(os, "register_at_fork"):  # another thread may have been inside when the process forked
-    os.register_at_fork(after_in_child=_generator.unlock)
-
-
-def next_call() -> tuple[int, int]:
-    """The seed and the number of a new call, for the engine's functions of random numbers."""
-    return _generator.next()
 
 
 def manual_seed(seed: int) -> None:
@@ -74,9 +34,7 @@ def manual_seed(seed: int) -> None:
     >>> tw.manual_seed(1); tw.equal(a, tw.rand(3))
     True
     """
-    if not -(2**63) <= seed < 2**64:
-        raise error(ValueError, "manual_seed", "a seed of 64 bits", seed, "take it modulo 2**64")
-    _generator.restart(int(seed) % 2**64, 0)
+    default_generator.manual_seed(seed)
 
 
 def initial_seed() -> int:
@@ -85,17 +43,18 @@ def initial_seed() -> int:
     >>> tw.manual_seed(7); tw.initial_seed()
     7
     """
-    return _generator.peek()[0]
+    return default_generator.initial_seed()
 
 
-def random_seed() -> int:
+@takes_generator
+def random_seed(*, generator: Generator | None = None) -> int:
     """A number of 63 bits from the stream, to seed another generator with.
 
     >>> tw.manual_seed(0); first = tw.random_seed()
     >>> tw.manual_seed(0); tw.random_seed() == first
     True
     """
-    low, high = ops.random_bits((2,), *_generator.next()).tolist()
+    low, high = ops.random_bits((2,), *next_call()).tolist()
     return int(low | (high & 0x7FFFFFFF) << 32)
 
 
@@ -106,7 +65,7 @@ def get_rng_state() -> Tensor:
     >>> tw.set_rng_state(state); tw.equal(a, tw.rand(3))
     True
     """
-    return fresh(np.array(_generator.peek(), np.uint64).view(np.int64))
+    return default_generator.get_state()
 
 
 def set_rng_state(new_state: Tensor) -> None:
@@ -114,13 +73,7 @@ def set_rng_state(new_state: Tensor) -> None:
 
     >>> tw.set_rng_state(tw.get_rng_state())
     """
-    state = operand(new_state, "set_rng_state", "new_state")
-    if state.shape != (2,) or state.dtype != dtypes.int64:
-        raise error(
-            ValueError, "set_rng_state", "a state of get_rng_state", state.shape, "pass one on"
-        )
-    seed, calls = state.cpu()._array.view(np.uint64).tolist()
-    _generator.restart(seed, calls)
+    default_generator.set_state(new_state)
 
 
 def _drawn(
@@ -132,7 +85,7 @@ def _drawn(
     compute = "float64" if wanted is dtypes.float64 else "float32"
     at = resolved(op, device)
     draw = ops_on(at).uniform if op == "rand" else ops_on(at).normal
-    seed, call = _generator.next()
+    seed, call = next_call()
     array = draw(shape, compute, seed, call)
     if wanted is dtypes.bfloat16:
         # To the nearest, one uniform number in 512 would become the 1 that is excluded.
@@ -163,7 +116,7 @@ def uniform_between(shape: Any, dtype: Any, low: float, high: float, at: Any = C
                 (low, high), "move the bounds",
             )  # fmt: skip
     wide = np.float64 if dtype is dtypes.float64 else np.float32
-    array = ops_on(at).uniform(shape, np.dtype(wide).name, *_generator.next())
+    array = ops_on(at).uniform(shape, np.dtype(wide).name, *next_call())
     array *= wide(high - low)
     array += wide(low)
     if dtype is dtypes.bfloat16:
@@ -173,9 +126,10 @@ def uniform_between(shape: Any, dtype: Any, low: float, high: float, at: Any = C
     return namespace(array).minimum(array, last, out=array)
 
 
+@takes_generator
 def rand(
-    *lengths: Any, size: Any = None, dtype: Any = None, device: Device = None,
-    requires_grad: bool = False,
+    *lengths: Any, size: Any = None, generator: Generator | None = None, dtype: Any = None,
+    device: Device = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Uniform in [0, 1), of a float dtype.
 
@@ -185,9 +139,10 @@ def rand(
     return _drawn("rand", shape_of("rand", lengths, size), dtype, device, requires_grad)
 
 
+@takes_generator
 def randn(
-    *lengths: Any, size: Any = None, dtype: Any = None, device: Device = None,
-    requires_grad: bool = False,
+    *lengths: Any, size: Any = None, generator: Generator | None = None, dtype: Any = None,
+    device: Device = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal with mean 0 and variance 1, of a float dtype.
 
@@ -223,9 +178,10 @@ def randn_like(
     return _drawn("randn", x.shape, wanted, at, requires_grad)._keep_order(x)
 
 
+@takes_generator
 def randint(
-    low: Any = 0, high: Any = None, size: Any = None, *, dtype: Any = None,
-    device: Device = None, requires_grad: bool = False,
+    low: Any = 0, high: Any = None, size: Any = None, *, generator: Generator | None = None,
+    dtype: Any = None, device: Device = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Integers in [low, high), int64 where no dtype is given: `randint(high, size)` or
     `randint(low, high, size)`.
@@ -255,7 +211,7 @@ def randint(
             f"stay between {least} and {most}, or take a wider dtype",
         )  # fmt: skip
     shape, at = shape_of("randint", (), size), resolved("randint", device)
-    bits = ops_on(at).random_bits(shape, *_generator.next()).astype("uint64")
+    bits = ops_on(at).random_bits(shape, *next_call()).astype("uint64")
     # The high half of the product: even to within 2**-32, with no modulo's bias to small numbers.
     drawn = (bits * np.uint64(end - first)) >> np.uint64(32)
     return finish(converted(as_array(drawn.astype(dtypes.int64) + first), wanted), requires_grad)
@@ -271,7 +227,10 @@ def _whole_numbers(dtype: dtypes.DType) -> tuple[int, int]:
     return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
 
 
-def randperm(n: int, *, dtype: Any = None, device: Device = None) -> Tensor:
+@takes_generator
+def randperm(
+    n: int, *, generator: Generator | None = None, dtype: Any = None, device: Device = None
+) -> Tensor:
     """The integers below n in random order, int64 where no dtype is given.
 
     >>> sorted(tw.randperm(4).tolist())
@@ -279,15 +238,16 @@ def randperm(n: int, *, dtype: Any = None, device: Device = None) -> Tensor:
     """
     (count,) = shape_of("randperm", (n,))
     draw = ops_on(resolved("randperm", device)).random_bits
-    keys = draw((2 * count,), *_generator.next()).astype(np.uint64)
+    keys = draw((2 * count,), *next_call()).astype(np.uint64)
     order = namespace(keys).argsort((keys[:count] << np.uint64(32)) | keys[count:], kind="stable")
     wanted = dtypes.int64 if dtype is None else dtypes.check(dtype, "randperm")
     return finish(converted(order, wanted), False)
 
 
+@takes_generator
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None,
-    device: Device = None, requires_grad: bool = False,
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None,
+    dtype: Any = None, device: Device = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal with the mean and standard deviation given: numbers with a `size`, or tensors, whose
     shapes broadcast.
@@ -306,7 +266,8 @@ def normal(
     return made.requires_grad_() if requires_grad else made
 
 
-def bernoulli(input: Tensor) -> Tensor:
+@takes_generator
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
     """1 with the probability that each element of `input` gives, else 0.
 
     TypeError on integers, ValueError on what is no probability.
@@ -380,4 +341,4 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     if x.dtype is dtypes.bfloat16:
         result = in_float32(dropout, x, p)
         return result
-    return _dropped(x, float(p), *_generator.next())
+    return _dropped(x, float(p), *next_call())

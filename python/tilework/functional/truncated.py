@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tilework.engines import ops
-from tilework.functional.random import next_call
+from tilework.functional.generator import next_call
 
 Array = Any
 Proposal = Callable[[int], tuple[Array, Array]]  # how many -> (numbers, chances to keep each)

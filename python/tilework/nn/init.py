@@ -12,6 +12,7 @@ from tilework import functional as F
 from tilework.autograd import no_grad
 from tilework.dtypes import float64
 from tilework.errors import error, word
+from tilework.functional.generator import Generator, takes_generator
 from tilework.functional.truncated import truncated_normal
 from tilework.tensor import Tensor, fresh
 
@@ -51,20 +52,33 @@ def _fans(op: str, tensor: Tensor) -> tuple[int, int]:
 
 
 @no_grad()
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+@takes_generator
+def uniform_(
+    tensor: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Uniform in [a, b)."""
     return tensor if drawing.skipped else tensor.uniform_(a, b)
 
 
 @no_grad()
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+@takes_generator
+def normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Normal with mean and std."""
     return tensor if drawing.skipped else tensor.normal_(mean, std)
 
 
 @no_grad()
+@takes_generator
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    *,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Normal under the condition of lying in [a, b], wherever that is.
 
@@ -106,15 +120,23 @@ def eye_(tensor: Tensor) -> Tensor:
     return tensor.copy_(F.eye(*tensor.shape, dtype=tensor.dtype, device=tensor.device))
 
 
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+@takes_generator
+def xavier_uniform_(
+    tensor: Tensor, gain: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Uniform with variance gain^2 * 2 / (fan in + fan out) (Glorot and Bengio 2010)."""
     bound = gain * math.sqrt(6.0 / sum(_fans("xavier_uniform_", tensor)))
-    return uniform_(tensor, -bound, bound)
+    uniform_(tensor, -bound, bound)
+    return tensor
 
 
-def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+@takes_generator
+def xavier_normal_(
+    tensor: Tensor, gain: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Normal with variance gain^2 * 2 / (fan in + fan out) (Glorot and Bengio 2010)."""
-    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
+    normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
+    return tensor
 
 
 def _kaiming_std(op: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
@@ -125,23 +147,38 @@ def _kaiming_std(op: str, tensor: Tensor, a: float, mode: str, nonlinearity: str
     return calculate_gain(nonlinearity, a) / math.sqrt(max(fan, 1))
 
 
+@takes_generator
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Uniform with variance gain^2 / fan (He et al. 2015)."""
     bound = math.sqrt(3.0) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
-    return uniform_(tensor, -bound, bound)
+    uniform_(tensor, -bound, bound)
+    return tensor
 
 
+@takes_generator
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    *,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Normal with variance gain^2 / fan (He et al. 2015)."""
-    return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
+    normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
+    return tensor
 
 
 @no_grad()
-def orthogonal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+@takes_generator
+def orthogonal_(tensor: Tensor, gain: float = 1.0, *, generator: Generator | None = None) -> Tensor:
     """Rows, or columns where they are the fewer, at right angles to each other and of length
     `gain`; a weight of more axes counts as (out, the rest) (Saxe et al. 2014). ValueError on fewer
     than two axes."""
@@ -176,7 +213,10 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 
 @no_grad()
-def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
+@takes_generator
+def sparse_(
+    tensor: Tensor, sparsity: float, std: float = 0.01, *, generator: Generator | None = None
+) -> Tensor:
     """Normal with std, and the part `sparsity` of each column zero, at random places (Martens
     2010). ValueError unless there are two axes."""
     if tensor.ndim != 2:
