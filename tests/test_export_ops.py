@@ -145,6 +145,19 @@ class Steps(nn.Module):
         return state
 
 
+class FromZeros(nn.Module):
+    """States of zeros that forward() makes, as long as the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.LSTM(6, 4, 2, batch_first=True)
+        self.cell = nn.GRUCell(4, 4)
+
+    def forward(self, x):
+        h, c = tw.zeros(2, x.shape[0], 4), x.new_zeros(2, x.shape[0], 4)
+        return self.cell(self.inner(x, (h, c))[0][:, -1], tw.zeros(x.shape[0], 4))
+
+
 class Attends(nn.Module):
     """nn.MultiheadAttention with its weights, and places hidden that the input tells."""
 
@@ -160,6 +173,7 @@ MODULES = {
     "RNNCell": (lambda: Steps(nn.RNNCell(6, 4)), STEPS),
     "LSTMCell": (lambda: Steps(nn.LSTMCell(6, 4)), STEPS),
     "GRUCell": (lambda: Steps(nn.GRUCell(6, 4, bias=False)), STEPS),
+    "states of zeros": (FromZeros, STEPS),
     "MultiheadAttention": (Attends, STEPS),
     "EmbeddingBag": (lambda: nn.EmbeddingBag(50, 4), IDS),
     "InstanceNorm2d": (lambda: nn.InstanceNorm2d(3, affine=True), IMAGES),

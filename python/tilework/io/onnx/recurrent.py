@@ -49,12 +49,17 @@ def _layers(name: str) -> Handler:
 
 
 def _part(g: Graph, state: Tensor | None, at: int, directions: int) -> str:
-    if state is None:
+    if state is None or _is_zero(g, state):
         return ""
     if state.shape[0] == directions:
         return g(state)
     ends = (g.integers(at), g.integers(at + directions), g.integers(0))
     return g.node("Slice", g(state), *ends)
+
+
+def _is_zero(g: Graph, state: Tensor) -> bool:
+    """Whether a state is zeros, which ONNX has where none is given, and for a batch of any size."""
+    return g.is_constant(state) and not state.detach().numpy().any()
 
 
 def _layer(
@@ -97,7 +102,9 @@ def _cell(name: str) -> Handler:
         params = [a[key] for key in ("w_ih", "w_hh", "b_ih", "b_hh") if a[key] is not None]
         hx = a["hx"] if isinstance(a["hx"], (tuple, list)) else [a["hx"]]
         first = g.integers(0)
-        states = [g.node("Unsqueeze", g(h), first) if h is not None else "" for h in hx]
+        states = [
+            "" if h is None or _is_zero(g, h) else g.node("Unsqueeze", g(h), first) for h in hx
+        ]
         settings = {"bidirectional": False, "has_biases": len(params) == 4, "reset_after": True}
         x = g.node("Unsqueeze", g(a["input"]), first)
         _, *last = _layer(g, name, settings, x, params, states)
