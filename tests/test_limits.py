@@ -771,7 +771,7 @@ MOVING = {
     "reshape", "permute", "expand", "cat", "stack", "unfold", "fold", "sum_to_size", "dropout",
     "max_unpool2d", "embedding", "embedding_bag", "rows", "segment_sum", "index_add", "index_copy",
     "index_fill", "masked_scatter", "flip", "tril", "extreme_along", "pack_padded_sequence",
-    "pad_packed_sequence",
+    "pad_packed_sequence", "diagonal",
 }  # fmt: skip
 # Sums of products and windows: an infinite or NaN operand reaches what its own families' cases say.
 PRODUCTS = {
