@@ -133,6 +133,10 @@ def cuda(work: Path, seed: int) -> None:
     run(sys.executable, ROOT / "tools/cuda_check.py")
 
 
+def cuda_cupy(work: Path, seed: int) -> None:
+    run(sys.executable, ROOT / "tools/cupy_check.py")
+
+
 def cuda_sanitized(work: Path, seed: int) -> None:
     folder = work / "cudasim-sanitized"
     build(folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DTILEWORK_TESTS=ON",
@@ -185,6 +189,10 @@ PARTS = {
     "cuda": Part(
         cuda, "the CUDA kernels by nvcc and NVRTC, and the wheel that has them", 25,
         "the tables' own tests",
+    ),
+    "cuda-cupy": Part(
+        cuda_cupy, "CuPy itself, where there is no card: each op's calls, without their values", 5,
+        "the stand-in, held against CuPy's names",
     ),
     "cuda-sanitized": Part(
         cuda_sanitized, "the CUDA kernels on the simulated device, under ASan and UBSan", 30,
