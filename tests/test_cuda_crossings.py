@@ -33,8 +33,9 @@ CROSS = {
         indexing/one_hot rearrange/repeat_interleave numbers/bincount numbers/histc recurrent/*
         varlen/varlen_attn""",
     "the way depends on values": """
-        numbers/prod numbers/cumprod scatter/scatter_reduce losses/xlogy sequence/ctc_loss
-        sequence/CTCLoss sequence/crf_log_likelihood sequence/CRF""",
+        numbers/prod numbers/cumprod numbers/var_mean numbers/std_mean statistics/var statistics/std
+        scatter/scatter_reduce losses/xlogy sequence/ctc_loss sequence/CTCLoss
+        sequence/crf_log_likelihood sequence/CRF""",
     "values are looked at, and refused": """
         losses/binary_cross_entropy losses/BCELoss losses/gaussian_nll_loss losses/GaussianNLLLoss
         inplace/index_put_ layers/max_unpool2d layers/MaxUnpool2d embedding/embedding_bag

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tilework.arrays import as_array, may_hold, namespace
+from tilework.arrays import as_array, namespace
 from tilework.dtypes import float64
 from tilework.engines.cupy.base import Array, quiet, stored, wide, widened
 from tilework.engines.layout import contiguous
@@ -65,7 +65,7 @@ def spread(
     count = math.prod(x.shape[i] for i in axes)
     center = as_array(total(given, axes, True) / float64.type(count))
     squares = total(xp.square(given - center), axes, keepdims)
-    inside = not may_hold(~((squares > _LEAST) & (squares < _MOST)))
+    inside = bool(((squares > _LEAST) & (squares < _MOST)).all())
     near: Any = stored(center, x.dtype)
     near = near if inside else wide(near)
     rest = center - wide(near)
