@@ -146,6 +146,7 @@ def names():
     """(where, name) of what is CuPy's in here."""
     return [
         ("", "ndarray empty RawModule get_default_memory_pool get_default_pinned_memory_pool cuda"),
+        ("", "from_dlpack"),
         ("ndarray", "data get transpose copy strides flags"),
         ("RawModule", "get_function"),
         ("RawKernel", "max_dynamic_shared_size_bytes"),

@@ -9,7 +9,7 @@ import pytest
 import tilework as tw
 from tilework import functional as F
 from tilework import nn
-from tilework.testing import simulated
+from tilework.testing import simulated, stand_in
 
 pytestmark = pytest.mark.skipif(bool(simulated.refusal()), reason=simulated.refusal())
 
@@ -257,3 +257,23 @@ def test_triangles_are_those_of_numpy(rows):
                 for device in ("cpu", "cuda"):
                     found = ours(rows, columns, offset, device=device)
                     assert found.tolist() == [i.tolist() for i in theirs(rows, offset, columns)]
+
+
+def test_memory_of_another_library_on_the_device_is_shared(monkeypatch):
+    class Foreign:
+        held = None
+
+        def __dlpack__(self, **options):
+            raise AssertionError("it is CuPy's to ask")
+
+        def __dlpack_device__(self):
+            return (2, 0)
+
+    given = tw.ones(2, 3, device="cuda")
+    monkeypatch.setattr(stand_in.namespace, "from_dlpack", lambda x: x.held, raising=False)
+    for held in (given._array, given._array.T):
+        Foreign.held = held
+        found = tw.from_dlpack(Foreign())
+        assert (found.device, found.stride()) == (given.device, tuple(s // 4 for s in held.strides))
+        given += 1
+        assert found.tolist() == [[given[0, 0].item()] * held.shape[1]] * held.shape[0]

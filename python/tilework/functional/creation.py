@@ -12,11 +12,19 @@ from tilework import dtypes
 from tilework.arrays import ndarray
 from tilework.devices import CPU, Device, device_of, moved, namespace_on, resolved
 from tilework.devices import device as device_type
+from tilework.engines import device as beside
 from tilework.engines import ops
 from tilework.engines.device import filled
 from tilework.errors import error
 from tilework.functional.common import number, number_of, operand, sizes, whole
-from tilework.layout import MemoryFormat, check_format, entering, inverse, preserve_format
+from tilework.layout import (
+    NATURAL,
+    MemoryFormat,
+    check_format,
+    entering,
+    inverse,
+    preserve_format,
+)
 from tilework.tensor import Tensor, fresh, tensor_method
 
 
@@ -153,8 +161,12 @@ def from_numpy(array: Any) -> Tensor:
     return Tensor(entering(array, "from_numpy"))
 
 
+_DL_CUDA = 2  # what DLPack calls that kind of device
+
+
 def from_dlpack(ext_tensor: Any) -> Tensor:
-    """A tensor on the memory of whatever speaks DLPack (a PyTorch CPU tensor, say).
+    """A tensor on the memory of whatever speaks DLPack: a tensor of PyTorch's, say, on the CPU or
+    the CUDA device. RuntimeError where that device is not here.
 
     >>> tw.from_dlpack(np.ones(2, np.float32))
     tensor([1., 1.])
@@ -164,6 +176,11 @@ def from_dlpack(ext_tensor: Any) -> Tensor:
             TypeError, "from_dlpack", "what has __dlpack__", type(ext_tensor).__name__,
             "use tilework.tensor",
         )  # fmt: skip
+    if ext_tensor.__dlpack_device__()[0] == _DL_CUDA:
+        xp = beside.needed("from_dlpack", "'cuda'").namespace
+        x = fresh(dtypes.canonical(xp.from_dlpack(ext_tensor), "from_dlpack"))
+        x._storage.exposed, x._storage.layout = True, NATURAL  # as it lies: another library has it
+        return x
     return from_numpy(np.from_dlpack(ext_tensor))
 
 
