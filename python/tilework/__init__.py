@@ -79,11 +79,24 @@ _LATER = (
     "utils",
 )
 _LATER_FUNCTIONS = {  # and their modules
+    "are_deterministic_algorithms_enabled": "basics",
     "autocast": "amp",
+    "compile": "basics",
+    "e": "basics",
+    "finfo": "basics",
     "get_autocast_dtype": "amp",
+    "get_default_dtype": "basics",
+    "iinfo": "basics",
+    "inf": "basics",
     "is_autocast_enabled": "amp",
+    "is_floating_point": "basics",
+    "is_tensor": "basics",
     "load": "serialization",
+    "nan": "basics",
+    "numel": "basics",
+    "pi": "basics",
     "save": "serialization",
+    "use_deterministic_algorithms": "basics",
 }
 if _TYPE_CHECKING:
     from tilework import amp as amp
@@ -100,6 +113,21 @@ if _TYPE_CHECKING:
     from tilework.amp import autocast as autocast
     from tilework.amp import get_autocast_dtype as get_autocast_dtype
     from tilework.amp import is_autocast_enabled as is_autocast_enabled
+    from tilework.basics import (
+        are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled,
+    )
+    from tilework.basics import compile as compile
+    from tilework.basics import e as e
+    from tilework.basics import finfo as finfo
+    from tilework.basics import get_default_dtype as get_default_dtype
+    from tilework.basics import iinfo as iinfo
+    from tilework.basics import inf as inf
+    from tilework.basics import is_floating_point as is_floating_point
+    from tilework.basics import is_tensor as is_tensor
+    from tilework.basics import nan as nan
+    from tilework.basics import numel as numel
+    from tilework.basics import pi as pi
+    from tilework.basics import use_deterministic_algorithms as use_deterministic_algorithms
     from tilework.serialization import load as load
     from tilework.serialization import save as save
 else:

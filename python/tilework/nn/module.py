@@ -194,6 +194,9 @@ class Module:
     def _is_hooked(self) -> bool:
         return any(getattr(self, name) for name in _HOOKS)
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Does nothing: see tilework.compile."""
+
     # --- registration ---
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -1,5 +1,6 @@
-"""PyTorch's place for data: tilework.utils.data is tilework.data by torch.utils.data's names."""
+"""PyTorch's place for data and checkpoints: tilework.utils.data is tilework.data by
+torch.utils.data's names."""
 
-from tilework.utils import data
+from tilework.utils import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]
