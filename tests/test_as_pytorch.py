@@ -223,6 +223,11 @@ def test_a_filled_diagonal(shape, wrap, places):
         assert x.sum() == 2 * len(places)
 
 
+def test_windows_of_a_tensor_without_axes():
+    assert tw.tensor(3.0).unfold(0, 1, 1).tolist() == [3.0]
+    assert tw.tensor(3.0).unfold(-1, 0, 1).shape == (0,)
+
+
 def test_refusals_of_diagonals_and_windows():
     for call in (
         lambda: tw.ones(3).fill_diagonal_(1.0),

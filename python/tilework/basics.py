@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from tilework import dtypes
+from tilework import arrays, dtypes
 from tilework.errors import error
 from tilework.tensor import Tensor
 
@@ -57,7 +55,7 @@ class iinfo:
         wanted = dtypes.check(type, "iinfo")
         if wanted.kind not in "iu":
             raise error(TypeError, "iinfo", "an integer dtype", wanted, "take finfo of floats")
-        found = np.iinfo(wanted)
+        found = arrays.iinfo(wanted)
         self.dtype, self.bits = str(wanted), int(found.bits)
         self.min, self.max = int(found.min), int(found.max)
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-import numpy as np
-
 from tilework import dtypes
+from tilework.arrays import host
 from tilework.devices import CPU, resolved
 from tilework.devices import device as device_type
 from tilework.errors import error, word
@@ -75,7 +74,7 @@ class Generator:
 
     def get_state(self) -> Tensor:
         """The seed and the number of drawings so far, for set_state: (2,), int64."""
-        return fresh(np.array(self._peek(), np.uint64).view(np.int64))
+        return fresh(host.array(self._peek(), host.uint64).view(host.int64))
 
     def set_state(self, new_state: Tensor) -> None:
         """Goes on from a state of get_state. ValueError on another thing."""
@@ -84,7 +83,7 @@ class Generator:
             raise error(
                 ValueError, "set_rng_state", "a state of get_rng_state", state.shape, "pass one on"
             )
-        self._restart(*state.cpu()._array.view(np.uint64).tolist())
+        self._restart(*state.cpu()._array.view(host.uint64).tolist())
 
     def _restart(self, seed: int, calls: int) -> None:
         with self._lock:

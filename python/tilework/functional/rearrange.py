@@ -254,8 +254,8 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 @tensor_method()
 def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """Windows of `size` along an axis, one every `step`: their elements on a new last axis. A copy,
-    not PyTorch's view.
+    """Windows of `size` along an axis, one every `step`: their elements on a new last axis, that of
+    a tensor without axes the only one. A copy, not PyTorch's view.
 
     ValueError where size is beyond the axis, or step below 1.
 
@@ -276,4 +276,4 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
     found = index_select(x, at, fresh((starts.reshape(-1, 1) + xp.arange(size)).reshape(-1)))
     shape = (*x.shape[:at], len(starts), size, *x.shape[at + 1 :])
     windows: Tensor = found.reshape(shape).movedim(at + 1, -1)
-    return windows
+    return windows if self.ndim else windows[0]
