@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tilework.errors import error
+from tilework.io.files import replacing
 
 Roof = dict[str, float] | None
 
@@ -85,13 +85,9 @@ class Run:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file beside its place and renames it: what was there stays until all is written."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Writes a file, of which what was there stays until all is written."""
+    with replacing(path, "bench") as file:
+        file.write(text.encode())
 
 
 def read(path: Path) -> Run:

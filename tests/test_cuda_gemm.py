@@ -17,6 +17,10 @@ if simulated.refusal():
 from tilework.engines import ops
 from tilework.engines.cuda import gemm, gemm_variants
 
+from .device_arrays import order, served
+
+__all__ = ["order", "served"]  # fixtures
+
 DTYPES = ["float32", "float64", "bfloat16"]
 ACTIVATIONS = ["none", "relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid"]
 # What a product may lose by its factors' rounding, to nearest: both of them, of 11 and of 8 bits.
@@ -92,18 +96,6 @@ def normal(shape, dtype, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-@pytest.fixture(params=simulated.ORDERS)
-def device(request):
-    with simulated.device(order=request.param, seed=3) as served:
-        yield served
-
-
-@pytest.fixture
-def one():
-    with simulated.device(seed=5) as served:
-        yield served
-
-
 @pytest.fixture
 def large(monkeypatch):
     """Blocks of 128 x 128 for small products too."""
@@ -125,7 +117,7 @@ PAIRS = list(itertools.product(["rows", "columns"], repeat=2))
 
 @pytest.mark.parametrize("shape", EDGES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_tails_and_transposed_sides(device, dtype, shape):
+def test_tails_and_transposed_sides(order, dtype, shape):
     m, n, k = shape
     a, b = normal((m, k), dtype), normal((k, n), dtype, 1)
     for la, lb in PAIRS:
@@ -134,21 +126,21 @@ def test_tails_and_transposed_sides(device, dtype, shape):
 
 @pytest.mark.parametrize("layouts", PAIRS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_large_blocks(one, large, dtype, layouts):
+def test_large_blocks(served, large, dtype, layouts):
     a, b = normal((130, 36), dtype), normal((36, 129), dtype, 1)
     assert_product(matmul(lay_out(a, layouts[0]), lay_out(b, layouts[1])), a, b)
-    assert any("large" in name for name in one.launched)
+    assert any("large" in name for name in served.launched)
 
 
 @pytest.mark.parametrize("layouts", PAIRS)
 @pytest.mark.parametrize("size", ["large", "small"])
-def test_precisions(one, precision, layouts, size, monkeypatch):
+def test_precisions(served, precision, layouts, size, monkeypatch):
     monkeypatch.setattr(gemm, "FILLING", 1 if size == "large" else 128)
     a, b = normal((68, 40), "float32"), normal((40, 72), "float32", 1)
     c = matmul(lay_out(a, layouts[0]), lay_out(b, layouts[1]))
     assert_product(c, a, b, precision)
     kind = {"highest": "float", "high": "tf32_float", "medium": "bf16_float"}[precision]
-    (name,) = one.launched
+    (name,) = served.launched
     assert name.startswith(f"gemm_{size}")
     assert name.endswith(f"_{kind}")
     if precision != "highest":  # and not more exact than its words say
@@ -156,7 +148,7 @@ def test_precisions(one, precision, layouts, size, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_any_strides_without_a_copy(one, dtype):
+def test_any_strides_without_a_copy(served, dtype):
     a, b = normal((33, 20), dtype), normal((20, 35), dtype, 1)
     for la, lb in itertools.product(["rows", "gaps", "backwards", "offset"], repeat=2):
         x, y = held(lay_out(a, la)), held(lay_out(b, lb))
@@ -173,7 +165,7 @@ BATCHES = [
 
 
 @pytest.mark.parametrize(("lead_a", "lead_b"), BATCHES)
-def test_leading_axes_broadcast(one, lead_a, lead_b):
+def test_leading_axes_broadcast(served, lead_a, lead_b):
     for dtype in DTYPES:
         a, b = normal((*lead_a, 5, 7), dtype), normal((*lead_b, 7, 9), dtype, 1)
         for la, lb in PAIRS:
@@ -184,7 +176,7 @@ def test_leading_axes_broadcast(one, lead_a, lead_b):
     )
 
 
-def test_rows_of_a_batch_are_one_product(one):
+def test_rows_of_a_batch_are_one_product(served):
     a, b = normal((4, 5, 7), "float32"), normal((7, 9), "float32", 1)
     x, y = held(a), held(b)
     c = stand_in.namespace.empty((4, 5, 9), x.dtype)
@@ -193,14 +185,14 @@ def test_rows_of_a_batch_are_one_product(one):
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)])
-def test_empty_axes_are_numpys(one, shape):
+def test_empty_axes_are_numpys(served, shape):
     m, n, k = shape
     a, b = normal((m, k), "float32"), normal((k, n), "float32")
     np.testing.assert_array_equal(matmul(a, b), a @ b)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_out_and_accumulate(one, dtype):
+def test_out_and_accumulate(served, dtype):
     a, b = normal((17, 20), dtype), normal((20, 36), dtype, 1)
     start = normal((17, 36), dtype, 2)
     expected = start.astype(np.float64) + a.astype(np.float64) @ b.astype(np.float64)
@@ -217,7 +209,7 @@ def test_out_and_accumulate(one, dtype):
     assert_product(x._held, square, square)
 
 
-def test_bfloat16_into_float32(one):
+def test_bfloat16_into_float32(served):
     a, b = normal((9, 33), bfloat16), normal((33, 20), bfloat16, 1)
     out = held(np.ones((9, 20), np.float32))
     ops.matmul(held(a), held(b), out, True)
@@ -226,18 +218,18 @@ def test_bfloat16_into_float32(one):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_splits_along_k(device, dtype):
+def test_splits_along_k(order, dtype):
     a, b = normal((5, 1100), dtype), normal((1100, 7), dtype, 1)
     c = matmul(a, b)
-    assert any(name.startswith("gemm_join") for name in device.launched)
+    assert any(name.startswith("gemm_join") for name in order.launched)
     assert gemm.plan(5, 7, 1100, 1, a.dtype).splits == 4
     assert_product(c, a, b)
 
 
 def test_splits_are_added_in_one_order():
     results = []
-    for order in simulated.ORDERS:
-        with simulated.device(order=order, seed=7):
+    for threads in simulated.ORDERS:
+        with simulated.device(order=threads, seed=7):
             a, b = normal((2, 3, 600), "float32"), normal((2, 600, 66), "float32", 1)
             results.append(matmul(a, b))
     assert_product(results[0], a, b)
@@ -247,7 +239,7 @@ def test_splits_are_added_in_one_order():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_special_values_reach_their_row_and_no_other(one, precision, dtype, value):
+def test_special_values_reach_their_row_and_no_other(served, precision, dtype, value):
     a, b = normal((20, 30), dtype), normal((30, 40), dtype, 1)
     clean = matmul(a, b)
     a[0, 3] = value
@@ -272,33 +264,33 @@ NARROW = [
 
 @pytest.mark.parametrize("shape", NARROW)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_few_rows_or_columns(device, dtype, shape):
+def test_few_rows_or_columns(order, dtype, shape):
     m, n, k = shape
     a, b = normal((m, k), dtype), normal((k, n), dtype, 1)
     for la, lb in PAIRS:
         assert_product(matmul(lay_out(a, la), lay_out(b, lb)), a, b)
     if not k % 8 and m > 1 and n > 1:
-        assert any(name.startswith("gemm_dots") for name in device.launched)
+        assert any(name.startswith("gemm_dots") for name in order.launched)
 
 
-def test_vectors_by_the_way_their_matrix_lies(one):
+def test_vectors_by_the_way_their_matrix_lies(served):
     a, x = normal((64, 40), "float32"), normal((40, 1), "float32", 1)
     for layout, kernel in (("rows", "gemm_dots_float"), ("columns", "gemm_sweep_float")):
-        one.launched.clear()
+        served.launched.clear()
         assert_product(matmul(lay_out(a, layout), x), a, x)
         assert_product(matmul(x.T, lay_out(a, layout).T), x.T, a.T)
-        assert one.launched == {kernel: 2}
+        assert served.launched == {kernel: 2}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_few_rows_split_along_k_and_in_batches(one, dtype):
+def test_few_rows_split_along_k_and_in_batches(served, dtype):
     a, b = normal((3, 2, 600), dtype), normal((3, 600, 24), dtype, 1)
     for layout in ("rows", "columns"):
         c = matmul(a, lay_out(b, layout))
         assert_product(c, a, b)
         np.testing.assert_array_equal(matmul(a, lay_out(b, layout)), c)
     kinds = {"dots", "sweep", "join"}
-    assert {name.split("_")[1] for name in one.launched} == kinds
+    assert {name.split("_")[1] for name in served.launched} == kinds
     out = held(np.ones((3, 2, 24), a.dtype))
     ops.matmul(held(a), held(b), out, True)
     expected = 1 + a.astype(np.float64) @ b.astype(np.float64)
@@ -336,13 +328,13 @@ def slope(name, z):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_linear(one, dtype, activation):
+def test_linear(served, dtype, activation):
     w = normal((10, 24), dtype, 1)
     biases = (None, normal(10, dtype, 2))
     for lead in ((3, 7), (2,)):  # the latter by dots
         check_linear(normal((*lead, 24), dtype), w, biases, activation)
     kind = {"float32": "float", "float64": "double", "bfloat16": "bf16"}[dtype]
-    assert set(one.launched) == {f"gemm_small_kk_{kind}", f"gemm_dots_{kind}"}
+    assert set(served.launched) == {f"gemm_small_kk_{kind}", f"gemm_dots_{kind}"}
 
 
 def check_linear(x, w, biases, activation):
@@ -371,7 +363,7 @@ def check_linear(x, w, biases, activation):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_linear_backward(one, dtype, activation):
+def test_linear_backward(served, dtype, activation):
     x, w, grad = normal((3, 7, 20), dtype), normal((10, 20), dtype, 1), normal((3, 7, 10), dtype, 2)
     z = normal((3, 7, 10), dtype, 3)
     by_output = activation in ("relu", "tanh", "sigmoid")
@@ -400,7 +392,7 @@ def test_linear_backward(one, dtype, activation):
     assert (np.abs(dbias._held.astype(np.float64) - expected) <= limit).all()
 
 
-def test_linear_backward_gives_what_it_was_asked_for(one):
+def test_linear_backward_gives_what_it_was_asked_for(served):
     x, w, grad = normal((6, 5), "float32"), normal((4, 5), "float32"), normal((6, 4), "float32")
     for wanted in itertools.product((False, True), repeat=4):
         given = ops.linear_backward(*map(dressed, (grad, x, w, None)), "none", *wanted)
@@ -413,7 +405,7 @@ def test_linear_backward_gives_what_it_was_asked_for(one):
 
 
 @pytest.mark.parametrize("rows", [1, 9, 600])
-def test_bias_gradient_over_slabs(device, rows):
+def test_bias_gradient_over_slabs(order, rows):
     grad, x, w = (
         normal((rows, 130), "float32"),
         normal((rows, 1), "float32"),
@@ -425,7 +417,7 @@ def test_bias_gradient_over_slabs(device, rows):
     assert (np.abs(dbias._held - wide.sum(0)) <= limit).all()
 
 
-def test_strided_inputs_of_a_layer(one):
+def test_strided_inputs_of_a_layer(served):
     x, w = normal((5, 3, 20), "float32").swapaxes(0, 1), normal((20, 10), "float32", 1).T
     y, _ = ops.linear_forward(held(x), held(w), None, None, "none", False)
     assert_product(y._held, x, w.T)
@@ -439,7 +431,7 @@ def test_strided_inputs_of_a_layer(one):
     np.testing.assert_array_equal(dbias._held, np.full(10, 15, np.float32))
 
 
-def test_half_on_tensor_cores(one):
+def test_half_on_tensor_cores(served):
     """No tilework dtype: its kernel is launched by its name."""
     m, n, k = 70, 66, 40
     a, b = normal((m, k), np.float16), normal((k, n), np.float16, 1)
@@ -504,8 +496,8 @@ def timed(monkeypatch, served, kernel, library):
 
 
 @pytest.mark.parametrize(("kernel", "library", "wins"), [(1, 2, "kernel"), (2, 1, "cublas")])
-def test_a_trial_chooses_once_for_a_shape(one, variants, monkeypatch, kernel, library, wins):
-    counts = timed(monkeypatch, one, kernel, library)
+def test_a_trial_chooses_once_for_a_shape(served, variants, monkeypatch, kernel, library, wins):
+    counts = timed(monkeypatch, served, kernel, library)
     a, b = normal((9, 8), "float32"), normal((8, 12), "float32", 1)
     assert_product(matmul(a, b), a, b)
     tried = dict(counts)
@@ -526,8 +518,8 @@ def test_a_trial_chooses_once_for_a_shape(one, variants, monkeypatch, kernel, li
 
 
 @pytest.mark.parametrize("reason", [ImportError("no libcublas.so.13"), MemoryError()])
-def test_products_go_on_where_cublas_cannot(one, variants, monkeypatch, reason):
-    timed(monkeypatch, one, 1.0, 2.0)
+def test_products_go_on_where_cublas_cannot(served, variants, monkeypatch, reason):
+    timed(monkeypatch, served, 1.0, 2.0)
 
     def missing(*_):
         raise reason
@@ -541,25 +533,25 @@ def test_products_go_on_where_cublas_cannot(one, variants, monkeypatch, reason):
         matmul(a, b)
 
 
-def test_nothing_is_tried_without_a_devices_clock(one, variants, monkeypatch):
+def test_nothing_is_tried_without_a_devices_clock(served, variants, monkeypatch):
     monkeypatch.setattr(gemm_variants, "SHORTEST_TRIAL", 0)
     matmul(normal((9, 8), "float32"), normal((8, 12), "float32"))
     assert not variants.found()
-    assert list(one.launched) == ["gemm_small_kn_float"]
+    assert list(served.launched) == ["gemm_small_kn_float"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_cublas_when_asked_for(one, variants, dtype):
+def test_cublas_when_asked_for(served, variants, dtype):
     variants.set_gemm_variant("cublas")
     assert variants.get_gemm_variant() == "cublas"
     a, b = normal((2, 9, 8), dtype), normal((8, 12), dtype, 1)
     assert_product(matmul(a, lay_out(b, "columns")), a, b)
-    assert not one.launched
+    assert not served.launched
     weight, bias, residual = normal((5, 8), dtype), normal(5, dtype, 2), normal((2, 9, 5), dtype, 3)
     given = [*map(dressed, (a, weight, bias, residual)), "gelu", True]
     y, z = ops.linear_forward(*given)
     kind = "float" if dtype == "float32" else "double"
-    assert list(one.launched) == [f"gemm_join_{kind}"]
+    assert list(served.launched) == [f"gemm_join_{kind}"]
     variants.set_gemm_variant("kernel")
     by_kernel, z_by_kernel = ops.linear_forward(*given)
     extra = np.abs(bias) + np.abs(residual)
@@ -568,12 +560,12 @@ def test_cublas_when_asked_for(one, variants, dtype):
     assert (np.abs(z._held - z_by_kernel._held) <= 2 * bound(a, weight.T, dtype, extra)).all()
 
 
-def test_what_cublas_does_not_serve_stays_the_kernels(one, variants, precision):
+def test_what_cublas_does_not_serve_stays_the_kernels(served, variants, precision):
     variants.set_gemm_variant("cublas")
     matmul(normal((9, 8), bfloat16), normal((8, 12), bfloat16))
-    assert list(one.launched) == ["gemm_small_kn_bf16"]
+    assert list(served.launched) == ["gemm_small_kn_bf16"]
     matmul(normal((9, 8), "float32"), normal((8, 12), "float32"))
-    assert len(one.launched) == (1 if precision == "highest" else 2)
+    assert len(served.launched) == (1 if precision == "highest" else 2)
 
 
 def test_another_variant_is_refused():

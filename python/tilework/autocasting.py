@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Contexts that are entered, in all threads: while there is none an op asks no more than this.
 active = 0
@@ -32,10 +35,26 @@ def count(change: int) -> None:
 
 
 @contextmanager
-def paused() -> Iterator[None]:
-    """Without it, for the walk back: gradients go in the dtypes that forward had."""
-    held, state.dtypes = state.dtypes, {}
+def standing(dtypes: dict[str, Any]) -> Iterator[None]:
+    """With these as what float32 becomes, whatever stands around."""
+    held, state.dtypes = state.dtypes, dtypes
+    count(1)
     try:
         yield
     finally:
+        count(-1)
         state.dtypes = held
+
+
+def unlowered(function: F) -> F:
+    """Has a function run without it: one whose products it leaves alone, or the walk back, where
+    gradients go in the dtypes that forward had."""
+
+    @wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        if not active:
+            return function(*args, **options)
+        with standing({}):
+            return function(*args, **options)
+
+    return called  # type: ignore[return-value]

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any
 
-from tilework import autocasting
 from tilework.arrays import as_array, host, namespace, ndarray, writeable
+from tilework.autocasting import unlowered
 from tilework.custom import Function
 from tilework.dtypes import float32, float64
 from tilework.engines import ops
@@ -155,7 +155,8 @@ def _walk(
             if storage.version > time:
                 raise _written(op)
         if t._retain:
-            grad = _passed(t, grad, owned)
+            grad = _passed(t, grad)
+            owned.discard(t)  # a hook may have kept it
             if held and t in held:
                 pending[t] = grad
         if op.plain:
@@ -212,24 +213,21 @@ def _walk(
             _arrive(leaf, total)
 
 
-def _passed(t: Tensor, grad: Array, owned: set[Tensor]) -> Array:
-    """The gradient of a recorded tensor after its hooks; kept where retain_grad asked for it."""
+def _passed(t: Tensor, grad: Any) -> Any:
+    """The gradient of a recorded tensor, array or tensor, after its hooks; kept where retain_grad
+    asked for it."""
     hooks = hooks_of(t)
     if hooks is not None:
-        owned.discard(t)  # a hook may have kept it
-        grad = hooks.passed_array(grad)
+        grad = hooks.passed(grad)
     if hooks is None or hooks.retains:
-        _accumulate(_keeper(t), grad.copy())
+        _add(_keeper(t), grad)
     return grad
 
 
 def _arrive(leaf: Tensor, grad: Any) -> None:
-    """Adds a gradient to that of a leaf, between its hooks."""
+    """Adds a gradient, array or tensor, to that of a leaf, between its hooks."""
     hooks = hooks_of(leaf)
-    if isinstance(grad, Tensor):
-        _accumulate_recorded(leaf, grad if hooks is None else hooks.passed_on_tape(grad))
-    else:
-        _accumulate(leaf, (grad if hooks is None else hooks.passed_array(grad)).copy("K"))
+    _add(leaf, grad if hooks is None else hooks.passed(grad))
     if hooks is not None:
         hooks.arrived(leaf)
 
@@ -314,18 +312,22 @@ def _walk_recorded(nodes: list[Tensor], pending: dict[Tensor, Any], held: set[Te
             raise _written(op)
         with enable_grad():
             if t._retain:
-                hooks = hooks_of(t)
-                if hooks is not None:
-                    grad = hooks.passed_on_tape(grad)
-                    if t in held:
-                        pending[t] = grad
-                if hooks is None or hooks.retains:
-                    _accumulate_recorded(_keeper(t), grad)
+                grad = _passed(t, grad)
+                if t in held:
+                    pending[t] = grad
             made_of = _made_of(t)
             grads = op.differentiable(grad, made_of, saved)
             for p, g in zip(made_of, grads, strict=True):
                 if g is not None and p._requires_grad:
                     pending[p] = pending[p] + g if p in pending else g
+
+
+def _add(t: Tensor, grad: Any) -> None:
+    """Adds an array that others may hold, or a tensor on the tape, to a tensor's gradient."""
+    if isinstance(grad, Tensor):
+        _accumulate_recorded(t, grad)
+    else:
+        _accumulate(t, grad.copy("K"))
 
 
 def _accumulate(leaf: Tensor, grad: Array) -> None:
@@ -414,6 +416,7 @@ def _needs_grad() -> RuntimeError:
 
 
 @tensor_method("backward")
+@unlowered
 def backward(
     self: Tensor,
     gradient: Any = None,
@@ -448,9 +451,6 @@ def backward(
     if self._node is None:
         _arrive(self, _seed(self, gradient))
         return
-    if autocasting.active and autocasting.state.dtypes:
-        with autocasting.paused():
-            return backward(self, gradient, retain_graph, create_graph)
     if create_graph:
         on_tape: dict[Tensor, Any] = {self: _seed_on_tape(self, gradient)}
         _walk_recorded(_reach((self,)), on_tape, set())
@@ -469,6 +469,7 @@ def _as_tuple(tensors: Tensor | Iterable[Tensor]) -> tuple[Tensor, ...]:
     return (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
 
 
+@unlowered
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
@@ -491,12 +492,6 @@ def grad(
     >>> tw.autograd.grad(dx, x)
     (tensor(18.),)
     """
-    if autocasting.active and autocasting.state.dtypes:
-        with autocasting.paused():
-            return grad(
-                outputs, inputs, grad_outputs, retain_graph, create_graph, only_inputs,
-                allow_unused, materialize_grads,
-            )  # fmt: skip
     roots, targets = (tuple(map(_now, _as_tuple(ts))) for ts in (outputs, inputs))
     if grad_outputs is None or isinstance(grad_outputs, Tensor):
         gradients: Sequence[Any] = (grad_outputs,) * len(roots)
@@ -523,7 +518,7 @@ def grad(
         found = pending.get(t)
         hooks = None if t in passed else hooks_of(t)
         if hooks is not None and found is not None:
-            found = (hooks.passed_on_tape if create_graph else hooks.passed_array)(found)
+            found = hooks.passed(found)
         if found is None and materialize_grads:
             found = namespace(t._array).zeros(t.shape, t.dtype)
         if found is None and not allow_unused:

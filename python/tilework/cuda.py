@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tilework import functional
 from tilework.devices import CUDA, resolved
 from tilework.engines import device as beside
 from tilework.engines import found
@@ -238,8 +239,6 @@ def manual_seed(seed: int) -> None:
     >>> tw.cuda.manual_seed(1)
     """
     if is_available():
-        from tilework import functional
-
         functional.manual_seed(seed)
 
 
@@ -253,8 +252,6 @@ def manual_seed_all(seed: int) -> None:
 
 def initial_seed() -> int:
     """The seed in use, which is the CPU's. RuntimeError where there is no device."""
-    from tilework import functional
-
     _served("initial_seed")
     return functional.initial_seed()
 
@@ -262,8 +259,6 @@ def initial_seed() -> int:
 def get_rng_state(device: Any = "cuda") -> Tensor:
     """The state of the random numbers, tilework.get_rng_state()'s: a tensor on the CPU.
     RuntimeError where there is no device."""
-    from tilework import functional
-
     _served("get_rng_state", device)
     return functional.get_rng_state()
 
@@ -284,8 +279,6 @@ def set_rng_state(new_state: Tensor, device: Any = "cuda") -> None:
     >>> tw.cuda.set_rng_state(tw.get_rng_state())
     """
     if is_available():
-        from tilework import functional
-
         functional.set_rng_state(new_state)
 
 

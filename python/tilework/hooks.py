@@ -1,4 +1,5 @@
-"""Hooks of tensors: functions that see a gradient on its way, and may change it."""
+"""Hooks: how one is put and taken away, and those of tensors, which see a gradient on its way and
+may change it."""
 
 from __future__ import annotations
 
@@ -10,7 +11,6 @@ from tilework.errors import error
 from tilework.tape import enable_grad, no_grad
 from tilework.tensor import Tensor, fresh, tensor_method
 
-Array = Any
 Hook = Callable[[Tensor], Any]
 
 _keys = itertools.count()
@@ -36,8 +36,15 @@ class TensorHooks:
         past.before, past.after = self.before, self.after
         return past, self.retains
 
-    def passed(self, grad: Tensor) -> Tensor:
-        """The gradient as the hooks leave it."""
+    def passed(self, grad: Any) -> Any:
+        """The gradient as the hooks leave it: a tensor, on the tape, or an array, off it."""
+        if isinstance(grad, Tensor):
+            with enable_grad():
+                return self._passed(grad)
+        with no_grad():
+            return self._passed(fresh(grad))._array
+
+    def _passed(self, grad: Tensor) -> Tensor:
         for hook in list(self.before.values()):
             changed = hook(grad)
             if changed is None:
@@ -50,32 +57,40 @@ class TensorHooks:
             grad = changed.to(grad.dtype)
         return grad
 
-    def passed_array(self, grad: Array) -> Array:
-        """The same of an array, off the tape."""
-        with no_grad():
-            return self.passed(fresh(grad))._array
-
-    def passed_on_tape(self, grad: Tensor) -> Tensor:
-        with enable_grad():
-            return self.passed(grad)
-
     def arrived(self, leaf: Tensor) -> None:
         for hook in list(self.after.values()):
             hook(leaf)
 
 
-class TensorHandle:
-    """Takes a hook of a tensor away again: `handle.remove()`, or the end of a `with`."""
+class RemovableHandle:
+    """Takes a hook away again: `handle.remove()`, or the end of a `with`."""
 
-    def __init__(self, hooks: dict[int, Hook], hook: Hook) -> None:
-        self._hooks, self._key = hooks, next(_keys)
+    def __init__(
+        self,
+        hooks: dict[int, Any],
+        hook: Any,
+        prepend: bool = False,
+        changed: Callable[[], None] | None = None,
+    ) -> None:
+        """Puts `hook` behind the others or before them; `changed` is called now, and as it goes."""
+        self._hooks, self._key, self._changed = hooks, next(_keys), changed
+        others = dict(hooks)
+        if prepend:
+            hooks.clear()
         hooks[self._key] = hook
+        hooks.update(others)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._changed is not None:
+            self._changed()
 
     def remove(self) -> None:
         """Removes the hook; more than once does no harm."""
         self._hooks.pop(self._key, None)
+        self._tell()
 
-    def __enter__(self) -> TensorHandle:
+    def __enter__(self) -> RemovableHandle:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,7 +114,7 @@ def _registered(op: str, x: Tensor, leaf: bool = False) -> TensorHooks:
 
 
 @tensor_method("register_hook")
-def register_hook(self: Tensor, hook: Hook) -> TensorHandle:
+def register_hook(self: Tensor, hook: Hook) -> RemovableHandle:
     """Calls `hook(grad)` once the gradient of this tensor is whole, in each backward; a tensor that
     it returns goes on in the gradient's place. Gives a handle, whose remove() ends it.
 
@@ -112,11 +127,11 @@ def register_hook(self: Tensor, hook: Hook) -> TensorHandle:
     >>> x.grad
     tensor([30., 30.])
     """
-    return TensorHandle(_registered("register_hook", self).before, hook)
+    return RemovableHandle(_registered("register_hook", self).before, hook)
 
 
 @tensor_method("register_post_accumulate_grad_hook")
-def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> TensorHandle:
+def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> RemovableHandle:
     """Calls `hook(leaf)` after a backward has added to this leaf's `grad`: to step an optimiser at
     once, say, and free the gradient. RuntimeError on what is no leaf that requires grad.
 
@@ -126,4 +141,6 @@ def register_post_accumulate_grad_hook(self: Tensor, hook: Hook) -> TensorHandle
     >>> seen
     [tensor(6.)]
     """
-    return TensorHandle(_registered("register_post_accumulate_grad_hook", self, True).after, hook)
+    return RemovableHandle(
+        _registered("register_post_accumulate_grad_hook", self, True).after, hook
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from tilework.autocasting import unlowered
 from tilework.errors import error
 from tilework.functional.cast import widening
 from tilework.functional.common import operand
 from tilework.functional.gemm import matmul
-from tilework.functional.lowering import unlowered
 from tilework.tensor import Tensor
 
 

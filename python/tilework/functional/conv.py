@@ -309,10 +309,6 @@ def fused_conv2d(
     """conv2d() for the layers: by position, which is the cheaper call; tuples, not lists."""
     if autocasting.active:
         input, weight, bias = lowered(input, weight, bias)
-        if isinstance(residual, Tensor) and residual.dtype is not weight.dtype:
-            check_activation("conv2d", activation)
-            y = fused_conv2d(input, weight, bias, stride, padding, dilation, groups, "none", None)
-            return activated(y + residual, activation)
     settings = (stride, padding, dilation, groups)
     try:
         x, w = input._array, weight._array
@@ -450,6 +446,7 @@ def _in_general(
     if autocasting.active:
         input, weight, bias = lowered(input, weight, bias)
         if isinstance(residual, Tensor) and residual.dtype is not weight.dtype:
+            check_activation(op, activation)
             y = _in_general(op, plan, settings, input, weight, bias, "none")
             return activated(y + residual, activation)
     _check_tensors(op, input, weight, bias, residual)

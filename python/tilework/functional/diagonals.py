@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tilework.arrays import namespace, ndarray
+from tilework.arrays import namespace, set_writeable, writeable
 from tilework.autograd import Op
 from tilework.errors import error
 from tilework.functional.common import axis, operand, whole
@@ -53,8 +53,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     # NumPy adds to it without a look, and no diagonal lies farther out.
     offset = min(max(whole("diagonal", "offset", offset), -x.shape[i]), x.shape[j])
     array = x._array.diagonal(offset, i, j)
-    if array.__class__ is ndarray and x._array.flags.writeable:
-        array.flags.writeable = True  # NumPy's are for reading until one asks
+    set_writeable(array, writeable(x._array))  # NumPy's are for reading until one asks
     return viewed(x, array, _DIAGONAL, (offset, i, j))
 
 

@@ -56,16 +56,3 @@ def in_full(function: F) -> F:
         return function(*args, **options)
 
     return called  # type: ignore[return-value]
-
-
-def unlowered(function: F) -> F:
-    """Has a function whose products autocast leaves alone run without it."""
-
-    @wraps(function)
-    def called(*args: Any, **options: Any) -> Any:
-        if not autocasting.active:
-            return function(*args, **options)
-        with autocasting.paused():
-            return function(*args, **options)
-
-    return called  # type: ignore[return-value]

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from tilework import autocasting
+from tilework.autocasting import unlowered
 from tilework.dtypes import is_float
 from tilework.errors import error
 from tilework.functional.cast import widening
 from tilework.functional.common import axis, broadcasts, number, operand, whole
 from tilework.functional.diagonals import diagonal
 from tilework.functional.gemm import bmm, matmul, mm
-from tilework.functional.lowering import lowered, unlowered
+from tilework.functional.lowering import lowered
 from tilework.functional.shape import broadcast_to
 from tilework.tensor import Tensor, tensor_method
 

@@ -43,12 +43,6 @@ def _wide(x: Array) -> Any:
     return dtypes.float64 if x.dtype == dtypes.float32 else x.dtype
 
 
-def _running_of(x: Array) -> Array:
-    """The running product along the last axis."""
-    with errstate(all="ignore"):
-        return as_array(namespace(x).cumprod(x, axis=-1, dtype=_wide(x)), x.dtype)
-
-
 def _divides(x: Array, product: Array) -> bool:
     """Whether the product of all but one is the product over that one: where no digit is lost."""
     least = float(dtypes.finfo(x.dtype).tiny)
@@ -147,7 +141,9 @@ _CUMPROD = Op("cumprod", differentiable=_cumprod_recorded)
 
 def _running(x: Tensor) -> Tensor:
     """The running product along the last axis."""
-    value = _running_of(x._array)
+    xp, array = namespace(x._array), x._array
+    with errstate(all="ignore"):
+        value = as_array(xp.cumprod(array, axis=-1, dtype=_wide(array)), x.dtype)
     y = fresh(value)
     if mode.enabled and x._requires_grad:
         record(y, _CUMPROD, (x,), value, (x._storage, y._storage))

@@ -78,7 +78,7 @@ class _Storage:
     def tensor(self) -> Tensor:
         """All of its numbers."""
         assert self.numbers is not None
-        return fresh(self.numbers.astype(_WIDENED.get(self.dtype, self.dtype), copy=False))
+        return fresh(widened(self.numbers))
 
 
 class _Rebuilt:

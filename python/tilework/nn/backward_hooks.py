@@ -61,24 +61,25 @@ def _tuple(changed: Any, grads: Gradients) -> Gradients:
 
 class _Border(Function):
     @staticmethod
-    def forward(ctx: Any, way: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, way: Any, whole: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.way = way
-        ctx.set_materialize_grads(way.__name__ == "enter")  # PyTorch's difference
+        ctx.set_materialize_grads(whole)
         return tensors
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Gradients:
-        return (None, *ctx.way(grads))
+        return (None, None, *ctx.way(grads))
 
 
-def _passed(way: Any, values: Sequence[Any]) -> tuple[list[Any], list[int], bool]:
+def _passed(way: Any, whole: bool, values: Sequence[Any]) -> tuple[list[Any], list[int], bool]:
     """The values with the tensors among them taken over a border, their places, and whether one
-    of them is on the tape."""
+    of them is on the tape. `whole`: where no gradient comes, zeros do."""
     places = [i for i, v in enumerate(values) if isinstance(v, Tensor)]
     passed = list(values)
     taped = any(values[i].requires_grad for i in places)
     if taped:
-        for i, t in zip(places, _Border.apply(way, *(values[i] for i in places)), strict=True):
+        tensors = _Border.apply(way, whole, *(values[i] for i in places))
+        for i, t in zip(places, tensors, strict=True):
             passed[i] = t
     return passed, places, taped
 
@@ -92,10 +93,11 @@ def watched(
     """module.forward(*args, **kwargs), whose backward calls the hooks."""
     call = _Call(module, hooks)
     call.given = len(args)
-    passed, call.places, call.entered = _passed(call.enter, args)
+    # As PyTorch: zeros for an argument that no gradient comes to, None for a result.
+    passed, call.places, call.entered = _passed(call.enter, True, args)
     output = module.forward(*passed, **kwargs)
     if isinstance(output, Tensor):
-        return _passed(call.leave, (output,))[0][0]
+        return _passed(call.leave, False, (output,))[0][0]
     if isinstance(output, (tuple, list)):
-        return type(output)(_passed(call.leave, output)[0])
+        return type(output)(_passed(call.leave, False, output)[0])
     return output

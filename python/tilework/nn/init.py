@@ -126,8 +126,7 @@ def xavier_uniform_(
 ) -> Tensor:
     """Uniform with variance gain^2 * 2 / (fan in + fan out) (Glorot and Bengio 2010)."""
     bound = gain * math.sqrt(6.0 / sum(_fans("xavier_uniform_", tensor)))
-    uniform_(tensor, -bound, bound)
-    return tensor
+    return uniform_(tensor, -bound, bound)
 
 
 @takes_generator
@@ -135,8 +134,7 @@ def xavier_normal_(
     tensor: Tensor, gain: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:
     """Normal with variance gain^2 * 2 / (fan in + fan out) (Glorot and Bengio 2010)."""
-    normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
-    return tensor
+    return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor))))
 
 
 def _kaiming_std(op: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
@@ -158,8 +156,7 @@ def kaiming_uniform_(
 ) -> Tensor:
     """Uniform with variance gain^2 / fan (He et al. 2015)."""
     bound = math.sqrt(3.0) * _kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
-    uniform_(tensor, -bound, bound)
-    return tensor
+    return uniform_(tensor, -bound, bound)
 
 
 @takes_generator
@@ -172,8 +169,7 @@ def kaiming_normal_(
     generator: Generator | None = None,
 ) -> Tensor:
     """Normal with variance gain^2 / fan (He et al. 2015)."""
-    normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
-    return tensor
+    return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
 
 
 @no_grad()

@@ -21,6 +21,7 @@ from tilework.devices import Device, moved, names_device, resolved
 from tilework.errors import error
 from tilework.functional.border import bordered, restated
 from tilework.functional.inplace import check_writable, written
+from tilework.hooks import RemovableHandle
 from tilework.layout import MemoryFormat, preserve_format
 from tilework.nn.backward_hooks import BackwardHook, watched
 from tilework.nn.parameter import Parameter
@@ -41,19 +42,6 @@ class IncompatibleKeys(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
-
-
-class RemovableHandle:
-    """Takes a hook away again: `handle.remove()`."""
-
-    def __init__(self, hooks: dict[int, Hook], key: int) -> None:
-        self._hooks = hooks
-        self._key = key
-
-    def remove(self) -> None:
-        """Removes the hook; more than once does no harm."""
-        self._hooks.pop(self._key, None)
-        _count_hooks()
 
 
 def _count_hooks() -> None:
@@ -183,13 +171,7 @@ class Module:
         if hooks is None:
             hooks = {}
             object.__setattr__(self, name, hooks)
-        _count_hooks()
-        others = dict(hooks)
-        if prepend:
-            hooks.clear()
-        hooks[hooks_changed] = hook
-        hooks.update(others)
-        return RemovableHandle(hooks, hooks_changed)
+        return RemovableHandle(hooks, hook, prepend, _count_hooks)
 
     def _is_hooked(self) -> bool:
         return any(getattr(self, name) for name in _HOOKS)

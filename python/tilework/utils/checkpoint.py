@@ -56,13 +56,10 @@ def _as_before(ctx: Any) -> Any:
     now = default_generator.get_state()
     if ctx.state is not None:
         default_generator.set_state(ctx.state)
-    held, autocasting.state.dtypes = autocasting.state.dtypes, ctx.dtypes
-    autocasting.count(1)
     try:
-        yield
+        with autocasting.standing(ctx.dtypes):
+            yield
     finally:
-        autocasting.count(-1)
-        autocasting.state.dtypes = held
         if ctx.state is not None:
             default_generator.set_state(now)
 
