@@ -24,7 +24,7 @@ MOST = 30
 # What stands between a case and the function that it calls: decorators, and Python's copy.
 BETWEEN = (
     "functional/border.py", "functional/common.py", "functional/cast.py", "functional/lowering.py",
-    "functional/generator.py", "tape.py", "/copy.py",
+    "functional/generator.py", "autocasting.py", "tape.py", "/copy.py",
 )  # fmt: skip
 
 # Tensor's methods that no case can call, and why.
